@@ -1,0 +1,250 @@
+"""One ccxt object, owned and guarded: its lifetime, its answers, its frames.
+
+The client is used unmodified; five of its methods are wrapped on the instance:
+
+- `fetch`: an answer that is not JSON raises BadPayload instead of being parsed into 'nothing';
+- `on_rest_response`: status and Retry-After are kept per call, where the exception drops them;
+- `client`: a frame that cannot be read ends its socket at once instead of making it deaf;
+- `on_error`, `on_close`: the end of a socket is told, also while nobody awaits it;
+- `handle_ohlcv`: the venue's own 'this bar is closed' is kept, which unified rows do not carry.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import random
+from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import structlog
+
+from adapters.ccxt_failures import PAYLOAD_ERRORS, Unanswered, judge, not_json, unknown_exchange
+from adapters.ccxt_mapping import CLOSED_FLAGS, ClosedFlag, server_time_of
+from daemon.domain.failures import BadPayload, ConfigurationError, VenueError
+
+ATTEMPTS_MAX: Final = 5
+BACKOFF_S: Final = 0.25
+BACKOFF_MAX_S: Final = 30.0
+FRAME_UNREADABLE: Final = "frame_unreadable"
+REQUEST_REPEATED: Final = "request_repeated"
+_KEYS: Final = ("apiKey", "secret", "password", "uid", "walletAddress", "privateKey", "token")
+
+_log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class Answers:
+    """Collect what came back during one call: raw JSON bodies, last status, Retry-After."""
+
+    raw: list[object] = field(default_factory=list)
+    status: int | None = None
+    retry_after_s: float | None = None
+
+
+_CURRENT: ContextVar[Answers | None] = ContextVar("ccxt_answers", default=None)
+
+
+@dataclass(slots=True)
+class FrameHooks:
+    """Hold what is called from inside the client: at each frame, and when a socket ends."""
+
+    on_frame: Callable[[], None] = lambda: None
+    on_broken: Callable[[str], None] = lambda why: None
+    on_closed_flag: Callable[[ClosedFlag], None] = lambda flag: None
+
+
+class VenueClient:
+    """Hold one ccxt object for public data; `close` must be awaited."""
+
+    def __init__(self, exchange: str, options: Mapping[str, object]) -> None:
+        self.exchange = exchange
+        self.hooks = FrameHooks()
+        self.api = _construct(exchange, options)
+        self._guard_answers()
+        if self.has("watchOHLCV"):
+            self._guard_frames()
+
+    def has(self, feature: str) -> bool:
+        """Tell whether ccxt can do something at this venue, natively or emulated."""
+        return bool(self.api.has.get(feature))
+
+    async def ask(self, method: str, *args: object, **kwargs: object) -> tuple[Any, Answers]:
+        """Call a method once; raises Unanswered, BadPayload or VenueError, never ccxt's own."""
+        answers = Answers()
+        token = _CURRENT.set(answers)
+        try:
+            return await getattr(self.api, method)(*args, **kwargs), answers
+        except (self._base_error(), *PAYLOAD_ERRORS, OSError, BadPayload) as trouble:
+            raise judge(
+                trouble,
+                exchange=self.exchange,
+                doing=method.replace("_", " "),
+                status=answers.status,
+                retry_after_s=answers.retry_after_s,
+            ) from trouble
+        finally:
+            _CURRENT.reset(token)
+
+    async def ask_patiently(
+        self, method: str, *args: object, **kwargs: object
+    ) -> tuple[Any, Answers]:
+        """Call a reading method up to `ATTEMPTS_MAX` times while it goes unanswered or garbled."""
+        for attempt in range(1, ATTEMPTS_MAX):
+            try:
+                return await self.ask(method, *args, **kwargs)
+            except (Unanswered, BadPayload) as trouble:
+                after_s = getattr(trouble, "retry_after_s", None)
+                pause_s = max(backoff_s(attempt), min(after_s or 0.0, BACKOFF_MAX_S))
+                _log.debug(REQUEST_REPEATED, why=str(trouble), attempt=attempt, pause_s=pause_s)
+                await asyncio.sleep(pause_s)
+        return await self.ask(method, *args, **kwargs)
+
+    async def server_time(self) -> int:
+        """Ask for the venue's time in ms; raises VenueError where there is no such call."""
+        if not self.has("fetchTime"):
+            raise VenueError(
+                f"{self.exchange}: ccxt cannot ask this venue for its time;"
+                " set the market clock to 'system' and keep this machine's clock synchronised"
+            )
+        told, _ = await self.ask("fetch_time")
+        return server_time_of(told, self.exchange)
+
+    async def drop_sockets(self, why: str) -> None:
+        """End every socket, so that whoever watches dials and subscribes anew."""
+        error = self._network_error()(why)
+        for url, client in list(self.api.clients.items()):
+            self.api.clients.pop(url, None)
+            client.reject(error)
+            await client.close()
+        self.hooks.on_broken(why)
+
+    async def close(self) -> None:
+        """Close sockets and sessions."""
+        for client in list(self.api.clients.values()):
+            client.reject(self._network_error()("closing"))
+        await self.api.close()
+
+    def _guard_answers(self) -> None:
+        fetch, on_rest_response = self.api.fetch, self.api.on_rest_response
+
+        async def guarded_fetch(url: str, method: str = "GET", *args: Any, **kwargs: Any) -> Any:
+            body = await fetch(url, method, *args, **kwargs)
+            if not isinstance(body, dict | list):
+                raise not_json(self.exchange, method, url, body)
+            answers = _CURRENT.get()
+            if answers is not None:
+                answers.raw.append(body)
+            return body
+
+        def noted_response(code: int, reason: str, url: str, *rest: Any) -> Any:
+            answers = _CURRENT.get()
+            if answers is not None:
+                answers.status = code
+                headers = rest[1] if len(rest) > 1 else {}
+                answers.retry_after_s = _seconds(headers.get("Retry-After"))
+            return on_rest_response(code, reason, url, *rest)
+
+        self.api.fetch = guarded_fetch
+        self.api.on_rest_response = noted_response
+
+    def _guard_frames(self) -> None:
+        on_error, on_close, dial = self.api.on_error, self.api.on_close, self.api.client
+
+        def told_error(client: Any, error: Any) -> None:
+            on_error(client, error)
+            self.hooks.on_broken(str(error))
+
+        def told_close(client: Any, code: Any) -> None:
+            on_close(client, code)
+            self.hooks.on_broken(f"closed by the venue, code {code}")
+
+        def guarded_client(url: str) -> Any:
+            client = dial(url)
+            if "handle_message" not in vars(client):
+                self._guard_socket(client)
+            return client
+
+        self.api.on_error, self.api.on_close = told_error, told_close
+        self.api.client = guarded_client
+        reader = CLOSED_FLAGS.get(self.exchange)
+        if reader is not None and hasattr(self.api, "handle_ohlcv"):
+            handle_ohlcv = self.api.handle_ohlcv
+
+            def flagged(client: Any, message: Any) -> None:
+                handle_ohlcv(client, message)
+                for flag in reader(message):
+                    self.hooks.on_closed_flag(flag)
+
+            self.api.handle_ohlcv = flagged
+
+    def _guard_socket(self, client: Any) -> None:
+        """Let a frame that cannot be read end its socket: the client would go deaf in silence."""
+        handle = client.handle_message
+        unreadable = (*PAYLOAD_ERRORS, self._base_error())
+
+        def guarded(message: Any) -> None:
+            try:
+                handle(message)
+            except unreadable as trouble:
+                _log.warning(FRAME_UNREADABLE, exchange=self.exchange, why=str(trouble))
+                client.on_error(self._network_error()(f"a frame could not be read: {trouble}"))
+            self.hooks.on_frame()
+
+        client.handle_message = guarded
+
+    def _base_error(self) -> type[Exception]:
+        import ccxt
+
+        found: type[Exception] = ccxt.BaseError
+        return found
+
+    def _network_error(self) -> type[Exception]:
+        import ccxt
+
+        found: type[Exception] = ccxt.NetworkError
+        return found
+
+
+def known_exchanges() -> list[str]:
+    """List every exchange id of ccxt, those with sockets first."""
+    import ccxt.async_support
+    import ccxt.pro
+
+    return list(dict.fromkeys([*ccxt.pro.exchanges, *ccxt.async_support.exchanges]))
+
+
+def backoff_s(failures: int) -> float:
+    """Give a pause that doubles with each failure, capped, with jitter against stampedes."""
+    longest_s = min(BACKOFF_MAX_S, BACKOFF_S * 2.0 ** min(failures, 10))
+    return longest_s * random.uniform(0.5, 1.0)
+
+
+def _construct(exchange: str, options: Mapping[str, object]) -> Any:
+    import ccxt.async_support
+    import ccxt.pro
+
+    known = known_exchanges()
+    if exchange not in known:
+        raise unknown_exchange(exchange, known)
+    for path in _keys_in(options):
+        raise ConfigurationError(
+            f"exchange option {path!r}: market data is public and takes no key; keys belong to"
+            " the account's settings"
+        )
+    kind = getattr(ccxt.pro, exchange, None) or getattr(ccxt.async_support, exchange)
+    return kind({"enableRateLimit": True, **copy.deepcopy(dict(options))})
+
+
+def _keys_in(options: Mapping[str, object]) -> Iterator[str]:
+    return (name for name in _KEYS if options.get(name))
+
+
+def _seconds(value: object) -> float | None:
+    """Read a Retry-After header in seconds; a date or nonsense is no number."""
+    try:
+        return max(0.0, float(str(value)))
+    except ValueError:
+        return None

@@ -1,0 +1,175 @@
+"""Closed source bars, revisions and funding of one venue through ccxt: the MarketFeed port.
+
+Bars come by WebSocket where the venue has one, and by REST for the warm-up, for what the stream did
+not prove in time, and wherever there is no stream. What is closed is decided by market time only.
+One pump task owns the gate and the bookkeeping: read the caches, ask by REST for what is missing,
+hand out what is settled. Several `BarsClosed` may go out for one instant; the later ones hold only
+what is new (late bars). Rates of a settlement go out before the bars of the same instant, unless
+the venue is late with them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Sequence
+
+from adapters.ccxt_client import VenueClient
+from adapters.ccxt_history import read_history
+from adapters.ccxt_mapping import chosen_symbols, instrument_of
+from adapters.ccxt_pump import FeedSettings, Pump, Transport
+from adapters.ccxt_reader import VenueReader
+from daemon.domain.failures import ConfigurationError, VenueError
+from daemon.domain.instrument import Instrument
+from daemon.domain.messages import MarketEvent
+from daemon.domain.units import require
+from daemon.ports import Clock, Warmup
+
+__all__ = ["CcxtFeed", "FeedSettings"]
+
+
+class CcxtFeed:
+    """Deliver the closed bars of the configured universe from any venue that ccxt knows.
+
+    One consumer iterates `events`; it must not call `settled` from the loop body, but from another
+    task. The first use raises VenueError if the id is unknown or the venue cannot serve us.
+    """
+
+    def __init__(
+        self,
+        settings: FeedSettings,
+        clock: Clock,
+        transport: Transport,
+        on_warmup: Callable[[Warmup], None] = lambda progress: None,
+    ) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._transport = transport
+        self._on_warmup = on_warmup
+        self._client: VenueClient | None = None
+        self._instruments: tuple[Instrument, ...] = ()
+        self._pump: Pump | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    async def server_time(self) -> int:
+        """Ask the venue for its time in ms: what a VenueClock is made of."""
+        return await self._opened().server_time()
+
+    async def instruments(self) -> Sequence[Instrument]:
+        """Load the instruments with their exact trading rules, in the configured order."""
+        if not self._instruments:
+            client = self._opened()
+            self._require_features(client)
+            markets, _ = await client.ask_patiently("load_markets")
+            tickers = None
+            if any(name.startswith("top:") for name in self._settings.symbols):
+                if not client.has("fetchTickers"):
+                    raise VenueError(f"{client.exchange}: ccxt has no tickers there; name symbols")
+                tickers, _ = await client.ask_patiently("fetch_tickers")
+            symbols = chosen_symbols(
+                self._settings.symbols,
+                markets,
+                client.exchange,
+                settle=self._settings.settle,
+                tickers=tickers,
+            )
+            mode = client.api.precisionMode
+            self._instruments = tuple(
+                instrument_of(markets[symbol], client.exchange, mode) for symbol in symbols
+            )
+        return self._instruments
+
+    async def history(self, since_ms: int, until_ms: int) -> AsyncIterator[MarketEvent]:
+        """Yield the closed bars with since < close <= until, and the funding paid in between.
+
+        Each instant comes once, complete as far as the venue has it, rates before bars. An `until`
+        beyond market time stops at the last closed bar.
+        """
+        symbols = [i.key.symbol for i in await self.instruments()]
+        async for event in read_history(
+            self._reader(),
+            self._clock,
+            symbols,
+            self._settings.timeframe,
+            since_ms,
+            until_ms,
+            grace_ms=self._settings.reread_grace_ms,
+            funding=self._has_funding(),
+            on_warmup=self._on_warmup,
+        ):
+            yield event
+
+    async def events(self, after_ms: int) -> AsyncIterator[MarketEvent]:
+        """Yield bars that close after `after_ms`, revisions and funding, until closed."""
+        require(self._pump is None, "the feed delivers already: want one consumer")
+        instruments = await self.instruments()
+        pump = Pump(
+            self._settings,
+            self._opened(),
+            self._reader(),
+            self._clock,
+            self._transport,
+            instruments,
+            after_ms,
+            funding=self._has_funding(),
+        )
+        self._pump = pump
+        self._task = asyncio.create_task(pump.run(), name=f"feed of {self._settings.exchange}")
+        self._task.add_done_callback(lambda _: pump.wake_all())
+        try:
+            while (event := await pump.next_event(self._task)) is not None:
+                yield event
+        finally:
+            await self._end_pump()
+
+    async def settled(self, now_ms: int) -> None:
+        """Return when everything up to `now_ms` has been yielded and taken; bounded.
+
+        Before `events` is iterated there is nothing to wait for.
+        """
+        if self._pump is not None:
+            await self._pump.settled(now_ms)
+
+    async def close(self) -> None:
+        """Stop delivering and close every connection."""
+        await self._end_pump()
+        if self._client is not None:
+            client, self._client = self._client, None
+            await client.close()
+
+    async def _end_pump(self) -> None:
+        """Stop the pump and wait for it, before the connections it uses are closed."""
+        task, self._task = self._task, None
+        if self._pump is not None:
+            self._pump.stop()
+            self._pump = None
+        if task is not None:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.gather(task, return_exceptions=True)
+
+    def _opened(self) -> VenueClient:
+        if self._client is None:
+            self._client = VenueClient(self._settings.exchange, self._settings.options)
+        return self._client
+
+    def _reader(self) -> VenueReader:
+        parallel = self._settings.parallel_requests
+        return VenueReader(self._opened(), self._clock, self._settings.timeframe, parallel=parallel)
+
+    def _has_funding(self) -> bool:
+        return self._settings.funding and self._opened().has("fetchFundingRateHistory")
+
+    def _require_features(self, client: VenueClient) -> None:
+        label = self._settings.timeframe.label
+        if not client.has("fetchOHLCV"):
+            raise VenueError(
+                f"{client.exchange}: ccxt cannot read bars there (no fetchOHLCV), so nothing can"
+                " be warmed up or proven; choose another exchange"
+            )
+        offered = client.api.timeframes or {}
+        if label not in offered:
+            raise ConfigurationError(
+                f"timeframe {label!r}: {client.exchange} offers {', '.join(offered) or 'none'};"
+                " choose a source length that it has"
+            )

@@ -1,0 +1,153 @@
+"""Know when funding settles, and hand out the settled rates at those instants.
+
+The venue says when each symbol settles next (1, 4 or 8 hours, and it may change the interval), so
+the timetable is read again every hour of market time. Settled rates come from the funding history;
+where ccxt has none, nothing is handed out and that is logged once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+import structlog
+
+from adapters.ccxt_mapping import Settled
+from adapters.ccxt_reader import VenueReader
+from daemon.domain.failures import BadPayload, VenueError
+from daemon.domain.messages import FundingRates
+from daemon.domain.units import HOUR_MS, iso
+
+FUNDING_UNAVAILABLE: Final = "funding_unavailable"
+FUNDING_DELAYED: Final = "funding_delayed"
+FUNDING_MISSING: Final = "funding_missing"
+RETRY_S: Final = 1.0
+LATE_MAX_MS: Final = HOUR_MS
+"""How long after a settlement (market time) its rates are asked for."""
+
+
+class FundingTable:
+    """Follow the settlements of N symbols after `after_ms`.
+
+    patience_s: transport seconds for which bars of a settlement instant wait for its rates. Later
+    rates are handed out when they come, with the instant they belong to.
+    """
+
+    def __init__(
+        self,
+        reader: VenueReader,
+        symbols: Sequence[str],
+        after_ms: int,
+        *,
+        patience_s: float,
+        available: bool,
+    ) -> None:
+        self._reader = reader
+        self._symbols = list(symbols)
+        self._index = {symbol: i for i, symbol in enumerate(symbols)}
+        self._patience_s = patience_s
+        self._available = available
+        self._next_ms: dict[str, int] = {}
+        self._read_ms: int | None = None
+        self._known_ms = dict.fromkeys(symbols, after_ms)
+        self._pending: dict[int, set[str]] = {}
+        self._since_s: dict[int, float] = {}
+        self._retry_s = 0.0
+        self._late: set[int] = set()
+        if not available:
+            structlog.get_logger().warning(FUNDING_UNAVAILABLE)
+
+    def holds(self, settle_ms: int, at_s: float) -> bool:
+        """Tell whether bars that close at `settle_ms` should still wait for rates."""
+        since_s = self._since_s.get(settle_ms)
+        return since_s is not None and at_s < since_s + self._patience_s
+
+    def waits_at(self, market_ms: int, at_s: float) -> bool:
+        """Tell whether rates up to `market_ms` are still hoped for in time."""
+        return any(at <= market_ms and self.holds(at, at_s) for at in self._pending)
+
+    async def step(self, market_ms: int, at_s: float) -> list[FundingRates]:
+        """Read what has settled by `market_ms`; give it oldest first, [] when nothing is due."""
+        if not self._available:
+            return []
+        self._note_due(market_ms, at_s)
+        told: list[FundingRates] = []
+        if at_s >= self._retry_s:
+            try:
+                for settle_ms in sorted(self._pending):
+                    told += await self._read(settle_ms)
+                told += await self._read_timetable(market_ms)
+            except (VenueError, BadPayload) as trouble:
+                self._retry_s = at_s + RETRY_S
+                structlog.get_logger().debug(FUNDING_DELAYED, why=str(trouble))
+            if self._pending:
+                self._retry_s = at_s + RETRY_S
+        self._log_delays(market_ms, at_s)
+        return told
+
+    def _note_due(self, market_ms: int, at_s: float) -> None:
+        for symbol, due_ms in list(self._next_ms.items()):
+            if due_ms > market_ms:
+                continue
+            del self._next_ms[symbol]
+            if due_ms > self._known_ms[symbol]:
+                self._pending.setdefault(due_ms, set()).add(symbol)
+                self._since_s.setdefault(due_ms, at_s)
+                self._known_ms[symbol] = due_ms
+                self._read_ms = None  # the timetable has moved on
+
+    async def _read(self, settle_ms: int) -> list[FundingRates]:
+        waiting = self._pending[settle_ms]
+        found = await self._reader.settled(sorted(waiting, key=self._index.__getitem__), settle_ms)
+        waiting -= {entry.symbol for entry in found}
+        if not waiting:
+            self._forget(settle_ms)
+        return [self.message(settle_ms, found)] if found else []
+
+    def _forget(self, settle_ms: int) -> None:
+        self._pending.pop(settle_ms, None)
+        self._since_s.pop(settle_ms, None)
+        self._late.discard(settle_ms)
+
+    async def _read_timetable(self, market_ms: int) -> list[FundingRates]:
+        """Ask for the next settlements once an hour, and after each of them.
+
+        Settlements that fell in between unknown to us (before the first look, or while the venue
+        could not be asked) are read from the history.
+        """
+        if self._read_ms is not None and market_ms // HOUR_MS <= self._read_ms // HOUR_MS:
+            return []
+        told: dict[int, list[Settled]] = {}
+        for symbol in self._symbols:
+            known_ms = self._known_ms[symbol]
+            if symbol not in self._next_ms and market_ms // HOUR_MS > known_ms // HOUR_MS:
+                for entry in await self._reader.funding_between(symbol, known_ms, market_ms):
+                    told.setdefault(entry.settle_ms, []).append(entry)
+        next_ms = await self._reader.next_settlements(self._symbols)
+        self._next_ms, self._read_ms = next_ms, market_ms
+        self._known_ms = dict.fromkeys(self._symbols, market_ms)
+        return [self.message(at, told[at]) for at in sorted(told)]
+
+    def _log_delays(self, market_ms: int, at_s: float) -> None:
+        for settle_ms, waiting in list(self._pending.items()):
+            if market_ms - settle_ms > LATE_MAX_MS:
+                self._forget(settle_ms)
+                structlog.get_logger().warning(
+                    FUNDING_MISSING, settle=iso(settle_ms), symbols=sorted(waiting)
+                )
+            elif not self.holds(settle_ms, at_s) and settle_ms not in self._late:
+                self._late.add(settle_ms)
+                structlog.get_logger().info(
+                    FUNDING_DELAYED, settle=iso(settle_ms), symbols=sorted(waiting)
+                )
+
+    def message(self, settle_ms: int, settled: Sequence[Settled]) -> FundingRates:
+        """Put payments of one instant into arrays (N,), NaN where there is none."""
+        count = len(self._symbols)
+        rates, marks = np.full(count, math.nan), np.full(count, math.nan)
+        for entry in settled:
+            place = self._index[entry.symbol]
+            rates[place], marks[place] = entry.rate, entry.mark
+        return FundingRates(settle_ms, rates, marks)

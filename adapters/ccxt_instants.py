@@ -1,0 +1,203 @@
+"""Which bars are due at which instant, and what became of each: pure bookkeeping of the feed.
+
+An instant is a close of the source grid. Each of its N bars is open (nobody told yet), proven, or
+denied (the venue's own word that it has none). An instant goes out in time order, when no bar is
+open any more, or when those still open were asked about in vain; a bar that turns up later goes out
+by itself, for the same instant. Seconds are transport time, milliseconds market time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from daemon.domain.bar import FIELDS, Floats, Proof
+from daemon.domain.finality import FinalBar
+from daemon.domain.messages import BarsClosed
+from daemon.domain.units import Timeframe
+
+RETRY_S: Final = 0.5
+
+
+class Fate(IntEnum):
+    """Say what became of a bar that was due."""
+
+    OPEN = 0
+    PROVEN = 1
+    DENIED = 2
+    NOT_LISTED = 3
+
+
+@dataclass(slots=True)
+class _Instant:
+    """Hold one instant: fate, values and proof of its N bars, and what is still to be sent."""
+
+    close_ms: int
+    due_s: float
+    fate: npt.NDArray[np.uint8]
+    values: Floats
+    proof: npt.NDArray[np.uint8]
+    opens_sent: npt.NDArray[np.bool_]
+    fresh: set[int] = field(default_factory=set)
+    asked: set[int] = field(default_factory=set)
+    retry_s: dict[int, float] = field(default_factory=dict)
+    emitted: bool = False
+
+    def open_indices(self) -> list[int]:
+        return [int(i) for i in np.flatnonzero(self.fate == Fate.OPEN)]
+
+
+class Instants:
+    """Follow the instants after `after_ms` of N instruments.
+
+    listed_ms: when each instrument was listed, None if unknown. An instrument that was denied
+    `dormant_after` times in a row (delisted, halted) is asked about at once, and no longer keeps an
+    instant from being called complete.
+    """
+
+    def __init__(
+        self,
+        timeframe: Timeframe,
+        after_ms: int,
+        listed_ms: Sequence[int | None],
+        *,
+        patience_s: float,
+        late_max_ms: int,
+        dormant_after: int = 3,
+    ) -> None:
+        self._timeframe = timeframe
+        self._listed_ms = listed_ms
+        self._patience_s = patience_s
+        self._late_max_ms = late_max_ms
+        self._dormant_after = dormant_after
+        self._reached_ms = timeframe.last_close(after_ms)
+        self._instants: dict[int, _Instant] = {}
+        self._denied_in_row = [0] * len(listed_ms)
+
+    def reach(self, market_ms: int, at_s: float) -> None:
+        """Note that market time is at least `market_ms`: instants up to it are due."""
+        while (close_ms := self._timeframe.next_close(self._reached_ms)) <= market_ms:
+            count = len(self._listed_ms)
+            fate = np.full(count, Fate.OPEN, dtype=np.uint8)
+            for index, listed_ms in enumerate(self._listed_ms):
+                if listed_ms is not None and listed_ms >= close_ms:
+                    fate[index] = Fate.NOT_LISTED
+            values = np.full((count, FIELDS), np.nan)
+            proof = np.full(count, Proof.ABSENT, dtype=np.uint8)
+            self._instants[close_ms] = _Instant(
+                close_ms, at_s, fate, values, proof, np.zeros(count, dtype=np.bool_)
+            )
+            self._reached_ms = close_ms
+        self._forget_old()
+
+    def _forget_old(self) -> None:
+        """Drop instants that went out and are too old for late bars."""
+        for instant in list(self._instants.values()):
+            if self._reached_ms - instant.close_ms <= self._late_max_ms or not instant.emitted:
+                return
+            if not instant.fresh:
+                del self._instants[instant.close_ms]
+
+    def prove(self, bar: FinalBar, at_s: float) -> None:
+        """Take a final bar; one that is ahead of our market time makes its instant due."""
+        self.reach(bar.close_ms, at_s)
+        instant = self._instants.get(bar.close_ms)
+        if instant is None or instant.fate[bar.index] == Fate.PROVEN:
+            return
+        instant.fate[bar.index] = Fate.PROVEN
+        instant.values[bar.index] = bar.values
+        instant.proof[bar.index] = bar.proof
+        instant.fresh.add(bar.index)
+        self._denied_in_row[bar.index] = 0
+
+    def deny(self, index: int, close_ms: int) -> None:
+        """Take the venue's word that it has no such bar (now)."""
+        instant = self._instants.get(close_ms)
+        if instant is not None and instant.fate[index] == Fate.OPEN:
+            instant.fate[index] = Fate.DENIED
+            self._denied_in_row[index] += 1
+
+    def asked_in_vain(self, index: int, close_ms: int, retry_s: float) -> None:
+        """Note that asking gave neither bar nor denial, and when (transport s) to ask again."""
+        instant = self._instants.get(close_ms)
+        if instant is not None:
+            instant.asked.add(index)
+            instant.retry_s[index] = retry_s
+
+    def to_ask(self, at_s: float, hopeless: Callable[[int, int], bool]) -> dict[int, list[int]]:
+        """Give the closes to read by REST now, by instrument.
+
+        `hopeless(index, close_ms)` tells that waiting for the stream is in vain.
+        """
+        found: dict[int, list[int]] = {}
+        for instant in self._instants.values():
+            patient = at_s < instant.due_s + self._patience_s
+            for index in instant.open_indices():
+                if at_s < instant.retry_s.get(index, 0.0):
+                    continue
+                if not patient or self._dormant(index) or hopeless(index, instant.close_ms):
+                    found.setdefault(index, []).append(instant.close_ms)
+        return found
+
+    def denied(self, market_ms: int) -> dict[int, list[int]]:
+        """Give the closes that were denied and may still turn up late, by instrument."""
+        found: dict[int, list[int]] = {}
+        for instant in self._instants.values():
+            if not 0 < market_ms - instant.close_ms <= self._late_max_ms:
+                continue
+            for index in np.flatnonzero(instant.fate == Fate.DENIED):
+                if not self._dormant(int(index)):
+                    found.setdefault(int(index), []).append(instant.close_ms)
+        return found
+
+    def waits_at(self, market_ms: int) -> bool:
+        """Tell whether a bar due by `market_ms` is neither proven nor denied."""
+        return any(
+            instant.close_ms <= market_ms and bool((instant.fate == Fate.OPEN).any())
+            for instant in self._instants.values()
+        )
+
+    def unsent_until(self, market_ms: int) -> bool:
+        """Tell whether anything due by `market_ms` is still to be sent."""
+        return any(
+            instant.close_ms <= market_ms and (not instant.emitted or bool(instant.fresh))
+            for instant in self._instants.values()
+        )
+
+    def take_sendable(
+        self, opens_at: Callable[[int], Floats], held: Callable[[int], bool]
+    ) -> Iterator[BarsClosed]:
+        """Give what can go out now, in time order; `held(close_ms)` holds a first sending back."""
+        for instant in list(self._instants.values()):
+            if instant.emitted:
+                if instant.fresh:
+                    yield self._message(instant, opens_at(instant.close_ms))
+                continue
+            waiting = set(instant.open_indices())
+            if not waiting <= instant.asked or held(instant.close_ms):
+                return
+            instant.emitted = True
+            yield self._message(instant, opens_at(instant.close_ms))
+
+    def _message(self, instant: _Instant, opens: Floats) -> BarsClosed:
+        """Write what is new at an instant: bars and opens that were sent before stay NaN."""
+        rows = sorted(instant.fresh)
+        instant.fresh.clear()
+        values = np.full_like(instant.values, np.nan)
+        proof = np.full_like(instant.proof, Proof.ABSENT)
+        values[rows], proof[rows] = instant.values[rows], instant.proof[rows]
+        opens = np.where(instant.opens_sent, np.nan, opens)
+        instant.opens_sent |= ~np.isnan(opens)
+        return BarsClosed(instant.close_ms, values, proof, opens, self._is_complete(instant))
+
+    def _is_complete(self, instant: _Instant) -> bool:
+        told = (instant.fate == Fate.PROVEN) | (instant.fate == Fate.NOT_LISTED)
+        return all(self._dormant(int(index)) for index in np.flatnonzero(~told))
+
+    def _dormant(self, index: int) -> bool:
+        return self._denied_in_row[index] >= self._dormant_after

@@ -1,0 +1,395 @@
+"""The feed's engine room: what one iteration of `CcxtFeed.events` does, round by round.
+
+One task owns the finality gate and the bookkeeping of instants: read the stream's caches, ask by
+REST for what is missing, hand out what is settled, and tell `settled` how far things are. Only this
+task changes them, so that no order of arrival can.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+import numpy as np
+import structlog
+
+from adapters.ccxt_client import VenueClient
+from adapters.ccxt_failures import Unanswered
+from adapters.ccxt_funding import FundingTable
+from adapters.ccxt_instants import RETRY_S, Instants
+from adapters.ccxt_mapping import CLOSED_FLAGS
+from adapters.ccxt_reader import Page, VenueReader
+from adapters.ccxt_stream import BarStream
+from daemon.domain.bar import Field, Proof
+from daemon.domain.failures import BadPayload, VenueError
+from daemon.domain.finality import Correction, FinalBar, FinalityGate, Verdict
+from daemon.domain.instrument import Instrument
+from daemon.domain.messages import MarketEvent, Revised
+from daemon.domain.units import HOUR_MS, Timeframe, iso, require
+from daemon.ports import Clock
+
+REST_LOST: Final = "rest_lost"
+REST_RESTORED: Final = "rest_restored"
+BARS_ABSENT: Final = "bars_absent"
+SETTLING_TIMED_OUT: Final = "settling_timed_out"
+STREAM_NOT_OFFERED: Final = "stream_not_offered"
+POLL_S: Final = 0.25
+POLL_BUSY_S: Final = 0.02
+IDLE_PAUSE_S: Final = 0.05
+"""How long frames are gathered before a round, unless somebody waits for `settled`."""
+OUT_EVENTS_MAX: Final = 10_000
+AUDIT_BARS: Final = 3
+
+_log = structlog.get_logger()
+
+
+class Transport(Protocol):
+    """Measure transport time."""
+
+    def monotonic(self) -> float:
+        """Give seconds; only differences mean anything."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class FeedSettings:
+    """Choose venue, symbols and patience. Seconds are transport time, milliseconds market time.
+
+    symbols: unified (`BTC/USDT:USDT`), the venue's ids (`BTCUSDT`), or `top:N` by quote volume.
+    options: the ccxt constructor's, nested `urls`, `options` and proxies included; no keys.
+    stream: False reads by REST only.
+    stream_patience_s: how long after an instant the stream may take to prove its bars.
+    stream_silence_s: how long the stream may be silent while market time runs on.
+    reread_grace_ms: a row without successor counts as closed so long after its close (venues answer
+    from copies that lag); 0 in lock-step, where market time stands still.
+    recheck_s: how often bars that the venue denied are asked for again; 0 in lock-step: at each
+    `settled`. late_max_ms: for how long.
+    funding_patience_s: how long bars of a settlement wait for its rates.
+    settle_timeout_s: the longest that `settled` waits.
+    audit_every_bars: how often the newest emitted bars are read again to find revisions, 0 = never.
+    """
+
+    exchange: str
+    symbols: tuple[str, ...]
+    timeframe: Timeframe = field(default_factory=lambda: Timeframe(30))
+    options: Mapping[str, object] = field(default_factory=dict)
+    settle: str = "USDT"
+    stream: bool = True
+    funding: bool = True
+    stream_patience_s: float = 3.0
+    stream_silence_s: float = 120.0
+    reread_grace_ms: int = 2_000
+    recheck_s: float = 30.0
+    late_max_ms: int = 6 * HOUR_MS
+    funding_patience_s: float = 5.0
+    settle_timeout_s: float = 60.0
+    audit_every_bars: int = 8
+    parallel_requests: int = 4
+
+    def __post_init__(self) -> None:
+        require(self.symbols, "symbols: want at least one, such as BTC/USDT:USDT or top:12")
+        require(self.parallel_requests >= 1, "parallel_requests: want 1 or more")
+
+
+class Pump:
+    """Own the gate and the bookkeeping of one `events` iteration."""
+
+    def __init__(
+        self,
+        settings: FeedSettings,
+        client: VenueClient,
+        reader: VenueReader,
+        clock: Clock,
+        transport: Transport,
+        instruments: Sequence[Instrument],
+        after_ms: int,
+        *,
+        funding: bool,
+    ) -> None:
+        self._settings, self._reader = settings, reader
+        self._clock, self._transport = clock, transport
+        self._symbols = [i.key.symbol for i in instruments]
+        streaming = settings.stream and client.has("watchOHLCV")
+        if settings.stream and not streaming:
+            _log.info(STREAM_NOT_OFFERED, exchange=client.exchange)
+        confirms = streaming and client.exchange in CLOSED_FLAGS
+        self._gate = FinalityGate(len(instruments), settings.timeframe, after_ms, confirms=confirms)
+        self._instants = Instants(
+            settings.timeframe,
+            after_ms,
+            [i.listed_ms for i in instruments],
+            patience_s=settings.stream_patience_s,
+            late_max_ms=settings.late_max_ms,
+        )
+        self._funding = FundingTable(
+            reader,
+            self._symbols,
+            after_ms,
+            patience_s=settings.funding_patience_s,
+            available=funding,
+        )
+        self._news, self._hurry = asyncio.Event(), asyncio.Event()
+        self._stream = (
+            BarStream(client, self._gate, self._symbols, settings.timeframe, self._news.set)
+            if streaming
+            else None
+        )
+        self._out: deque[MarketEvent] = deque()
+        self._out_news, self._progress = asyncio.Event(), asyncio.Event()
+        self._consumer_waits = False
+        self._stopped = False
+        self._wanted_ms = self._done_ms = after_ms
+        self._recheck_done_ms, self._recheck_at_s = after_ms, transport.monotonic()
+        self._audited_ms = after_ms
+        self._rest_lost = False
+        self._frames, self._heard_s, self._heard_ms = 0, transport.monotonic(), clock.now()
+
+    # ---- the consumer's side -----------------------------------------------------------------
+
+    async def next_event(self, task: asyncio.Task[None]) -> MarketEvent | None:
+        """Wait for the next event; None after `stop`. Raises what ended the pump."""
+        while True:
+            if self._out:
+                return self._out.popleft()
+            if task.done() and not task.cancelled():
+                task.result()
+            if self._stopped or task.done():
+                return None
+            self._consumer_waits = True
+            self._progress.set()
+            try:
+                self._out_news.clear()
+                await self._out_news.wait()
+            finally:
+                self._consumer_waits = False
+
+    async def settled(self, now_ms: int) -> None:
+        """Wait until everything up to `now_ms` was handed out and taken."""
+        self._wanted_ms = max(self._wanted_ms, now_ms)
+        self._news.set()
+        self._hurry.set()
+        try:
+            async with asyncio.timeout(self._settings.settle_timeout_s):
+                while not self._stopped:
+                    self._progress.clear()
+                    if self._done_ms >= now_ms and not self._out and self._consumer_waits:
+                        return
+                    await self._progress.wait()
+        except TimeoutError:
+            _log.warning(SETTLING_TIMED_OUT, now=iso(now_ms), exchange=self._settings.exchange)
+
+    def stop(self) -> None:
+        """End the iteration of `events`."""
+        self._stopped = True
+        self.wake_all()
+
+    def wake_all(self) -> None:
+        """Let everyone who waits look again."""
+        for event in (self._out_news, self._progress, self._news):
+            event.set()
+
+    # ---- the pump ----------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Watch and pump until cancelled or stopped."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                if self._stream is not None:
+                    self._stream.tasks(group)
+                group.create_task(self._run(), name="pump")
+        except BaseExceptionGroup as several:
+            raise several.exceptions[0] from several
+        finally:
+            self._stopped = True
+            if self._stream is not None:
+                self._stream.detach()
+
+    async def _run(self) -> None:
+        while not self._stopped:
+            await self._turn()
+            await self._wait_for_news()
+
+    async def _turn(self) -> None:
+        """Do one round: stream, funding, REST, hand out, and note how far we are."""
+        wanted_ms = self._wanted_ms
+        market_ms = max(self._clock.now(), wanted_ms)
+        self._take_stream()
+        self._instants.reach(market_ms, self._now_s())
+        if self._settings.funding:
+            for told in await self._funding.step(market_ms, self._now_s()):
+                await self._hand_out(told)
+        await self._ask_missing()
+        await self._recheck_denied(market_ms, wanted_ms)
+        await self._audit()
+        self._take_stream()
+        await self._send()
+        await self._replace_silent_stream()
+        at_s = self._now_s()
+        if not (
+            self._instants.waits_at(wanted_ms)
+            or self._instants.unsent_until(wanted_ms)
+            or self._funding.waits_at(wanted_ms, at_s)
+            or self._recheck_done_ms < wanted_ms
+        ):
+            self._done_ms = max(self._done_ms, wanted_ms)
+            self._progress.set()
+
+    async def _wait_for_news(self) -> None:
+        """Sleep until a frame, a `settled`, or the next look at the clock."""
+        hurried = self._done_ms < self._wanted_ms
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(POLL_BUSY_S if hurried else POLL_S):
+                await self._news.wait()
+        if not hurried:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(IDLE_PAUSE_S):
+                    await self._hurry.wait()
+        self._hurry.clear()
+        self._news.clear()
+
+    def _take_stream(self) -> None:
+        if self._stream is not None:
+            self._take(self._stream.take())
+            if self._stream.frames != self._frames:
+                self._frames = self._stream.frames
+                self._heard_s, self._heard_ms = self._now_s(), self._clock.now()
+
+    def _take(self, verdicts: Sequence[Verdict]) -> None:
+        for verdict in verdicts:
+            match verdict:
+                case FinalBar():
+                    self._instants.prove(verdict, self._now_s())
+                case Correction():
+                    self._out.append(
+                        Revised(
+                            verdict.close_ms,
+                            verdict.index,
+                            np.array(verdict.before),
+                            np.array(verdict.after),
+                        )
+                    )
+                    self._out_news.set()
+
+    async def _ask_missing(self) -> None:
+        """Read by REST what the stream did not prove in time, all symbols at once."""
+        due = self._instants.to_ask(self._now_s(), self._hopeless)
+        if not due:
+            return
+        shown = {i for i, closes in due.items() if self._gate.shown(i, max(closes))}
+        answered = await self._reread(due)
+        if self._stream is not None and self._stream.alive:
+            await self._stream.contradicted(
+                [i for i in answered if i not in shown and self._traded(i, max(due[i]))]
+            )
+
+    def _traded(self, index: int, close_ms: int) -> bool:
+        """Tell whether a final bar has volume: without trades, some streams are silent rightly."""
+        values = self._gate.final_values(index, close_ms)
+        return values is not None and values[Field.VOLUME] > 0
+
+    def _hopeless(self, index: int, close_ms: int) -> bool:
+        streaming = self._stream is not None and self._stream.alive
+        return not streaming or self._gate.is_suspect(index, close_ms)
+
+    async def _recheck_denied(self, market_ms: int, wanted_ms: int) -> None:
+        """Ask again for bars that the venue did not have; late ones go out by themselves."""
+        asked_for = wanted_ms > self._recheck_done_ms
+        rested = self._now_s() >= self._recheck_at_s + self._settings.recheck_s
+        if rested and (asked_for or self._settings.recheck_s > 0):
+            await self._reread(self._instants.denied(market_ms))
+            self._recheck_at_s = self._now_s()
+        self._recheck_done_ms = max(self._recheck_done_ms, wanted_ms)
+
+    async def _audit(self) -> None:
+        """Read the newest emitted bars again, now and then: a venue may have corrected them."""
+        every_ms = self._settings.audit_every_bars * self._settings.timeframe.ms
+        newest_ms = self._settings.timeframe.last_close(self._clock.now())
+        if not every_ms or newest_ms < self._audited_ms + every_ms:
+            return
+        if self._instants.waits_at(newest_ms):
+            return
+        self._audited_ms = newest_ms
+        oldest_ms = newest_ms - AUDIT_BARS * self._settings.timeframe.ms
+        await self._reread({i: [oldest_ms, newest_ms] for i in range(len(self._symbols))})
+
+    async def _reread(self, due: Mapping[int, Sequence[int]]) -> list[int]:
+        """Read closes by REST and judge them; give the instruments that got an answer."""
+        asked = sorted(due)
+        pages = await asyncio.gather(*(self._page(i, due[i]) for i in asked))
+        answered = []
+        for index, page in zip(asked, pages, strict=True):
+            if page is None:
+                for close_ms in due[index]:
+                    self._instants.asked_in_vain(index, close_ms, self._now_s() + RETRY_S)
+            else:
+                answered.append(index)
+                self._judge(index, due[index], page)
+        if answered and self._rest_lost and len(answered) == len(asked):
+            self._rest_lost = False
+            _log.info(REST_RESTORED, exchange=self._settings.exchange)
+        return answered
+
+    async def _page(self, index: int, closes: Sequence[int]) -> Page | None:
+        try:
+            return await self._reader.reread(self._symbols[index], min(closes), max(closes))
+        except (VenueError, BadPayload) as trouble:
+            if not self._rest_lost:
+                _log.warning(REST_LOST, exchange=self._settings.exchange, why=str(trouble))
+            self._rest_lost = True
+            after_s = trouble.retry_after_s if isinstance(trouble, Unanswered) else None
+            if after_s:
+                await asyncio.sleep(min(after_s, RETRY_S))
+            return None
+
+    def _judge(self, index: int, closes: Sequence[int], page: Page) -> None:
+        """Prove what an answer shows closed; what it should show and does not is denied."""
+        grace_ms = self._settings.reread_grace_ms
+        self._take(
+            self._gate.see_reread(index, page.readings, read_ms=page.read_ms, grace_ms=grace_ms)
+        )
+        newest_ms = max((reading.open_ms for reading in page.readings), default=0)
+        shown = {reading.open_ms + self._settings.timeframe.ms for reading in page.readings}
+        for close_ms in closes:
+            if self._gate.is_final(index, close_ms):
+                continue
+            past = newest_ms >= close_ms or page.read_ms >= close_ms + grace_ms
+            if past and close_ms not in shown:
+                self._instants.deny(index, close_ms)
+            else:
+                self._instants.asked_in_vain(index, close_ms, self._now_s() + RETRY_S)
+
+    async def _send(self) -> None:
+        def held(close_ms: int) -> bool:
+            return self._funding.holds(close_ms, self._now_s())
+
+        for message in self._instants.take_sendable(self._gate.opens_at, held):
+            if not message.final:
+                absent = [self._symbols[i] for i in np.flatnonzero(message.proof == Proof.ABSENT)]
+                _log.debug(BARS_ABSENT, close=iso(message.close_ms), symbols=absent)
+            await self._hand_out(message)
+
+    async def _hand_out(self, event: MarketEvent) -> None:
+        """Append to what the consumer takes; a full buffer holds the pump back."""
+        while len(self._out) >= OUT_EVENTS_MAX and not self._stopped:
+            self._progress.clear()
+            await self._progress.wait()
+        self._out.append(event)
+        self._out_news.set()
+
+    async def _replace_silent_stream(self) -> None:
+        """Replace sockets that said nothing while both times ran on."""
+        if self._stream is None or not self._stream.alive:
+            return
+        bound_s = self._settings.stream_silence_s
+        silent_s = self._now_s() - self._heard_s
+        silent_ms = self._clock.now() - self._heard_ms
+        if silent_s > bound_s and silent_ms > bound_s * 1000:
+            self._heard_s, self._heard_ms = self._now_s(), self._clock.now()
+            await self._stream.replace(f"silent for {silent_s:.0f} s")
+
+    def _now_s(self) -> float:
+        return self._transport.monotonic()

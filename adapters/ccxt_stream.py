@@ -1,0 +1,194 @@
+"""Watch bars over WebSockets: keep subscriptions alive, and read what they brought.
+
+A `watch` call of ccxt serves only to subscribe and to learn of broken sockets: of a burst of
+updates it returns one, so the rows are read from the client's cache of every symbol, at each frame.
+A broken socket begins a new epoch: the cache is emptied and the next rows only prime. Sockets that
+are open but silent, or that miss what REST shows, are replaced; how often is counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import structlog
+
+from adapters.ccxt_client import VenueClient, backoff_s
+from adapters.ccxt_failures import Unanswered
+from adapters.ccxt_mapping import ClosedFlag, is_possible, reading_of
+from daemon.domain.failures import BadPayload, VenueError
+from daemon.domain.finality import FinalityGate, Reading, Verdict
+from daemon.domain.units import Timeframe
+
+STREAM_LOST: Final = "stream_lost"
+STREAM_RESTORED: Final = "stream_restored"
+STREAM_REFUSED: Final = "stream_refused"
+STREAM_REPLACED: Final = "stream_replaced"
+SYMBOLS_PER_CALL_MAX: Final = 50
+WATCH_PAUSE_S: Final = 0.05
+"""Between watch calls; frames wake the feed by themselves, so this delays no bar."""
+ROWS_READ: Final = 4
+"""Newest cache rows looked at per frame: running bar, its predecessor, and late ones."""
+FLAGS_KEPT_MAX: Final = 10_000
+CONTRADICTIONS_MAX: Final = 2
+
+_log = structlog.get_logger()
+
+
+class BarStream:
+    """Stream the bars of N symbols into a `FinalityGate`."""
+
+    def __init__(
+        self,
+        client: VenueClient,
+        gate: FinalityGate,
+        symbols: Sequence[str],
+        timeframe: Timeframe,
+        news: Callable[[], None],
+    ) -> None:
+        self._client = client
+        self._gate = gate
+        self._symbols = list(symbols)
+        self._timeframe = timeframe
+        self._news = news
+        self._seen: list[tuple[object, ...]] = [()] * len(symbols)
+        self._index = {client.api.market(s)["id"]: i for i, s in enumerate(symbols)}
+        self._interval = client.api.timeframes[timeframe.label]
+        self._flags: dict[tuple[int, int], None] = {}
+        self._left: list[Verdict] = []
+        self._contradicted = [0] * len(symbols)
+        self._lost = False
+        self.alive = True
+        """Whether the venue lets us stream at all."""
+        self.frames = 0
+        self.replaced = 0
+        self.reconnects = 0
+
+    def tasks(self, group: asyncio.TaskGroup) -> None:
+        """Subscribe to all symbols; the tasks live in `group`."""
+        self._client.hooks.on_frame = self._on_frame
+        self._client.hooks.on_broken = self._on_broken
+        self._client.hooks.on_closed_flag = self._on_closed_flag
+        if self._client.has("watchOHLCVForSymbols"):
+            size = SYMBOLS_PER_CALL_MAX
+            parts = [self._symbols[i : i + size] for i in range(0, len(self._symbols), size)]
+        else:
+            parts = [[symbol] for symbol in self._symbols]
+        for part in parts:
+            group.create_task(self._watch(part), name=f"watch {part[0]} and {len(part) - 1} more")
+
+    def take(self) -> list[Verdict]:
+        """Read what the caches show now; give what it settles. Raises nothing for odd rows."""
+        verdicts, self._left = self._left, []
+        for index, symbol in enumerate(self._symbols):
+            readings = self._fresh_readings(index, symbol)
+            if readings:
+                verdicts += self._gate.see_stream(index, readings)
+        for verdict in verdicts:
+            self._contradicted[verdict.index] = 0
+        return verdicts
+
+    async def contradicted(self, indices: Sequence[int]) -> None:
+        """Note bars that REST has and a live stream should have shown; replace a deaf socket.
+
+        Deaf is a stream that missed half of the symbols at once, or one symbol twice in a row.
+        """
+        for index in indices:
+            self._contradicted[index] += 1
+        twice = any(self._contradicted[index] >= CONTRADICTIONS_MAX for index in indices)
+        if indices and (twice or 2 * len(indices) >= len(self._symbols)):
+            await self.replace(f"deaf: {len(indices)} of {len(self._symbols)} bars were not shown")
+
+    async def replace(self, why: str) -> None:
+        """Close the sockets; the watchers dial and subscribe anew."""
+        self.replaced += 1
+        self._contradicted = [0] * len(self._symbols)
+        _log.warning(STREAM_REPLACED, why=why, replaced=self.replaced)
+        await self._client.drop_sockets(why)
+
+    def detach(self) -> None:
+        """Stop listening to the client."""
+        self._client.hooks.on_frame = lambda: None
+        self._client.hooks.on_broken = lambda why: None
+        self._client.hooks.on_closed_flag = lambda flag: None
+
+    async def _watch(self, symbols: Sequence[str]) -> None:
+        failures = 0
+        label = self._timeframe.label
+        while True:
+            try:
+                if self._client.has("watchOHLCVForSymbols"):
+                    pairs = [[symbol, label] for symbol in symbols]
+                    await self._client.ask("watch_ohlcv_for_symbols", pairs)
+                else:
+                    await self._client.ask("watch_ohlcv", symbols[0], label)
+            except (Unanswered, BadPayload) as trouble:
+                failures += 1
+                self.reconnects += 1
+                self._note_lost(str(trouble))
+                await asyncio.sleep(backoff_s(failures - 1))
+            except VenueError as trouble:
+                _log.warning(STREAM_REFUSED, why=str(trouble), symbols=list(symbols))
+                self.alive = False
+                self._news()
+                return
+            else:
+                failures = 0
+                self._note_restored()
+                await asyncio.sleep(WATCH_PAUSE_S)
+
+    def _fresh_readings(self, index: int, symbol: str) -> list[Reading]:
+        cache = (self._client.api.ohlcvs.get(symbol) or {}).get(self._timeframe.label)
+        if not cache:
+            return []
+        count = min(ROWS_READ, len(cache))
+        rows = [cache[place] for place in range(-count, 0)]
+        flags = [(index, row[0]) in self._flags for row in rows]
+        seen = tuple((tuple(row), flag) for row, flag in zip(rows, flags, strict=True))
+        if seen == self._seen[index]:
+            return []
+        self._seen[index] = seen
+        source = f"{self._client.exchange}, stream of {symbol}"
+        try:
+            read = [
+                reading_of(row, self._timeframe, source, closed=flag)
+                for row, flag in zip(rows, flags, strict=True)
+            ]
+        except BadPayload as trouble:  # not proof of anything: REST will tell
+            _log.warning(STREAM_LOST, why=str(trouble))
+            return []
+        return [reading for reading in read if is_possible(reading)]
+
+    def _on_frame(self) -> None:
+        self.frames += 1
+        self._news()
+
+    def _on_closed_flag(self, flag: ClosedFlag) -> None:
+        index = self._index.get(flag.market_id)
+        if index is None or flag.interval != self._interval:
+            return
+        self._flags[index, flag.open_ms] = None
+        while len(self._flags) > FLAGS_KEPT_MAX:
+            del self._flags[next(iter(self._flags))]
+
+    def _on_broken(self, why: str) -> None:
+        """Begin a new epoch; what the broken socket still brought is read first."""
+        self._left += self.take()
+        self._flags.clear()
+        for index, symbol in enumerate(self._symbols):
+            self._client.api.ohlcvs.pop(symbol, None)
+            self._seen[index] = ()
+            self._gate.subscribed(index)
+        self._note_lost(why)
+        self._news()
+
+    def _note_lost(self, why: str) -> None:
+        if not self._lost:
+            _log.warning(STREAM_LOST, exchange=self._client.exchange, why=why)
+        self._lost = True
+
+    def _note_restored(self) -> None:
+        if self._lost:
+            _log.info(STREAM_RESTORED, exchange=self._client.exchange, reconnects=self.reconnects)
+        self._lost = False

@@ -1,0 +1,250 @@
+"""The only place that reads time: transport time, and market time in its four kinds.
+
+*Market time* decides what is closed and due; it is the venue's, history's, or that of a market in
+lock-step. *Transport time* measures sockets, patience and round trips; it is always the machine's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import aiohttp
+import structlog
+
+from daemon.domain.failures import BadPayload, ConfigurationError, VenueError
+from daemon.domain.units import iso, require
+
+VENUE_CLOCK_MEASURED: Final = "venue_clock_measured"
+VENUE_CLOCK_UNREACHABLE: Final = "venue_clock_unreachable"
+VENUE_CLOCK_REACHED_AGAIN: Final = "venue_clock_reached_again"
+SLEEP_SLICE_S: Final = 5.0
+ADVANCE_TIMEOUT_S: Final = 120.0
+ADVANCE_PATH: Final = "/rehearsal/advance"
+
+_log = structlog.get_logger()
+
+
+class TransportClock:
+    """Read the machine's own time, for sockets and patience."""
+
+    def monotonic(self) -> float:
+        """Give seconds of a clock that never goes back; only differences mean anything."""
+        return time.monotonic()
+
+    def wall_ms(self) -> int:
+        """Give the machine's UTC time in ms since the epoch, right or wrong."""
+        return time.time_ns() // 1_000_000
+
+
+class SystemClock:
+    """Take the machine's UTC time for market time, where a venue tells no time of its own."""
+
+    def __init__(self, transport: TransportClock) -> None:
+        self._transport = transport
+
+    def now(self) -> int:
+        """Give the market time in ms since the epoch."""
+        return self._transport.wall_ms()
+
+    async def sleep_until(self, at_ms: int) -> int:
+        """Wait until `at_ms`; give the time then."""
+        now_ms = self.now()
+        while now_ms < at_ms:
+            # in slices, because the machine's clock may be set while we sleep
+            await asyncio.sleep(min((at_ms - now_ms) / 1000, SLEEP_SLICE_S))
+            now_ms = self.now()
+        return now_ms
+
+
+class VenueClock:
+    """Follow the venue's server time, never ahead of it.
+
+    Each measurement asks the server a few times and keeps the quickest answer: the server read its
+    clock somewhere within that round trip, so half of it bounds the error. `now()` subtracts the
+    bound: a bar is taken for closed when it surely is. Between measurements time runs on the
+    monotonic clock times `speed` (market ms per transport ms: 1 except in a rehearsal).
+    """
+
+    def __init__(
+        self,
+        ask: Callable[[], Awaitable[int]],
+        transport: TransportClock,
+        *,
+        remeasure_every_s: float = 60.0,
+        samples: int = 3,
+        speed: float = 1.0,
+    ) -> None:
+        require(samples >= 1, f"samples {samples} must be at least 1")
+        require(speed > 0, f"speed {speed} must be positive")
+        self._ask = ask
+        self._transport = transport
+        self._remeasure_every_s = remeasure_every_s
+        self._samples = samples
+        self._speed = speed
+        self._anchor: tuple[float, float] | None = None  # monotonic s, venue ms
+        self._measured_at_s = 0.0
+        self._latest_ms = 0
+        self._unreachable = False
+        self.offset_ms = 0.0
+        """Venue time minus the machine's UTC time at the last measurement."""
+        self.error_ms = 0.0
+        """Half the round trip of the last measurement: the bound of its error."""
+
+    def now(self) -> int:
+        """Give a market time that the venue has surely reached; it never goes back."""
+        require(self._anchor is not None, "the venue's clock was not measured yet")
+        anchor_s, venue_ms = self._anchor or (0.0, 0.0)
+        run_ms = (self._transport.monotonic() - anchor_s) * 1000 * self._speed
+        self._latest_ms = max(self._latest_ms, int(venue_ms + run_ms - self.error_ms))
+        return self._latest_ms
+
+    async def measure(self) -> None:
+        """Ask the venue for its time; raises what asking raises, and BadPayload for nonsense."""
+        trip_s, anchor, offset_ms = min([await self._sample() for _ in range(self._samples)])
+        self._anchor = anchor
+        self._measured_at_s = self._transport.monotonic()
+        self.error_ms = trip_s * 500 * self._speed
+        self.offset_ms = offset_ms
+        _log.debug(VENUE_CLOCK_MEASURED, offset_ms=self.offset_ms, error_ms=self.error_ms)
+
+    async def _sample(self) -> tuple[float, tuple[float, float], float]:
+        """Ask once; give the round trip in s, the anchor, and the offset to the machine's UTC."""
+        before_s = self._transport.monotonic()
+        venue_ms = await self._ask()
+        trip_s = self._transport.monotonic() - before_s
+        if venue_ms <= 0:
+            raise BadPayload(f"the venue says its time is {venue_ms}: want ms since 1970")
+        wall_ms = self._transport.wall_ms() - trip_s * 500
+        return trip_s, (before_s + trip_s / 2, float(venue_ms)), venue_ms - wall_ms
+
+    async def sleep_until(self, at_ms: int) -> int:
+        """Wait until the venue's time is `at_ms`, measuring it anew on the way when it is due."""
+        while (left_ms := at_ms - self.now()) > 0:
+            await asyncio.sleep(min(left_ms / 1000 / self._speed, SLEEP_SLICE_S))
+            await self.remeasure_if_due()
+        return self.now()
+
+    async def remeasure_if_due(self) -> None:
+        """Measure again after `remeasure_every_s`; a venue that cannot be asked changes nothing."""
+        if self._transport.monotonic() - self._measured_at_s < self._remeasure_every_s:
+            return
+        try:
+            await self.measure()
+        except (VenueError, BadPayload) as trouble:
+            self._measured_at_s = self._transport.monotonic()
+            if not self._unreachable:
+                _log.warning(VENUE_CLOCK_UNREACHABLE, why=str(trouble))
+            self._unreachable = True
+            return
+        if self._unreachable:
+            _log.info(VENUE_CLOCK_REACHED_AGAIN, offset_ms=self.offset_ms)
+        self._unreachable = False
+
+
+class LockStepClock:
+    """Move a rehearsal market forward, only after the daemon has come to rest.
+
+    `quiesce` returns when everything up to now is processed; the market stands still until then,
+    so that speed never changes a result. One caller at a time.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        quiesce: Callable[[], Awaitable[None]],
+        *,
+        client: str = "equipoise",
+        timeout_s: float = ADVANCE_TIMEOUT_S,
+    ) -> None:
+        self._url = url.rstrip("/") + ADVANCE_PATH
+        self._quiesce = quiesce
+        self._client = client
+        self._timeout = aiohttp.ClientTimeout(total=timeout_s)
+        self._session: aiohttp.ClientSession | None = None
+        self._now_ms: int | None = None
+        self._advancing = False
+
+    def now(self) -> int:
+        """Give the market time of the last advance; `start` must have been awaited."""
+        require(self._now_ms is not None, "the lock-step clock was not started")
+        return self._now_ms or 0
+
+    async def start(self) -> int:
+        """Learn where the market stands, without moving it."""
+        return await self._advance(0)
+
+    async def sleep_until(self, at_ms: int) -> int:
+        """Come to rest, then let the market run to `at_ms` or to its next news before that."""
+        require(not self._advancing, "two tasks move the market in lock-step: want one")
+        self._advancing = True
+        try:
+            await self._quiesce()
+            return await self._advance(at_ms)
+        finally:
+            self._advancing = False
+
+    async def close(self) -> None:
+        """Close the connection to the rehearsal exchange."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def _advance(self, until_ms: int) -> int:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(timeout=self._timeout)
+        body = {"until_ms": until_ms, "client": self._client}
+        try:
+            async with self._session.post(self._url, json=body) as response:
+                answer = await response.json(content_type=None)
+                status = response.status
+        except (aiohttp.ClientError, TimeoutError) as trouble:
+            raise VenueError(
+                f"the market in lock-step at {self._url} did not answer:"
+                f" {type(trouble).__name__} {trouble}"
+            ) from trouble
+        except ValueError as trouble:
+            raise BadPayload(f"{self._url} answered something that is not JSON") from trouble
+        now_ms = answer.get("now_ms") if isinstance(answer, dict) else None
+        if status != 200 or not isinstance(now_ms, int):
+            raise BadPayload(f"{self._url} answered {status} {str(answer)[:200]!r}: want now_ms")
+        before_ms = self._now_ms or 0
+        require(now_ms >= before_ms, f"the market went back to {iso(now_ms)}")
+        self._now_ms = now_ms
+        return now_ms
+
+
+class SimulatedClock:
+    """Jump through history: sleeping takes no time."""
+
+    def __init__(self, start_ms: int) -> None:
+        self._now_ms = start_ms
+
+    def now(self) -> int:
+        """Give the instant that the replay has reached."""
+        return self._now_ms
+
+    async def sleep_until(self, at_ms: int) -> int:
+        """Jump to `at_ms`; an instant in the past changes nothing."""
+        self._now_ms = max(self._now_ms, at_ms)
+        return self._now_ms
+
+    def set(self, at_ms: int) -> None:
+        """Move to the instant of the next event; raises InvariantViolated when going back."""
+        require(at_ms >= self._now_ms, f"history goes back from {self._now_ms} to {at_ms}")
+        self._now_ms = at_ms
+
+
+def market_clock(
+    kind: str, transport: TransportClock, ask: Callable[[], Awaitable[int]]
+) -> SystemClock | VenueClock:
+    """Make the clock that a setting names: `venue` or `system`."""
+    match kind:
+        case "venue":
+            return VenueClock(ask, transport)
+        case "system":
+            return SystemClock(transport)
+        case _:
+            raise ConfigurationError(f"market clock {kind!r}: want 'venue' or 'system'")

@@ -1,0 +1,288 @@
+"""Read and write one Parquet file of bars or funding rates, and believe nothing in it unchecked.
+
+A file we wrote carries the SHA-256 of its content in its metadata and checksums of its pages; a
+file from elsewhere needs only the layout. Either way a reader gets rows that satisfy every rule of
+`_bars_problem` and `_funding_problem`, or `CorruptFile` with the path and the first bad row. The
+bytes of a file depend on its content alone, so that a resumed download equals one in a single go.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from daemon.domain.bar import FIELDS, Field, Floats
+from daemon.domain.failures import CorruptFile, DataError
+from daemon.domain.units import Timeframe, iso, require
+
+Instants = npt.NDArray[np.int64]
+
+TIME: Final = "ts"
+BAR_COLUMNS: Final = ("open", "high", "low", "close", "volume")
+RATE: Final = "rate"
+CHECKSUM: Final = b"content_sha256"
+RATE_MAX: Final = 0.25  # venues cap a settlement near 0.03; beyond this it is no rate
+
+
+@dataclass(frozen=True, slots=True)
+class Bars:
+    """Hold the bars of one instrument: open_ms (T,) strictly ascending, values (T, 5)."""
+
+    open_ms: Instants
+    values: Floats
+
+    def __len__(self) -> int:
+        return len(self.open_ms)
+
+    @classmethod
+    def from_rows(cls, rows: Sequence[Sequence[float]]) -> Bars:
+        """Take rows of [open_ms, open, high, low, close, volume] as exchanges answer them."""
+        table = np.array(rows, dtype=np.float64).reshape(-1, 1 + FIELDS)
+        return cls(table[:, 0].astype(np.int64), np.ascontiguousarray(table[:, 1:]))
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """Hold the funding of one instrument: settle_ms (S,) strictly ascending, rates (S,)."""
+
+    settle_ms: Instants
+    rates: Floats
+
+    def __len__(self) -> int:
+        return len(self.settle_ms)
+
+    @classmethod
+    def from_pairs(cls, pairs: Sequence[tuple[int, float]]) -> Rates:
+        """Take pairs of (settle_ms, rate)."""
+        times = np.array([at_ms for at_ms, _ in pairs], dtype=np.int64)
+        return cls(times, np.array([rate for _, rate in pairs], dtype=np.float64))
+
+
+NO_BARS: Final = Bars(np.empty(0, dtype=np.int64), np.empty((0, FIELDS)))
+NO_RATES: Final = Rates(np.empty(0, dtype=np.int64), np.empty(0))
+
+
+def read_bars(path: Path, timeframe: Timeframe) -> Bars:
+    """Read and check a file of bars; raise CorruptFile naming the file, the row and the reason."""
+    table, checksum = _read(path, BAR_COLUMNS)
+    values = np.column_stack([table[name] for name in BAR_COLUMNS])
+    bars = Bars(table[TIME], np.ascontiguousarray(values, dtype=np.float64))
+    _refuse(path, bars_problem(bars, timeframe))
+    _compare(path, checksum, _sha256(bars.open_ms, bars.values))
+    return bars
+
+
+def read_rates(path: Path) -> Rates:
+    """Read and check a file of funding rates; raise CorruptFile like `read_bars`."""
+    table, checksum = _read(path, (RATE,))
+    rates = Rates(table[TIME], table[RATE])
+    _refuse(path, rates_problem(rates))
+    _compare(path, checksum, _sha256(rates.settle_ms, rates.rates))
+    return rates
+
+
+def write_bars(path: Path, bars: Bars, timeframe: Timeframe, facts: Mapping[str, str]) -> None:
+    """Replace the file by these bars in one step; raise DataError when the disk refuses.
+
+    `facts` (venue, symbol) go into the metadata; they must not depend on when or how one writes.
+    """
+    problem = bars_problem(bars, timeframe)
+    require(problem is None, f"{path}: these bars must not be stored: {problem}")
+    columns = dict(zip(BAR_COLUMNS, bars.values.T, strict=True))
+    checksum = _sha256(bars.open_ms, bars.values)
+    _write(path, {TIME: bars.open_ms, **columns}, checksum, {**facts, "timeframe": timeframe.label})
+
+
+def write_rates(path: Path, rates: Rates, facts: Mapping[str, str]) -> None:
+    """Replace the file by these funding rates in one step, like `write_bars`."""
+    problem = rates_problem(rates)
+    require(problem is None, f"{path}: these rates must not be stored: {problem}")
+    checksum = _sha256(rates.settle_ms, rates.rates)
+    _write(path, {TIME: rates.settle_ms, RATE: rates.rates}, checksum, facts)
+
+
+def merged_bars(kept: Bars, new: Bars) -> tuple[Bars, int]:
+    """Unite two series in time order; where both have a bar the kept one stays.
+
+    Gives the union and how many new bars differed from the kept ones of the same open.
+    """
+    open_ms, first = np.unique(np.concatenate([kept.open_ms, new.open_ms]), return_index=True)
+    values = np.concatenate([kept.values, new.values])[first]
+    at = np.searchsorted(open_ms, new.open_ms)
+    is_kept = first[at] < len(kept)
+    revised = (values[at] != new.values).any(axis=1) & is_kept
+    return Bars(open_ms, values), int(np.count_nonzero(revised))
+
+
+def merged_rates(kept: Rates, new: Rates) -> Rates:
+    """Unite two series in time order; where both have a rate the kept one stays."""
+    settle_ms, first = np.unique(np.concatenate([kept.settle_ms, new.settle_ms]), return_index=True)
+    return Rates(settle_ms, np.concatenate([kept.rates, new.rates])[first])
+
+
+# ---- what must hold ------------------------------------------------------------------------------
+
+
+def bars_problem(bars: Bars, timeframe: Timeframe) -> str | None:
+    """Say in words the first rule that the bars break and where, or None."""
+    times, values = bars.open_ms, bars.values
+    problem = _order_problem(times)
+    if problem:
+        return problem
+    open_, high, low, close, volume = (values[:, field] for field in Field)
+    checks = (
+        (f"is off the {timeframe.label} grid", times % timeframe.ms != 0),
+        ("holds NaN or infinity", ~np.isfinite(values).all(axis=1)),
+        ("has a price that is not positive", low <= 0),
+        ("has its high below open, low or close", high < np.maximum(np.maximum(open_, close), low)),
+        ("has its low above open or close", low > np.minimum(open_, close)),
+        ("has a negative volume", volume < 0),
+    )
+    return _first_problem(times, checks)
+
+
+def rates_problem(rates: Rates) -> str | None:
+    """Say in words the first rule that the funding rates break and where, or None."""
+    problem = _order_problem(rates.settle_ms)
+    # a comparison with NaN is false, so this refuses NaN as well
+    too_large = ~(np.abs(rates.rates) <= RATE_MAX)
+    what = f"has no rate between -{RATE_MAX} and {RATE_MAX}"
+    return problem or _first_problem(rates.settle_ms, ((what, too_large),))
+
+
+def _order_problem(times: Instants) -> str | None:
+    steps = np.diff(times)
+    wrong = np.flatnonzero(steps <= 0)
+    if not len(wrong):
+        return None
+    row = int(wrong[0]) + 1
+    what = "is there twice" if steps[row - 1] == 0 else "comes after a later one"
+    return f"row {row} ({_when(times[row])}) {what}"
+
+
+def _first_problem(times: Instants, checks: Sequence[tuple[str, Any]]) -> str | None:
+    for what, broken in checks:
+        if broken.any():
+            row = int(np.argmax(broken))
+            return f"row {row} ({_when(times[row])}) {what}"
+    return None
+
+
+def _when(at_ms: int) -> str:
+    try:
+        return iso(int(at_ms))
+    except (ValueError, OverflowError, OSError):  # beyond the calendar: show the number itself
+        return f"{TIME} = {at_ms}"
+
+
+def _refuse(path: Path, problem: str | None) -> None:
+    if problem:
+        raise CorruptFile(f"{path}: {problem}")
+
+
+def _compare(path: Path, stored: str | None, actual: str) -> None:
+    if stored not in (None, actual):
+        raise CorruptFile(
+            f"{path}: its content has SHA-256 {actual[:12]}.., written was {stored[:12]}..;"
+            " delete it and download it again"
+        )
+
+
+def _sha256(times: Instants, values: Floats) -> str:
+    digest = hashlib.sha256(np.ascontiguousarray(times, dtype="<i8").data)
+    digest.update(np.ascontiguousarray(values, dtype="<f8").data)
+    return digest.hexdigest()
+
+
+# ---- Parquet -------------------------------------------------------------------------------------
+
+
+def read_times(path: Path) -> Instants:
+    """Read the time column alone, checked for order only; raise CorruptFile when it is not."""
+    table, _ = _read(path, ())
+    _refuse(path, _order_problem(table[TIME]))
+    return table[TIME]
+
+
+def _read(
+    path: Path, value_columns: Sequence[str]
+) -> tuple[dict[str, npt.NDArray[Any]], str | None]:
+    wanted = {TIME: pa.int64()} | dict.fromkeys(value_columns, pa.float64())
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True, memory_map=False) as file:
+            schema, metadata = file.schema_arrow, file.schema_arrow.metadata or {}
+            _check_schema(path, schema, wanted)
+            table = file.read(columns=list(wanted))
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
+    except (pa.ArrowException, OSError, ValueError) as e:
+        reason = str(e).strip().splitlines()[0] if str(e).strip() else type(e).__name__
+        raise CorruptFile(f"{path}: is no readable Parquet file: {reason}") from e
+    for name in wanted:
+        if table.column(name).null_count:
+            raise CorruptFile(
+                f"{path}: column {name!r} holds {table.column(name).null_count} nulls"
+            )
+    arrays = {name: table.column(name).to_numpy() for name in wanted}
+    checksum = metadata.get(CHECKSUM)
+    return arrays, None if checksum is None else checksum.decode("ascii", "replace")
+
+
+def _check_schema(path: Path, schema: Any, wanted: Mapping[str, Any]) -> None:
+    for name, kind in wanted.items():
+        if name not in schema.names:
+            raise CorruptFile(
+                f"{path}: column {name!r} is missing; there are {', '.join(schema.names) or 'none'}"
+            )
+        if schema.field(name).type != kind:
+            raise CorruptFile(
+                f"{path}: column {name!r} is of type {schema.field(name).type}; it must be {kind}"
+            )
+
+
+def _write(
+    path: Path, columns: Mapping[str, npt.NDArray[Any]], checksum: str, facts: Mapping[str, str]
+) -> None:
+    metadata = {name.encode(): value.encode() for name, value in sorted(facts.items())}
+    table = pa.table({name: pa.array(column) for name, column in columns.items()})
+    table = table.replace_schema_metadata({**metadata, CHECKSUM: checksum.encode()})
+    temporary = path.with_name(f".{path.name}.part")  # what a killed process left is overwritten
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(
+            table,
+            temporary,
+            compression="zstd",
+            compression_level=6,
+            use_dictionary=False,
+            column_encoding={
+                name: "DELTA_BINARY_PACKED" if name == TIME else "BYTE_STREAM_SPLIT"
+                for name in columns
+            },
+            write_page_checksum=True,
+        )
+        _make_durable(temporary)
+        temporary.replace(path)
+        _make_durable(path.parent)
+    except (OSError, pa.ArrowException) as e:
+        with contextlib.suppress(OSError):  # the first failure is the one to tell
+            temporary.unlink()
+        raise DataError(f"{path}: cannot be written: {e}") from e
+
+
+def _make_durable(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,109 @@
+"""Turn journal entries into rows of bytes and back, and link them into a chain.
+
+    chain_0 = sha256("equipoise journal 1")
+    chain_n = sha256(chain_(n-1) | n as 8 bytes, big end first | body_n)
+
+The body is MessagePack of (event, [commands]), each written by `daemon.codec`. Estimate commands
+are kept as RecordedEstimate: their windows follow from the recorded bars and would fill the disk.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, assert_never, cast
+
+from daemon import codec
+from daemon.domain import messages
+from daemon.domain.failures import BadPayload
+from daemon.domain.messages import Command, Event, Recorded
+from daemon.ports import Entry
+
+GENESIS: Final = hashlib.sha256(b"equipoise journal 1").digest()
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Hold an encoded entry whose place in the chain is not known yet.
+
+    kind: the event's type. at_ms: its market time. decided_ms: as_of of a Decided among the
+    commands, or None. The three are only there to find entries; the body is what counts.
+    """
+
+    kind: str
+    at_ms: int
+    decided_ms: int | None
+    body: bytes
+
+
+def encode_row(event: Event, commands: Sequence[Command]) -> Row:
+    """Write an event and its commands as one row."""
+    kept = [codec.recorded(command) for command in commands]
+    encoded = [codec.encode_message(command) for command in kept]
+    body = codec.encode((codec.encode_message(event), encoded))
+    return Row(type(event).__name__, event_ms(event), decided_ms(kept), body)
+
+
+def decode_body(body: bytes) -> tuple[Event, tuple[Recorded, ...]]:
+    """Read what `encode_row` wrote; raise BadPayload when it is something else."""
+    head, tail = codec.decode(body, tuple[bytes, list[bytes]])
+    event = codec.decode_message(head)
+    if not isinstance(event, Event):
+        raise BadPayload(f"a {type(event).__name__} stands where an event must be")
+    commands = [codec.decode_message(raw) for raw in tail]
+    strange = [type(c).__name__ for c in commands if not isinstance(c, Recorded)]
+    if strange:
+        raise BadPayload(f"{', '.join(strange)} among the commands")
+    return event, cast("tuple[Recorded, ...]", tuple(commands))
+
+
+def link(previous: bytes, sequence: int, body: bytes) -> bytes:
+    """Give the chain value of entry `sequence`, which follows the value `previous`."""
+    return hashlib.sha256(previous + sequence.to_bytes(8, "big") + body).digest()
+
+
+def make_entry(sequence: int, body: bytes, chain: bytes) -> Entry:
+    """Read a row back as an Entry."""
+    event, commands = decode_body(body)
+    return Entry(sequence, event, commands, chain)
+
+
+def decided_ms(commands: Sequence[Recorded]) -> int | None:
+    """Give the instant of the decision among the commands, or None."""
+    for command in commands:
+        if isinstance(command, messages.Decided):
+            return command.decision.as_of_ms
+    return None
+
+
+def event_ms(event: Event) -> int:
+    """Give the market time of an event in ms."""
+    match event:
+        case messages.BarsClosed() | messages.Revised():
+            return event.close_ms
+        case messages.FundingRates() | messages.FundingPaid():
+            return event.settle_ms
+        case messages.Tick():
+            return event.now_ms
+        case messages.EstimatesReady():
+            return event.estimates.as_of_ms
+        case messages.EstimatesMissing():
+            return event.as_of_ms
+        case messages.OrderFilled():
+            return event.fill.at_ms
+        case messages.Snapshotted():
+            return event.snapshot.at_ms
+        case (
+            messages.OrderAccepted()
+            | messages.OrderRejected()
+            | messages.OrderUncertain()
+            | messages.OrderAbsent()
+            | messages.OrderEnded()
+            | messages.Transferred()
+            | messages.Operator()
+            | messages.Started()
+        ):
+            return event.at_ms
+        case _:
+            assert_never(event)

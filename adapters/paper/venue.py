@@ -1,0 +1,426 @@
+"""The paper venue's core: a simulated account that trades at the bars it is shown.
+
+`observe` a market event, then `submit`, `cancel`, `query` at the instant of the last BarsClosed.
+Everything an answer says is in the store before the answer is given, so that a killed caller can
+always ask again: an order is filled once however often it is sent. The fill rule is in `rule`, the
+funding rule in `funding`. It never reads a clock, and knows nothing of modes.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Final
+
+from adapters.paper.admission import Admission, is_beyond
+from adapters.paper.funding import FundingBook
+from adapters.paper.rule import FillRule, Terms
+from adapters.paper.settings import PaperSettings
+from adapters.paper.state import (
+    ZERO,
+    Account,
+    Changes,
+    LedgerStore,
+    Loaded,
+    Market,
+    PaperOrder,
+    PaperStatus,
+    VenueState,
+)
+from daemon.domain.failures import ConfigurationError, VenueError
+from daemon.domain.instrument import CashKey, InstrumentKey, Universe
+from daemon.domain.messages import (
+    BarsClosed,
+    FundingPaid,
+    FundingRates,
+    MarketEvent,
+    OrderAbsent,
+    OrderAccepted,
+    OrderEnded,
+    OrderFilled,
+    OrderRejected,
+    Snapshotted,
+    Transferred,
+    VenueEvent,
+)
+from daemon.domain.order import Fill, Order, OrderId, OrderKind
+from daemon.domain.portfolio import AccountSnapshot
+from daemon.domain.units import iso, require
+
+ENDED_KEPT: Final = 4_096
+
+
+class PaperVenue:
+    """Trade a universe of one venue on paper.
+
+    opened_ms: market time of a new account's opening; an account that the store already holds keeps
+    its own. Raises ConfigurationError for settings that do not fit the universe or the account.
+    """
+
+    def __init__(
+        self,
+        universe: Universe,
+        settings: PaperSettings,
+        store: LedgerStore,
+        *,
+        opened_ms: int = 0,
+    ) -> None:
+        venues = {instrument.key.venue for instrument in universe.instruments}
+        require(len(venues) == 1, f"a paper venue is one venue, not {sorted(venues)}")
+        settings.check_currencies(universe)
+        self.venue = venues.pop()
+        self._store = store
+        self._rule = FillRule(settings)
+        self._terms = {i.key: Terms.of(n, i) for n, i in enumerate(universe.instruments)}
+        self._by_index = tuple(self._terms.values())
+        self._budget: dict[int, Decimal] = {}
+        self._admission = Admission(len(universe))
+        self._orders: dict[OrderId, PaperOrder] = {}
+        self._resting: dict[OrderId, PaperOrder] = {}
+        self._ended: deque[OrderId] = deque()
+        self._changes = Changes()
+        self._is_ahead = False
+        self._trade_prefix = ""
+        loaded = store.load(ENDED_KEPT)
+        if loaded is None:
+            self._open(universe.symbols, settings, opened_ms)
+        else:
+            self._resume(loaded, universe.symbols, settings)
+        self._trade_prefix = f"{self._account.opened_ms:x}-"
+
+    # ---- what the caller may do ------------------------------------------------------------------
+
+    @property
+    def is_durable(self) -> bool:
+        """Tell whether calls wait for a disk."""
+        return self._store.is_durable
+
+    @property
+    def executions_cursor(self) -> int:
+        """Give the number of the last fill or cash flow."""
+        return self._account.executions_n
+
+    @property
+    def funding_too_late_n(self) -> int:
+        """Count the settlements that could not be booked: their rate came over a day late."""
+        return self._state.funding.too_late_n
+
+    def submit(self, orders: Sequence[Order]) -> list[VenueEvent]:
+        """Admit or refuse orders in this order and fill what can be filled at once.
+
+        An order id that is known with the same terms answers with what became of it.
+        """
+        self._check_usable()
+        events: list[VenueEvent] = []
+        for order in orders:
+            self._submit(order, events)
+        self._commit()
+        return events
+
+    def cancel(self, order_id: OrderId, key: InstrumentKey) -> list[VenueEvent]:
+        """Stop an order; one that already ended answers with how it ended."""
+        self._check_usable()
+        record = self._find(order_id)
+        if record is None:
+            return [OrderAbsent(order_id, self._now_ms)]
+        if record.status is PaperStatus.OPEN:
+            self._end(record, PaperStatus.CANCELLED, "cancelled on request")
+            self._commit()
+        return _story(record)
+
+    def query(self, order_id: OrderId, key: InstrumentKey) -> list[VenueEvent]:
+        """Tell what became of an order: accepted, its fills, its end; or OrderAbsent."""
+        self._check_usable()
+        record = self._find(order_id)
+        return [OrderAbsent(order_id, self._now_ms)] if record is None else _story(record)
+
+    def snapshot(self, executions_cursor: int) -> list[VenueEvent]:
+        """Give fills and cash flows after the cursor, then one Snapshotted; below 0 only that.
+
+        Raises VenueError for a cursor that this account has not reached: it is another account.
+        """
+        self._check_usable()
+        account = self._account
+        if executions_cursor > account.executions_n:
+            raise VenueError(
+                f"paper account of {self.venue} has {account.executions_n} executions, but "
+                f"{executions_cursor} were journalled: its ledger was replaced; put the old one "
+                "back, or move the whole state folder away to start anew"
+            )
+        if executions_cursor < 0:
+            return [Snapshotted(self._snapshot())]
+        found = self._store.executions_after(executions_cursor, account.executions_n)
+        return [*found, Snapshotted(self._snapshot())]
+
+    def observe(self, event: MarketEvent) -> list[VenueEvent]:
+        """See a market event: book funding on what was held, then fill what rests."""
+        self._check_usable()
+        events: list[VenueEvent] = []
+        match event:
+            case BarsClosed():
+                self._see_bars(event)
+                self._book_funding(events)
+                for record in tuple(self._resting.values()):
+                    self._try_fill(record, events)
+            case FundingRates():
+                require(len(event.rates) == len(self._by_index), "rates do not fit the universe")
+                self._state.funding.add(event)
+                self._book_funding(events)
+                self._changes.bars = True
+            case _:
+                return events  # a revision comes too late to trade on
+        self._commit()
+        return events
+
+    # ---- opening and resuming --------------------------------------------------------------------
+
+    def _open(self, symbols: tuple[str, ...], settings: PaperSettings, opened_ms: int) -> None:
+        cash = dict(settings.starting_cash)
+        self._account = Account(self.venue, opened_ms, cash)
+        self._market = Market.empty(symbols)
+        self._now_ms = opened_ms
+        self._state = VenueState(self._account, self._market, FundingBook())
+        self._held: dict[int, Decimal] = {}
+        for currency, amount in sorted(cash.items()):
+            cash_key = CashKey(self.venue, currency)
+            self._account.ledger.apply_transfer(cash_key, amount)
+            self._next_execution()
+            name = f"deposit:{currency}:{opened_ms}"
+            self._record(Transferred(name, cash_key, opened_ms, amount))
+        self._changes.bars = True
+        self._commit()
+
+    def _resume(self, loaded: Loaded, symbols: tuple[str, ...], settings: PaperSettings) -> None:
+        account, market = loaded.state.account, loaded.state.market
+        if account.venue != self.venue or account.starting_cash != dict(settings.starting_cash):
+            opened = ", ".join(f"{a} {c}" for c, a in sorted(account.starting_cash.items()))
+            wanted = ", ".join(f"{a} {c}" for c, a in sorted(settings.starting_cash.items()))
+            raise ConfigurationError(
+                f"paper.starting_cash = {wanted} at {self.venue}: this state folder holds a paper "
+                f"account of {account.venue} opened with {opened}; set that back, or name another "
+                "state folder"
+            )
+        funding = loaded.state.funding.aligned(market.symbols, symbols)
+        self._account = account
+        self._market = market.aligned(symbols)
+        self._now_ms = max(account.opened_ms, market.instant_ms)
+        self._state = VenueState(account, self._market, funding)
+        self._held = {
+            self._terms[key].index: position.quantity
+            for key, position in account.ledger.positions.items()
+            if position.quantity and key in self._terms
+        }
+        for record in loaded.orders:
+            self._remember(record)
+
+    def _remember(self, record: PaperOrder) -> None:
+        order = record.order
+        self._orders[order.order_id] = record
+        terms = self._terms.get(order.key)
+        if record.status is not PaperStatus.OPEN:
+            self._forget_oldest(order.order_id)
+        elif terms is not None:  # of another universe: it rests unseen until cancelled
+            record.index = terms.index
+            self._resting[order.order_id] = record
+
+    # ---- orders ----------------------------------------------------------------------------------
+
+    def _submit(self, order: Order, events: list[VenueEvent]) -> None:
+        order_id, terms = order.order_id, self._terms.get(order.key)
+        known = self._find(order_id)
+        if known is not None:
+            events.extend(_answer_again(known, order, self._now_ms))
+            return
+        now_ms = max(self._now_ms, order.as_of_ms)
+        if terms is None:
+            events.append(OrderRejected(order_id, now_ms, f"unknown instrument {order.key}"))
+            return
+        held, mark = self._held.get(terms.index, ZERO), self._market.closes[terms.index]
+        refusal = self._admission.refusal(order, terms, held, mark)
+        if refusal is not None:
+            events.append(OrderRejected(order_id, now_ms, f"{order.key.symbol}: {refusal}"))
+            return
+        self._account.orders_n += 1
+        record = PaperOrder(order, self._account.orders_n, terms.index, now_ms)
+        self._orders[order_id] = self._changes.orders[order_id] = record
+        events.append(OrderAccepted(order_id, now_ms))
+        self._try_fill(record, events)
+        if record.status is PaperStatus.OPEN:
+            self._resting[order_id] = record
+
+    def _try_fill(self, record: PaperOrder, events: list[VenueEvent]) -> None:
+        """Fill what the rule allows at this instant; what is left rests."""
+        order, index, market = record.order, record.index, self._market
+        reference = market.reference(index)
+        # A decision must never trade at the open of a bar that began before it.
+        if not reference > 0 or order.as_of_ms > market.instant_ms:
+            return
+        wanted = order.quantity - record.filled
+        if order.reduce_only:
+            held = self._held.get(index, ZERO)
+            if held * wanted >= 0:
+                self._expire(record, events)
+                return
+            wanted = wanted if abs(wanted) <= abs(held) else -held
+        terms, volume = self._by_index[index], market.volumes[index]
+        used = market.used.get(index, ZERO)
+        quantity = self._capped(wanted, used, terms)
+        if not quantity:
+            return
+        price = self._rule.price(terms, reference, quantity, used, volume)
+        if order.kind is OrderKind.LIMIT and is_beyond(price, quantity, order.limit_price):
+            return
+        if price <= 0:
+            return
+        market.used[index] = used + abs(quantity)
+        self._fill(record, terms, quantity, price, events)
+        if order.reduce_only and record.status is PaperStatus.OPEN and index not in self._held:
+            self._expire(record, events)
+
+    def _capped(self, wanted: Decimal, used: Decimal, terms: Terms) -> Decimal:
+        """Limit a signed quantity to what is left of the instrument's budget at this instant."""
+        if self._rule.is_unlimited:
+            return wanted
+        budget = self._budget.get(terms.index)
+        if budget is None:
+            budget = self._rule.capacity(terms, self._market.volumes[terms.index])
+            self._budget[terms.index] = budget
+        left = budget - used
+        if abs(wanted) <= left:
+            return wanted
+        if left <= 0:
+            return ZERO
+        return left if wanted > 0 else -left
+
+    def _fill(
+        self,
+        record: PaperOrder,
+        terms: Terms,
+        quantity: Decimal,
+        price: Decimal,
+        events: list[VenueEvent],
+    ) -> None:
+        order, index, at_ms = record.order, terms.index, self._market.instant_ms
+        fee = self._rule.fee(abs(quantity) * price)
+        trade_id, order_id = self._next_execution(), order.order_id
+        fill = Fill(trade_id, order_id, terms.key, index, quantity, price, fee, at_ms)
+        self._account.ledger.apply_fill(fill, terms.cash_key)
+        held = self._held.get(index, ZERO) + quantity
+        if held:
+            self._held[index] = held
+        else:
+            del self._held[index]
+        record.filled += quantity
+        record.fills.append(fill)
+        event = OrderFilled(fill)
+        self._changes.executions.append(event)
+        events.append(event)
+        if record.filled == order.quantity:
+            self._end(record, PaperStatus.FILLED, "")
+        self._changes.orders[order_id] = record
+
+    def _expire(self, record: PaperOrder, events: list[VenueEvent]) -> None:
+        self._end(record, PaperStatus.EXPIRED, "reduce_only: nothing is left to reduce")
+        events.append(OrderEnded(record.order.order_id, record.ended_ms, record.reason))
+
+    def _end(self, record: PaperOrder, status: PaperStatus, reason: str) -> None:
+        order_id = record.order.order_id
+        record.status, record.reason, record.ended_ms = status, reason, self._now_ms
+        self._resting.pop(order_id, None)
+        self._changes.orders[order_id] = record
+        self._forget_oldest(order_id)
+
+    def _forget_oldest(self, ended_id: OrderId) -> None:
+        self._ended.append(ended_id)
+        if len(self._ended) > ENDED_KEPT:
+            del self._orders[self._ended.popleft()]
+
+    def _find(self, order_id: OrderId) -> PaperOrder | None:
+        found = self._orders.get(order_id)
+        return self._store.find(order_id) if found is None else found
+
+    # ---- bars and funding ------------------------------------------------------------------------
+
+    def _see_bars(self, event: BarsClosed) -> None:
+        market, funding = self._market, self._state.funding
+        require(len(event.values) == len(self._by_index), "bars do not fit the universe")
+        # Settlements before this instant no longer wait for a bar.
+        if market.see(event):
+            funding.remember(event.close_ms, self._held, market.closes)
+        else:
+            funding.update_closes(market.closes)
+        self._budget = {}
+        self._now_ms = max(self._now_ms, market.instant_ms)
+        self._changes.bars = True
+
+    def _book_funding(self, events: list[VenueEvent]) -> None:
+        funding, market = self._state.funding, self._market
+        if not funding.rates:
+            return
+        indices = range(len(self._by_index))
+        settled = None if market.final else {i for i in indices if market.is_settled(i)}
+        for due in funding.due(settled):
+            terms = self._by_index[due.index]
+            self._account.ledger.apply_funding(terms.cash_key, due.amount)
+            self._next_execution()
+            name = f"funding:{terms.key.symbol}:{due.settle_ms}"
+            paid = FundingPaid(name, terms.key, terms.cash_key, due.settle_ms, due.rate, due.amount)
+            self._record(paid)
+            events.append(paid)
+
+    # ---- the account -----------------------------------------------------------------------------
+
+    def _next_execution(self) -> str:
+        """Count an execution and name it: by the account's opening, so that no two share a name."""
+        account = self._account
+        account.executions_n += 1
+        return f"{self._trade_prefix}{account.executions_n}"
+
+    def _record(self, event: VenueEvent) -> None:
+        self._changes.executions.append(event)
+
+    def _snapshot(self) -> AccountSnapshot:
+        ledger = self._account.ledger
+        quantities = {k: p.quantity for k, p in ledger.positions.items() if p.quantity}
+        cursor = self._account.executions_n
+        return AccountSnapshot(self.venue, self._now_ms, quantities, dict(ledger.cash), cursor)
+
+    def _commit(self) -> None:
+        changes = self._changes
+        if not changes:
+            return
+        self._changes = Changes()
+        # Should the store fail, memory stays ahead of the record and must not be trusted any more.
+        self._is_ahead = True
+        self._store.commit(self._state, changes)
+        self._is_ahead = False
+
+    def _check_usable(self) -> None:
+        if self._is_ahead:
+            raise VenueError(
+                f"paper account of {self.venue} at {iso(self._now_ms)}: its ledger could not be "
+                "written; restart to go on from what is recorded"
+            )
+
+
+def _story(record: PaperOrder) -> list[VenueEvent]:
+    """Tell an order's life from the start."""
+    order_id = record.order.order_id
+    events: list[VenueEvent] = [OrderAccepted(order_id, record.accepted_ms)]
+    events.extend(OrderFilled(fill) for fill in record.fills)
+    if record.status in (PaperStatus.CANCELLED, PaperStatus.EXPIRED):
+        events.append(OrderEnded(order_id, record.ended_ms, record.reason))
+    return events
+
+
+def _answer_again(known: PaperOrder, order: Order, now_ms: int) -> list[VenueEvent]:
+    """Answer an order whose id was used before: with its story, if it is the same order."""
+    if _terms_of(known.order) == _terms_of(order):
+        return _story(known)
+    reason = f"order id {order.order_id} is taken by an order with other terms"
+    return [OrderRejected(order.order_id, now_ms, reason)]
+
+
+def _terms_of(order: Order) -> tuple[object, ...]:
+    return order.key, order.quantity, order.kind, order.limit_price, order.reduce_only

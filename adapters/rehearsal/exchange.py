@@ -1,0 +1,231 @@
+"""The exchange itself: its time, what happens at an instant, and what is said about it.
+
+Time moves only through `move_to`, from one instant to the next; whoever calls it is the pace (see
+`pace.py`). Instants are the closes of the source interval, funding settlements and releases of late
+bars. Everything said at an instant is a function of the market and that instant alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from adapters.rehearsal import dialect
+from adapters.rehearsal.dialect import INTERVALS_MS
+from adapters.rehearsal.faults import Fault, FaultSwitch
+from adapters.rehearsal.market import Coin, Market
+from adapters.rehearsal.publication import Publication, Withheld
+from adapters.rehearsal.settings import RehearsalSettings
+from adapters.rehearsal.streams import Hub, Stream, StreamKind
+from daemon.domain.units import HOUR_MS, require
+
+FUNDING_GRID_MS: Final = 4 * HOUR_MS
+PRINTS_AT_ONCE_MAX: Final = 8
+
+
+class Exchange:
+    """Hold a market at an instant and announce what happens when the instant changes."""
+
+    def __init__(self, market: Market, settings: RehearsalSettings, start_ms: int) -> None:
+        self.market = market
+        self.settings = settings
+        self.faults = FaultSwitch()
+        self.hub = Hub(self.faults)
+        self.publication = Publication(market, withheld_of(settings))
+        self.now_ms = start_ms
+        self.instants = 0
+        self.klines_closed = 0
+
+        self._clock: Callable[[], int] = lambda: self.now_ms
+
+    def clock_ms(self) -> int:
+        """Give the market's time."""
+        return self._clock()
+
+    def read_clock_from(self, clock: Callable[[], int]) -> None:
+        """Let a pace that runs with the wall tell the time between instants."""
+        self._clock = clock
+
+    def listed(self, symbol: str) -> Coin | None:
+        """Give a coin that is or was listed by now; None for what the public cannot know."""
+        coin = self.market.coins.get(symbol)
+        return coin if coin is not None and coin.listed_ms <= self.clock_ms() else None
+
+    def next_instant_ms(self) -> int | None:
+        """Give the next instant at which something happens; None past the market's end."""
+        source_ms = self.settings.source_ms
+        candidates = [
+            (self.now_ms // source_ms + 1) * source_ms,
+            (self.now_ms // FUNDING_GRID_MS + 1) * FUNDING_GRID_MS,
+        ]
+        release_ms = self.publication.next_release_after(self.now_ms)
+        if release_ms is not None:
+            candidates.append(release_ms)
+        found = min(candidates)
+        end_ms = self.end_ms
+        return None if end_ms is not None and found > end_ms else found
+
+    @property
+    def end_ms(self) -> int | None:
+        """Give the instant at which the market ends, None if it does not."""
+        ends = [end for end in (self.market.span_ms[1], self.settings.end_ms) if end is not None]
+        return min(ends, default=None)
+
+    async def move_to(self, at_ms: int) -> int:
+        """Move time to `at_ms` and say what happened since; give the number of klines closed."""
+        require(at_ms >= self.now_ms, f"time cannot go back from {self.now_ms} to {at_ms}")
+        before_ms, self.now_ms = self.now_ms, at_ms
+        self.instants += 1
+        if self.faults.takes(Fault.DROP_SOCKETS):
+            self.hub.cut_all()
+        if self.faults.takes(Fault.STALL):
+            return 0
+        streams = self.hub.streams
+        closed = await self._say_closed(streams, before_ms)
+        await self._say_prints(streams, before_ms)
+        for stream, text in self.current(streams):
+            await self.hub.say(stream, text)
+        self.klines_closed += closed
+        return closed
+
+    def current(self, streams: list[Stream]) -> list[tuple[Stream, str]]:
+        """Write the present state of each stream: running kline, marks, best bid and ask."""
+        written = []
+        for stream in streams:
+            text = self._present(stream)
+            if text is not None:
+                written.append((stream, text))
+        return written
+
+    def greeting(self, streams: list[Stream]) -> list[tuple[Stream, str]]:
+        """Write what a fresh subscriber hears at once: the present and the last trade."""
+        now_ms = self.clock_ms()
+        written = self.current(streams)
+        for stream in streams:
+            if stream.kind in {StreamKind.TRADE, StreamKind.AGGREGATE_TRADE}:
+                after_ms = now_ms - 2 * self.market.step_ms
+                written += self._prints_of(stream, max(after_ms, self.market.span_ms[0]))[-1:]
+        return written
+
+    def mark(self, symbol: str, now_ms: int) -> tuple[float, float, int] | None:
+        """Give mark price, rate and time of the next settlement; None before the first trade."""
+        coin = self.market.coins[symbol]
+        price = self.publication.last_price(symbol, now_ms)
+        if price is None:
+            return None
+        rate = self.market.funding_estimate(symbol, now_ms)
+        every_ms = coin.funding_interval_ms
+        return price, rate, (now_ms // every_ms + 1) * every_ms
+
+    async def _say_closed(self, streams: list[Stream], before_ms: int) -> int:
+        """Say every kline that closed since `before_ms` or was released, by closing instant."""
+        due: list[tuple[int, Stream, int]] = []
+        releases = self.publication.releases_between(before_ms, self.now_ms)
+        for stream in streams:
+            if stream.kind is StreamKind.KLINE and stream.symbol in self.market.coins:
+                opens = self._opens_due(stream, before_ms, releases)
+                interval_ms = INTERVALS_MS[stream.interval]
+                due += [(open_ms + interval_ms, stream, open_ms) for open_ms in opens]
+        said = 0
+        for close_ms, stream, open_ms in sorted(due, key=lambda item: item[0]):
+            coin = self.market.coins[stream.symbol]
+            interval_ms = INTERVALS_MS[stream.interval]
+            kline = self.publication.kline(stream.symbol, interval_ms, open_ms, self.now_ms)
+            if kline is None:
+                continue
+            text = dialect.kline_event(
+                coin,
+                kline,
+                interval=stream.interval,
+                event_ms=max(close_ms, before_ms),
+                closed=True,
+            )
+            said += await self.hub.say(stream, text)
+        return said
+
+    def _opens_due(self, stream: Stream, before_ms: int, releases: list[Withheld]) -> list[int]:
+        """List opening instants whose final kline is to be said now, oldest first."""
+        interval_ms = INTERVALS_MS[stream.interval]
+        if interval_ms % self.market.step_ms:
+            return []  # finer than what this market knows: such a stream stays silent
+        first_close = (before_ms // interval_ms + 1) * interval_ms
+        opens = {c - interval_ms for c in range(first_close, self.now_ms + 1, interval_ms)}
+        for item in releases:
+            if item.symbol == stream.symbol:
+                first = item.open_ms // interval_ms * interval_ms
+                inside = range(first, item.close_ms, interval_ms)
+                opens |= {at for at in inside if at + interval_ms <= self.now_ms}
+        return sorted(opens)
+
+    async def _say_prints(self, streams: list[Stream], before_ms: int) -> None:
+        for stream in streams:
+            if stream.kind in {StreamKind.TRADE, StreamKind.AGGREGATE_TRADE}:
+                for _, text in self._prints_of(stream, before_ms)[-PRINTS_AT_ONCE_MAX:]:
+                    await self.hub.say(stream, text)
+
+    def _prints_of(self, stream: Stream, after_ms: int) -> list[tuple[Stream, str]]:
+        coin = self.listed(stream.symbol)
+        if coin is None:
+            return []
+        now_ms = self.clock_ms()
+        whole = stream.kind is StreamKind.AGGREGATE_TRADE
+        newest_ms = max(after_ms, now_ms - PRINTS_AT_ONCE_MAX * self.market.step_ms)
+        prints = self.publication.prints(stream.symbol, newest_ms, now_ms)
+        return [
+            (stream, dialect.trade_event(coin, item, event_ms=item.time_ms, aggregate=whole))
+            for item in prints
+        ]
+
+    def _present(self, stream: Stream) -> str | None:
+        """Write one stream's present state; None where there is nothing to say."""
+        now_ms = self.clock_ms()
+        if stream.kind is StreamKind.ALL_MARKS:
+            texts = [self._mark_text(coin, now_ms) for coin in self.market.coins.values()]
+            return "[" + ",".join(text for text in texts if text is not None) + "]"
+        coin = self.listed(stream.symbol)
+        if coin is None or not coin.lives_at(now_ms):
+            return None
+        if stream.kind is StreamKind.KLINE:
+            return self._running_kline(coin, stream.interval, now_ms)
+        if stream.kind is StreamKind.MARK:
+            return self._mark_text(coin, now_ms)
+        if stream.kind is StreamKind.BOOK:
+            price = self.publication.last_price(coin.symbol, now_ms)
+            return None if price is None else dialect.book_event(coin, price, now_ms)
+        return None
+
+    def _running_kline(self, coin: Coin, interval: str, now_ms: int) -> str | None:
+        interval_ms = INTERVALS_MS[interval]
+        end_ms = self.end_ms
+        if interval_ms % self.market.step_ms or (end_ms is not None and now_ms >= end_ms):
+            return None
+        open_ms = now_ms // interval_ms * interval_ms
+        kline = self.publication.kline(coin.symbol, interval_ms, open_ms, now_ms)
+        if kline is None:
+            return None
+        return dialect.kline_event(coin, kline, interval=interval, event_ms=now_ms, closed=False)
+
+    def _mark_text(self, coin: Coin, now_ms: int) -> str | None:
+        if not coin.lives_at(now_ms):
+            return None
+        found = self.mark(coin.symbol, now_ms)
+        return None if found is None else dialect.mark_event(coin, *found, now_ms)
+
+
+def withheld_of(settings: RehearsalSettings) -> list[Withheld]:
+    """Turn the scripted absent and late bars into what the publication withholds."""
+    source_ms = settings.source_ms
+    absent = [
+        Withheld(bar.symbol, bar.open_ms, bar.open_ms + source_ms, None)
+        for bar in settings.absent_bars
+    ]
+    late = [
+        Withheld(
+            bar.symbol,
+            bar.open_ms,
+            bar.open_ms + source_ms,
+            bar.open_ms + source_ms + bar.delay_ms,
+        )
+        for bar in settings.late_bars
+    ]
+    return [*absent, *late]

@@ -1,0 +1,210 @@
+"""WebSocket half of the dialect: sockets, their subscriptions, and sending to them.
+
+A socket takes SUBSCRIBE, UNSUBSCRIBE and LIST_SUBSCRIPTIONS. As at the venue, an unknown stream
+name is accepted and stays silent. What is said on a stream is decided in `exchange.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Final
+
+from aiohttp import WSMsgType, web
+
+from adapters.rehearsal.dialect import INTERVALS_MS
+from adapters.rehearsal.faults import GARBAGE, Fault, FaultSwitch
+
+SEND_SECONDS_MAX: Final = 10.0  # a client that reads nothing for so long is cut off
+STREAMS_PER_SOCKET_MAX: Final = 1024
+
+
+class StreamKind(StrEnum):
+    """Name what a stream carries."""
+
+    KLINE = "kline"
+    TRADE = "trade"
+    AGGREGATE_TRADE = "aggTrade"
+    MARK = "markPrice"
+    ALL_MARKS = "!markPrice@arr"
+    BOOK = "bookTicker"
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """Hold one parsed stream name; `symbol` and `interval` are empty where they do not apply."""
+
+    name: str
+    kind: StreamKind
+    symbol: str = ""
+    interval: str = ""
+
+
+def parse_stream(name: str) -> Stream | None:
+    """Read a stream name such as `btcusdt@kline_30m`; None for what the venue would ignore."""
+    if name in {"!markPrice@arr", "!markPrice@arr@1s"}:
+        return Stream(name, StreamKind.ALL_MARKS)
+    symbol, _, channel = name.partition("@")
+    symbol = symbol.upper()
+    if channel.startswith("kline_") and channel.removeprefix("kline_") in INTERVALS_MS:
+        return Stream(name, StreamKind.KLINE, symbol, channel.removeprefix("kline_"))
+    if channel in {"markPrice", "markPrice@1s"}:
+        return Stream(name, StreamKind.MARK, symbol)
+    for kind in (StreamKind.TRADE, StreamKind.AGGREGATE_TRADE, StreamKind.BOOK):
+        if channel == kind.value:
+            return Stream(name, kind, symbol)
+    return None
+
+
+@dataclass(eq=False, slots=True)
+class _Socket:
+    ws: web.WebSocketResponse
+    request: web.Request
+    names: dict[str, None] = field(default_factory=dict)  # ordered
+
+
+class Hub:
+    """Keep the open sockets and say things on their streams."""
+
+    def __init__(self, faults: FaultSwitch) -> None:
+        self._faults = faults
+        self._sockets: dict[_Socket, None] = {}
+        self._listeners: dict[str, dict[_Socket, None]] = {}
+        self._parsed: dict[str, Stream] = {}
+        self.frames_sent = 0
+
+    @property
+    def sockets(self) -> int:
+        """Give the number of open sockets."""
+        return len(self._sockets)
+
+    @property
+    def streams(self) -> list[Stream]:
+        """List the streams somebody listens to, in order of first subscription."""
+        return list(self._parsed.values())
+
+    async def serve(
+        self,
+        request: web.Request,
+        first: Iterable[str],
+        greet: Callable[[list[Stream]], list[tuple[Stream, str]]],
+    ) -> web.WebSocketResponse:
+        """Hold one socket open until its client leaves.
+
+        `first` are streams named in the path; `greet` gives the messages that follow a fresh
+        subscription at once, as a live venue's next update would.
+        """
+        ws = web.WebSocketResponse(autoping=True, compress=False, max_msg_size=2**20)
+        await ws.prepare(request)
+        socket = _Socket(ws, request)
+        self._sockets[socket] = None
+        try:
+            await self._greet(socket, self._subscribe(socket, first), greet)
+            async for message in ws:
+                if message.type is not WSMsgType.TEXT:
+                    continue
+                fresh = await self._answer(socket, message.data)
+                await self._greet(socket, fresh, greet)
+        except ConnectionResetError:
+            pass  # the client left while we were answering
+        finally:
+            self._forget(socket)
+        return ws
+
+    async def say(self, stream: Stream, text: str) -> bool:
+        """Send `text` to everyone on `stream`; tell whether there was anyone."""
+        listeners = list(self._listeners.get(stream.name, ()))
+        if listeners and self._faults.takes(Fault.GARBAGE_FRAME):
+            text = GARBAGE
+        for socket in listeners:
+            await self._send(socket, text)
+        return bool(listeners)
+
+    def cut_all(self) -> None:
+        """Cut every connection at once, without a closing handshake."""
+        for socket in list(self._sockets):
+            self._cut(socket)
+
+    def _cut(self, socket: _Socket) -> None:
+        self._forget(socket)
+        if socket.request.transport is not None:
+            socket.request.transport.abort()
+
+    async def close_all(self) -> None:
+        """Say goodbye on every socket."""
+        for socket in list(self._sockets):
+            await socket.ws.close(code=1001, message=b"the rehearsal ends")
+
+    async def _send(self, socket: _Socket, text: str) -> None:
+        try:
+            async with asyncio.timeout(SEND_SECONDS_MAX):
+                await socket.ws.send_str(text)
+                self.frames_sent += 1
+        except (TimeoutError, ConnectionError):
+            self._cut(socket)
+
+    async def _greet(
+        self,
+        socket: _Socket,
+        fresh: list[Stream],
+        greet: Callable[[list[Stream]], list[tuple[Stream, str]]],
+    ) -> None:
+        if not fresh or (self._faults.fault is Fault.STALL and self._faults.left):
+            return
+        for _, text in greet(fresh):
+            await self._send(socket, text)
+
+    async def _answer(self, socket: _Socket, text: str) -> list[Stream]:
+        """Answer one request; give the streams that it newly subscribed."""
+        number: Any = None
+        try:
+            request = json.loads(text)
+            number = request.get("id")
+            method, names = request["method"], request.get("params", [])
+            known = {"SUBSCRIBE", "UNSUBSCRIBE", "LIST_SUBSCRIPTIONS"}
+            usable = method in known and all(isinstance(name, str) for name in names)
+        except (json.JSONDecodeError, AttributeError, KeyError, TypeError):
+            usable, method, names = False, "", []
+        if not usable:
+            error = {"code": 2, "msg": "Invalid request: a method and a list of streams is needed"}
+            await self._send(socket, json.dumps({"error": error, "id": number}))
+            return []
+        if method == "LIST_SUBSCRIPTIONS":
+            await self._send(socket, json.dumps({"result": list(socket.names), "id": number}))
+            return []
+        fresh = []
+        if method == "SUBSCRIBE":
+            fresh = self._subscribe(socket, names)
+        else:
+            self._unsubscribe(socket, names)
+        await self._send(socket, json.dumps({"result": None, "id": number}))
+        return fresh
+
+    def _subscribe(self, socket: _Socket, names: Iterable[str]) -> list[Stream]:
+        fresh = []
+        for name in names:
+            if len(socket.names) >= STREAMS_PER_SOCKET_MAX or name in socket.names:
+                continue
+            socket.names[name] = None
+            stream = parse_stream(name)
+            if stream is not None:
+                self._parsed[name] = stream
+                self._listeners.setdefault(name, {})[socket] = None
+                fresh.append(stream)
+        return fresh
+
+    def _unsubscribe(self, socket: _Socket, names: Iterable[str]) -> None:
+        for name in list(names):
+            socket.names.pop(name, None)
+            listeners = self._listeners.get(name, {})
+            listeners.pop(socket, None)
+            if not listeners:
+                self._listeners.pop(name, None)
+                self._parsed.pop(name, None)
+
+    def _forget(self, socket: _Socket) -> None:
+        self._unsubscribe(socket, list(socket.names))
+        self._sockets.pop(socket, None)

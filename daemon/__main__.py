@@ -1,0 +1,5 @@
+"""`python -m daemon` is `equipoise`."""
+
+from daemon.cli import main
+
+main()

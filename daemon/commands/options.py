@@ -1,0 +1,54 @@
+"""Options that many commands share, and how their settings are read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+from rich.console import Console
+
+from daemon.domain.failures import ConfigurationError
+from daemon.settings import Settings, load_settings
+
+ConfigFiles = Annotated[
+    list[Path] | None,
+    typer.Option("--config", "-c", help="Settings file; later ones lie on top.", show_default=False),
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="section.key=value, above files and environment."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
+
+OWN_FILE: Final = "equipoise.toml"  # read when it lies in the working folder and no -c is given
+
+
+def packaged(name: str) -> Path:
+    """Give the path of a settings file that comes with the program."""
+    here = Path(__file__).resolve().parents[2] / "config" / name
+    if not here.exists():
+        raise ConfigurationError(f"settings file config/{name} is missing from the installation")
+    return here
+
+
+def read_settings(
+    config: Sequence[Path] | None, overrides: Sequence[str] | None, *, base: str
+) -> Settings:
+    """Load the packaged `base` file, then the user's files, environment and overrides."""
+    files = list(config or ())
+    if not files and Path(OWN_FILE).exists():
+        files = [Path(OWN_FILE)]
+    return load_settings([packaged(base), *files], overrides=list(overrides or ()))
+
+
+def print_json(values: Mapping[str, object]) -> None:
+    """Print one JSON object on stdout."""
+    typer.echo(json.dumps(values, default=str, sort_keys=True))
+
+
+def console() -> Console:
+    """Give the console for people: stdout, width of the terminal."""
+    return Console(highlight=False)

@@ -1,0 +1,44 @@
+"""`equipoise rehearse`: the whole daemon against an exchange on this machine."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from daemon.commands.options import AsJson, ConfigFiles, Overrides, console, read_settings
+from daemon.commands.running import run_until_signal
+from daemon.commands.training import ensure_champion
+from daemon.commands.watching import Watcher
+from daemon.runtime.logs import configure_logs
+from daemon.wiring.rehearsal import rehearsal_exchange
+from daemon.wiring.session import SessionHooks, paper_session
+
+
+def rehearse(
+    config: ConfigFiles = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+    days: Annotated[
+        float, typer.Option(help="Stop after so many days of market time; 0 runs on.", min=0)
+    ] = 0.0,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print a line a day, no tables.")] = False,
+) -> None:
+    """Trade on paper against the rehearsal exchange, which this command starts itself.
+
+    The first run trains a model on the market's history. A later run goes on where the last ended.
+    """
+    settings = read_settings(config, overrides, base="rehearsal.toml")
+    configure_logs(settings.run.log_level, as_json=settings.run.log_json)
+    with rehearsal_exchange(settings) as rehearsal:
+        ensure_champion(rehearsal.settings, as_json=as_json)
+        watcher = Watcher(console(), as_json=as_json, quiet=quiet, days=days)
+        hooks = SessionHooks(
+            observers=(watcher,),
+            on_warmup=watcher.on_warmup,
+            on_ready=watcher.on_ready,
+            speed=rehearsal.speed,
+            meta={"market": "rehearsal"},
+        )
+        run_until_signal(lambda: paper_session(rehearsal.settings, hooks), watcher.stops)
+        watcher.finish()

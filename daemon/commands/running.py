@@ -1,0 +1,81 @@
+"""Run a session in the foreground: uvloop, signals, and one clear end."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable, Coroutine
+from contextlib import AbstractAsyncContextManager
+from typing import Final
+
+from daemon.domain.failures import EquipoiseError
+from daemon.runtime.live import LiveShell
+
+STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+
+
+Session = Callable[[], AbstractAsyncContextManager[LiveShell]]
+
+
+def run_until_signal(session: Session, hand_stop: Callable[[asyncio.Event], None]) -> None:
+    """Run a session until it fails or SIGINT or SIGTERM arrives; a second signal stops at once.
+
+    `hand_stop` gets the event that stops the session, for commands that end by themselves.
+    Raises the session's own EquipoiseError, unwrapped from the task group it failed in.
+    """
+    try:
+        _run(_until_signal(session, hand_stop))
+    except BaseExceptionGroup as group:
+        raise first_cause(group) from group
+
+
+def first_cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Give the failure that people should read: ours if there is one, else the first."""
+    leaves = list(_leaves(group))
+    ours = [leaf for leaf in leaves if isinstance(leaf, EquipoiseError)]
+    return (ours or leaves)[0]
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    found: list[BaseException] = []
+    for e in group.exceptions:
+        found.extend(_leaves(e) if isinstance(e, BaseExceptionGroup) else [e])
+    return found
+
+
+async def _until_signal(session: Session, hand_stop: Callable[[asyncio.Event], None]) -> None:
+    stop = asyncio.Event()
+    hand_stop(stop)
+    loop = asyncio.get_running_loop()
+    running = asyncio.current_task()
+
+    def told() -> None:
+        if stop.is_set() and running is not None:
+            running.cancel()
+        stop.set()
+
+    for number in STOP_SIGNALS:
+        loop.add_signal_handler(number, told)
+    try:
+        entered = asyncio.create_task(_run_session(session, stop), name="session")
+        stopping = asyncio.create_task(stop.wait(), name="signal")
+        await asyncio.wait((entered, stopping), return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        await entered
+    finally:
+        for number in STOP_SIGNALS:
+            loop.remove_signal_handler(number)
+
+
+async def _run_session(session: Session, stop: asyncio.Event) -> None:
+    async with session() as shell:
+        await shell.run(stop)
+
+
+def _run(main: Coroutine[object, object, None]) -> None:
+    try:
+        import uvloop
+    except ImportError:  # not made for Windows
+        asyncio.run(main)
+    else:
+        uvloop.run(main)

@@ -1,0 +1,100 @@
+"""The full record of one cadence: why these orders.
+
+Two runs agree when the digests of their decisions agree. The digest covers what decided (bars used,
+absentees, model, estimates, weights, orders) and nothing that differs by nature between shells
+(arrival times, proofs, reconnects).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from enum import StrEnum
+
+import numpy as np
+
+from daemon.domain.bar import Floats
+from daemon.domain.forecast import Prediction, Signals
+from daemon.domain.order import Order, Refused
+from daemon.domain.portfolio import TargetPortfolio
+
+
+class DecisionKind(StrEnum):
+    """Say what a cadence ended in."""
+
+    TRADED = "traded"
+    HELD = "held"  # forecasts too old or breadth too small: keep the book
+    REDUCED = "reduced"  # only smaller exposures were allowed
+    WARMING = "warming"  # not enough bars yet
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Hold everything that led from bars to orders at one instant.
+
+    bars_digest: hex sha256 over the newest bar of every window. absent: indices without a source
+    bar at this instant. weights_before: (N,) from ledger and marks. equity in quote currency.
+    """
+
+    as_of_ms: int
+    sequence: int
+    kind: DecisionKind
+    bars_digest: str
+    absent: tuple[int, ...]
+    equity: float
+    marks: Floats
+    weights_before: Floats
+    predictions: tuple[Prediction, ...]
+    target: TargetPortfolio | None
+    orders: tuple[Order, ...]
+    refusals: tuple[Refused, ...]
+    note: str = ""
+
+    @property
+    def digest(self) -> str:
+        """Give the hex sha256 by which two runs compare this decision."""
+        state = hashlib.sha256()
+        for part in _parts(self):
+            state.update(part)
+        return state.hexdigest()
+
+    def differences(self, other: Decision) -> list[str]:
+        """Name the fields in which two decisions differ, for the first-divergence report."""
+        ours, theirs = dict(_named_parts(self)), dict(_named_parts(other))
+        return [name for name in ours | theirs if ours.get(name) != theirs.get(name)]
+
+
+def _parts(decision: Decision) -> Iterator[bytes]:
+    for name, part in _named_parts(decision):
+        yield name.encode()
+        yield part
+
+
+def _named_parts(decision: Decision) -> Iterator[tuple[str, bytes]]:
+    yield "as_of", str(decision.as_of_ms).encode()
+    yield "kind", decision.kind.encode()
+    yield "bars", decision.bars_digest.encode()
+    yield "absent", repr(decision.absent).encode()
+    yield "equity", np.float64(decision.equity).tobytes()
+    yield "marks", decision.marks.tobytes()
+    yield "weights_before", decision.weights_before.tobytes()
+    for p in decision.predictions:
+        yield f"prediction_{p.timeframe.label}", _prediction_bytes(p)
+    if decision.target is not None:
+        yield "target", decision.target.weights.tobytes() + decision.target.ideal.tobytes()
+        yield "band", decision.target.band.tobytes()
+        if decision.target.signals is not None:
+            yield "signals", _signal_bytes(decision.target.signals)
+    yield "orders", "|".join(f"{o.order_id},{o.key},{o.quantity}" for o in decision.orders).encode()
+    yield "refusals", "|".join(f"{r.order.order_id},{r.reason}" for r in decision.refusals).encode()
+
+
+def _prediction_bytes(p: Prediction) -> bytes:
+    head = f"{p.as_of_ms},{p.model_id},".encode()
+    return head + p.mean.tobytes() + p.variance.tobytes()
+
+
+def _signal_bytes(signals: Signals) -> bytes:
+    arrays = [getattr(signals, f.name) for f in fields(signals) if f.name != "as_of_ms"]
+    return b"".join(a.tobytes() for a in arrays)

@@ -1,0 +1,252 @@
+"""Which source bars are final, and by which proof.
+
+A bar is final when the stream showed its successor after priming, or when it was read again by REST
+after its close in market time. The first rows after a subscription only prime: they were there
+before us and prove nothing. The local clock is no proof. An emitted bar never changes; if an
+authoritative source later shows other values, that is a `Correction`.
+
+Readings of one forming bar are merged by progress (`_progress`), not by arrival: volume and high
+never fall and low never rises while a bar forms, and a row that the venue flags as closed outranks
+every other. So order and repetition of readings do not matter. This module does no input or output.
+
+A stalled stream may show the successor while its last row of the bar before is old. Where the venue
+flags closed rows (`confirms`), a successor therefore proves only a flagged row; an unflagged one is
+a *suspect* that must be read again. Elsewhere only the audit by REST can notice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from daemon.domain.bar import FIELDS, Field, Floats, Proof
+from daemon.domain.units import Timeframe, require
+
+BarValues = tuple[float, float, float, float, float]
+_Progress = tuple[bool, float, float, float, float, float]
+FINAL_BARS_KEPT = 512
+"""Bars per instrument whose emitted values are remembered, so that corrections are noticed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Hold one reading of one bar: open, high, low, close, volume.
+
+    confirmed: the venue itself flagged this row as closed.
+    """
+
+    open_ms: int
+    values: BarValues
+    confirmed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FinalBar:
+    """Tell that a bar of instrument `index` is final; values as in `Field`."""
+
+    index: int
+    close_ms: int
+    values: BarValues
+    proof: Proof
+
+
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """Tell that an authoritative source now shows other values for a bar that was final."""
+
+    index: int
+    close_ms: int
+    before: BarValues
+    after: BarValues
+
+
+Verdict = FinalBar | Correction
+
+
+@dataclass(slots=True)
+class _Forming:
+    """Hold the furthest reading of a bar and the stream epoch that showed it last."""
+
+    reading: Reading
+    epoch: int
+
+
+class _Column:
+    """Keep what is known about the bars of one instrument."""
+
+    __slots__ = ("after_ms", "epoch", "final", "forming", "newest_ms", "primed_ms")
+
+    def __init__(self, after_ms: int) -> None:
+        self.after_ms = after_ms
+        self.epoch = 0
+        self.primed_ms: int | None = None
+        self.newest_ms: int | None = None
+        self.forming: dict[int, _Forming] = {}
+        self.final: dict[int, Reading] = {}
+
+
+class FinalityGate:
+    """Judge readings of N instruments; tell each bar that closes after `after_ms` once."""
+
+    def __init__(
+        self, instruments_n: int, timeframe: Timeframe, after_ms: int, *, confirms: bool = False
+    ) -> None:
+        self._columns = [_Column(after_ms) for _ in range(instruments_n)]
+        self._length_ms = timeframe.ms
+        self._confirms = confirms
+
+    def subscribed(self, index: int) -> None:
+        """Start a new stream epoch: the next rows prime, and older rows no longer count."""
+        column = self._columns[index]
+        column.epoch += 1
+        column.primed_ms = None
+        column.newest_ms = None
+
+    def see_stream(self, index: int, readings: Sequence[Reading]) -> list[Verdict]:
+        """Take rows that the stream showed, in any order; give what they settle."""
+        if not readings:
+            return []
+        column = self._columns[index]
+        newest_ms = max(reading.open_ms for reading in readings)
+        primes = column.primed_ms is None
+        if primes:
+            column.primed_ms = newest_ms
+        elif newest_ms > (column.newest_ms or column.primed_ms or 0):
+            column.newest_ms = newest_ms
+        verdicts: list[Verdict] = []
+        for reading in readings:
+            self._require_on_grid(reading.open_ms)
+            if reading.open_ms in column.final:
+                if not primes:
+                    verdicts += self._corrected_by_stream(column, index, reading)
+            else:
+                self._merge(column, reading, column.epoch)
+        return verdicts + self._proven_by_successor(column, index)
+
+    def see_reread(
+        self, index: int, readings: Sequence[Reading], *, read_ms: int, grace_ms: int = 0
+    ) -> list[Verdict]:
+        """Take a REST answer that was asked for at market time `read_ms`.
+
+        A row is closed if its successor is in the same answer, or if its close lay `grace_ms` in
+        the past when asking (venues answer from copies that lag). Other rows are still forming.
+        """
+        column = self._columns[index]
+        newest_ms = max((reading.open_ms for reading in readings), default=0)
+        verdicts: list[Verdict] = []
+        for reading in sorted(readings, key=lambda reading: reading.open_ms):
+            self._require_on_grid(reading.open_ms)
+            close_ms = reading.open_ms + self._length_ms
+            if newest_ms < close_ms and read_ms < close_ms + grace_ms:
+                if reading.open_ms not in column.final:
+                    self._merge(column, reading, epoch=-1)
+            elif reading.open_ms in column.final:
+                verdicts += self._corrected(column, index, reading)
+            elif close_ms > column.after_ms:
+                verdicts.append(self._finish(column, index, reading, Proof.REREAD))
+        return verdicts
+
+    def is_final(self, index: int, close_ms: int) -> bool:
+        """Tell whether the bar that closes at `close_ms` was told."""
+        return close_ms - self._length_ms in self._columns[index].final
+
+    def final_values(self, index: int, close_ms: int) -> BarValues | None:
+        """Give the values last told of a bar, None if it was not told (or long ago)."""
+        known = self._columns[index].final.get(close_ms - self._length_ms)
+        return known.values if known else None
+
+    def is_suspect(self, index: int, close_ms: int) -> bool:
+        """Tell whether the stream went past this bar without proving it: waiting is in vain.
+
+        That is so once a row beyond it was seen (as priming row too) and the bar is not final.
+        """
+        column = self._columns[index]
+        seen_ms = max(column.newest_ms or 0, column.primed_ms or 0)
+        return seen_ms >= close_ms and not self.is_final(index, close_ms)
+
+    def shown(self, index: int, close_ms: int) -> bool:
+        """Tell whether the current stream showed this bar or anything after it."""
+        column = self._columns[index]
+        known = column.forming.get(close_ms - self._length_ms)
+        seen_ms = max(column.newest_ms or 0, column.primed_ms or 0)
+        return seen_ms >= close_ms or (known is not None and known.epoch == column.epoch)
+
+    def opens_at(self, at_ms: int) -> Floats:
+        """Give the first price of the bars that start at `at_ms`, shape (N,), NaN if unknown."""
+        opens = np.full(len(self._columns), np.nan)
+        for index, column in enumerate(self._columns):
+            forming = column.forming.get(at_ms)
+            reading = forming.reading if forming else column.final.get(at_ms)
+            if reading is not None:
+                opens[index] = reading.values[Field.OPEN]
+        return opens
+
+    def _require_on_grid(self, open_ms: int) -> None:
+        require(open_ms % self._length_ms == 0, f"bar at {open_ms} is off the grid")
+
+    def _merge(self, column: _Column, reading: Reading, epoch: int) -> None:
+        """Keep the further of the known reading and this one; remember the newest epoch."""
+        require(len(reading.values) == FIELDS, f"{len(reading.values)} values: want {FIELDS}")
+        if reading.open_ms + self._length_ms <= column.after_ms:
+            return
+        known = column.forming.get(reading.open_ms)
+        if known is None:
+            column.forming[reading.open_ms] = _Forming(reading, epoch)
+            return
+        known.epoch = max(known.epoch, epoch)
+        if _progress(reading) > _progress(known.reading):
+            known.reading = reading
+
+    def _proven_by_successor(self, column: _Column, index: int) -> list[Verdict]:
+        """Finish each bar that this epoch saw forming and whose fresh successor it showed."""
+        if column.newest_ms is None or column.primed_ms is None:
+            return []
+        proven = [
+            forming.reading
+            for open_ms, forming in sorted(column.forming.items())
+            if column.primed_ms <= open_ms < column.newest_ms
+            and forming.epoch == column.epoch
+            and (forming.reading.confirmed or not self._confirms)
+        ]
+        return [self._finish(column, index, reading, Proof.SUCCESSOR) for reading in proven]
+
+    def _finish(self, column: _Column, index: int, reading: Reading, proof: Proof) -> FinalBar:
+        column.forming.pop(reading.open_ms, None)
+        column.final[reading.open_ms] = reading
+        while len(column.final) > FINAL_BARS_KEPT:
+            oldest_ms = min(column.final)
+            del column.final[oldest_ms]
+            column.after_ms = max(column.after_ms, oldest_ms + self._length_ms)
+        for open_ms in [o for o in column.forming if o + self._length_ms <= column.after_ms]:
+            del column.forming[open_ms]
+        return FinalBar(index, reading.open_ms + self._length_ms, reading.values, proof)
+
+    def _corrected_by_stream(
+        self, column: _Column, index: int, reading: Reading
+    ) -> list[Correction]:
+        """Let a flagged row correct; without flags, one with more progress than we emitted."""
+        known = column.final[reading.open_ms]
+        if reading.confirmed or (
+            not self._confirms and _progress(reading)[1:] > _progress(known)[1:]
+        ):
+            return self._corrected(column, index, reading)
+        return []
+
+    def _corrected(self, column: _Column, index: int, reading: Reading) -> list[Correction]:
+        before = column.final[reading.open_ms].values
+        if before == reading.values:
+            return []
+        column.final[reading.open_ms] = reading
+        close_ms = reading.open_ms + self._length_ms
+        return [Correction(index, close_ms, before, reading.values)]
+
+
+def _progress(reading: Reading) -> _Progress:
+    """Order the readings of one forming bar: flagged, then volume, widest range, then the rest.
+
+    The last two places only make the order total, so that merging does not depend on arrival.
+    """
+    opened, high, low, close, volume = reading.values
+    return (reading.confirmed, volume, high, -low, close, opened)

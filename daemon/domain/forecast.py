@@ -1,0 +1,65 @@
+"""What models say and what we make of it: Predictions, Estimates, Signals.
+
+Predictions and signals are in units of residual volatility over the common horizon (6 h). NaN
+means 'no forecast' and must never be read as zero.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from daemon.domain.units import Timeframe
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """Hold one model's forecasts at one timeframe for all instruments.
+
+    as_of_ms is the close of the newest bar it saw. mean, variance: (N,), NaN = missing; variance is
+    that of the MEAN (epistemic and calibration error), not of the outcome.
+    """
+
+    timeframe: Timeframe
+    as_of_ms: int
+    mean: Floats
+    variance: Floats
+    model_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Estimates:
+    """Answer an Estimate command: parts may be missing.
+
+    disagreement: (K, K) out-of-sample correlation of the timeframes' errors, in the order of the
+    configured timeframes, or None (then the strategy's prior holds). covariance: (N, N) of hourly
+    log returns or None. gross_multiplier scales the target's gross, or None.
+    """
+
+    as_of_ms: int
+    predictions: tuple[Prediction, ...]
+    disagreement: Floats | None = None
+    covariance: Floats | None = None
+    gross_multiplier: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Signals:
+    """Hold the strength of every instrument at one decision, all arrays (N,), NaN = no signal.
+
+    Names follow the strength formula: magnitude m, consistency C, confidence kappa, alpha a,
+    variance u, probability p that the sign is right, strength S.
+    """
+
+    as_of_ms: int
+    magnitude: Floats
+    consistency: Floats
+    confidence: Floats
+    alpha: Floats
+    variance: Floats
+    probability: Floats
+    strength: Floats

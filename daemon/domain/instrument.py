@@ -1,0 +1,100 @@
+"""What can be traded: instruments, their trading rules, and the ordered universe.
+
+The order of the universe is the axis N of every cross-section array. It is fixed for a run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from daemon.domain.units import require
+
+
+class InstrumentKey(NamedTuple):
+    """Name a position: the venue and the venue-independent (ccxt unified) symbol."""
+
+    venue: str
+    symbol: str
+
+    def __str__(self) -> str:
+        return f"{self.venue}:{self.symbol}"
+
+
+class CashKey(NamedTuple):
+    """Name a cash balance: the venue and the currency."""
+
+    venue: str
+    currency: str
+
+
+@dataclass(frozen=True, slots=True)
+class TradingRules:
+    """Hold what a venue accepts. Steps and minima are exact; sizes are in base units."""
+
+    price_step: Decimal
+    quantity_step: Decimal
+    quantity_min: Decimal
+    notional_min: Decimal
+    contract_size: Decimal = Decimal(1)
+
+    def __post_init__(self) -> None:
+        for name in ("price_step", "quantity_step", "contract_size"):
+            require(getattr(self, name) > 0, f"{name} {getattr(self, name)} must be positive")
+        require(self.quantity_min >= 0, f"quantity_min {self.quantity_min} must not be negative")
+        require(self.notional_min >= 0, f"notional_min {self.notional_min} must not be negative")
+
+
+@dataclass(frozen=True, slots=True)
+class Instrument:
+    """Describe one perpetual contract at one venue."""
+
+    key: InstrumentKey
+    base: str
+    quote: str
+    settle: str
+    rules: TradingRules
+    listed_ms: int | None = None
+
+    @property
+    def cash_key(self) -> CashKey:
+        """Name the balance that fees, funding and gains of this instrument move."""
+        return CashKey(self.key.venue, self.settle)
+
+
+@dataclass(frozen=True)
+class Universe:
+    """Order the instruments of a run; position i is column i of every (N,) array."""
+
+    instruments: tuple[Instrument, ...]
+    index: dict[InstrumentKey, int] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        index = {instrument.key: i for i, instrument in enumerate(self.instruments)}
+        require(len(index) == len(self.instruments), "an instrument is listed twice")
+        require(index, "a universe needs at least one instrument")
+        object.__setattr__(self, "index", index)
+
+    def __len__(self) -> int:
+        return len(self.instruments)
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """List the unified symbols in axis order."""
+        return tuple(i.key.symbol for i in self.instruments)
+
+    def steps(self) -> npt.NDArray[np.float64]:
+        """Give the quantity steps in base units, shape (N,)."""
+        return np.array([float(i.rules.quantity_step) for i in self.instruments])
+
+    def notional_minima(self) -> npt.NDArray[np.float64]:
+        """Give the minimum notionals in quote currency, shape (N,)."""
+        return np.array([float(i.rules.notional_min) for i in self.instruments])
+
+    def quantity_minima(self) -> npt.NDArray[np.float64]:
+        """Give the minimum quantities in base units, shape (N,)."""
+        return np.array([float(i.rules.quantity_min) for i in self.instruments])

@@ -1,0 +1,21 @@
+"""The names of everything that is logged: constants in snake_case past tense, in one place.
+
+A log entry is `name` plus fields whose keys carry units; tests and people search by these names.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class LogEvent(StrEnum):
+    """Name what happened."""
+
+    STATUS_SERVER_LOST = "status_server_lost"
+    STATUS_SERVER_RETURNED = "status_server_returned"
+    STATUS_VALUE_REFUSED = "status_value_refused"
+    REDIS_STARTED = "embedded_redis_started"
+    REDIS_ENDED = "embedded_redis_ended"
+    REDIS_NOT_RESTARTED = "embedded_redis_not_restarted"
+    REDIS_LEFTOVER_STOPPED = "embedded_redis_leftover_stopped"
+    REDIS_DATA_SET_ASIDE = "embedded_redis_data_set_aside"

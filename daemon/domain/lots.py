@@ -1,0 +1,235 @@
+"""Turn target weights into whole lots, jointly over all legs: the one border from weights to lots.
+
+Rounding each leg by itself unbalances the book, and a leg too small to trade leaves its counterpart
+alone. Here all legs are rounded towards zero, what cannot be traded is taken off the other side,
+and then single roundings are flipped outwards until the net notional is as near as single flips
+bring it to what the weights ask for. Floats hold whole numbers of lots (exact below 2^53);
+`quantities` gives the exact Decimals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from daemon.domain.instrument import TradingRules, Universe
+from daemon.domain.units import require
+
+Floats = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
+
+LOTS_MAX: Final = 2.0**53  # above it a float skips whole numbers
+# Quantities arrive as floats of exact decimals: this near to a whole lot means a whole lot.
+LOT_TOLERANCE: Final = 1e-9
+REDISTRIBUTIONS_MAX: Final = 16
+GROWTH_MAX: Final = 2.0  # a surviving leg may at most double to make up for dropped ones
+_count = np.count_nonzero  # a tenth of the price of any() on short arrays
+BALANCED: Final = 1e-12  # share of the traded notional below which nothing is missing
+
+
+@dataclass(frozen=True, slots=True)
+class LotRules:
+    """Hold the trading rules as columns, (N,): base units, and quote currency for notional_min."""
+
+    steps: Floats
+    quantity_min: Floats
+    notional_min: Floats
+    lots_min: Floats = field(init=False)
+    is_lot_enough: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        require(bool((self.steps > 0).all()), "a quantity step is not positive")
+        # A trade of one lot is the least there is, whatever smaller minimum a venue states.
+        least = np.maximum(np.ceil(self.quantity_min / self.steps - LOT_TOLERANCE), 1.0)
+        object.__setattr__(self, "lots_min", least)
+        object.__setattr__(self, "is_lot_enough", bool((least <= 1.0).all()))
+
+    @classmethod
+    def of(cls, universe: Universe) -> LotRules:
+        """Read the columns off a universe."""
+        return cls(universe.steps(), universe.quantity_minima(), universe.notional_minima())
+
+
+@dataclass(frozen=True, slots=True)
+class FeasibleBook:
+    """Hold the trades of one decision.
+
+    lots: (N,) signed whole lots to trade, as float64. net_error: by how much the trades miss the
+    wanted change of net notional, in quote currency. dropped: (N,) legs whose weight should change
+    but that cannot be traded (too small, untradable, not allowed to grow) or were given up for them.
+    """
+
+    lots: Floats
+    net_error: float
+    dropped: Flags
+
+    @property
+    def note(self) -> str:
+        """Say in plain words what was dropped, '' when nothing was."""
+        count = int(self.dropped.sum())
+        return f"{count} leg(s) left as they are: too small or not tradable" if count else ""
+
+
+def quantities(lots: Floats, rules: Sequence[TradingRules]) -> dict[int, Decimal]:
+    """Give the exact signed quantity (base units) of every leg that trades, by its index."""
+    return {
+        int(i): Decimal(int(lots[i])) * rules[i].quantity_step for i in np.flatnonzero(lots)
+    }
+
+
+def feasible_book(
+    weights: Floats,
+    *,
+    equity: float,
+    marks: Floats,
+    quantities: Floats,
+    rules: LotRules,
+    trade: Flags | None = None,
+    untradable: Flags | None = None,
+    reduce_only: Flags | None = None,
+    net_tolerance: float = 0.0,
+) -> FeasibleBook:
+    """Find the whole-lot trades that bring the book nearest to its target weights.
+
+    weights: (N,) targets, fractions of equity; NaN, or False in `trade`, leaves a leg untouched.
+    marks: (N,) prices, read where traded. quantities: (N,) held, base units. untradable: legs whose
+    wanted change cannot happen; the others make up for it. reduce_only: legs that may neither grow
+    nor change sign. net_tolerance: a net error up to this (quote currency) is left as it is.
+
+    A leg is dropped when its trade is below quantity_min, or below notional_min unless it closes
+    the position completely. A rest smaller than one step stays as dust. Within what the minima
+    leave, no other single rounding would bring the net nearer to what the weights ask for. Raises
+    InvariantViolated for an equity or a traded mark that is not positive, or beyond 2^53 lots.
+    """
+    require(equity > 0, f"equity {equity} must be positive")
+    moves = np.isfinite(weights) if trade is None else trade
+    if untradable is not None:
+        moves = moves & ~(untradable & ~np.isfinite(marks))
+    value = np.where(moves, marks, 1.0) * rules.steps  # of one lot, quote currency
+    require(not _count(value <= 0), "a traded leg has a mark that is not positive")
+    held = quantities / rules.steps
+    wanted = np.where(moves, weights * equity / value - held, 0.0)
+    # Also false for NaN: a traded leg without a weight or a mark.
+    is_number = _count(np.abs(wanted) < LOTS_MAX) == len(wanted)
+    require(is_number, "a traded leg asks for no number, or for more than 2^53 lots")
+    plan = _Plan(wanted, held, value, rules, untradable, reduce_only)
+    exact, lots = _redistributed(plan)
+    error = float(value @ (lots - wanted))
+    if abs(error) > net_tolerance:
+        lots, error = _flipped(plan, exact, lots, error, net_tolerance)
+    dropped = np.zeros(len(lots), dtype=bool)
+    if exact is not wanted:
+        dropped = (wanted != 0) & (exact == 0)
+    return FeasibleBook(lots, error, dropped)
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """Hold one problem in lots: wanted changes, holdings, and the value of a lot, (N,) each."""
+
+    wanted: Floats
+    held: Floats
+    value: Floats
+    rules: LotRules
+    untradable: Flags | None
+    reduce_only: Flags | None
+
+    def allowed(self) -> Floats:
+        """Give the wanted changes without what untradable and reduce-only legs may not do."""
+        exact = self.wanted
+        if self.reduce_only is not None and _count(self.reduce_only):
+            low, high = np.minimum(-self.held, 0.0), np.maximum(-self.held, 0.0)
+            exact = np.where(self.reduce_only, np.minimum(np.maximum(exact, low), high), exact)
+        if self.untradable is not None:
+            exact = np.where(self.untradable, 0.0, exact)
+        return exact
+
+    def closes(self, lots: Floats) -> Flags:
+        """Tell where trading `lots` leaves less than one lot of a position, shape (N,)."""
+        return (lots != 0) & (np.abs(lots + self.held) < 1.0 - LOT_TOLERANCE)
+
+    def too_small(self, lots: Floats) -> Flags:
+        """Tell which trades the venue would refuse for their size, shape (N,)."""
+        size = np.abs(lots)
+        small = (size * self.value < self.rules.notional_min) & (size > 0)
+        if _count(small):
+            small &= ~self.closes(lots)
+        if self.rules.is_lot_enough:
+            return small
+        return small | ((size < self.rules.lots_min) & (size > 0))
+
+
+def _whole(exact: Floats) -> Floats:
+    """Round towards zero, but to the whole lot that a float only just misses."""
+    return np.trunc(exact + np.copysign(LOT_TOLERANCE, exact))
+
+
+def _redistributed(plan: _Plan) -> tuple[Floats, Floats]:
+    """Drop what cannot trade and take its imbalance off the other legs; give exact and whole lots.
+
+    Legs on the side that is now too heavy shrink in proportion; only when none is left to shrink do
+    the others grow. Legs that close a position are not shrunk: they have to go.
+    """
+    exact = plan.allowed()
+    lots = _whole(exact)
+    small = plan.too_small(lots)
+    if exact is plan.wanted and not _count(small):
+        return exact, lots
+    for _ in range(REDISTRIBUTIONS_MAX):
+        exact = np.where(small, 0.0, exact)
+        missing = float(plan.value @ (exact - plan.wanted))
+        if not _count(small) and abs(missing) <= BALANCED * float(plan.value @ np.abs(plan.wanted)):
+            break
+        exact = _offset(plan, exact, missing)
+        lots = _whole(exact)
+        small = plan.too_small(lots)
+    # Rounds may run out while legs still fall below their minima: those are dropped in any case.
+    return np.where(small, 0.0, exact), np.where(small, 0.0, lots)
+
+
+def _offset(plan: _Plan, exact: Floats, missing: float) -> Floats:
+    """Take `missing` (quote currency, signed) off the legs: shrink the heavy side, then grow."""
+    notional = plan.value * exact
+    free = ~plan.closes(_whole(exact))
+    heavy = free & (notional * missing > 0)
+    weight = float(np.abs(notional[heavy]).sum())
+    cut = min(1.0, abs(missing) / weight) if weight > 0 else 0.0
+    exact = np.where(heavy, exact * (1.0 - cut), exact)
+    left = abs(missing) - cut * weight
+    light = free & (notional * missing < 0)
+    if plan.reduce_only is not None:
+        light &= ~plan.reduce_only
+    room = float(np.abs(notional[light]).sum())
+    if left <= 0 or room == 0:
+        return exact
+    return np.where(light, exact * min(GROWTH_MAX, 1.0 + left / room), exact)
+
+
+def _flipped(
+    plan: _Plan, exact: Floats, lots: Floats, error: float, tolerance: float
+) -> tuple[Floats, float]:
+    """Flip single roundings outwards (and back) while that brings the net error nearer to zero."""
+    outwards = lots + np.sign(exact)
+    can = (np.abs(exact - lots) > LOT_TOLERANCE) & ~plan.too_small(outwards)
+    target = plan.held + exact
+    can &= (target * (plan.held + outwards) >= 0) & (np.abs(target) > LOT_TOLERANCE)
+    if plan.reduce_only is not None:
+        can &= ~plan.reduce_only | (np.abs(outwards) <= np.abs(plan.held) + LOT_TOLERANCE)
+    index = np.flatnonzero(can)
+    step = np.sign(exact[index])
+    lots = lots.copy()
+    for _ in range(2 * len(index)):
+        change = step * plan.value[index]
+        after = np.abs(error + change)
+        best = int(np.argmin(after))
+        if after[best] >= abs(error) or abs(error) <= tolerance:
+            break
+        lots[index[best]] += step[best]
+        error += float(change[best])
+        step[best] = -step[best]
+    return lots, error

@@ -1,0 +1,152 @@
+"""Targets, positions and the exact ledger.
+
+The ledger is a cash-flow account: a buy lowers cash by quantity x price, so that
+
+    equity = cash + sum(quantity x mark)
+
+needs no average price and every amount is exact. `cash` therefore differs from a venue's wallet
+balance by the cost of the open positions (`wallet_balance` converts).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+
+import numpy as np
+import numpy.typing as npt
+
+from daemon.domain.forecast import Signals
+from daemon.domain.instrument import CashKey, InstrumentKey
+from daemon.domain.order import Fill
+from daemon.domain.units import require
+
+Floats = npt.NDArray[np.float64]
+ZERO = Decimal(0)
+
+
+@dataclass(frozen=True, slots=True)
+class TargetPortfolio:
+    """Hold what the strategy wants, in weights (signed fractions of equity), all (N,).
+
+    weights: where to trade to now (after the no-trade band). ideal: the frictionless target.
+    band: half-width of the band. signals: what the ranks were made of, None for rule strategies.
+    reduce_only: (N,) bool, instruments whose exposure may only shrink. note: plain words for people.
+    """
+
+    as_of_ms: int
+    weights: Floats
+    ideal: Floats
+    band: Floats
+    signals: Signals | None = None
+    reduce_only: npt.NDArray[np.bool_] | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Hold a signed quantity in base units and what it cost (signed, quote currency)."""
+
+    quantity: Decimal = ZERO
+    cost: Decimal = ZERO
+
+    @property
+    def average_price(self) -> Decimal | None:
+        """Give the average entry price, or None when flat."""
+        return self.cost / self.quantity if self.quantity else None
+
+
+@dataclass(slots=True)
+class Ledger:
+    """Keep positions by (venue, instrument) and cash by (venue, currency), exactly.
+
+    fees, funding and turnover are running totals in quote currency; fees >= 0 are paid, funding is
+    signed as cash flow (negative = paid). realised is gain of closed quantity before fees.
+    """
+
+    positions: dict[InstrumentKey, Position] = field(default_factory=dict)
+    cash: dict[CashKey, Decimal] = field(default_factory=dict)
+    fees: Decimal = ZERO
+    funding: Decimal = ZERO
+    transfers: Decimal = ZERO
+    adjustments: Decimal = ZERO
+    turnover: Decimal = ZERO
+    fills: int = 0
+
+    def quantity(self, key: InstrumentKey) -> Decimal:
+        """Give the signed quantity held, zero when none."""
+        position = self.positions.get(key)
+        return position.quantity if position is not None else ZERO
+
+    def apply_fill(self, fill: Fill, cash_key: CashKey) -> None:
+        """Book an exchange of quantity for cash, and its fee."""
+        held = self.positions.get(fill.key, _FLAT)
+        notional = fill.quantity * fill.price
+        self.positions[fill.key] = _after(held, fill.quantity, notional)
+        self.cash[cash_key] = self.cash.get(cash_key, ZERO) - notional - fill.fee
+        self.fees += fill.fee
+        self.turnover += abs(notional)
+        self.fills += 1
+
+    def apply_funding(self, cash_key: CashKey, amount: Decimal) -> None:
+        """Book a funding cash flow (negative = paid); it can never change a quantity."""
+        self.cash[cash_key] = self.cash.get(cash_key, ZERO) + amount
+        self.funding += amount
+
+    def apply_transfer(self, cash_key: CashKey, amount: Decimal) -> None:
+        """Book a deposit (positive) or withdrawal (negative): neither gain nor loss."""
+        self.cash[cash_key] = self.cash.get(cash_key, ZERO) + amount
+        self.transfers += amount
+
+    def apply_adjustment(
+        self, key: InstrumentKey, cash_key: CashKey, quantity: Decimal, cash: Decimal
+    ) -> None:
+        """Adopt a difference to the venue's truth explicitly; never disguised as a trade."""
+        held = self.positions.get(key, _FLAT)
+        self.positions[key] = replace(held, quantity=held.quantity + quantity)
+        self.cash[cash_key] = self.cash.get(cash_key, ZERO) + cash
+        self.adjustments += cash
+
+    def equity(self, marks: Mapping[InstrumentKey, Decimal]) -> Decimal:
+        """Value the account at `marks`; raises KeyError for a held instrument without a mark."""
+        held = (p.quantity * marks[k] for k, p in self.positions.items() if p.quantity)
+        return sum(self.cash.values(), ZERO) + sum(held, ZERO)
+
+    def wallet_balance(self, cash_key: CashKey, held: Iterable[InstrumentKey]) -> Decimal:
+        """Give the balance as venues show it: cash plus the cost of the open positions."""
+        cost = sum((self.positions[k].cost for k in held if k in self.positions), ZERO)
+        return self.cash.get(cash_key, ZERO) + cost
+
+
+_FLAT = Position()
+
+
+def _after(held: Position, quantity: Decimal, notional: Decimal) -> Position:
+    """Give the position after trading `quantity` (signed) for `notional` (signed)."""
+    left = held.quantity + quantity
+    grows = held.quantity * quantity >= 0
+    if grows:
+        return Position(left, held.cost + notional)
+    if not left:
+        return _FLAT
+    flips = (left > 0) == (quantity > 0)
+    if flips:
+        # What was left after closing the old side was opened at this fill's price.
+        return Position(left, notional * left / quantity)
+    return Position(left, held.cost * left / held.quantity)
+
+
+@dataclass(frozen=True, slots=True)
+class AccountSnapshot:
+    """Hold what a venue says we have at an instant: quantities, cash in our cash-flow form."""
+
+    venue: str
+    at_ms: int
+    quantities: Mapping[InstrumentKey, Decimal]
+    cash: Mapping[CashKey, Decimal]
+    executions_cursor: int = 0
+
+    def __post_init__(self) -> None:
+        foreign = [str(k) for k in self.quantities if k.venue != self.venue]
+        require(not foreign, f"snapshot of {self.venue} names positions of others: {foreign}")

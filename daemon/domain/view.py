@@ -1,0 +1,38 @@
+"""What a strategy may look at when it decides: everything known at `as_of`, nothing later."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from daemon.domain.bar import Floats, Window
+from daemon.domain.forecast import Prediction
+from daemon.domain.instrument import Universe
+from daemon.domain.units import Timeframe
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """Hold the strategy's inputs at one decision; arrays are (N,) in universe order.
+
+    windows by timeframe; predictions: the newest of each timeframe (possibly stale: compare their
+    as_of_ms), already without those older than allowed. disagreement as in Estimates. marks: last
+    close prices, NaN never traded. weights: current signed fractions of equity. eligible: may be
+    held; the others must go to zero. cost: one-way cost as a fraction of notional.
+    funding_rates: last known per settlement, NaN unknown.
+    """
+
+    as_of_ms: int
+    universe: Universe
+    windows: dict[Timeframe, Window]
+    predictions: tuple[Prediction, ...]
+    disagreement: Floats | None
+    marks: Floats
+    weights: Floats
+    equity: float
+    eligible: npt.NDArray[np.bool_]
+    cost: Floats
+    funding_rates: Floats
+    gross_multiplier: float | None = None

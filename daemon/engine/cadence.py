@@ -1,0 +1,46 @@
+"""What is due at an instant: which timeframes close, when a forecast is too old, when to stop waiting."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from daemon.domain.forecast import Prediction
+from daemon.domain.units import HOUR_MS, Timeframe
+
+
+@dataclass(frozen=True, slots=True)
+class CadenceRules:
+    """Hold the rhythm: source bars, timeframes, when decisions fall, how long bars are waited for."""
+
+    source: Timeframe
+    timeframes: tuple[Timeframe, ...]
+    decision: Timeframe = Timeframe(60)
+    deadline_ms: int = 20_000
+    stale_decisions_max: int = 2
+    alive_ms: int = 24 * HOUR_MS  # an instrument silent for longer is no longer waited for
+
+    def decides_at(self, close_ms: int) -> bool:
+        """Tell whether a decision falls on this close."""
+        return self.decision.closes_at(close_ms)
+
+    def due(self, close_ms: int) -> tuple[Timeframe, ...]:
+        """List the timeframes that close at this instant."""
+        return tuple(t for t in self.timeframes if t.closes_at(close_ms))
+
+
+def usable(prediction: Prediction, as_of_ms: int) -> bool:
+    """Tell whether a forecast may still be used.
+
+    A forecast is replaced after one bar of its own length; a missing successor is bridged for at
+    most one more.
+    """
+    return as_of_ms - prediction.as_of_ms < 2 * prediction.timeframe.ms
+
+
+def usable_predictions(
+    newest: Mapping[Timeframe, Prediction], order: Iterable[Timeframe], as_of_ms: int
+) -> tuple[Prediction, ...]:
+    """List the forecasts that may be used at `as_of_ms`, in timeframe order."""
+    found = (newest[t] for t in order if t in newest)
+    return tuple(p for p in found if usable(p, as_of_ms))

@@ -1,0 +1,497 @@
+"""The synchronous core: `process(event) -> commands`.
+
+It never awaits, logs, reads a clock, touches a file or rolls a die. What happened comes in as an
+event, what to do goes out as commands, and their results come back as events. The life of an instant:
+
+    BarsClosed ─> gathering ─(all bars, or the deadline)─> estimating ─> clearing ─> orders ─> Decided
+
+Between the instants only fills, answers and operator wishes change anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, assert_never
+
+import numpy as np
+
+from daemon.domain.bar import Field, Floats, Proof
+from daemon.domain.decision import DecisionKind
+from daemon.domain.forecast import Estimates
+from daemon.domain.instrument import InstrumentKey, Universe
+from daemon.domain.messages import (
+    Alert,
+    AlertKind,
+    AskSnapshot,
+    BarsClosed,
+    Cancel,
+    Command,
+    Estimate,
+    EstimatesMissing,
+    EstimatesReady,
+    Event,
+    FundingPaid,
+    FundingRates,
+    Operator,
+    OperatorAction,
+    OrderAbsent,
+    OrderAccepted,
+    OrderEnded,
+    OrderFilled,
+    OrderRejected,
+    OrderUncertain,
+    Query,
+    Revised,
+    Snapshotted,
+    Started,
+    Tick,
+    Transferred,
+)
+from daemon.domain.order import DoneReason, Fill, OrderId, Uncertain
+from daemon.domain.portfolio import AccountSnapshot, TargetPortfolio
+from daemon.domain.units import DAY_MS, Timeframe, iso
+from daemon.domain.view import View
+from daemon.engine.cadence import CadenceRules, usable_predictions
+from daemon.engine.reconcile import ReconcilePolicy, differences
+from daemon.engine.risk import RiskLimits, TradingState
+from daemon.engine.state import EngineState, Phase
+from daemon.engine.trader import Trader
+from daemon.engine.windows import bars_digest
+from daemon.ports import Strategy
+
+REMEMBERED_REQUESTS: Final = 1024
+REMEMBERED_CASHFLOWS: Final = 16_384
+MISMATCHES_BEFORE_ACTING: Final = 3
+ACCOUNT_ONLY: Final = -1  # cursor of the daily reconciliation: fills came as events already
+
+
+@dataclass(frozen=True, slots=True)
+class EngineRules:
+    """Hold the engine's settings.
+
+    cost: (N,) one-way cost as a fraction of notional, for the strategy's band. uncertain_asks_max:
+    questions about one order before trading halts and names it.
+    """
+
+    cadence: CadenceRules
+    limits: RiskLimits
+    cost: Floats
+    bars_n: Mapping[Timeframe, int]
+    reconcile: ReconcilePolicy = ReconcilePolicy.HALT
+    uncertain_asks_max: int = 5
+    id_prefix: str = "eq"
+
+
+class Engine:
+    """Hold all trading state and turn events into commands."""
+
+    def __init__(self, universe: Universe, strategy: Strategy, rules: EngineRules) -> None:
+        self.universe = universe
+        self.strategy = strategy
+        self.rules = rules
+        self.state = EngineState.fresh(
+            universe, rules.cadence, rules.bars_n, strategy.initial_state(len(universe))
+        )
+        self._out: list[Command] = []
+        self._trader = Trader(self.state, rules.limits, rules.id_prefix, self._out)
+
+    def process(self, event: Event) -> tuple[Command, ...]:
+        """Take one event, change the state, return the commands it causes."""
+        self._out.clear()
+        self._take(event)
+        self._trader.advance()
+        return tuple(self._out)
+
+    def restore(self, plain: Mapping[str, object]) -> None:
+        """Load a snapshot of the state; the next event continues from there."""
+        self.state.restore(plain)
+        self._trader = Trader(self.state, self.rules.limits, self.rules.id_prefix, self._out)
+
+    @property
+    def quiescent(self) -> bool:
+        """Tell whether no decision is in progress, so that a snapshot holds everything."""
+        return self.state.phase is Phase.IDLE and self._trader.idle
+
+    @property
+    def wake_ms(self) -> int:
+        """Give the market time at which the engine wants a Tick at the latest."""
+        state, cadence = self.state, self.rules.cadence
+        if state.phase is Phase.GATHERING:
+            return state.instant_ms + cadence.deadline_ms
+        return cadence.source.next_close(state.instant_ms)
+
+    def _take(self, event: Event) -> None:
+        match event:
+            case OrderFilled(fill=fill):
+                self._filled(fill)
+            case OrderAccepted(order_id=order_id):
+                self.state.orders.accept(order_id)
+            case BarsClosed():
+                self._bars_closed(event)
+            case EstimatesReady(estimates=estimates):
+                self._estimates_ready(estimates)
+            case EstimatesMissing(as_of_ms=as_of_ms, why=why):
+                self._estimates_missing(as_of_ms, why)
+            case Tick(now_ms=now_ms):
+                self._tick(now_ms)
+            case OrderEnded(order_id=order_id, reason=reason):
+                why = DoneReason.EXPIRED if reason == "expired" else DoneReason.CANCELLED
+                self._ended(order_id, why)
+            case OrderRejected(order_id=order_id):
+                self._ended(order_id, DoneReason.REJECTED)
+            case OrderAbsent(order_id=order_id):
+                self._ended(order_id, DoneReason.ABSENT)
+            case OrderUncertain(order_id=order_id, at_ms=at_ms):
+                self._uncertain(order_id, at_ms)
+            case FundingRates(rates=rates):
+                known = ~np.isnan(rates)
+                self.state.funding_rates = np.where(known, rates, self.state.funding_rates)
+            case FundingPaid() | Transferred():
+                self._cash_flow(event)
+            case Snapshotted(snapshot=snapshot):
+                self._snapshotted(snapshot)
+            case Operator():
+                self._operator(event)
+            case Revised():
+                self._revised(event)
+            case Started(at_ms=at_ms, warming=warming):
+                self._started(at_ms, warming=warming)
+            case _:
+                assert_never(event)
+
+    # ---- the market ------------------------------------------------------------------------
+
+    def _bars_closed(self, event: BarsClosed) -> None:
+        state, close_ms = self.state, event.close_ms
+        present = event.proof != Proof.ABSENT
+        if close_ms > state.instant_ms:
+            self._begin(close_ms)
+        state.seen[present & (state.seen < close_ms)] = close_ms
+        state.book.mark(close_ms, event.values[:, Field.CLOSE])
+        for bars in state.builder.add(close_ms, event.values, present):
+            state.windows[bars.timeframe].take(bars)
+        gathering = state.phase is Phase.GATHERING and close_ms == state.instant_ms
+        if gathering and (event.final or not self._awaited().any()):
+            self._gathered()
+
+    def _begin(self, close_ms: int) -> None:
+        """Start the work on a new instant; whatever the last one left undone is given up."""
+        state = self.state
+        if state.phase in (Phase.ESTIMATING, Phase.CLEARING):
+            what = f"the work on {iso(state.instant_ms)} was still {state.phase}"
+            self._out.append(Alert(AlertKind.NO_DECISION, close_ms, what))
+        state.instant_ms = close_ms
+        live = state.trading is not TradingState.STARTING
+        state.phase = Phase.GATHERING if live else Phase.IDLE
+
+    def _awaited(self) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+        """Tell which living instruments have not shown their bar of this instant."""
+        state = self.state
+        alive = state.seen >= state.instant_ms - self.rules.cadence.alive_ms
+        return alive & (state.seen < state.instant_ms)
+
+    def _tick(self, now_ms: int) -> None:
+        state, cadence = self.state, self.rules.cadence
+        if state.trading is TradingState.STARTING:
+            return
+        close_ms = cadence.source.last_close(now_ms)
+        if close_ms > state.instant_ms:
+            self._begin(close_ms)
+        late = now_ms >= state.instant_ms + cadence.deadline_ms
+        if state.phase is Phase.GATHERING and late:
+            self._gathered()
+        for record in list(state.orders.uncertain()):
+            self._out.append(Query(record.order.order_id, record.order.key))
+
+    def _gathered(self) -> None:
+        """All bars that will come in time are here: ask for forecasts, or decide without."""
+        state, cadence, instant = self.state, self.rules.cadence, self.state.instant_ms
+        state.phase = Phase.IDLE
+        for timeframe in cadence.due(instant):
+            if state.windows[timeframe].rows_n:
+                state.windows[timeframe].advance(instant)
+        if instant % DAY_MS == 0:
+            self._ask_snapshots(cursor=ACCOUNT_ONLY)
+        if self.strategy.needs_estimates and self._ask_estimates():
+            state.phase = Phase.ESTIMATING
+        elif cadence.decides_at(instant):
+            self._decide()
+
+    def _ask_estimates(self) -> bool:
+        """Ask for every timeframe whose newest bar has no forecast yet; False when none."""
+        windows = [
+            store.frozen()
+            for timeframe, store in self.state.windows.items()
+            if store.filled >= self._needed(timeframe) and not self._forecast_is_new(timeframe)
+        ]
+        if windows:
+            self._out.append(Estimate(self.state.instant_ms, tuple(windows)))
+        return bool(windows)
+
+    def _forecast_is_new(self, timeframe: Timeframe) -> bool:
+        newest = self.state.newest.get(timeframe)
+        return newest is not None and newest.as_of_ms >= self.state.windows[timeframe].newest_ms
+
+    def _needed(self, timeframe: Timeframe) -> int:
+        return self.strategy.windows_needed.get(timeframe, 1)
+
+    def _estimates_ready(self, estimates: Estimates) -> None:
+        state = self.state
+        if state.phase is not Phase.ESTIMATING or estimates.as_of_ms != state.instant_ms:
+            return  # an answer to a question that is no longer open is not used
+        for prediction in estimates.predictions:
+            state.newest[prediction.timeframe] = prediction
+        if estimates.disagreement is not None:
+            state.disagreement = estimates.disagreement
+        state.gross_multiplier = estimates.gross_multiplier
+        self._estimated()
+
+    def _estimates_missing(self, as_of_ms: int, why: str) -> None:
+        state = self.state
+        if state.phase is not Phase.ESTIMATING or as_of_ms != state.instant_ms:
+            return
+        self._out.append(Alert(AlertKind.ESTIMATES_STALE, as_of_ms, why))
+        self._estimated()
+
+    def _estimated(self) -> None:
+        self.state.phase = Phase.IDLE
+        if self.rules.cadence.decides_at(self.state.instant_ms):
+            self._decide()
+
+    def _revised(self, event: Revised) -> None:
+        name = self.universe.instruments[event.index].key
+        text = f"{name} bar closing {iso(event.close_ms)} was revised after it was used"
+        self._out.append(Alert(AlertKind.BAR_REVISED, event.close_ms, text))
+
+    # ---- the decision ----------------------------------------------------------------------
+
+    def _decide(self) -> None:
+        state = self.state
+        if state.trading in (TradingState.STARTING, TradingState.RECONCILING):
+            text = f"at {iso(state.instant_ms)} trading state is {state.trading}"
+            self._out.append(Alert(AlertKind.NO_DECISION, state.instant_ms, text))
+            return
+        absent = tuple(int(i) for i in np.flatnonzero(state.seen < state.instant_ms))
+        self._trader.open(bars_digest(state.windows), absent)
+        kind, target, note = self._wanted()
+        self._trader.want(kind, target, note)
+        if target is not None:
+            self._clear()
+
+    def _clear(self) -> None:
+        """Cancel what the last decision left open; orders wait until the venue has confirmed."""
+        state = self.state
+        if state.orders.open:
+            state.phase = Phase.CLEARING
+            self._cancel_all()
+
+    def _flatten(self) -> None:
+        state, flat = self.state, np.zeros(len(self.universe))
+        state.paused = True
+        self._trader.open(bars_digest(state.windows), ())
+        target = TargetPortfolio(
+            state.instant_ms, flat, flat, flat, note="flattened by the operator"
+        )
+        self._trader.want(DecisionKind.REDUCED, target, target.note)
+        self._clear()
+
+    def _wanted(self) -> tuple[DecisionKind, TargetPortfolio | None, str]:
+        """Ask the strategy, unless something forbids to act on what it would say."""
+        state = self.state
+        if state.trading is TradingState.HALTED:
+            return DecisionKind.HELD, None, f"halted: {state.halted_why}"
+        short = [
+            t.label
+            for t in self.strategy.windows_needed
+            if state.windows[t].filled < self._needed(t)
+        ]
+        if short:
+            return DecisionKind.WARMING, None, f"not enough bars yet: {', '.join(short)}"
+        if state.paused:
+            return DecisionKind.HELD, None, "paused by the operator"
+        view = self._view()
+        if self.strategy.needs_estimates and not view.predictions:
+            return self._stale()
+        self._fresh()
+        state.strategy, target = self.strategy.decide(state.strategy, view)
+        reducing = state.trading is TradingState.REDUCE_ONLY
+        return (DecisionKind.REDUCED if reducing else DecisionKind.TRADED), target, target.note
+
+    def _stale(self) -> tuple[DecisionKind, TargetPortfolio | None, str]:
+        state = self.state
+        state.stale_decisions += 1
+        if state.stale_decisions > self.rules.cadence.stale_decisions_max:
+            self._set_trading(TradingState.REDUCE_ONLY)
+        return DecisionKind.HELD, None, f"no usable forecast ({state.stale_decisions} in a row)"
+
+    def _fresh(self) -> None:
+        state = self.state
+        if state.stale_decisions and not state.operator_reduce_only:
+            self._set_trading(TradingState.TRADING)
+        state.stale_decisions = 0
+
+    def _set_trading(self, to: TradingState) -> None:
+        if self.state.trading is not TradingState.HALTED:
+            self.state.trading = to
+
+    def _view(self) -> View:
+        state, instant = self.state, self.state.instant_ms
+        book, limits = state.book, self.rules.limits
+        age = instant - book.mark_ms
+        return View(
+            as_of_ms=instant,
+            universe=self.universe,
+            windows={t: w.view() for t, w in state.windows.items()},
+            predictions=usable_predictions(state.newest, self.rules.cadence.timeframes, instant),
+            disagreement=state.disagreement,
+            marks=book.marks,
+            weights=book.weights(),
+            equity=book.equity,
+            eligible=(book.marks > 0) & (age <= limits.mark_age_ms_max),
+            cost=self.rules.cost,
+            funding_rates=state.funding_rates,
+            gross_multiplier=state.gross_multiplier,
+        )
+
+    # ---- orders and cash -------------------------------------------------------------------
+
+    def _filled(self, fill: Fill) -> None:
+        orders, book = self.state.orders, self.state.book
+        if orders.knows_trade(fill.trade_id):
+            return
+        record = orders.fill(fill.order_id, fill.trade_id, fill.quantity)
+        reference = float(fill.price)
+        if record is not None:
+            book.release(fill.index, fill.quantity)
+            reference = record.order.reference_price
+        # A fill of an order we hold closed is still the venue's truth: it moves the book.
+        book.fill(fill, reference)
+
+    def _ended(self, order_id: OrderId, why: DoneReason) -> None:
+        record = self.state.orders.end(order_id, why)
+        if record is not None:
+            self.state.book.release(record.order.index, record.left)
+            self._trader.ended(record, why)
+
+    def _uncertain(self, order_id: OrderId, at_ms: int) -> None:
+        record = self.state.orders.doubt(order_id)
+        if record is None or not isinstance(record.state, Uncertain):
+            return
+        if record.state.asked < self.rules.uncertain_asks_max:
+            self._out.append(Query(order_id, record.order.key))
+            return
+        self._halt(
+            at_ms, f"order {order_id} could not be resolved after {record.state.asked} questions"
+        )
+        self._out.append(Alert(AlertKind.ORDER_UNRESOLVED, at_ms, self.state.halted_why))
+
+    def _cash_flow(self, event: FundingPaid | Transferred) -> None:
+        seen = self.state.cashflow_ids
+        if event.cashflow_id in seen:
+            return
+        seen[event.cashflow_id] = None
+        if len(seen) > REMEMBERED_CASHFLOWS:
+            seen.popitem(last=False)
+        funding = isinstance(event, FundingPaid)
+        self.state.book.cash_flow(event.cash_key, event.amount, funding=funding)
+
+    # ---- start, reconciliation, operator ---------------------------------------------------
+
+    def _started(self, at_ms: int, *, warming: bool) -> None:
+        """Take stock before trading: ask about every open order, then for the account."""
+        state = self.state
+        state.phase = Phase.IDLE
+        self._trader.close_plan("superseded by a restart")
+        if warming:
+            state.trading = TradingState.STARTING
+            return
+        state.instant_ms = max(state.instant_ms, self.rules.cadence.source.last_close(at_ms))
+        state.trading = TradingState.HALTED if state.halted_why else TradingState.RECONCILING
+        for record in list(state.orders.open.values()):
+            state.orders.doubt(record.order.order_id)
+            self._out.append(Query(record.order.order_id, record.order.key))
+        self._ask_snapshots()
+
+    def _ask_snapshots(self, cursor: int | None = None) -> None:
+        after = self.state.cursor if cursor is None else cursor
+        venues = dict.fromkeys(i.key.venue for i in self.universe.instruments)
+        self._out.extend(AskSnapshot(v, after) for v in venues)
+
+    def _snapshotted(self, snapshot: AccountSnapshot) -> None:
+        state = self.state
+        ledger = state.book.ledger
+        virgin = not ledger.fills and not ledger.cash
+        found = differences(ledger, snapshot)
+        if found and not virgin:
+            state.mismatches += 1
+            if state.mismatches < MISMATCHES_BEFORE_ACTING:
+                self._ask_snapshots()
+                return
+        state.cursor = max(state.cursor, snapshot.executions_cursor)
+        if found and (virgin or self.rules.reconcile is ReconcilePolicy.ADOPT):
+            self._adopt(snapshot)
+        elif found:
+            text = "; ".join(str(d) for d in found)
+            self._out.append(Alert(AlertKind.RECONCILED, snapshot.at_ms, text))
+            self._halt(snapshot.at_ms, f"the account differs from the venue: {text}")
+        state.mismatches = 0
+        if state.trading is TradingState.RECONCILING:
+            reduce_only = state.operator_reduce_only
+            self._set_trading(TradingState.REDUCE_ONLY if reduce_only else TradingState.TRADING)
+
+    def _adopt(self, snapshot: AccountSnapshot) -> None:
+        """Take the venue's account as ours: positions as adjustments, cash as a transfer."""
+        book = self.state.book
+        found = differences(book.ledger, snapshot)
+        for difference in found:
+            amount = difference.theirs - difference.ours
+            if isinstance(difference.name, InstrumentKey):
+                book.adjust(difference.name, amount)
+            else:
+                book.cash_flow(difference.name, amount, funding=False)
+        text = "; ".join(str(d) for d in found)
+        self._out.append(Alert(AlertKind.RECONCILED, snapshot.at_ms, f"adopted {text}"))
+
+    def _halt(self, at_ms: int, why: str) -> None:
+        self.state.trading = TradingState.HALTED
+        self.state.halted_why = why
+        self._trader.close_plan("halted")
+        self._out.append(Alert(AlertKind.HALTED, at_ms, why))
+
+    def _operator(self, event: Operator) -> None:
+        state = self.state
+        if event.request_id in state.operator_requests:
+            return
+        state.operator_requests[event.request_id] = None
+        if len(state.operator_requests) > REMEMBERED_REQUESTS:
+            state.operator_requests.popitem(last=False)
+        match event.action:
+            case OperatorAction.PAUSE:
+                state.paused = True
+            case OperatorAction.REDUCE_ONLY:
+                state.operator_reduce_only = True
+                self._set_trading(TradingState.REDUCE_ONLY)
+            case OperatorAction.RESUME:
+                self._resume()
+            case OperatorAction.FLATTEN:
+                self._flatten()
+            case OperatorAction.KILL:
+                self._halt(event.at_ms, "killed by the operator")
+                self._cancel_all()
+            case _:
+                assert_never(event.action)
+
+    def _resume(self) -> None:
+        state = self.state
+        state.paused = state.operator_reduce_only = False
+        state.stale_decisions = 0
+        if state.trading in (TradingState.HALTED, TradingState.REDUCE_ONLY):
+            state.halted_why = ""
+            state.trading = TradingState.RECONCILING
+            self._ask_snapshots()
+
+    def _cancel_all(self) -> None:
+        for record in self.state.orders.open.values():
+            if not isinstance(record.state, Uncertain):
+                self._out.append(Cancel(record.order.order_id, record.order.key))

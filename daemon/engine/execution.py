@@ -1,0 +1,107 @@
+"""From wanted lot changes to child orders whose worst-case net exposure stays inside the bound.
+
+A Plan holds what is still to be traded. `next_child` gives the next order that fits: exposure-reducing
+legs first, then the side that brings the worst case back towards zero, in slices that fit the room
+left. When nothing fits while orders are open, it waits for their fills.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Final
+
+from daemon.domain.units import quantise
+
+ROOM_USED: Final = 0.999  # keeps float rounding on the safe side of the bound
+
+
+@dataclass(slots=True)
+class Leg:
+    """Hold what is left to trade in one instrument: signed base units."""
+
+    index: int
+    left: Decimal
+    mark: float
+    step: Decimal
+    smallest: Decimal  # base units; a slice below this would be refused by the venue
+    reduces: bool
+
+
+@dataclass(slots=True)
+class Plan:
+    """Order the legs of one decision: buys and sells, reducing ones in front, larger before smaller."""
+
+    as_of_ms: int
+    buys: deque[Leg] = field(default_factory=deque)
+    sells: deque[Leg] = field(default_factory=deque)
+    children_n: int = 0
+
+    @classmethod
+    def of(cls, as_of_ms: int, legs: list[Leg]) -> Plan:
+        """Sort legs into a plan; the order is a pure function of the legs."""
+        ranked = sorted(legs, key=lambda g: (not g.reduces, -abs(float(g.left)) * g.mark, g.index))
+        plan = cls(as_of_ms)
+        for leg in ranked:
+            (plan.buys if leg.left > 0 else plan.sells).append(leg)
+        return plan
+
+    @property
+    def done(self) -> bool:
+        """Tell whether nothing is left to send."""
+        return not self.buys and not self.sells
+
+    def next_child(
+        self, high: float, low: float, bound: float, order_max: float
+    ) -> tuple[Leg, Decimal] | None:
+        """Give the next (leg, signed quantity) that keeps high and low within +-bound, or None.
+
+        high and low: the worst-case net notionals now; bound and order_max in quote currency. The
+        caller must account the order before it asks again.
+        """
+        for side in self._preferred(high + low):
+            leg = side[0]
+            room = (bound - high) if leg.left > 0 else (bound + low)
+            quantity = _slice(leg, min(room * ROOM_USED, order_max))
+            if quantity:
+                self._take(side, leg, quantity)
+                return leg, quantity
+        return None
+
+    def drop_next(self) -> Leg | None:
+        """Give up the largest leg that cannot be placed at all; None when nothing is left."""
+        sides = [s for s in (self.buys, self.sells) if s]
+        if not sides:
+            return None
+        side = max(sides, key=lambda s: abs(float(s[0].left)) * s[0].mark)
+        return side.popleft()
+
+    def _preferred(self, lean: float) -> list[deque[Leg]]:
+        """List the non-empty sides, the one that leans against the present exposure first."""
+        sides = [self.sells, self.buys] if lean > 0 else [self.buys, self.sells]
+        present = [s for s in sides if s]
+        # A reducing leg goes before any leg that opens exposure, whichever side it is on.
+        return sorted(present, key=lambda s: not s[0].reduces)
+
+    def _take(self, side: deque[Leg], leg: Leg, quantity: Decimal) -> None:
+        self.children_n += 1
+        leg.left -= quantity
+        if not leg.left:
+            side.popleft()
+
+
+def _slice(leg: Leg, notional_max: float) -> Decimal:
+    """Cut what fits into `notional_max`; never leave a rest that could not be sent on its own."""
+    whole = abs(leg.left)
+    if float(whole) * leg.mark <= notional_max:
+        return leg.left
+    if notional_max <= 0:
+        return Decimal(0)
+    fits = quantise(notional_max / leg.mark, leg.step)
+    if whole - fits < leg.smallest:
+        fits = whole - leg.smallest
+    fits = quantise(fits, leg.step) if fits > 0 else Decimal(0)
+    if fits < leg.smallest:
+        return Decimal(0)
+    return fits if leg.left > 0 else -fits

@@ -1,0 +1,202 @@
+"""Our order table: what we intended, what the venue admitted, and the allowed transitions as data.
+
+Only open orders are kept; how the last ones ended is remembered in a bounded ring, so that a repeated
+or late answer is recognised and changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Final, cast
+
+from daemon.domain.instrument import InstrumentKey
+from daemon.domain.order import (
+    Done,
+    DoneReason,
+    InFlight,
+    Order,
+    OrderId,
+    OrderKind,
+    OrderState,
+    Resting,
+    Uncertain,
+)
+from daemon.domain.units import require
+
+ENDED_KEPT: Final = 4096
+TRADE_IDS_KEPT: Final = 65_536
+
+TRANSITIONS: Final[Mapping[type, frozenset[type]]] = {
+    InFlight: frozenset({Resting, Uncertain, Done}),
+    Uncertain: frozenset({Resting, Uncertain, Done}),
+    Resting: frozenset({Resting, Uncertain, Done}),
+    Done: frozenset(),
+}
+
+_IN_FLIGHT = InFlight()
+_RESTING = Resting()
+
+
+@dataclass(slots=True)
+class OrderRecord:
+    """Hold one open order: the intention, its state and what was filled (signed, base units)."""
+
+    order: Order
+    state: OrderState
+    filled: Decimal
+
+    @property
+    def left(self) -> Decimal:
+        """Give the signed quantity that may still fill."""
+        return self.order.quantity - self.filled
+
+
+class OrderTable:
+    """Keep the open orders and enforce the transition table."""
+
+    def __init__(self) -> None:
+        self.open: dict[OrderId, OrderRecord] = {}
+        self.ended: OrderedDict[OrderId, DoneReason] = OrderedDict()
+        self._trade_ids: OrderedDict[str, None] = OrderedDict()
+        self.submitted_n = 0
+        self.ended_n = 0
+
+    def submit(self, order: Order) -> OrderRecord:
+        """Enter an approved order as in flight; an id is used once, ever."""
+        order_id = order.order_id
+        require(
+            order_id not in self.open and order_id not in self.ended,
+            f"order id {order_id} was used before",
+        )
+        record = OrderRecord(order, _IN_FLIGHT, _ZERO)
+        self.open[order_id] = record
+        self.submitted_n += 1
+        return record
+
+    def accept(self, order_id: OrderId) -> OrderRecord | None:
+        """Note that the venue admitted the order; None when it is not open."""
+        record = self.open.get(order_id)
+        if record is not None:
+            self._move(record, _RESTING)
+        return record
+
+    def doubt(self, order_id: OrderId) -> OrderRecord | None:
+        """Note that no answer tells what became of the order; counts the questions asked."""
+        record = self.open.get(order_id)
+        if record is not None:
+            asked = record.state.asked + 1 if isinstance(record.state, Uncertain) else 0
+            self._move(record, Uncertain(asked))
+        return record
+
+    def fill(self, order_id: OrderId, trade_id: str, quantity: Decimal) -> OrderRecord | None:
+        """Count a fill once per trade id; ends the order when nothing is left. None: not ours."""
+        self._trade_ids[trade_id] = None
+        if len(self._trade_ids) > TRADE_IDS_KEPT:
+            self._trade_ids.popitem(last=False)
+        record = self.open.get(order_id)
+        if record is None:
+            return None
+        record.filled += quantity
+        if record.filled == record.order.quantity:
+            self.end(order_id, DoneReason.FILLED)
+        elif not isinstance(record.state, Resting):
+            self._move(record, _RESTING)
+        return record
+
+    def knows_trade(self, trade_id: str) -> bool:
+        """Tell whether this fill was counted already."""
+        return trade_id in self._trade_ids
+
+    def end(self, order_id: OrderId, why: DoneReason) -> OrderRecord | None:
+        """Close an order; None when it was closed before or never ours."""
+        record = self.open.pop(order_id, None)
+        if record is None:
+            return None
+        self._move(record, Done(why))
+        self.ended[order_id] = why
+        self.ended_n += 1
+        if len(self.ended) > ENDED_KEPT:
+            self.ended.popitem(last=False)
+        return record
+
+    def uncertain(self) -> Iterator[OrderRecord]:
+        """Yield the orders nobody can vouch for."""
+        return (r for r in self.open.values() if isinstance(r.state, Uncertain))
+
+    def _move(self, record: OrderRecord, to: OrderState) -> None:
+        allowed = TRANSITIONS[type(record.state)]
+        if type(to) not in allowed:
+            require(
+                False,
+                f"order {record.order.order_id}: {type(record.state).__name__} cannot become "
+                f"{type(to).__name__}",
+            )
+        record.state = to
+
+    def to_plain(self) -> dict[str, object]:
+        """Give a form that the snapshot codec can write."""
+        return {
+            "open": [_record_to_plain(r) for r in self.open.values()],
+            "ended": [[str(i), str(w)] for i, w in self.ended.items()],
+            "trade_ids": list(self._trade_ids),
+            "submitted_n": self.submitted_n,
+            "ended_n": self.ended_n,
+        }
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, object]) -> OrderTable:
+        """Rebuild the table from `to_plain`."""
+        table = cls()
+        for row in cast(list[dict[str, object]], plain["open"]):
+            record = _record_from_plain(row)
+            table.open[record.order.order_id] = record
+        for order_id, why in cast(list[list[str]], plain["ended"]):
+            table.ended[OrderId(order_id)] = DoneReason(why)
+        table._trade_ids.update((t, None) for t in cast(list[str], plain["trade_ids"]))
+        table.submitted_n = cast(int, plain["submitted_n"])
+        table.ended_n = cast(int, plain["ended_n"])
+        return table
+
+
+_ZERO = Decimal(0)
+_STATES: Final[dict[str, type]] = {c.__name__: c for c in (InFlight, Resting, Uncertain)}
+
+
+def _record_to_plain(record: OrderRecord) -> dict[str, object]:
+    order = record.order
+    asked = record.state.asked if isinstance(record.state, Uncertain) else 0
+    return {
+        "id": str(order.order_id),
+        "key": list(order.key),
+        "index": order.index,
+        "quantity": str(order.quantity),
+        "kind": str(order.kind),
+        "as_of_ms": order.as_of_ms,
+        "reference_price": order.reference_price,
+        "limit_price": None if order.limit_price is None else str(order.limit_price),
+        "reduce_only": order.reduce_only,
+        "state": type(record.state).__name__,
+        "asked": asked,
+        "filled": str(record.filled),
+    }
+
+
+def _record_from_plain(row: Mapping[str, object]) -> OrderRecord:
+    limit = cast(str | None, row["limit_price"])
+    order = Order(
+        order_id=OrderId(cast(str, row["id"])),
+        key=InstrumentKey(*cast(list[str], row["key"])),
+        index=cast(int, row["index"]),
+        quantity=Decimal(cast(str, row["quantity"])),
+        kind=OrderKind(cast(str, row["kind"])),
+        as_of_ms=cast(int, row["as_of_ms"]),
+        reference_price=cast(float, row["reference_price"]),
+        limit_price=None if limit is None else Decimal(limit),
+        reduce_only=cast(bool, row["reduce_only"]),
+    )
+    kind = _STATES[cast(str, row["state"])]
+    state = Uncertain(cast(int, row["asked"])) if kind is Uncertain else kind()
+    return OrderRecord(order, state, Decimal(cast(str, row["filled"])))

@@ -1,0 +1,43 @@
+"""The venue's account against ours: differences over the union of both sides, named, never traded away."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import StrEnum
+
+from daemon.domain.instrument import CashKey, InstrumentKey
+from daemon.domain.portfolio import AccountSnapshot, Ledger
+
+
+class ReconcilePolicy(StrEnum):
+    """Say what happens with a difference that no execution explains."""
+
+    ADOPT = "adopt"
+    HALT = "halt"
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Hold one disagreement: what we think, what the venue says."""
+
+    name: InstrumentKey | CashKey
+    ours: Decimal
+    theirs: Decimal
+
+    def __str__(self) -> str:
+        return f"{':'.join(self.name)}: ours {self.ours}, venue {self.theirs}"
+
+
+def differences(ledger: Ledger, snapshot: AccountSnapshot) -> tuple[Difference, ...]:
+    """List every position and balance of the snapshot's venue that differs, in stable order."""
+    venue, zero = snapshot.venue, Decimal(0)
+    keys = {k for k in ledger.positions if k.venue == venue} | set(snapshot.quantities)
+    found = [
+        Difference(k, ledger.quantity(k), snapshot.quantities.get(k, zero)) for k in sorted(keys)
+    ]
+    cash = {k for k in ledger.cash if k.venue == venue} | set(snapshot.cash)
+    found += [
+        Difference(k, ledger.cash.get(k, zero), snapshot.cash.get(k, zero)) for k in sorted(cash)
+    ]
+    return tuple(d for d in found if d.ours != d.theirs)

@@ -1,0 +1,117 @@
+"""The last word before every submit: approve an order or refuse it with a reason.
+
+Every limit is a weight (fraction of equity) and is checked at the worst case of what is open. An
+order that only lessens an exposure is never refused for the size of that exposure.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import StrEnum
+
+from daemon.domain.order import Approved, Order, Refused, RefusalReason
+from daemon.domain.units import require
+from daemon.engine.book import Book
+
+
+class TradingState(StrEnum):
+    """Say what the daemon may do with orders."""
+
+    STARTING = "starting"
+    RECONCILING = "reconciling"
+    TRADING = "trading"
+    REDUCE_ONLY = "reduce_only"
+    HALTED = "halted"
+
+
+@dataclass(frozen=True, slots=True)
+class RiskLimits:
+    """Bound the book, in weights unless the name says otherwise.
+
+    net_weight_max holds at every instant, counting open orders at their worst case. mark_age_ms_max:
+    an instrument without a newer price than this is not traded.
+    """
+
+    gross_weight_max: float = 2.0
+    net_weight_max: float = 0.25
+    name_weight_max: float = 0.5
+    order_weight_max: float = 0.25
+    orders_open_max: int = 500
+    mark_age_ms_max: int = 4 * 3_600_000
+
+    def __post_init__(self) -> None:
+        for name in ("gross_weight_max", "net_weight_max", "name_weight_max", "order_weight_max"):
+            require(getattr(self, name) > 0, f"{name} {getattr(self, name)} must be positive")
+
+
+class Risk:
+    """Judge orders against the limits and the book as it stands."""
+
+    def __init__(self, limits: RiskLimits, book: Book) -> None:
+        self.limits = limits
+        self._book = book
+        instruments = book.universe.instruments
+        self._rules = [i.rules for i in instruments]
+        self._notional_min = [float(i.rules.notional_min) for i in instruments]
+
+    def judge(
+        self, order: Order, state: TradingState, now_ms: int, open_n: int
+    ) -> Approved | Refused:
+        """Approve or refuse; the caller reserves what is approved."""
+        found = self._forbidden(order, state, now_ms, open_n) or self._too_large(order)
+        if found is None:
+            return Approved(order)
+        return Refused(order, *found)
+
+    def _forbidden(
+        self, order: Order, state: TradingState, now_ms: int, open_n: int
+    ) -> tuple[RefusalReason, str] | None:
+        rules, index = self._rules[order.index], order.index
+        held = float(self._book.quantity[index])
+        quantity = float(order.quantity)
+        reduces = held * quantity < 0 and abs(quantity) <= abs(held)
+        if state in (TradingState.HALTED, TradingState.STARTING, TradingState.RECONCILING):
+            return RefusalReason.HALTED, f"trading state is {state}"
+        if state is TradingState.REDUCE_ONLY and not reduces:
+            return RefusalReason.REDUCE_ONLY, f"holds {held}, order {quantity} does not reduce"
+        if order.quantity % rules.quantity_step:
+            return RefusalReason.QUANTITY_STEP, f"{order.quantity} off step {rules.quantity_step}"
+        if abs(order.quantity) < rules.quantity_min:
+            return RefusalReason.QUANTITY_MIN, f"{order.quantity} below {rules.quantity_min}"
+        mark = float(self._book.marks[index])
+        if not mark > 0:
+            return RefusalReason.PRICE, f"mark is {mark}"
+        age_ms = now_ms - int(self._book.mark_ms[index])
+        if age_ms > self.limits.mark_age_ms_max:
+            return RefusalReason.STALE, f"mark is {age_ms} ms old"
+        notional = abs(quantity) * mark
+        closes = reduces and abs(quantity) == abs(held)
+        if notional < self._notional_min[index] and not (closes or order.reduce_only):
+            return RefusalReason.NOTIONAL_MIN, f"{notional:.2f} below {rules.notional_min}"
+        if open_n >= self.limits.orders_open_max:
+            return RefusalReason.ORDER_COUNT, f"{open_n} orders are open"
+        return None
+
+    def _too_large(self, order: Order) -> tuple[RefusalReason, str] | None:
+        book, limits, index = self._book, self.limits, order.index
+        equity = book.equity
+        if equity <= 0:
+            return RefusalReason.GROSS, f"equity is {equity:.2f}"
+        mark = float(book.marks[index])
+        value = float(order.quantity) * mark
+        held = float(book.quantity[index]) * mark
+        if abs(value) > limits.order_weight_max * equity:
+            return RefusalReason.ORDER_SIZE, f"{abs(value) / equity:.4f} of equity"
+        high, low = book.worst_net()
+        worst = high + value if value > 0 else low + value
+        if abs(worst) > limits.net_weight_max * equity and not abs(worst) < abs(worst - value):
+            return RefusalReason.NET, f"net could reach {worst / equity:+.4f} of equity"
+        if held * value < 0 and abs(value) <= abs(held):
+            return None
+        name, gross = book.worst_name_and_gross(index, float(order.quantity))
+        if name > limits.name_weight_max * equity:
+            return RefusalReason.NAME, f"{name / equity:.4f} of equity in one name"
+        if gross > limits.gross_weight_max * equity and gross > book.gross_worst:
+            return RefusalReason.GROSS, f"gross could reach {gross / equity:.4f} of equity"
+        return None

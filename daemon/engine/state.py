@@ -1,0 +1,167 @@
+"""Everything the engine remembers, in one place, and how it is saved and restored."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final, cast
+
+import numpy as np
+
+from daemon.domain.bar import Floats
+from daemon.domain.bar_builder import BarBuilder
+from daemon.domain.forecast import Prediction
+from daemon.domain.instrument import Universe
+from daemon.domain.units import Timeframe, require
+from daemon.engine.book import Book
+from daemon.engine.cadence import CadenceRules
+from daemon.engine.orders import OrderTable
+from daemon.engine.risk import TradingState
+from daemon.engine.windows import WindowStore
+
+SCHEMA: Final = 1
+
+
+class Phase(StrEnum):
+    """Say how far the work on the present instant has come."""
+
+    IDLE = "idle"
+    GATHERING = "gathering"  # bars of this instant are still expected
+    ESTIMATING = "estimating"  # the estimator has been asked
+    CLEARING = "clearing"  # open orders of the last decision are being cancelled
+
+
+@dataclass
+class EngineState:
+    """Hold the engine's memory. Arrays are (N,) in universe order.
+
+    strategy: the strategy's own versioned arrays. newest: last forecast per timeframe. cursor: the
+    venue's execution count at the last snapshot. operator_requests: ids already obeyed.
+    """
+
+    book: Book
+    orders: OrderTable
+    builder: BarBuilder
+    windows: dict[Timeframe, WindowStore]
+    strategy: Mapping[str, Floats]
+    trading: TradingState = TradingState.STARTING
+    halted_why: str = ""
+    phase: Phase = Phase.IDLE
+    instant_ms: int = 0
+    sequence: int = 0
+    stale_decisions: int = 0
+    paused: bool = False
+    operator_reduce_only: bool = False
+    cursor: int = 0
+    mismatches: int = 0
+    newest: dict[Timeframe, Prediction] = field(default_factory=dict)
+    disagreement: Floats | None = None
+    gross_multiplier: float | None = None
+    seen: Floats = field(default_factory=lambda: np.zeros(0))  # close_ms of the newest source bar
+    funding_rates: Floats = field(default_factory=lambda: np.zeros(0))
+    operator_requests: OrderedDict[str, None] = field(default_factory=OrderedDict)
+    cashflow_ids: OrderedDict[str, None] = field(default_factory=OrderedDict)
+
+    @classmethod
+    def fresh(
+        cls,
+        universe: Universe,
+        rules: CadenceRules,
+        bars_n: Mapping[Timeframe, int],
+        strategy: Mapping[str, Floats],
+    ) -> EngineState:
+        """Give the state of a daemon that has seen nothing."""
+        n = len(universe)
+        return cls(
+            book=Book(universe),
+            orders=OrderTable(),
+            builder=BarBuilder(rules.source, rules.timeframes, n),
+            windows={t: WindowStore(t, n, bars_n[t]) for t in rules.timeframes},
+            strategy=strategy,
+            seen=np.zeros(n),
+            funding_rates=np.full(n, np.nan),
+        )
+
+    def to_plain(self) -> dict[str, object]:
+        """Give a form that the snapshot codec can write."""
+        return {
+            "schema": SCHEMA,
+            "symbols": [str(i.key) for i in self.book.universe.instruments],
+            "book": self.book.to_plain(),
+            "orders": self.orders.to_plain(),
+            "builder": self.builder.state(),
+            "windows": {t.label: w.to_plain() for t, w in self.windows.items()},
+            "strategy": dict(self.strategy),
+            "scalars": {name: getattr(self, name) for name in _SCALARS},
+            "trading": str(self.trading),
+            "phase": str(self.phase),
+            "newest": {t.label: _prediction_to_plain(p) for t, p in self.newest.items()},
+            "disagreement": self.disagreement,
+            "seen": self.seen,
+            "funding_rates": self.funding_rates,
+            "operator_requests": list(self.operator_requests),
+            "cashflow_ids": list(self.cashflow_ids),
+        }
+
+    def restore(self, plain: Mapping[str, object]) -> None:
+        """Load `to_plain` into a fresh state of the same universe and timeframes."""
+        require(plain["schema"] == SCHEMA, f"snapshot schema {plain['schema']}, want {SCHEMA}")
+        ours = [str(i.key) for i in self.book.universe.instruments]
+        theirs = plain["symbols"]
+        require(theirs == ours, f"snapshot is of universe {theirs}, settings name {ours}")
+        self.orders = OrderTable.from_plain(cast(dict[str, object], plain["orders"]))
+        pending = [(r.order.index, r.left) for r in self.orders.open.values()]
+        self.book.restore(cast(dict[str, object], plain["book"]), pending)
+        self.builder.restore(cast(dict[str, object], plain["builder"]))
+        for label, rows in cast(dict[str, dict[str, object]], plain["windows"]).items():
+            self.windows[Timeframe.parse(label)].restore(rows)
+        self.strategy = {
+            k: np.array(v) for k, v in cast(dict[str, Floats], plain["strategy"]).items()
+        }
+        for name, value in cast(dict[str, object], plain["scalars"]).items():
+            setattr(self, name, value)
+        self.trading = TradingState(cast(str, plain["trading"]))
+        self.phase = Phase(cast(str, plain["phase"]))
+        newest = cast(dict[str, dict[str, object]], plain["newest"])
+        self.newest = {Timeframe.parse(k): _prediction_from_plain(v) for k, v in newest.items()}
+        disagreement = plain["disagreement"]
+        self.disagreement = None if disagreement is None else np.array(disagreement)
+        self.seen = np.array(plain["seen"], dtype=np.float64)
+        self.funding_rates = np.array(plain["funding_rates"], dtype=np.float64)
+        self.operator_requests = OrderedDict.fromkeys(cast(list[str], plain["operator_requests"]))
+        self.cashflow_ids = OrderedDict.fromkeys(cast(list[str], plain["cashflow_ids"]))
+
+
+_SCALARS: Final = (
+    "halted_why",
+    "instant_ms",
+    "sequence",
+    "stale_decisions",
+    "paused",
+    "operator_reduce_only",
+    "cursor",
+    "mismatches",
+    "gross_multiplier",
+)
+
+
+def _prediction_to_plain(p: Prediction) -> dict[str, object]:
+    return {
+        "minutes": p.timeframe.minutes,
+        "as_of_ms": p.as_of_ms,
+        "mean": p.mean,
+        "variance": p.variance,
+        "model_id": p.model_id,
+    }
+
+
+def _prediction_from_plain(plain: Mapping[str, object]) -> Prediction:
+    return Prediction(
+        timeframe=Timeframe(cast(int, plain["minutes"])),
+        as_of_ms=cast(int, plain["as_of_ms"]),
+        mean=np.array(plain["mean"]),
+        variance=np.array(plain["variance"]),
+        model_id=cast(str, plain["model_id"]),
+    )

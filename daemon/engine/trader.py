@@ -1,0 +1,260 @@
+"""From a target to orders and to the finished Decision record.
+
+The Trader owns the decision in progress: it waits until the last decision's orders are out of the
+way, turns weights into lots jointly, hands out child orders as the exposure bound allows, and emits
+the Decision once the last child is out or the next decision supersedes it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from decimal import ROUND_UP, Decimal
+
+import numpy as np
+
+from daemon.domain.bar import Floats
+from daemon.domain.decision import Decision, DecisionKind
+from daemon.domain.forecast import Prediction
+from daemon.domain.lots import LotRules, feasible_book
+from daemon.domain.messages import Alert, AlertKind, Command, Decided, Submit
+from daemon.domain.order import (
+    Approved,
+    DoneReason,
+    Order,
+    OrderId,
+    OrderKind,
+    Refused,
+    RefusalReason,
+    Uncertain,
+)
+from daemon.domain.portfolio import TargetPortfolio
+from daemon.domain.units import quantise
+from daemon.engine.execution import Leg, Plan
+from daemon.engine.orders import OrderRecord
+from daemon.engine.risk import Risk, RiskLimits
+from daemon.engine.state import EngineState, Phase
+
+
+@dataclass(slots=True)
+class _Draft:
+    """Gather a decision while it is being carried out."""
+
+    as_of_ms: int
+    bars_digest: str
+    absent: tuple[int, ...]
+    equity: float
+    marks: Floats
+    weights_before: Floats
+    predictions: tuple[Prediction, ...]
+    kind: DecisionKind = DecisionKind.HELD
+    target: TargetPortfolio | None = None
+    planned: bool = False
+    notes: list[str] = field(default_factory=list)
+    orders: list[Order] = field(default_factory=list)
+    refusals: list[Refused] = field(default_factory=list)
+
+
+class Trader:
+    """Carry out one decision at a time against the engine's state."""
+
+    def __init__(
+        self, state: EngineState, limits: RiskLimits, id_prefix: str, out: list[Command]
+    ) -> None:
+        self._state = state
+        self._limits = limits
+        self._prefix = id_prefix
+        self._out = out
+        self._risk = Risk(limits, state.book)
+        self._draft: _Draft | None = None
+        self._plan: Plan | None = None
+        universe = state.book.universe
+        self._lot_rules = LotRules.of(universe)
+        self._rules = [i.rules for i in universe.instruments]
+
+    @property
+    def idle(self) -> bool:
+        """Tell whether no decision is being carried out."""
+        return self._draft is None and self._plan is None
+
+    def open(self, bars_digest: str, absent: tuple[int, ...]) -> None:
+        """Begin the record of a decision at the present instant, ending the one before."""
+        self.close_plan("superseded by the next decision")
+        state = self._state
+        book = state.book
+        book.check_mirror()
+        state.sequence += 1
+        self._draft = _Draft(
+            as_of_ms=state.instant_ms,
+            bars_digest=bars_digest,
+            absent=absent,
+            equity=book.equity,
+            marks=book.marks.copy(),
+            weights_before=book.weights(),
+            predictions=tuple(state.newest.values()),
+        )
+
+    def want(self, kind: DecisionKind, target: TargetPortfolio | None, note: str) -> None:
+        """Say what the decision came to; without a target it ends here."""
+        draft = self._draft
+        if draft is None:
+            return
+        draft.kind, draft.target = kind, target
+        if note:
+            draft.notes.append(note)
+        if target is None:
+            self._finish()
+
+    def advance(self) -> None:
+        """Do whatever the state now allows: plan when cleared, send what fits, finish."""
+        draft = self._draft
+        if draft is not None and not draft.planned:
+            if self._state.phase is Phase.CLEARING:
+                if any(
+                    not isinstance(r.state, Uncertain) for r in self._state.orders.open.values()
+                ):
+                    return
+                self._state.phase = Phase.IDLE
+            self._make_plan(draft)
+        if self._plan is not None:
+            self._send()
+
+    def close_plan(self, why: str) -> None:
+        """Give up what is still unsent, and finish the record saying so."""
+        if self._plan is not None and not self._plan.done and self._draft is not None:
+            left = len(self._plan.buys) + len(self._plan.sells)
+            self._draft.notes.append(f"{left} legs unsent: {why}")
+        self._plan = None
+        if self._draft is not None:
+            if not self._draft.planned and self._draft.target is not None:
+                self._draft.notes.append(f"no orders: {why}")
+            self._finish()
+
+    def ended(self, record: OrderRecord, why: DoneReason) -> None:
+        """Note that an order of the present decision ended without filling completely."""
+        draft = self._draft
+        mine = draft is not None and record.order.as_of_ms == draft.as_of_ms
+        if draft is not None and mine and why is not DoneReason.FILLED:
+            draft.notes.append(f"{record.order.order_id} {why}")
+
+    def _make_plan(self, draft: _Draft) -> None:
+        draft.planned = True
+        target, state = draft.target, self._state
+        if target is None:
+            return
+        book = state.book
+        untradable = None
+        if state.orders.open:  # unresolved orders: their instruments wait, the others make up for it
+            untradable = np.zeros(len(draft.marks), dtype=np.bool_)
+            untradable[[r.order.index for r in state.orders.open.values()]] = True
+        feasible = feasible_book(
+            target.weights,
+            equity=draft.equity,
+            marks=draft.marks,
+            quantities=book.quantity,
+            rules=self._lot_rules,
+            trade=target.weights != draft.weights_before,
+            untradable=untradable,
+            reduce_only=target.reduce_only,
+        )
+        if feasible.note:
+            draft.notes.append(feasible.note)
+        chosen = np.flatnonzero(feasible.lots)
+        legs = [
+            self._leg(int(i), Decimal(int(feasible.lots[i])) * self._rules[i].quantity_step)
+            for i in chosen
+        ]
+        self._plan = Plan.of(draft.as_of_ms, legs)
+
+    def _leg(self, index: int, quantity: Decimal) -> Leg:
+        book, rules = self._state.book, self._rules[index]
+        mark = float(book.marks[index])
+        held = float(book.quantity[index])
+        by_notional = Decimal(0)
+        if rules.notional_min and mark > 0:
+            by_notional = quantise(float(rules.notional_min) / mark, rules.quantity_step, ROUND_UP)
+        smallest = max(rules.quantity_min, by_notional, rules.quantity_step)
+        reduces = held * float(quantity) < 0
+        return Leg(index, quantity, mark, rules.quantity_step, smallest, reduces)
+
+    def _send(self) -> None:
+        plan, state = self._plan, self._state
+        if plan is None:
+            return
+        equity = max(state.book.equity, 0.0)
+        bound = self._limits.net_weight_max * equity
+        order_max = self._limits.order_weight_max * equity * 0.999
+        while not plan.done:
+            high, low = state.book.worst_net()
+            child = plan.next_child(high, low, bound, order_max)
+            if child is not None:
+                self._submit(plan, *child)
+            elif state.orders.open:
+                return  # the fills or ends of what is open will make room
+            else:
+                self._give_up(plan)
+        self._plan = None
+        if self._draft is not None:
+            self._finish()
+
+    def _submit(self, plan: Plan, leg: Leg, quantity: Decimal) -> None:
+        order = self._order(plan, leg, quantity)
+        state = self._state
+        verdict = self._risk.judge(order, state.trading, state.instant_ms, len(state.orders.open))
+        if isinstance(verdict, Approved):
+            state.orders.submit(order)
+            state.book.reserve(order)
+            if self._draft is not None:
+                self._draft.orders.append(order)
+            self._out.append(Submit(verdict))
+        else:
+            self._refused(verdict)
+
+    def _order(self, plan: Plan, leg: Leg, quantity: Decimal) -> Order:
+        held = float(self._state.book.quantity[leg.index])
+        reduces = held * float(quantity) < 0 and abs(float(quantity)) <= abs(held)
+        return Order(
+            order_id=OrderId(
+                f"{self._prefix}{plan.as_of_ms // 1000:x}-{leg.index}-{plan.children_n}"
+            ),
+            key=self._state.book.universe.instruments[leg.index].key,
+            index=leg.index,
+            quantity=quantity,
+            kind=OrderKind.MARKET,
+            as_of_ms=plan.as_of_ms,
+            reference_price=leg.mark,
+            reduce_only=reduces,
+        )
+
+    def _give_up(self, plan: Plan) -> None:
+        """Nothing is open and nothing fits: name the leg that cannot be placed and go on."""
+        leg = plan.drop_next()
+        if leg is not None:
+            order = self._order(plan, leg, leg.left)
+            self._refused(Refused(order, RefusalReason.NET, "no slice fits into the net bound"))
+
+    def _refused(self, refused: Refused) -> None:
+        if self._draft is not None:
+            self._draft.refusals.append(refused)
+        text = f"{refused.order.key} {refused.order.quantity}: {refused.reason}, {refused.detail}"
+        self._out.append(Alert(AlertKind.ORDER_REFUSED, refused.order.as_of_ms, text))
+
+    def _finish(self) -> None:
+        draft, self._draft = self._draft, None
+        if draft is None:
+            return
+        decision = Decision(
+            as_of_ms=draft.as_of_ms,
+            sequence=self._state.sequence,
+            kind=draft.kind,
+            bars_digest=draft.bars_digest,
+            absent=draft.absent,
+            equity=draft.equity,
+            marks=draft.marks,
+            weights_before=draft.weights_before,
+            predictions=draft.predictions,
+            target=draft.target,
+            orders=tuple(draft.orders),
+            refusals=tuple(draft.refusals),
+            note="; ".join(draft.notes),
+        )
+        self._out.append(Decided(decision))

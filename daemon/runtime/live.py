@@ -1,0 +1,304 @@
+"""The shell of the present: asyncio, one TaskGroup, one bounded queue, one consumer.
+
+Callbacks and streams only put events on the queue. The consumer lets the engine process what is there,
+journals events and commands durably in one commit, and only then hands the commands out. Venue
+commands are carried out one after another, estimates one at a time; every answer is an event again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, assert_never
+
+import structlog
+
+from daemon.domain.messages import (
+    Alert,
+    AskSnapshot,
+    BarsClosed,
+    Cancel,
+    Command,
+    Decided,
+    Estimate,
+    Event,
+    MarketEvent,
+    Operator,
+    Query,
+    Started,
+    Submit,
+    Tick,
+    VenueEvent,
+)
+from daemon.domain.order import Order
+from daemon.domain.units import iso
+from daemon.engine.engine import Engine
+from daemon.engine.risk import TradingState
+from daemon.ports import AccountView, Clock, Estimator, Journal, MarketFeed, OrderEntry
+from daemon.runtime.recovery import recover, save_bytes
+
+QUEUE_EVENTS_MAX: Final = 10_000
+BATCH_EVENTS_MAX: Final = 512
+EFFECTS_QUEUED_MAX: Final = 10_000
+
+Observer = Callable[[Event, Sequence[Command], Engine], None]
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class ShellTimeouts:
+    """Name every wait of start-up and shutdown, in seconds of transport time."""
+
+    reconcile_s: float = 60.0
+    drain_s: float = 2.0
+    close_s: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class ShellParts:
+    """Hold what the composition root hands in."""
+
+    engine: Engine
+    feed: MarketFeed
+    orders: OrderEntry
+    account: AccountView
+    estimator: Estimator | None
+    journal: Journal
+    clock: Clock
+    run_id: str
+    history_ms: int
+    observers: tuple[Observer, ...] = ()
+
+
+class LiveShell:
+    """Run an engine against the world until told to stop."""
+
+    def __init__(self, parts: ShellParts, timeouts: ShellTimeouts | None = None) -> None:
+        self._parts = parts
+        self.engine = parts.engine
+        self._timeouts = timeouts or ShellTimeouts()
+        self._queue: asyncio.Queue[Event] = asyncio.Queue(QUEUE_EVENTS_MAX)
+        self._venue_work: asyncio.Queue[Sequence[Command]] = asyncio.Queue(EFFECTS_QUEUED_MAX)
+        self._estimate_work: asyncio.Queue[Estimate] = asyncio.Queue(EFFECTS_QUEUED_MAX)
+        self._outstanding = 0  # events queued or being processed, and commands being carried out
+        self._quiet = asyncio.Event()
+        self._quiet.set()
+        self._trading = asyncio.Event()
+        self.events_n = 0
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Recover, warm up, reconcile, trade until `stop`; then shut down in stages."""
+        found = recover(self.engine, self._parts.journal)
+        log.info("recovered", snapshot=found.snapshot_sequence, tail_n=found.tail_n)
+        async with asyncio.TaskGroup() as group:
+            spawn = group.create_task
+            workers = [
+                spawn(self._consume(), name="consumer"),
+                spawn(self._work_for_venue(), name="venue"),
+                spawn(self._work_for_estimator(), name="estimator"),
+            ]
+            intake = spawn(self._live(group, stop), name="intake")
+            stopping = spawn(stop.wait(), name="stop")
+            await asyncio.wait((intake, stopping), return_when=asyncio.FIRST_COMPLETED)
+            stopping.cancel()
+            await self._shut_down(intake, workers)
+
+    async def put(self, event: Event) -> None:
+        """Queue an event; waits when the queue is full, so a flood slows its source."""
+        self._busy(1)
+        await self._queue.put(event)
+
+    async def quiet(self) -> None:
+        """Return when the feed has told all it can and nothing is queued or under way."""
+        while True:
+            await self._parts.feed.settled(self._parts.clock.now())
+            await self._quiet.wait()
+            # A source that was just resumed gets the loop once, and may bring work again.
+            await asyncio.sleep(0)
+            if self._quiet.is_set():
+                return
+
+    # ---- sources ---------------------------------------------------------------------------
+
+    async def _live(self, group: asyncio.TaskGroup, stop: asyncio.Event) -> None:
+        parts = self._parts
+        newest = self.engine.state.instant_ms
+        now = parts.clock.now()
+        await self.put(Started(now, parts.run_id, warming=True))
+        since = now - parts.history_ms
+        if newest:
+            since = max(since, newest - max(t.ms for t in self.engine.rules.cadence.timeframes))
+        async for event in parts.feed.history(since, now):
+            await self._market(event)
+        await self._quiet.wait()
+        await self.put(Started(now, parts.run_id))
+        async with asyncio.timeout(self._timeouts.reconcile_s):
+            await self._trading.wait()
+        log.info(
+            "trading_started", market_time=iso(now), equity=round(self.engine.state.book.equity, 2)
+        )
+        pump = group.create_task(self._pump(now), name="feed")
+        ticks = group.create_task(self._keep_time(), name="timekeeper")
+        try:
+            await asyncio.gather(pump, ticks)
+        finally:
+            pump.cancel()
+            ticks.cancel()
+
+    async def _pump(self, after_ms: int) -> None:
+        async for event in self._parts.feed.events(after_ms):
+            await self._market(event)
+
+    async def _market(self, event: MarketEvent) -> None:
+        """Show a market event to the venue, finish what that causes, then show it to the engine."""
+        self._busy(1)  # one hold over the whole of it, so that nobody sees a gap as silence
+        try:
+            answers = await self._parts.account.observe(event)
+            if answers:
+                await self._deliver(answers)
+                await self._only_this_left()
+            await self.put(event)
+        finally:
+            self._busy(-1)
+
+    async def _only_this_left(self) -> None:
+        while self._outstanding > 1:
+            await asyncio.sleep(0.0005)
+
+    async def _keep_time(self) -> None:
+        clock = self._parts.clock
+        while True:
+            now = await clock.sleep_until(self.engine.wake_ms)
+            await self.put(Tick(now))
+            while not self._queue.empty():
+                await asyncio.sleep(0.0005)
+
+    async def operator(self, wish: Operator) -> None:
+        """Queue an operator's wish."""
+        await self.put(wish)
+
+    # ---- the one consumer ------------------------------------------------------------------
+
+    async def _consume(self) -> None:
+        parts = self._parts
+        while True:
+            batch = [await self._queue.get()]
+            while not self._queue.empty() and len(batch) < BATCH_EVENTS_MAX:
+                batch.append(self._queue.get_nowait())
+            entries = [(event, self.engine.process(event)) for event in batch]
+            await parts.journal.append(entries)
+            decided = False
+            for event, commands in entries:
+                await self._hand_out(commands)
+                decided = decided or any(isinstance(c, Decided) for c in commands)
+                for observer in parts.observers:
+                    observer(event, commands, self.engine)
+            if decided and self.engine.quiescent:
+                await parts.journal.save_snapshot(save_bytes(self.engine))
+            self.events_n += len(batch)
+            if self.engine.state.trading not in (TradingState.STARTING, TradingState.RECONCILING):
+                self._trading.set()
+            self._busy(-len(batch))
+
+    async def _hand_out(self, commands: Sequence[Command]) -> None:
+        """Queue the commands for their workers, consecutive venue commands together."""
+        for_venue: list[Command] = []
+        for command in commands:
+            match command:
+                case Submit() | Cancel() | Query() | AskSnapshot():
+                    for_venue.append(command)
+                case Estimate():
+                    self._busy(1)
+                    await self._estimate_work.put(command)
+                case Alert():
+                    log.warning("alert_raised", kind=str(command.kind), text=command.text)
+                case Decided():
+                    pass
+                case _:
+                    assert_never(command)
+        if for_venue:
+            self._busy(1)
+            await self._venue_work.put(for_venue)
+
+    # ---- effects ---------------------------------------------------------------------------
+
+    async def _work_for_venue(self) -> None:
+        while True:
+            commands = await self._venue_work.get()
+            orders: list[Order] = []
+            for command in commands:
+                if isinstance(command, Submit):
+                    orders.append(command.approved.order)
+                    continue
+                if orders:
+                    await self._deliver(await self._parts.orders.submit(orders))
+                    orders = []
+                await self._deliver(await self._ask_venue(command))
+            if orders:
+                await self._deliver(await self._parts.orders.submit(orders))
+            self._busy(-1)
+
+    async def _ask_venue(self, command: Command) -> Sequence[VenueEvent]:
+        match command:
+            case Cancel(order_id=order_id, key=key):
+                return await self._parts.orders.cancel(order_id, key)
+            case Query(order_id=order_id, key=key):
+                return await self._parts.orders.query(order_id, key)
+            case AskSnapshot(executions_cursor=cursor):
+                return await self._parts.account.snapshot(cursor)
+            case _:
+                return ()
+
+    async def _work_for_estimator(self) -> None:
+        while True:
+            command = await self._estimate_work.get()
+            estimator = self._parts.estimator
+            if estimator is not None:
+                await self.put(await estimator.estimate(command.as_of_ms, command.windows))
+            self._busy(-1)
+
+    async def _deliver(self, events: Sequence[Event]) -> None:
+        for event in events:
+            await self.put(event)
+
+    # ---- bookkeeping and shutdown ------------------------------------------------------------
+
+    def _busy(self, change: int) -> None:
+        self._outstanding += change
+        if self._outstanding == 0:
+            self._quiet.set()
+        else:
+            self._quiet.clear()
+
+    async def _shut_down(
+        self, intake: asyncio.Task[None], workers: list[asyncio.Task[None]]
+    ) -> None:
+        """Stop the sources, let what is under way finish, save, stop the workers."""
+        timeouts = self._timeouts
+        failed = intake.done() and not intake.cancelled() and intake.exception() is not None
+        intake.cancel()
+        await _wait_named({intake}, timeouts.close_s, "stop_sources")
+        try:
+            async with asyncio.timeout(timeouts.drain_s):
+                await self._quiet.wait()
+        except TimeoutError:
+            log.warning("shutdown_late", stage="drain", outstanding=self._outstanding)
+        for worker in workers:
+            worker.cancel()
+        await _wait_named(set(workers), timeouts.close_s, "stop_workers")
+        if self.engine.quiescent and not failed and self._outstanding == 0:
+            await self._parts.journal.save_snapshot(save_bytes(self.engine))
+        log.info("trading_stopped", instant=iso(self.engine.state.instant_ms))
+
+
+async def _wait_named(tasks: set[asyncio.Task[None]], timeout_s: float, stage: str) -> None:
+    _, late = await asyncio.wait(tasks, timeout=timeout_s)
+    for task in late:
+        log.warning("shutdown_late", stage=stage, task=task.get_name())
+
+
+def is_bars(event: Event) -> bool:
+    """Tell whether an event closes bars; used by progress displays."""
+    return isinstance(event, BarsClosed)

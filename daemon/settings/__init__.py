@@ -1,0 +1,53 @@
+"""Settings: TOML files, environment and command line, read into frozen, typed values.
+
+`load_settings` gives `Settings` or one ConfigurationError that lists all mistakes.
+"""
+
+from daemon.settings.loading import check_settings, effective, effective_toml, load_settings
+from daemon.settings.reference import settings_reference, settings_schema, starter_toml
+from daemon.settings.secrets import Secret, mask_login, read_secret
+from daemon.settings.sections import (
+    BacktestSettings,
+    EstimatorSettings,
+    ExchangeSettings,
+    Irregularity,
+    MarketSettings,
+    MqttSettings,
+    PaperSettings,
+    RedisSettings,
+    RehearsalSettings,
+    RiskSettings,
+    RunSettings,
+    Settings,
+    StrategySettings,
+    TrainingSettings,
+    UniverseSettings,
+)
+
+__all__ = [
+    "BacktestSettings",
+    "EstimatorSettings",
+    "ExchangeSettings",
+    "Irregularity",
+    "MarketSettings",
+    "MqttSettings",
+    "PaperSettings",
+    "RedisSettings",
+    "RehearsalSettings",
+    "RiskSettings",
+    "RunSettings",
+    "Secret",
+    "Settings",
+    "StrategySettings",
+    "TrainingSettings",
+    "UniverseSettings",
+    "check_settings",
+    "effective",
+    "effective_toml",
+    "load_settings",
+    "mask_login",
+    "read_secret",
+    "settings_reference",
+    "settings_schema",
+    "starter_toml",
+]

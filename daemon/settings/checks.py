@@ -1,0 +1,112 @@
+"""Checks that look at several settings at once, where each alone is fine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from daemon.domain.units import Timeframe, instant_ms
+from daemon.settings.secrets import has_login
+from daemon.settings.sections import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """Name the setting that is to be changed, and why."""
+
+    key: str
+    why: str
+
+
+def conflicts(settings: Settings) -> Iterator[Conflict]:
+    """Yield everything that does not fit together."""
+    yield from _bars(settings)
+    yield from _risk(settings)
+    yield from _exchange(settings)
+    yield from _logins(settings)
+    yield from _rehearsal(settings)
+    yield from _backtest(settings)
+
+
+def _bars(settings: Settings) -> Iterator[Conflict]:
+    market = settings.market
+    source = Timeframe.parse(market.source)
+    minutes = [Timeframe.parse(label).minutes for label in market.timeframes]
+    if len(set(minutes)) != len(minutes):
+        yield Conflict("market.timeframes", "a bar length is listed twice")
+    why = f"is not a multiple of market.source {market.source}"
+    for label, length in zip(market.timeframes, minutes, strict=True):
+        if length % source.minutes:
+            yield Conflict("market.timeframes", f"{label} {why}")
+    if Timeframe.parse(market.decision).minutes % source.minutes:
+        yield Conflict("market.decision", f"{market.decision} {why}")
+    if market.decision_deadline_s * 1000 >= Timeframe.parse(market.decision).ms:
+        yield Conflict(
+            "market.decision_deadline_s", f"must be shorter than market.decision {market.decision}"
+        )
+
+
+def _risk(settings: Settings) -> Iterator[Conflict]:
+    risk = settings.risk
+    if risk.name_weight_max > risk.gross_weight_max:
+        yield Conflict(
+            "risk.name_weight_max",
+            f"must not exceed risk.gross_weight_max {risk.gross_weight_max}",
+        )
+    if risk.net_weight_max > risk.gross_weight_max:
+        yield Conflict(
+            "risk.net_weight_max", f"must not exceed risk.gross_weight_max {risk.gross_weight_max}"
+        )
+    # turning a full long into a full short takes twice the weight of a name
+    if risk.order_weight_max > 2 * risk.name_weight_max:
+        yield Conflict(
+            "risk.order_weight_max",
+            f"must not exceed twice risk.name_weight_max {risk.name_weight_max}",
+        )
+
+
+def _exchange(settings: Settings) -> Iterator[Conflict]:
+    exchange = settings.exchange
+    if exchange.market_time == "lockstep" and not exchange.lockstep_url:
+        yield Conflict("exchange.lockstep_url", 'is needed for exchange.market_time "lockstep"')
+
+
+def _logins(settings: Settings) -> Iterator[Conflict]:
+    redis, mqtt = settings.redis, settings.mqtt
+    for name, part in (("redis", redis), ("mqtt", mqtt)):
+        if has_login(part.url):
+            yield Conflict(
+                f"{name}.url",
+                f"must not carry a login: use {name}.username and {name}.password_env "
+                f"or {name}.password_file",
+            )
+        if part.password_env and part.password_file:
+            yield Conflict(f"{name}.password_file", f"and {name}.password_env exclude each other")
+    if (mqtt.password_env or mqtt.password_file) and not mqtt.username:
+        yield Conflict("mqtt.username", "is needed with a password")
+    tls = (mqtt.tls_ca_file, mqtt.tls_certificate_file, mqtt.tls_key_file)
+    if any(tls) and not mqtt.url.startswith("mqtts://"):
+        yield Conflict("mqtt.url", "must begin with mqtts:// when TLS files are given")
+    if bool(mqtt.tls_certificate_file) != bool(mqtt.tls_key_file):
+        yield Conflict("mqtt.tls_key_file", "and mqtt.tls_certificate_file are needed together")
+
+
+def _rehearsal(settings: Settings) -> Iterator[Conflict]:
+    rehearsal = settings.rehearsal
+    source = Timeframe.parse(rehearsal.source)
+    if source.minutes % rehearsal.base_minutes:
+        yield Conflict("rehearsal.base_minutes", f"must divide rehearsal.source {rehearsal.source}")
+    if rehearsal.since and rehearsal.until and rehearsal.since >= rehearsal.until:
+        yield Conflict("rehearsal.until", "must be after rehearsal.since")
+    for number, item in enumerate(rehearsal.irregularities):
+        key = f"rehearsal.irregularities[{number}]"
+        if item.open is None or not source.closes_at(instant_ms(item.open)):
+            yield Conflict(f"{key}.open", f"must be an opening of {rehearsal.source} bars")
+        if (item.kind == "late") != (item.delay_s > 0):
+            yield Conflict(f"{key}.delay_s", "must be above 0 for a late bar, and only for one")
+
+
+def _backtest(settings: Settings) -> Iterator[Conflict]:
+    backtest = settings.backtest
+    if backtest.since and backtest.until and backtest.since >= backtest.until:
+        yield Conflict("backtest.until", "must be after backtest.since")

@@ -1,0 +1,338 @@
+"""All settings with default, unit, bounds and meaning. Nothing here reads a file.
+
+The names of sections and keys are what users write: a change is a breaking change.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator
+
+from daemon.settings.fields import (
+    Accepts,
+    Amount,
+    Bars,
+    Instant,
+    Pace,
+    Section,
+    Symbols,
+    setting,
+)
+
+_NAME = r"^[a-z0-9][a-z0-9_-]{0,31}$"
+_CREDENTIALS = {"apikey", "secret", "password", "privatekey", "walletaddress", "token", "twofa"}
+
+
+def _without_credentials(options: dict[str, Any]) -> dict[str, Any]:
+    found = [name for name in options if name.lower() in _CREDENTIALS]
+    if found:
+        raise ValueError(f"{found[0]} is a credential and must not stand in settings")
+    return options
+
+
+Options = Annotated[
+    dict[str, Any],
+    AfterValidator(_without_credentials),
+    Accepts("a table of ccxt constructor options, without credentials", is_text=False),
+]
+
+
+class RunSettings(Section):
+    """Say where a run keeps its state and how it logs."""
+
+    state_folder: Path = setting(
+        Path("state/paper"), "Folder of journal, ledger, snapshots and status; one daemon each."
+    )
+    run_name: str = setting(
+        "paper", "Name of the run in status keys: small letters, digits, - and _.", pattern=_NAME
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = setting(
+        "info", "Least important level that is logged."
+    )
+    log_json: bool = setting(False, "Log one JSON object a line instead of text for people.")
+
+
+class UniverseSettings(Section):
+    """Say what may be traded."""
+
+    symbols: Symbols = setting(
+        "top:12", "Unified (BTC/USDT:USDT) or venue symbols (BTCUSDT), in the order of the book."
+    )
+
+
+class MarketSettings(Section):
+    """Say which bars are read and when decisions fall."""
+
+    venue: str = setting(
+        "binanceusdm", "Label of the venue in positions and records.", pattern=_NAME
+    )
+    source: Bars = setting("30m", "Length of the bars that are read; all others are built of it.")
+    timeframes: tuple[Bars, ...] = setting(
+        ("1h", "90m", "2h"), "Bar lengths that forecasts are made at.", min_length=1
+    )
+    decision: Bars = setting("1h", "Decisions fall on every close of this bar length.")
+    window_bars: int = setting(
+        200, "Closed bars kept for each timeframe.", unit="bars", ge=2, le=5000
+    )
+    decision_deadline_s: float = setting(
+        20.0,
+        "How long after a close, in market time, a decision waits for late bars.",
+        unit="seconds",
+        gt=0,
+        le=600,
+    )
+    estimate_deadline_s: float = setting(
+        20.0,
+        "How long a forecast may take, in transport (wall) time.",
+        unit="seconds",
+        gt=0,
+        le=600,
+    )
+    expected_absent_bars: int = setting(
+        4,
+        "An instrument without so many source bars in a row is no longer waited for.",
+        unit="bars",
+        ge=1,
+        le=1000,
+    )
+
+
+class ExchangeSettings(Section):
+    """Say which exchange is spoken to, through ccxt."""
+
+    id: str = setting("binanceusdm", "A ccxt exchange id.", pattern=r"^[a-z0-9_]{1,40}$")
+    options: Options = setting(
+        {}, "Passed to the ccxt constructor as it is: urls, proxies, options, timeout..."
+    )
+    market_time: Literal["venue", "system", "lockstep"] = setting(
+        "venue", "Where market time comes from: the venue's server time, this machine, lock-step."
+    )
+    lockstep_url: str = setting(
+        "",
+        "Address of the lock-step of a rehearsal exchange; needed for market_time lockstep.",
+        pattern=r"^$|^https?://",
+    )
+    streams: bool = setting(True, "Use WebSocket streams; without them bars are asked for by REST.")
+    stream_patience_s: float = setting(
+        30.0,
+        "A stream that is silent for so long is asked again by REST.",
+        unit="seconds",
+        gt=0,
+        le=3600,
+    )
+    generated: bool = setting(
+        False, "The venue's market is generated, so that models trained on one may trade here."
+    )
+
+
+class PaperSettings(Section):
+    """Say what the paper venue charges and how much it fills."""
+
+    cash: Amount = setting(
+        Decimal("10000.0"), "Cash of a new paper account.", unit="USDT", gt=Decimal(0)
+    )
+    fee_bps: float = setting(5.0, "Fee of a fill.", unit="bps of notional", ge=-10, le=100)
+    half_spread_bps: float = setting(
+        1.0, "Half of the spread, paid on every fill.", unit="bps of price", ge=0, le=100
+    )
+    impact_bps: float = setting(
+        30.0,
+        "Impact of taking as much as the whole last bar traded; grows with the square root.",
+        unit="bps of price",
+        ge=0,
+        le=1000,
+    )
+    latency_bps: float = setting(
+        0.5, "Charge for the delay from decision to fill.", unit="bps of price", ge=0, le=100
+    )
+    participation_share: float = setting(
+        0.1,
+        "Largest share of the last closed bar's volume that one bar fills; the rest waits.",
+        unit="share of volume",
+        gt=0,
+        le=1,
+    )
+
+
+class StrategySettings(Section):
+    """Choose the strategy; it checks its own parameters."""
+
+    name: str = setting("neutral", "Name of an entry point in equipoise.strategies.", min_length=1)
+    parameters: dict[str, Any] = setting({}, "Handed to the strategy, which names what is wrong.")
+
+
+class EstimatorSettings(Section):
+    """Choose where forecasts come from."""
+
+    kind: Literal["model", "zero", "last_return", "momentum", "none"] = setting(
+        "model", "A trained model, a baseline, or no forecasts."
+    )
+    models_folder: Path = setting(Path("models"), "Folder of the model store.")
+    model: str = setting("champion", "Id of a model, or champion.", min_length=1)
+    allow_foreign_model: bool = setting(
+        False, "Let a model trained on a generated market trade on a real venue."
+    )
+
+
+class TrainingSettings(Section):
+    """Bound a training run."""
+
+    days: int = setting(120, "History to train on.", unit="days", ge=10, le=5000)
+    epochs_max: int = setting(20, "Passes over the training data.", unit="epochs", ge=1, le=1000)
+    steps_max: int = setting(
+        1500, "Optimiser steps, whichever limit comes first.", unit="steps", ge=1, le=1_000_000
+    )
+    seed: int = setting(7, "Seed of Python, NumPy and torch.", ge=0, le=2**32 - 1)
+    seeds_n: int = setting(
+        1, "Networks trained from consecutive seeds and averaged.", unit="networks", ge=1, le=50
+    )
+    hidden_size: int = setting(32, "Hidden units in each direction.", unit="units", ge=4, le=1024)
+
+
+class RiskSettings(Section):
+    """Bound the book; every order is checked against this before it leaves."""
+
+    gross_weight_max: float = setting(
+        2.0, "Sum of absolute weights.", unit="fraction of equity", gt=0, le=20
+    )
+    net_weight_max: float = setting(
+        0.25,
+        "Absolute net weight, counting open orders at their worst case.",
+        unit="fraction of equity",
+        gt=0,
+        le=20,
+    )
+    name_weight_max: float = setting(
+        0.5, "Absolute weight of one instrument.", unit="fraction of equity", gt=0, le=20
+    )
+    order_weight_max: float = setting(
+        0.25, "Largest single order.", unit="fraction of equity", gt=0, le=20
+    )
+    orders_open_max: int = setting(
+        500, "Orders that may be open at once.", unit="orders", ge=1, le=10_000
+    )
+    uncertain_queries_max: int = setting(
+        5, "Questions about an unanswered order before trading halts.", unit="queries", ge=1, le=100
+    )
+    mark_age_bars_max: int = setting(
+        8,
+        "An instrument whose price is older is not traded.",
+        unit="source bars",
+        ge=1,
+        le=1000,
+    )
+
+
+class RedisSettings(Section):
+    """Say where status is shown; losing it changes no decision."""
+
+    enabled: bool = setting(True, "Show status in Redis.")
+    url: str = setting(
+        "embedded",
+        "embedded starts the packaged server; else redis://, rediss:// or unix://, no password.",
+        pattern=r"^embedded$|^(redis|rediss|unix)://",
+    )
+    binary: str = setting("", "Server program for embedded; empty takes the packaged one.")
+    username: str = setting("", "User name at the server, if it asks for one.")
+    password_env: str = setting("", "Name of the environment variable that holds the password.")
+    password_file: str = setting("", "File that holds the password.")
+    namespace: str = setting("equipoise", "First part of every key.", pattern=_NAME)
+    stream_length_max: int = setting(
+        1000,
+        "Entries kept in each stream of decisions, fills and alerts.",
+        unit="entries",
+        ge=10,
+        le=1_000_000,
+    )
+
+
+class MqttSettings(Section):
+    """Say which broker hears the same status; empty url means none."""
+
+    url: str = setting(
+        "",
+        "mqtt://host:1883 or mqtts://host:8883, no password; empty for none.",
+        pattern=r"^$|^mqtts?://",
+    )
+    namespace: str = setting("equipoise", "First part of every topic.", pattern=_NAME)
+    username: str = setting("", "User name at the broker, if it asks for one.")
+    password_env: str = setting("", "Name of the environment variable that holds the password.")
+    password_file: str = setting("", "File that holds the password.")
+    tls_ca_file: str = setting("", "Certificates to trust instead of the system's; mqtts only.")
+    tls_certificate_file: str = setting("", "Certificate to show to the broker; mqtts only.")
+    tls_key_file: str = setting("", "Key of that certificate; mqtts only.")
+
+
+class Irregularity(Section):
+    """Script a source bar that is absent or late."""
+
+    kind: Literal["absent", "late"] = setting(..., "absent for ever, or late.")
+    symbol: str = setting(..., "Venue symbol.", min_length=1)
+    open: Instant = setting(..., "When the bar opens.")
+    delay_s: float = setting(
+        0.0, "Market time after its close until it is shown; late only.", unit="seconds", ge=0
+    )
+
+
+class RehearsalSettings(Section):
+    """Describe the rehearsal exchange: a generated market, or real bars from Parquet."""
+
+    seed: int = setting(7, "Seed of the generated market.", ge=0, le=2**32 - 1)
+    coins: int = setting(12, "Coins of the generated market.", unit="coins", ge=2, le=200)
+    base_minutes: int = setting(
+        5, "Step of the generated market; divides the source length.", unit="minutes", ge=1, le=60
+    )
+    source: Bars = setting("30m", "Bar length whose closes are the instants of lock-step.")
+    pace: Pace = setting("lockstep", "What moves market time; a number is times real time.")
+    start: Instant = setting(None, "First instant of trading; empty leaves room for training.")
+    planted_ic: float = setting(
+        0.05,
+        "True information coefficient of the planted pattern; 0 is a fair game.",
+        unit="correlation",
+        ge=0,
+        le=0.5,
+    )
+    data_folder: str = setting("", "Folder of Parquet bars; empty generates the market.")
+    since: Instant = setting(None, "First bar of the recorded market; empty takes all.")
+    until: Instant = setting(None, "End of the market; empty never ends or takes all.")
+    irregularities: tuple[Irregularity, ...] = setting((), "Bars that shall be absent or late.")
+    port: int = setting(0, "Port on 127.0.0.1; 0 takes any free one.", ge=0, le=65535)
+
+
+class BacktestSettings(Section):
+    """Describe what a backtest reads and writes."""
+
+    data_folder: str = setting("data/ohlcv", "Folder of Parquet bars, one folder a venue inside.")
+    venue: str = setting("binance_perp", "Folder of the venue inside data_folder.", min_length=1)
+    source: Bars = setting("30m", "Bar length of the files; replaces market.source.")
+    since: Instant = setting(None, "First instant; empty takes all.")
+    until: Instant = setting(None, "Last instant; empty takes all.")
+    symbols: tuple[str, ...] = setting((), "Symbols to read; empty takes universe.symbols.")
+    report: str = setting("reports/backtest.html", "Path of the HTML report; empty for none.")
+    rules_file: str = setting(
+        "config/trading_rules.toml", "Table of price steps, lots and minimum notionals."
+    )
+    funding_missing: Literal["zero", "error"] = setting(
+        "zero", "What a missing funding rate means: none paid (its share is reported), or stop."
+    )
+
+
+class Settings(Section):
+    """Hold all settings of a process."""
+
+    run: RunSettings = setting(RunSettings(), RunSettings.__doc__ or "")
+    universe: UniverseSettings = setting(UniverseSettings(), UniverseSettings.__doc__ or "")
+    market: MarketSettings = setting(MarketSettings(), MarketSettings.__doc__ or "")
+    exchange: ExchangeSettings = setting(ExchangeSettings(), ExchangeSettings.__doc__ or "")
+    paper: PaperSettings = setting(PaperSettings(), PaperSettings.__doc__ or "")
+    strategy: StrategySettings = setting(StrategySettings(), StrategySettings.__doc__ or "")
+    estimator: EstimatorSettings = setting(EstimatorSettings(), EstimatorSettings.__doc__ or "")
+    training: TrainingSettings = setting(TrainingSettings(), TrainingSettings.__doc__ or "")
+    risk: RiskSettings = setting(RiskSettings(), RiskSettings.__doc__ or "")
+    redis: RedisSettings = setting(RedisSettings(), RedisSettings.__doc__ or "")
+    mqtt: MqttSettings = setting(MqttSettings(), MqttSettings.__doc__ or "")
+    rehearsal: RehearsalSettings = setting(RehearsalSettings(), RehearsalSettings.__doc__ or "")
+    backtest: BacktestSettings = setting(BacktestSettings(), BacktestSettings.__doc__ or "")

@@ -1,0 +1,267 @@
+"""A backtest: files in, the replay shell over the ordinary engine and paper venue, a report out."""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from adapters.clocks import TransportClock
+from adapters.history.replay_feed import ReplayFeed
+from adapters.history.rules import instruments_from, load_rules
+from adapters.history.store import (
+    Funding,
+    Panel,
+    data_root,
+    disk_symbol,
+    fingerprint,
+    funding_missing_share,
+    list_bars,
+    load_funding,
+    load_panel,
+)
+from adapters.journal import MemoryJournal
+from adapters.paper import MemoryStore, PaperVenue
+from daemon.domain.decision import Decision
+from daemon.domain.failures import ConfigurationError, DataError
+from daemon.domain.instrument import Universe
+from daemon.domain.units import Timeframe, instant_ms, iso
+from daemon.engine.engine import Engine
+from daemon.report.backtest_page import RunFacts, period_text
+from daemon.report.metrics import RunMetrics, measure
+from daemon.report.run_record import BookRow, RunRecord
+from daemon.runtime.replay import EstimatorCore, ReplayShell
+from daemon.settings import Settings, effective
+from daemon.wiring.core import engine_of, history_ms, universe_of
+from daemon.wiring.estimator import ModelFacts, estimator_in_place, model_facts
+from daemon.wiring.session import paper_settings
+
+Progress = Callable[[int, int], None]  # instants done, instants in all
+PROGRESS_EVERY: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """Hold the loaded data of a backtest."""
+
+    panel: Panel
+    funding: Funding
+    funding_missing: float  # share of usual settlements without a rate
+    symbols: tuple[str, ...]
+    universe: Universe
+    source: Timeframe
+    fingerprint: str
+    defaulted: tuple[str, ...]  # symbols whose trading rules are the table's default row
+
+
+@dataclass(slots=True)
+class BacktestResult:
+    """Hold what a backtest produced."""
+
+    record: RunRecord
+    metrics: RunMetrics
+    decisions: list[Decision]
+    facts: RunFacts
+    engine: Engine
+    alerts: dict[str, int] = field(default_factory=dict)
+
+
+def run_backtest(settings: Settings, progress: Progress = lambda done, total: None) -> BacktestResult:
+    """Run the configured backtest.
+
+    Raises ConfigurationError, DataError or ModelError for what cannot be used.
+    """
+    clock = TransportClock()
+    started_s = clock.monotonic()
+    source = Timeframe.parse(settings.backtest.source)
+    probe = engine_of(settings, _any_universe(settings), source)
+    history = load_history(settings, history_ms(settings, probe))
+    engine = engine_of(settings, history.universe, source)
+    feed = ReplayFeed(history.panel, source, history.universe.instruments, history.funding)
+    start_ms = max(_since_ms(settings) or 0, feed.first_ms - source.ms)
+    venue = PaperVenue(
+        history.universe, paper_settings(settings), MemoryStore(), opened_ms=start_ms
+    )
+    record = RunRecord()
+    with ExitStack() as stack:
+        estimator: EstimatorCore | None = None
+        if engine.strategy.needs_estimates:
+            estimator = stack.enter_context(estimator_in_place(settings, engine.universe.symbols))
+        shell = ReplayShell(
+            engine, venue, estimator, MemoryJournal(), _observer(record, len(feed), progress)
+        )
+        shell.warm_up(feed.replay(feed.first_ms - source.ms, start_ms))
+        shell.start(start_ms, settings.run.run_name)
+        result = shell.run(feed.replay(start_ms, feed.last_ms))
+    if not record.rows:
+        raise DataError(f"no bars after {iso(start_ms)}: nothing to trade on")
+    model = model_facts(settings) if engine.strategy.needs_estimates else None
+    facts = _facts(settings, history, engine, record, model, clock.monotonic() - started_s)
+    alerts: dict[str, int] = {}
+    for alert in result.alerts:
+        alerts[str(alert.kind)] = alerts.get(str(alert.kind), 0) + 1
+    return BacktestResult(record, measure(record), result.decisions, facts, engine, alerts)
+
+
+def load_history(settings: Settings, warmup_ms: int) -> History:
+    """Load bars, funding and instruments of the configured period with what warms it up."""
+    chosen = settings.backtest
+    root, source = data_root(Path(chosen.data_folder)), Timeframe.parse(chosen.source)
+    symbols = symbols_of(settings)
+    since, until = _since_ms(settings), _until_ms(settings)
+    first = None if since is None else since - warmup_ms
+    panel = load_panel(root, chosen.venue, symbols, source, first, until)
+    funding = load_funding(root, chosen.funding_venue or chosen.venue, symbols, first, until)
+    missing = funding_missing_share(panel, funding)
+    if missing and chosen.funding_missing == "error":
+        raise DataError(
+            f"backtest.funding_missing = 'error': {missing:.1%} of the settlements have no rate"
+        )
+    made = instruments_from(load_rules(_rules_path(chosen.rules_file)), settings.market.venue, symbols)
+    return History(
+        panel=panel,
+        funding=funding,
+        funding_missing=missing,
+        symbols=symbols,
+        universe=universe_of(list(made.instruments)),
+        source=source,
+        fingerprint=fingerprint(panel, symbols, source),
+        defaulted=made.defaulted,
+    )
+
+
+def symbols_of(settings: Settings) -> tuple[str, ...]:
+    """Give the symbols to read: those named, else all that the folder has at the source length."""
+    chosen = settings.backtest
+    named = chosen.symbols or settings.universe.symbols
+    if not isinstance(named, str):
+        return tuple(named)
+    listed = list_bars(data_root(Path(chosen.data_folder)), chosen.venue)
+    source = Timeframe.parse(chosen.source)
+    found = [one.symbol for one in listed if one.timeframe == source and one.problem is None]
+    if not found:
+        raise DataError(
+            f"no {source.label} bars in {chosen.data_folder} for venue {chosen.venue!r}; "
+            "fetch some with download-data or name another folder"
+        )
+    first = [s for s in found if disk_symbol(s).startswith("BTC")]  # by convention in front
+    return tuple(first + [s for s in found if s not in first])
+
+
+def _rules_path(name: str) -> Path:
+    path = Path(name)
+    if path.is_absolute() or path.exists():
+        return path
+    return Path(__file__).resolve().parents[2] / name
+
+
+def _any_universe(settings: Settings) -> Universe:
+    """Give a universe of the right shape to ask the strategy how much history it needs."""
+    chosen = settings.backtest
+    table = load_rules(_rules_path(chosen.rules_file))
+    symbols = symbols_of(settings)
+    return universe_of(list(instruments_from(table, settings.market.venue, symbols).instruments))
+
+
+def _since_ms(settings: Settings) -> int | None:
+    since = settings.backtest.since
+    return None if since is None else instant_ms(since)
+
+
+def _until_ms(settings: Settings) -> int | None:
+    until = settings.backtest.until
+    return None if until is None else instant_ms(until)
+
+
+def book_row(engine: Engine) -> BookRow:
+    """Read the row that reports are made of off an engine."""
+    book = engine.state.book
+    ledger = book.ledger
+    return BookRow(
+        equity=book.equity,
+        gross=book.gross,
+        net=book.net,
+        fees=float(ledger.fees),
+        funding=float(ledger.funding),
+        turnover=float(ledger.turnover),
+        shortfall=book.shortfall,
+        marks=book.marks,
+    )
+
+
+def _observer(record: RunRecord, total: int, progress: Progress) -> Callable[[int, Engine], None]:
+    def on_instant(close_ms: int, engine: Engine) -> None:
+        record.add(close_ms, book_row(engine))
+        done = len(record.times_ms)
+        if done % PROGRESS_EVERY == 0:
+            progress(done, total)
+
+    return on_instant
+
+
+def _facts(
+    settings: Settings,
+    history: History,
+    engine: Engine,
+    record: RunRecord,
+    model: ModelFacts | None,
+    seconds: float,
+) -> RunFacts:
+    book = engine.state.book
+    return RunFacts(
+        title=f"Backtest of {engine.strategy.name}",
+        strategy=f"strategy {engine.strategy.name}, forecasts: {settings.estimator.kind}"
+        + (f" {model.model_id[:12]}" if model is not None else ""),
+        period=period_text(record.times_ms),
+        symbols=history.symbols,
+        fills=book.ledger.fills,
+        orders=engine.state.orders.submitted_n,
+        net_weight_worst=book.net_weight_worst,
+        run_seconds=seconds,
+        memory_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        fingerprint=history.fingerprint,
+        caveats=tuple(_caveats(settings, history, record, model)),
+        settings=_shown(settings),
+    )
+
+
+def _caveats(
+    settings: Settings, history: History, record: RunRecord, model: ModelFacts | None
+) -> list[str]:
+    found = []
+    if history.funding_missing:
+        found.append(
+            f"Funding: {history.funding_missing:.1%} of the usual settlements have no rate on file "
+            "and were booked as zero."
+        )
+    if settings.backtest.venue.endswith("_spot"):
+        found.append("Spot bars stand for the perpetuals that would have been traded.")
+    absent = float(np.isnan(history.panel.values[:, :, 0]).mean())
+    if absent:
+        found.append(
+            f"{absent:.1%} of the bars do not exist: instruments start, stop and have holes. Each "
+            "decision uses what was there; coins delisted before the files were made are missing."
+        )
+    if history.defaulted:
+        names = ", ".join(history.defaulted)
+        found.append(f"Trading rules of the default row were used for {names}.")
+    if model is not None and model.trained_until_ms is not None:
+        overlap = model.trained_until_ms > record.times_ms[0]
+        if overlap:
+            found.append(
+                f"IN SAMPLE: the model was trained on data until {iso(model.trained_until_ms)}, "
+                "which overlaps this period. These figures say nothing about the future."
+            )
+    return found
+
+
+def _shown(settings: Settings) -> Mapping[str, object]:
+    values = effective(settings)
+    if not isinstance(values, Mapping):
+        raise ConfigurationError("settings cannot be shown")
+    return {name: values[name] for name in ("market", "paper", "strategy", "estimator", "risk")}

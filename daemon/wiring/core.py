@@ -1,0 +1,103 @@
+"""From settings to the parts that every run shares: universe, strategy, engine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import numpy as np
+
+from daemon.domain.failures import ConfigurationError
+from daemon.domain.instrument import Instrument, Universe
+from daemon.domain.units import Timeframe
+from daemon.engine.cadence import CadenceRules
+from daemon.engine.engine import Engine, EngineRules
+from daemon.engine.risk import RiskLimits
+from daemon.ports import Strategy
+from daemon.settings import Settings
+from strategies.registry import make_strategy
+
+TYPICAL_FILL_SHARE: Final = 0.05  # of a bar's participation budget, for the cost a band expects
+
+
+def timeframes_of(settings: Settings) -> tuple[Timeframe, ...]:
+    """Give the configured forecast timeframes in order."""
+    return tuple(Timeframe.parse(t) for t in settings.market.timeframes)
+
+
+def strategy_of(settings: Settings) -> Strategy:
+    """Build the chosen strategy; its own parameters are checked by itself."""
+    parameters: dict[str, object] = dict(settings.strategy.parameters)
+    if settings.strategy.name == "neutral":
+        minutes = [t.minutes for t in timeframes_of(settings)]
+        parameters.setdefault("timeframes_minutes", minutes)
+    strategy: Strategy = make_strategy(settings.strategy.name, parameters)
+    known = set(timeframes_of(settings))
+    strange = [t.label for t in strategy.windows_needed if t not in known]
+    if strange:
+        raise ConfigurationError(
+            f"market.timeframes = {list(settings.market.timeframes)}: strategy "
+            f"{strategy.name} also needs {', '.join(strange)}"
+        )
+    if strategy.needs_estimates and settings.estimator.kind == "none":
+        raise ConfigurationError(
+            f"estimator.kind = 'none': strategy {strategy.name} needs forecasts; accepted: model, "
+            "zero, last_return, momentum"
+        )
+    return strategy
+
+
+def cost_of(settings: Settings, instruments_n: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    """Give the one-way cost that bands expect, as a fraction of notional, (N,)."""
+    paper = settings.paper
+    impact = paper.impact_bps * TYPICAL_FILL_SHARE
+    bps = paper.fee_bps + paper.half_spread_bps + paper.latency_bps + impact
+    return np.full(instruments_n, bps / 1e4)
+
+
+def bars_kept(settings: Settings, needed: Mapping[Timeframe, int]) -> dict[Timeframe, int]:
+    """Give the rows each window keeps: what settings say, and never less than what is needed."""
+    least = settings.market.window_bars
+    return {t: max(least, needed.get(t, 0)) for t in timeframes_of(settings)}
+
+
+def engine_of(settings: Settings, universe: Universe, source: Timeframe) -> Engine:
+    """Build the engine of a run."""
+    strategy = strategy_of(settings)
+    market, risk = settings.market, settings.risk
+    cadence = CadenceRules(
+        source=source,
+        timeframes=timeframes_of(settings),
+        decision=Timeframe.parse(market.decision),
+        deadline_ms=round(market.decision_deadline_s * 1000),
+        alive_ms=market.expected_absent_bars * source.ms,
+    )
+    limits = RiskLimits(
+        gross_weight_max=risk.gross_weight_max,
+        net_weight_max=risk.net_weight_max,
+        name_weight_max=risk.name_weight_max,
+        order_weight_max=risk.order_weight_max,
+        orders_open_max=risk.orders_open_max,
+        mark_age_ms_max=risk.mark_age_bars_max * source.ms,
+    )
+    rules = EngineRules(
+        cadence=cadence,
+        limits=limits,
+        cost=cost_of(settings, len(universe)),
+        bars_n=bars_kept(settings, strategy.windows_needed),
+        uncertain_asks_max=risk.uncertain_queries_max,
+    )
+    return Engine(universe, strategy, rules)
+
+
+def history_ms(settings: Settings, engine: Engine) -> int:
+    """Give how much history fills every window, plus a day for holes."""
+    longest = max(t.ms * n for t, n in engine.rules.bars_n.items())
+    return longest + 24 * 3_600_000
+
+
+def universe_of(instruments: list[Instrument]) -> Universe:
+    """Order instruments into a universe; an empty one is a configuration error."""
+    if not instruments:
+        raise ConfigurationError("universe.symbols: no instrument is left to trade")
+    return Universe(tuple(instruments))

@@ -1,0 +1,122 @@
+"""The rehearsal: an exchange in a child process, and settings that lead the daemon to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from adapters.journal import JournalReader
+from adapters.rehearsal.launch import LaunchedExchange, launch
+from adapters.rehearsal.settings import (
+    AbsentBar,
+    LateBar,
+    MarketKind,
+    PaceKind,
+    RehearsalSettings,
+)
+from daemon.domain.units import Timeframe, instant_ms
+from daemon.settings import Settings, check_settings
+
+JOURNAL_NAME = "journal.sqlite"
+
+
+@dataclass(frozen=True, slots=True)
+class Rehearsal:
+    """Hold a running rehearsal exchange and the settings that trade on it."""
+
+    exchange: LaunchedExchange
+    settings: Settings
+    speed: float
+
+
+@contextmanager
+def rehearsal_exchange(settings: Settings) -> Iterator[Rehearsal]:
+    """Start the exchange where the journal of the state folder ends, or at the beginning."""
+    chosen = exchange_settings(settings, resume_at_ms=last_instant_ms(settings.run.state_folder))
+    with launch(chosen) as exchange:
+        yield Rehearsal(exchange, _leading_to(settings, exchange), chosen.factor)
+
+
+def last_instant_ms(state_folder: Path) -> int | None:
+    """Give the market time that the journal of a state folder has reached; None without one."""
+    path = state_folder / JOURNAL_NAME
+    if not path.exists():
+        return None
+    return JournalReader(path).last_event_ms
+
+
+def exchange_settings(settings: Settings, *, resume_at_ms: int | None) -> RehearsalSettings:
+    """Translate settings for the exchange."""
+    wanted = settings.rehearsal
+    pace, factor = _pace(wanted.pace)
+    return RehearsalSettings(
+        kind=MarketKind.PARQUET if wanted.data_folder else MarketKind.SEEDED,
+        seed=wanted.seed,
+        coins=wanted.coins,
+        symbols=_named(settings),
+        step_minutes=wanted.base_minutes,
+        planted_ic=wanted.planted_ic,
+        history_days=_history_days(settings),
+        start_ms=None if wanted.start is None else instant_ms(wanted.start),
+        resume_at_ms=resume_at_ms,
+        end_ms=None if wanted.until is None else instant_ms(wanted.until),
+        parquet_folder=wanted.data_folder,
+        parquet_timeframe=wanted.source,
+        rules_file=settings.backtest.rules_file if wanted.data_folder else "",
+        source_minutes=Timeframe.parse(wanted.source).minutes,
+        pace=pace,
+        factor=factor,
+        port=wanted.port,
+        absent_bars=tuple(
+            AbsentBar(i.symbol, instant_ms(i.open))
+            for i in wanted.irregularities
+            if i.kind == "absent"
+        ),
+        late_bars=tuple(
+            LateBar(i.symbol, instant_ms(i.open), round(i.delay_s * 1000))
+            for i in wanted.irregularities
+            if i.kind == "late"
+        ),
+    )
+
+
+def _named(settings: Settings) -> tuple[str, ...]:
+    symbols = settings.universe.symbols
+    if isinstance(symbols, str) or not settings.rehearsal.data_folder:
+        return ()
+    return tuple(s.replace("/", "").partition(":")[0] for s in symbols)
+
+
+def _history_days(settings: Settings) -> int:
+    """Leave room for training and for the windows before the first decision."""
+    longest = max(Timeframe.parse(t).minutes for t in settings.market.timeframes)
+    windows = -(-settings.market.window_bars * longest // 1440)
+    if settings.rehearsal.data_folder:
+        return windows + 2
+    return settings.training.days + windows + 10
+
+
+def _pace(pace: str | float) -> tuple[PaceKind, float]:
+    if pace == "lockstep":
+        return PaceKind.LOCK_STEP, 1.0
+    if pace == "realtime":
+        return PaceKind.FACTOR, 1.0
+    return PaceKind.FACTOR, float(pace)
+
+
+def _leading_to(settings: Settings, exchange: LaunchedExchange) -> Settings:
+    lockstep = settings.rehearsal.pace == "lockstep"
+    led = settings.exchange.model_copy(
+        update={
+            "id": "binanceusdm",
+            "options": exchange.ccxt_options(),
+            "market_time": "lockstep" if lockstep else "venue",
+            "lockstep_url": exchange.rest_url if lockstep else "",
+            "generated": not settings.rehearsal.data_folder,
+        }
+    )
+    result = settings.model_copy(update={"exchange": led})
+    check_settings(result)
+    return result

@@ -1,0 +1,210 @@
+"""A paper session: the live shell over a ccxt feed, the paper venue and a durable journal."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Final
+
+from adapters.ccxt_feed import CcxtFeed, FeedSettings
+from adapters.clocks import LockStepClock, SystemClock, TransportClock, VenueClock
+from adapters.history.store import disk_symbol
+from adapters.journal import SqliteJournal
+from adapters.paper import AsyncPaperVenue, PaperSettings, PaperVenue, SqliteStore
+from adapters.state_lock import StateLock
+from daemon.domain.failures import ConfigurationError, CorruptFile
+from daemon.domain.units import Timeframe
+from daemon.engine.engine import Engine
+from daemon.engine.state import SCHEMA
+from daemon.ports import Estimator, Warmup
+from daemon.runtime.live import LiveShell, Observer, ShellParts
+from daemon.settings import Settings, effective_toml
+from daemon.wiring.core import engine_of, history_ms, universe_of
+from daemon.wiring.estimator import estimator_of
+from daemon.wiring.sinks import status_sinks
+
+UNIVERSE_FILE: Final = "universe.json"
+
+MarketClock = SystemClock | VenueClock | LockStepClock
+
+
+@dataclass(frozen=True, slots=True)
+class SessionHooks:
+    """Let a command line show what happens; speed is market time per wall time of the venue."""
+
+    observers: tuple[Observer, ...] = ()
+    on_warmup: Callable[[Warmup], None] = lambda progress: None
+    on_ready: Callable[[Engine], None] = lambda engine: None
+    speed: float = 1.0
+    meta: dict[str, object] = field(default_factory=dict)
+
+
+@asynccontextmanager
+async def paper_session(settings: Settings, hooks: SessionHooks) -> AsyncIterator[LiveShell]:
+    """Assemble a paper run; yields the shell, which the caller runs until told to stop.
+
+    Raises AlreadyRunning when the state folder is in use, ConfigurationError, VenueError, ModelError
+    or JournalError for what cannot be used. Everything is closed in reverse order at the end.
+    """
+    folder = settings.run.state_folder
+    folder.mkdir(parents=True, exist_ok=True)
+    async with AsyncExitStack() as stack:
+        stack.enter_context(StateLock(folder))
+        transport = TransportClock()
+        shells: list[LiveShell] = []
+        clock = _clock(settings, transport, lambda: feed, shells, hooks.speed)
+        wanted = feed_settings(settings, pinned_symbols(settings))
+        feed = CcxtFeed(wanted, clock, transport, hooks.on_warmup)
+        stack.push_async_callback(feed.close)
+        await _start_clock(clock, stack)
+        universe = universe_of(list(await feed.instruments()))
+        pin_symbols(folder, universe.symbols)
+        engine = engine_of(settings, universe, Timeframe.parse(settings.market.source))
+        estimator = await _estimator(settings, engine, stack)
+        journal = await stack.enter_async_context(_journal(settings))
+        venue = await _venue(settings, engine, clock.now(), stack)
+        facts = {"strategy": engine.strategy.name, "exchange": settings.exchange.id, **hooks.meta}
+        publisher = await stack.enter_async_context(status_sinks(settings, facts))
+        hooks.on_ready(engine)
+        parts = ShellParts(
+            engine=engine,
+            feed=feed,
+            orders=venue,
+            account=venue,
+            estimator=estimator,
+            journal=journal,
+            clock=clock,
+            run_id=settings.run.run_name,
+            history_ms=history_ms(settings, engine),
+            observers=(publisher, *hooks.observers),
+        )
+        shells.append(LiveShell(parts))
+        yield shells[0]
+
+
+def pinned_symbols(settings: Settings) -> tuple[str, ...]:
+    """Give the symbols to ask for: the book's own once there is one, else what settings name.
+
+    `top:12` is answered once, when a book is begun; afterwards the book keeps its instruments.
+    Raises ConfigurationError when settings name others than the book in this state folder has.
+    """
+    symbols = settings.universe.symbols
+    named = (symbols,) if isinstance(symbols, str) else tuple(symbols)
+    path = settings.run.state_folder / UNIVERSE_FILE
+    if not path.exists():
+        return named
+    try:
+        book = tuple(str(s) for s in json.loads(path.read_text(encoding="utf-8"))["symbols"])
+    except (ValueError, KeyError, TypeError) as e:
+        raise CorruptFile(f"{path}: is not a list of symbols: {e}") from e
+    asked = {disk_symbol(s) for s in named if not s.startswith("top:")}
+    if asked and asked != {disk_symbol(s) for s in book}:
+        raise ConfigurationError(
+            f"universe.symbols = {list(named)}: the book in {settings.run.state_folder} trades "
+            f"{', '.join(book)}; name these, or another run.state_folder for a new book"
+        )
+    return book
+
+
+def pin_symbols(folder: Path, symbols: tuple[str, ...]) -> None:
+    """Write down the instruments of a book when it is begun; later starts keep them."""
+    path = folder / UNIVERSE_FILE
+    if not path.exists():
+        fresh = path.with_suffix(".new")
+        fresh.write_text(json.dumps({"symbols": symbols}, indent=1), encoding="utf-8")
+        fresh.replace(path)
+
+
+def feed_settings(settings: Settings, symbols: tuple[str, ...]) -> FeedSettings:
+    """Translate settings for the feed."""
+    exchange = settings.exchange
+    lockstep = exchange.market_time == "lockstep"
+    return FeedSettings(
+        exchange=exchange.id,
+        symbols=symbols,
+        timeframe=Timeframe.parse(settings.market.source),
+        options=exchange.options,
+        stream=exchange.streams,
+        stream_patience_s=0.3 if lockstep else exchange.stream_patience_s,
+        reread_grace_ms=0 if lockstep else 2_000,
+        recheck_s=0.0 if lockstep else 30.0,
+    )
+
+
+def paper_settings(settings: Settings) -> PaperSettings:
+    """Translate settings for the paper venue; backtest and paper use the same ones."""
+    paper = settings.paper
+    return PaperSettings(
+        fee_bps=paper.fee_bps,
+        half_spread_bps=paper.half_spread_bps,
+        impact_bps=paper.impact_bps,
+        latency_bps=paper.latency_bps,
+        participation_share=paper.participation_share,
+        starting_cash={"USDT": paper.cash},
+    )
+
+
+def code_version() -> str:
+    """Give the version that snapshots are stamped with."""
+    return version("equipoise")
+
+
+def _clock(
+    settings: Settings,
+    transport: TransportClock,
+    feed: Callable[[], CcxtFeed],
+    shells: list[LiveShell],
+    speed: float,
+) -> MarketClock:
+    async def quiesce() -> None:
+        if shells:
+            await shells[0].quiet()
+
+    async def ask() -> int:
+        return await feed().server_time()
+
+    match settings.exchange.market_time:
+        case "lockstep":
+            return LockStepClock(settings.exchange.lockstep_url, quiesce)
+        case "system":
+            return SystemClock(transport)
+        case "venue":
+            return VenueClock(ask, transport, speed=speed)
+
+
+async def _start_clock(clock: MarketClock, stack: AsyncExitStack) -> None:
+    if isinstance(clock, LockStepClock):
+        stack.push_async_callback(clock.close)
+        await clock.start()
+    elif isinstance(clock, VenueClock):
+        await clock.measure()
+
+
+async def _estimator(
+    settings: Settings, engine: Engine, stack: AsyncExitStack
+) -> Estimator | None:
+    if not engine.strategy.needs_estimates:
+        return None
+    return await stack.enter_async_context(estimator_of(settings, engine.universe.symbols))
+
+
+def _journal(settings: Settings) -> SqliteJournal:
+    return SqliteJournal(
+        settings.run.state_folder / "journal.sqlite",
+        state_schema=SCHEMA,
+        code_version=code_version(),
+        settings_text=effective_toml(settings),
+    )
+
+
+async def _venue(
+    settings: Settings, engine: Engine, now_ms: int, stack: AsyncExitStack
+) -> AsyncPaperVenue:
+    store = SqliteStore(settings.run.state_folder / "paper.sqlite")
+    stack.callback(store.close)
+    core = PaperVenue(engine.universe, paper_settings(settings), store, opened_ms=now_ms)
+    return await stack.enter_async_context(AsyncPaperVenue(core))

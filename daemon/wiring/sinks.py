@@ -1,0 +1,137 @@
+"""Where status goes: the observer that turns what happened into topics, and the sinks it feeds."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from adapters.embedded_redis import embedded_redis
+from adapters.mqtt_status import MqttStatus, broker_of
+from adapters.redis_status import RedisStatus
+from daemon.domain.messages import (
+    Alert,
+    BarsClosed,
+    Command,
+    Decided,
+    Event,
+    FundingPaid,
+    OrderFilled,
+    Started,
+)
+from daemon.engine.engine import Engine
+from daemon.ports import AlertSink, StatusSink
+from daemon.settings import Settings, read_secret
+from daemon.status.values import (
+    decision_topics,
+    fill_values,
+    positions_values,
+    status_values,
+)
+
+
+class Publisher:
+    """Observe a shell and show what happens; it can neither fail a run nor delay it."""
+
+    def __init__(self, sinks: Sequence[StatusSink], alerts: Sequence[AlertSink]) -> None:
+        self._sinks = sinks
+        self._alerts = alerts
+
+    def __call__(self, event: Event, commands: Sequence[Command], engine: Engine) -> None:
+        """Publish what one event and its commands changed."""
+        if isinstance(event, OrderFilled):
+            self._publish("fill", fill_values(event.fill))
+        for command in commands:
+            if isinstance(command, Decided):
+                for topic, values in decision_topics(engine.universe, command.decision).items():
+                    self._publish(topic, values)
+            elif isinstance(command, Alert):
+                for sink in self._alerts:
+                    sink.alert(command)
+        moved = isinstance(event, BarsClosed | OrderFilled | FundingPaid | Started)
+        if moved or any(isinstance(c, Decided) for c in commands):
+            self._publish_state(engine)
+
+    def _publish_state(self, engine: Engine) -> None:
+        state, book = engine.state, engine.state.book
+        equity = book.equity
+        weights = book.weights() if equity > 0 else book.quantity * 0.0
+        status = status_values(
+            now_ms=state.instant_ms,
+            trading_state=str(state.trading),
+            equity=equity,
+            weights=weights,
+            ledger=book.ledger,
+            next_decision_ms=engine.rules.cadence.decision.next_close(state.instant_ms),
+            decisions_n=state.sequence,
+            orders_open_n=len(state.orders.open),
+            note=state.halted_why,
+        )
+        status["net_weight_worst"] = book.net_weight_worst
+        self._publish("status", status)
+        shown = positions_values(engine.universe, book.ledger, book.marks, equity)
+        self._publish("positions", shown)
+
+    def _publish(self, topic: str, values: Mapping[str, object]) -> None:
+        for sink in self._sinks:
+            sink.publish(topic, values)
+
+
+@asynccontextmanager
+async def status_sinks(
+    settings: Settings, meta: Mapping[str, object]
+) -> AsyncIterator[Publisher]:
+    """Connect the configured sinks for as long as the context lasts and yield their publisher."""
+    sinks: list[RedisStatus | MqttStatus] = []
+    async with AsyncExitStack() as stack:
+        if settings.redis.enabled:
+            sinks.append(await _redis(settings, stack, meta))
+        if settings.mqtt.url:
+            sinks.append(_mqtt(settings))
+        for sink in sinks:
+            await stack.enter_async_context(sink.running())
+        yield Publisher(sinks, sinks)
+
+
+async def _redis(
+    settings: Settings, stack: AsyncExitStack, meta: Mapping[str, object]
+) -> RedisStatus:
+    redis = settings.redis
+    url = redis.url
+    if url == "embedded":
+        server = embedded_redis(settings.run.state_folder, binary=redis.binary)
+        url = await stack.enter_async_context(server)
+    password = redis_password(settings)
+    return RedisStatus(
+        url,
+        namespace=redis.namespace,
+        run=settings.run.run_name,
+        username=redis.username,
+        password=password,
+        stream_length_max=redis.stream_length_max,
+        meta=meta,
+    )
+
+
+def redis_password(settings: Settings) -> str | None:
+    """Read the Redis password from where settings say it is; None without one."""
+    redis = settings.redis
+    secret = read_secret(
+        "redis.password", variable=redis.password_env, file=redis.password_file
+    )
+    return secret.reveal() if secret is not None else None
+
+
+def _mqtt(settings: Settings) -> MqttStatus:
+    mqtt = settings.mqtt
+    secret = read_secret("mqtt.password", variable=mqtt.password_env, file=mqtt.password_file)
+    broker = broker_of(
+        mqtt.url,
+        username=mqtt.username,
+        password=secret.reveal() if secret is not None else None,
+        tls_ca_file=mqtt.tls_ca_file,
+        tls_certificate_file=mqtt.tls_certificate_file,
+        tls_key_file=mqtt.tls_key_file,
+    )
+    return MqttStatus(broker, namespace=mqtt.namespace, run=settings.run.run_name)
+
+

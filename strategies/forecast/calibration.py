@@ -1,0 +1,144 @@
+"""Bring raw forecasts to the scale of the label and say how sure they are.
+
+Per timeframe, with f scaled to unit size out of sample, the slope of y on f through the origin is
+the information coefficient. It is shrunk twice by the normal-normal rule: the pooled slope to a
+prior of what price-and-volume models reach, each timeframe's slope to the pooled one. Standard
+errors are Newey-West over instants, so overlapping labels do not count as new evidence. A slope
+below zero is taken as zero: a forecast that points the wrong way is not turned round.
+
+    mean      m = slope * scale * f
+    variance  v = slope^2 * spread_i + slope_sd^2 * (scale * f)^2      of the mean, not of the outcome
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from daemon.domain.bar import Floats
+
+PRIOR_SLOPE: Final = 0.02  # information coefficients of 0.015 to 0.035 at six hours are realistic
+PRIOR_SD: Final = 0.02
+SPREAD_OWN: Final = 0.5  # weight of the instrument's own spread over members; the rest is average
+_SIZE_FLOOR: Final = 1e-6
+SINGLE_MEMBER_SPREAD: Final = 1.0  # without an ensemble a forecast is as uncertain as it is large
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Hold one timeframe's map from raw forecast to mean and variance.
+
+    scale: 1 / root mean square of raw forecasts out of sample. spread: mean variance over ensemble
+    members of scaled forecasts. slope and slope_sd: see the module.
+    """
+
+    scale: float
+    slope: float
+    slope_sd: float
+    spread: float
+
+    def apply(self, members: Floats, noise: Floats) -> tuple[Floats, Floats]:
+        """Map members' raw forecasts (M, N) and outcome variances (N,) to mean, variance (N,).
+
+        NaN marks instruments without a forecast. Forecasts are centred over instruments first,
+        since the label has no market part. Noisier instruments get a larger share of the spread.
+        """
+        scaled = centred(members) * self.scale
+        f = np.asarray(scaled.mean(axis=0))
+        relative = noise / np.nanmean(noise) if np.isfinite(noise).any() else noise
+        spread = SPREAD_OWN * spread_of(scaled) + (1 - SPREAD_OWN) * self.spread * relative
+        return self.slope * f, self.slope**2 * spread + (self.slope_sd * f) ** 2
+
+
+def centred(rows: Floats) -> Floats:
+    """Subtract the mean of the finite values of the last axis."""
+    finite = np.isfinite(rows)
+    count = np.maximum(finite.sum(axis=-1, keepdims=True), 1)
+    return np.asarray(rows - np.where(finite, rows, 0.0).sum(axis=-1, keepdims=True) / count)
+
+
+def spread_of(members: Floats) -> Floats:
+    """Give the variance over members (M, ..) of scaled forecasts."""
+    if len(members) > 1:
+        return np.asarray(members.var(axis=0, ddof=1))
+    return np.asarray(SINGLE_MEMBER_SPREAD * members[0] ** 2)
+
+
+def calibrate(
+    members: Sequence[Floats], outcomes: Sequence[Floats], *, lags: Sequence[int]
+) -> tuple[Calibration, ...]:
+    """Fit one Calibration per timeframe from out-of-sample raw forecasts.
+
+    members[k]: (M, T_k, N) raw forecasts, outcomes[k]: (T_k, N) labels, lags[k]: instants that
+    share a label's horizon.
+    """
+    scaled, scales, slopes = [], [], []
+    for raw, y, lag in zip(members, outcomes, lags, strict=True):
+        f = centred(raw)
+        mean = f.mean(axis=0)
+        known = np.isfinite(mean) & np.isfinite(y)
+        size = np.sqrt(np.mean(mean[known] ** 2)) if known.any() else 0.0
+        scales.append(1.0 / max(float(size), _SIZE_FLOOR))
+        scaled.append(f * scales[-1])
+        slopes.append(_slope(mean * scales[-1], y, lag))
+    pooled = _pooled(slopes)
+    found = []
+    for f, scale, (slope, sd) in zip(scaled, scales, slopes, strict=True):
+        shrunk, shrunk_sd = _shrunk(slope, sd, *pooled)
+        spread = float(np.nanmean(spread_of(f))) if np.isfinite(f).any() else SINGLE_MEMBER_SPREAD
+        found.append(Calibration(scale, max(0.0, shrunk), shrunk_sd, spread))
+    return tuple(found)
+
+
+def _slope(f: Floats, y: Floats, lags: int) -> tuple[float, float]:
+    """Regress y on f through the origin; give slope and Newey-West standard error over instants."""
+    known = np.isfinite(f) & np.isfinite(y)
+    joint = np.where(known, f * y, 0.0).sum(axis=1)  # (T, N) -> (T,)
+    power = np.where(known, f * f, 0.0).sum(axis=1)
+    if power.sum() <= 0:
+        return 0.0, float("inf")
+    slope = float(joint.sum() / power.sum())
+    z = joint - slope * power
+    variance = float(z @ z)
+    for j in range(1, min(lags, len(z) - 1) + 1):
+        variance += 2 * (1 - j / (lags + 1)) * float(z[j:] @ z[:-j])
+    return slope, float(np.sqrt(max(variance, float(z @ z) / (lags + 1))) / power.sum())
+
+
+def _pooled(slopes: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """Average the timeframes' slopes and shrink them to the prior; their errors are shared."""
+    known = [(b, sd) for b, sd in slopes if np.isfinite(sd) and sd > 0]
+    if not known:
+        return PRIOR_SLOPE, PRIOR_SD
+    mean = sum(b for b, _ in known) / len(known)
+    # The timeframes see the same outcomes: their average is hardly surer than one of them.
+    return _shrunk(mean, sum(sd for _, sd in known) / len(known), PRIOR_SLOPE, PRIOR_SD)
+
+
+def _shrunk(slope: float, sd: float, prior: float, prior_sd: float) -> tuple[float, float]:
+    """Combine a measured slope with a prior by their precisions."""
+    own = 1.0 / sd**2 if np.isfinite(sd) and sd > 0 else 0.0
+    before = 1.0 / prior_sd**2
+    return (own * slope + before * prior) / (own + before), float((own + before) ** -0.5)
+
+
+def disagreement(forecasts: Sequence[Floats]) -> Floats:
+    """Estimate the correlation (K, K) of the timeframes' forecast errors.
+
+    forecasts[k]: (T, N) centred out-of-sample forecasts at common instants. With slopes far below
+    one a forecast is mostly error, so errors correlate about as forecasts do. Shrunk half-way to
+    its mean off-diagonal; the mean off-diagonal is kept in 0 .. 0.95.
+    """
+    K = len(forecasts)
+    known = np.all([np.isfinite(f) for f in forecasts], axis=0)
+    flat = np.array([f[known] for f in forecasts])  # (K, T, N) -> (K, samples)
+    if K == 1 or flat.shape[1] < 2 or np.any(flat.std(axis=1) == 0):
+        return np.full((K, K), 0.5) + 0.5 * np.eye(K)
+    found = np.corrcoef(flat)
+    mean = float(np.clip((found.sum() - K) / (K * (K - 1)), 0.0, 0.95))
+    shrunk = 0.5 * found + 0.5 * mean
+    np.fill_diagonal(shrunk, 1.0)
+    return np.asarray(shrunk)

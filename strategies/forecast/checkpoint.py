@@ -1,0 +1,203 @@
+"""Keep a model as `weights.safetensors` and `manifest.json`; load nothing that could run code.
+
+The manifest says what the model is, what it has seen and how it scored; it carries the hash of the
+weights, and the model's id is the hash of the manifest, so one id stands for both files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_weights
+from safetensors.numpy import save as save_weights
+
+from daemon.domain.failures import ModelError
+from daemon.domain.units import Timeframe
+from strategies.forecast.calibration import Calibration
+from strategies.forecast.features import feature_hash
+from strategies.forecast.job import Origin, TrainSettings
+from strategies.forecast.skill import Skill
+
+MANIFEST_FILE: Final = "manifest.json"
+WEIGHTS_FILE: Final = "weights.safetensors"
+SCHEMA: Final = 1
+ID_LENGTH: Final = 16
+
+Weights = Mapping[str, npt.NDArray[np.float32]]
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Hold the shape of the networks (see NetworkConfig) and how many members there are."""
+
+    channels: int
+    timeframes: int
+    hidden: int
+    embedding: int
+    sequence_bars: int
+    members: int
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """Name the data: fingerprint of all bars, first and last decision, source length, lag."""
+
+    fingerprint: str
+    from_ms: int
+    to_ms: int
+    source_minutes: int
+    lag_ms: int
+    horizon_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """Hold the skill of one fold's test part at one timeframe, beside the plain baselines."""
+
+    fold: int
+    timeframe_minutes: int
+    model: Skill
+    last_return: Skill
+    momentum: Skill
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """Hold everything about a model but its weights."""
+
+    schema: int
+    kind: str
+    shape: Shape
+    feature_hash: str
+    timeframes_minutes: tuple[int, ...]
+    symbols: tuple[str, ...]
+    origin: Origin
+    data: Data
+    settings: TrainSettings
+    steps: int
+    versions: dict[str, str]
+    scores: tuple[Score, ...]
+    calibration: tuple[Calibration, ...]
+    disagreement: tuple[tuple[float, ...], ...]
+    weights_sha256: str
+
+    @property
+    def timeframes(self) -> tuple[Timeframe, ...]:
+        """Give the timeframes in the order of calibration and disagreement."""
+        return tuple(Timeframe(m) for m in self.timeframes_minutes)
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """Hold a loaded, verified model."""
+
+    model_id: str
+    manifest: Manifest
+    weights: Weights
+
+
+def save(manifest: Manifest, weights: Weights, registry: Path) -> Path:
+    """Write a model into `registry/<id>` so that it is there whole or not at all; give the folder.
+
+    `manifest.weights_sha256` is filled in here. The same content gives the same id and is kept.
+    """
+    raw = save_weights({name: np.ascontiguousarray(w) for name, w in weights.items()})
+    described = asdict(manifest) | {"weights_sha256": hashlib.sha256(raw).hexdigest()}
+    text = json.dumps(_without_nan(described), indent=1).encode()
+    folder = registry / model_id_of(text)
+    if folder.exists():
+        return folder
+    registry.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=registry))
+    try:
+        _write(draft / WEIGHTS_FILE, raw)
+        _write(draft / MANIFEST_FILE, text)
+        draft.rename(folder)
+    except OSError as e:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise ModelError(f"model {folder}: {e.strerror}") from e
+    return folder
+
+
+def load(folder: Path, *, timeframes: tuple[Timeframe, ...] | None = None) -> Checkpoint:
+    """Read and verify a model; raise ModelError naming the file and the reason.
+
+    Refused: unreadable or altered files, another schema or feature list, timeframes that are asked
+    for and unknown to the model.
+    """
+    path = folder / MANIFEST_FILE
+    text = _read(path)
+    try:
+        manifest = msgspec.json.decode(text, type=Manifest)
+    except (msgspec.DecodeError, ValueError) as e:
+        raise ModelError(f"{path}: no manifest of ours: {e}") from e
+    _check(manifest, path, timeframes)
+    if model_id_of(text) != folder.resolve().name:
+        raise ModelError(f"{path}: its content hash is {model_id_of(text)}, not the folder's name")
+    raw = _read(folder / WEIGHTS_FILE)
+    if hashlib.sha256(raw).hexdigest() != manifest.weights_sha256:
+        raise ModelError(f"{folder / WEIGHTS_FILE}: its hash is not the one in the manifest")
+    try:
+        weights = load_weights(raw)
+    except (SafetensorError, KeyError, ValueError) as e:
+        raise ModelError(f"{folder / WEIGHTS_FILE}: not safetensors: {e}") from e
+    return Checkpoint(folder.resolve().name, manifest, weights)
+
+
+def model_id_of(manifest_text: bytes) -> str:
+    """Give the id of a model from the bytes of its manifest."""
+    return hashlib.sha256(manifest_text).hexdigest()[:ID_LENGTH]
+
+
+def _check(manifest: Manifest, path: Path, timeframes: tuple[Timeframe, ...] | None) -> None:
+    if manifest.schema != SCHEMA:
+        raise ModelError(f"{path}: schema {manifest.schema}, this version reads {SCHEMA}")
+    if manifest.feature_hash != feature_hash():
+        raise ModelError(
+            f"{path}: trained on features {manifest.feature_hash}, this version computes"
+            f" {feature_hash()}: train again"
+        )
+    known = manifest.timeframes
+    if not len(known) == len(manifest.calibration) == len(manifest.disagreement):
+        raise ModelError(f"{path}: calibration or disagreement do not match the timeframes")
+    for timeframe in timeframes or ():
+        if timeframe not in known:
+            labels = ", ".join(t.label for t in known)
+            raise ModelError(f"{path}: no {timeframe.label} forecasts; the model knows {labels}")
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as e:
+        raise ModelError(f"{path}: {e.strerror}") from e
+
+
+def _write(path: Path, raw: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(raw)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _without_nan(value: Any) -> Any:
+    """Write NaN scores as null would break their type: say 0 instants, 0 skill instead."""
+    if isinstance(value, dict):
+        return {k: _without_nan(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(v) for v in value]
+    if isinstance(value, float) and not np.isfinite(value):
+        return 0.0
+    return value

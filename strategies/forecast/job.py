@@ -1,0 +1,190 @@
+"""Describe a training run as plain values: settings, origin of the data, files of one job.
+
+The trading process and the command line write a job with this module and start
+`python -m strategies.forecast.train --job job.json`; nothing here loads torch.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from daemon.domain.bar import FIELDS, Floats
+from daemon.domain.failures import ConfigurationError, ModelError
+from daemon.domain.units import Timeframe
+
+Longs = npt.NDArray[np.int64]
+Bars = Mapping[Timeframe, tuple[Longs, Floats]]  # close_ms (T,), values (T, N, 5)
+
+_JOB_FILE: Final = "job.json"
+_BARS_FILE: Final = "bars.npz"
+
+
+class OriginKind(StrEnum):
+    """Name where training data may come from."""
+
+    GENERATED = "generated"
+    EXCHANGE = "exchange"
+    FILES = "files"
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Hold where data comes from: `name` is the generator's seed, the exchange id or the folder."""
+
+    kind: OriginKind
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class TrainSettings:
+    """Hold the knobs of a training run.
+
+    budget_seconds buys a number of optimiser steps at the nominal speed of one thread; the clock is
+    never asked, so the same settings and data give the same model. lag_bars: source bars from the
+    decision to the entry price of the label. Shares are of the whole stretch of data.
+    """
+
+    seed: int = 7
+    members: int = 2
+    budget_seconds: float = 35.0
+    folds: int = 1
+    hidden: int = 32
+    embedding: int = 32
+    batch_rows: int = 576
+    learning_rate: float = 3e-3
+    weight_decay: float = 0.1
+    feature_dropout: float = 0.3
+    dropout: float = 0.3
+    lag_bars: int = 1
+    stop_share: float = 0.12
+    test_share: float = 0.18
+    steps: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, low, high in _RANGES:
+            value = getattr(self, name)
+            if value is not None and not low <= value <= high:
+                raise ConfigurationError(f"train.{name} = {value}: accepted {low} .. {high}")
+
+
+_RANGES: Final = (
+    ("seed", 0, 2**31 - 1),
+    ("members", 1, 20),
+    ("budget_seconds", 1, 86_400),
+    ("folds", 1, 60),
+    ("hidden", 4, 256),
+    ("embedding", 4, 256),
+    ("batch_rows", 16, 65_536),
+    ("learning_rate", 1e-6, 1.0),
+    ("weight_decay", 0.0, 10.0),
+    ("feature_dropout", 0.0, 0.9),
+    ("dropout", 0.0, 0.9),
+    ("lag_bars", 0, 48),
+    ("stop_share", 0.05, 0.4),
+    ("test_share", 0.05, 0.5),
+    ("steps", 1, 10_000_000),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Hold one training run: what to learn from, for which timeframes, and where to put it.
+
+    bars must hold `source` and all `timeframes`; `out` is the registry folder of models.
+    """
+
+    bars: Bars
+    symbols: tuple[str, ...]
+    source: Timeframe
+    timeframes: tuple[Timeframe, ...]
+    origin: Origin
+    out: Path
+    settings: TrainSettings = field(default_factory=TrainSettings)
+
+    def __post_init__(self) -> None:
+        if not self.timeframes or len(set(self.timeframes)) != len(self.timeframes):
+            raise ModelError("a training job names each of its timeframes once")
+        for timeframe in {self.source, *self.timeframes}:
+            if timeframe not in self.bars:
+                raise ModelError(f"the training job holds no {timeframe.label} bars")
+            close_ms, values = self.bars[timeframe]
+            wanted = (len(close_ms), len(self.symbols), FIELDS)
+            if values.shape != wanted:
+                raise ModelError(
+                    f"{timeframe.label} bars have shape {values.shape}, want {wanted} (T, N, 5)"
+                )
+
+
+def write_job(job: Job, folder: Path) -> Path:
+    """Write a job into `folder` (bars as .npz, the rest as JSON) and give the JSON's path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    arrays: dict[str, npt.NDArray[Any]] = {}
+    for timeframe, (close_ms, values) in job.bars.items():
+        arrays[f"close_ms_{timeframe.minutes}"] = np.asarray(close_ms, dtype=np.int64)
+        arrays[f"values_{timeframe.minutes}"] = np.asarray(values, dtype=np.float64)
+    np.savez(folder / _BARS_FILE, allow_pickle=False, **arrays)
+    text = json.dumps(
+        {
+            "bars": _BARS_FILE,
+            "symbols": job.symbols,
+            "source_minutes": job.source.minutes,
+            "timeframes_minutes": [t.minutes for t in job.timeframes],
+            "origin": asdict(job.origin),
+            "out": os.fspath(job.out.absolute()),
+            "settings": asdict(job.settings),
+        },
+        indent=1,
+    )
+    path = folder / _JOB_FILE
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+class _Written(msgspec.Struct, forbid_unknown_fields=True):
+    bars: str
+    symbols: tuple[str, ...]
+    source_minutes: int
+    timeframes_minutes: tuple[int, ...]
+    origin: Origin
+    out: str
+    settings: TrainSettings
+
+
+def read_job(path: Path) -> Job:
+    """Read what `write_job` wrote; raise ModelError naming the file and what is wrong with it."""
+    try:
+        written = msgspec.json.decode(path.read_bytes(), type=_Written)
+    except OSError as e:
+        raise ModelError(f"training job {path}: {e.strerror}") from e
+    except msgspec.DecodeError as e:
+        raise ModelError(f"training job {path}: {e}") from e
+    minutes: Sequence[int] = sorted({written.source_minutes, *written.timeframes_minutes})
+    return Job(
+        bars=_read_bars(path.parent / written.bars, minutes),
+        symbols=written.symbols,
+        source=Timeframe(written.source_minutes),
+        timeframes=tuple(Timeframe(m) for m in written.timeframes_minutes),
+        origin=written.origin,
+        out=Path(written.out),
+        settings=written.settings,
+    )
+
+
+def _read_bars(path: Path, minutes: Sequence[int]) -> Bars:
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return {
+                Timeframe(m): (arrays[f"close_ms_{m}"], arrays[f"values_{m}"]) for m in minutes
+            }
+    except (OSError, ValueError, KeyError, EOFError) as e:
+        raise ModelError(f"training bars {path}: {e}") from e

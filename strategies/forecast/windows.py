@@ -1,0 +1,63 @@
+"""Put bars on an unbroken grid and feature rows into the shape that networks read.
+
+A network sees `SEQUENCE_BARS` rows; each needs `FEATURE_MEMORY_BARS` bars. A gap is a row of zeros
+with its flag down, never an invented bar.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from daemon.domain.bar import Flags, Floats
+from daemon.domain.failures import ModelError
+from daemon.domain.units import Timeframe
+from strategies.forecast.features import FEATURE_MEMORY_BARS, FEATURES_N, usable
+
+SEQUENCE_BARS: Final = 16
+CHANNELS_N: Final = FEATURES_N + 1  # the last channel says whether the row is usable
+WINDOW_BARS: Final = FEATURE_MEMORY_BARS - 1 + SEQUENCE_BARS  # rows a live window should have
+
+Longs = npt.NDArray[np.int64]
+Singles = npt.NDArray[np.float32]
+
+
+def on_grid(close_ms: Longs, values: Floats, timeframe: Timeframe) -> tuple[Longs, Floats]:
+    """Spread bars (T, N, 5) over every close from the first to the last, NaN where there is none.
+
+    Raises ModelError for closes off the grid, out of order, or twice.
+    """
+    if len(close_ms) == 0:
+        raise ModelError(f"no {timeframe.label} bars to train on")
+    if len(close_ms) != len(values):
+        raise ModelError(f"{timeframe.label}: {len(close_ms)} closes for {len(values)} rows")
+    if np.any(close_ms % timeframe.ms) or np.any(np.diff(close_ms) <= 0):
+        raise ModelError(f"{timeframe.label}: closes must rise on the grid of the timeframe")
+    first, last = int(close_ms[0]), int(close_ms[-1])
+    full = np.arange(first, last + timeframe.ms, timeframe.ms, dtype=np.int64)
+    spread = np.full((len(full), *values.shape[1:]), np.nan)
+    spread[(close_ms - first) // timeframe.ms] = values
+    return full, spread
+
+
+def channels(rows: Floats) -> Singles:
+    """Turn feature rows (.., F) into (.., F + 1) single floats: NaN becomes 0, the flag is added."""
+    alive = usable(rows)
+    out = np.zeros((*rows.shape[:-1], CHANNELS_N), dtype=np.float32)
+    out[..., :FEATURES_N] = np.where(alive[..., None] & np.isfinite(rows), rows, 0.0)
+    out[..., -1] = alive
+    return out
+
+
+def forecastable(sequence: Singles) -> Flags:
+    """Tell for which instruments (L, N, F + 1) allows a forecast: newest row and half of all."""
+    flags = sequence[..., -1] > 0
+    return np.asarray(flags[-1] & (flags.mean(axis=0) >= 0.5))
+
+
+def sequences(table: Singles, places: Longs) -> Singles:
+    """Gather the sequences that end at rows `places` of (T, N, C): gives (M, L, N, C)."""
+    index = places[:, None] + np.arange(1 - SEQUENCE_BARS, 1, dtype=np.int64)[None, :]
+    return table[index]

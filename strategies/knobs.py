@@ -1,0 +1,79 @@
+"""Read a strategy's settings from a plain mapping into its frozen dataclass.
+
+Range checks belong to the dataclass; here names and types are checked, and every message names the
+strategy, the key, the value and what is accepted.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import fields
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
+
+from daemon.domain.failures import ConfigurationError
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+    Settings = TypeVar("Settings", bound=DataclassInstance)
+else:
+    Settings = TypeVar("Settings")
+
+
+def nearest(name: str, known: list[str]) -> str:
+    """Give ` (did you mean ...?)` with the nearest known name, or nothing."""
+    found = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f" (did you mean {found[0]!r}?)" if found else ""
+
+
+def read_settings(kind: type[Settings], values: Mapping[str, object], owner: str) -> Settings:
+    """Build `kind` from `values`; missing keys take their default.
+
+    Raises ConfigurationError for an unknown key, a value of the wrong type, and whatever range
+    check the dataclass itself makes.
+    """
+    known = [f.name for f in fields(kind)]
+    for key in values:
+        if key not in known:
+            raise ConfigurationError(
+                f"strategy {owner!r} has no setting {key!r}{nearest(key, known)};"
+                f" known: {', '.join(known)}"
+            )
+    hints = get_type_hints(kind)
+    read = {key: _value(owner, key, value, hints[key]) for key, value in values.items()}
+    return kind(**read)
+
+
+def _value(owner: str, key: str, value: object, wanted: Any) -> object:
+    if wanted is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(wanted, type) and issubclass(wanted, StrEnum):
+        return _choice(owner, key, value, wanted)
+    is_whole_tuple = wanted == tuple[int, ...] and isinstance(value, list | tuple)
+    if is_whole_tuple and all(type(item) is int for item in value):  # type: ignore[union-attr]
+        return tuple(value)  # type: ignore[arg-type]
+    if type(value) is wanted:
+        return value
+    name = (
+        getattr(wanted, "__name__", str(wanted)) if wanted != tuple[int, ...] else "whole numbers"
+    )
+    raise ConfigurationError(f"strategy {owner!r}: {key} = {value!r}: want {name}")
+
+
+def _choice(owner: str, key: str, value: object, wanted: type[StrEnum]) -> StrEnum:
+    choices = [member.value for member in wanted]
+    if isinstance(value, str) and value in choices:
+        return wanted(value)
+    raise ConfigurationError(
+        f"strategy {owner!r}: {key} = {value!r}: accepted are {', '.join(choices)}"
+    )
+
+
+def check_range(owner: str, key: str, value: float, low: float, high: float) -> None:
+    """Raise ConfigurationError unless low <= value <= high."""
+    if not low <= value <= high:
+        raise ConfigurationError(
+            f"strategy {owner!r}: {key} = {value!r}: accepted are values from {low:g} to {high:g}"
+        )

@@ -1,0 +1,245 @@
+"""Clocks: who tells market time, and what a lock-step market waits for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from adapters.clocks import (
+    LockStepClock,
+    SimulatedClock,
+    SystemClock,
+    TransportClock,
+    VenueClock,
+    market_clock,
+)
+from adapters.rehearsal.server import RunningExchange, serve
+from adapters.rehearsal.settings import RehearsalSettings
+from daemon.domain.failures import (
+    BadPayload,
+    ConfigurationError,
+    InvariantViolated,
+    VenueError,
+)
+from daemon.domain.units import MINUTE_MS
+
+HALF_HOUR_MS = 30 * MINUTE_MS
+
+
+class Scripted(TransportClock):
+    """Transport time under the test's control."""
+
+    def __init__(self) -> None:
+        self.seconds = 1000.0
+        self.wall = 5_000_000
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+    def wall_ms(self) -> int:
+        return self.wall
+
+
+def test_transport_time_runs_and_the_system_clock_follows_the_machine() -> None:
+    transport = TransportClock()
+    before = transport.monotonic()
+    assert transport.monotonic() >= before
+    assert abs(SystemClock(transport).now() - transport.wall_ms()) < 1000
+
+
+async def test_the_system_clock_sleeps_until_the_instant() -> None:
+    clock = SystemClock(TransportClock())
+    wanted = clock.now() + 20
+    assert await clock.sleep_until(wanted) >= wanted
+
+
+async def test_the_venues_time_is_taken_from_the_quickest_answer_minus_its_error() -> None:
+    transport = Scripted()
+    trips: Iterator[float] = iter([0.8, 0.1, 0.4])
+
+    async def ask() -> int:
+        transport.seconds += next(trips)
+        return 10_000
+
+    clock = VenueClock(ask, transport)
+    await clock.measure()
+    # the second answer took 100 ms: the venue read 10 000 within 50 ms of the middle of that trip
+    assert clock.error_ms == pytest.approx(50)
+    assert clock.offset_ms == pytest.approx(10_000 - (transport.wall - 50))
+    # since that middle 50 ms passed, and 400 ms of the third trip: 10 450, less 50 of doubt
+    assert clock.now() == 10_400
+    transport.seconds += 2
+    assert clock.now() == 12_400
+
+
+async def test_the_venues_time_never_goes_back() -> None:
+    transport = Scripted()
+    told = iter([10_000, 3_000])
+
+    async def ask() -> int:
+        return next(told)
+
+    clock = VenueClock(ask, transport, samples=1)
+    await clock.measure()
+    first = clock.now()
+    await clock.measure()
+    assert clock.now() == first
+
+
+async def test_a_venue_clock_that_was_never_measured_tells_nothing() -> None:
+    async def ask() -> int:
+        return 1
+
+    with pytest.raises(InvariantViolated, match="not measured"):
+        VenueClock(ask, Scripted()).now()
+
+
+async def test_nonsense_for_a_time_is_refused() -> None:
+    async def ask() -> int:
+        return 0
+
+    with pytest.raises(BadPayload, match="time is 0"):
+        await VenueClock(ask, Scripted()).measure()
+
+
+async def test_a_venue_that_cannot_be_asked_again_changes_nothing() -> None:
+    transport = Scripted()
+    failing = False
+
+    async def ask() -> int:
+        if failing:
+            raise VenueError("down")
+        return 10_000
+
+    clock = VenueClock(ask, transport, samples=1, remeasure_every_s=60)
+    await clock.measure()
+    failing = True
+    transport.seconds += 61
+    await clock.remeasure_if_due()
+    assert clock.now() == 71_000
+
+
+async def test_at_many_times_real_speed_market_time_runs_as_fast() -> None:
+    transport = Scripted()
+
+    async def ask() -> int:
+        return 10_000
+
+    clock = VenueClock(ask, transport, samples=1, speed=60)
+    await clock.measure()
+    transport.seconds += 2
+    assert clock.now() == 10_000 + 120_000
+
+
+async def test_the_simulated_clock_jumps_and_refuses_to_go_back() -> None:
+    clock = SimulatedClock(1000)
+    assert await clock.sleep_until(5000) == 5000
+    assert await clock.sleep_until(4000) == 5000
+    clock.set(6000)
+    with pytest.raises(InvariantViolated, match="goes back"):
+        clock.set(5999)
+
+
+def test_a_setting_names_the_market_clock() -> None:
+    async def ask() -> int:
+        return 1
+
+    assert isinstance(market_clock("venue", Scripted(), ask), VenueClock)
+    assert isinstance(market_clock("system", Scripted(), ask), SystemClock)
+    with pytest.raises(ConfigurationError, match="'sundial'"):
+        market_clock("sundial", Scripted(), ask)
+
+
+# ---- lock-step, against the real rehearsal exchange ----------------------------------------------
+
+
+@pytest.fixture
+async def exchange() -> AsyncIterator[RunningExchange]:
+    running = await serve(RehearsalSettings(coins=1, history_days=2))
+    async with running:
+        yield running
+
+
+async def at_rest() -> None:
+    """Come to rest at once."""
+
+
+async def test_lock_step_moves_to_the_next_news_and_no_further_than_asked(
+    exchange: RunningExchange,
+) -> None:
+    clock = LockStepClock(exchange.rest_url, at_rest)
+    try:
+        start = await clock.start()
+        assert start == exchange.exchange.now_ms == clock.now()
+        assert await clock.sleep_until(start + MINUTE_MS) == start + MINUTE_MS
+        # the market has news at the next close, long before the wanted instant
+        assert await clock.sleep_until(start + 5 * HALF_HOUR_MS) == start + HALF_HOUR_MS
+    finally:
+        await clock.close()
+
+
+async def test_the_market_stands_still_until_the_daemon_has_come_to_rest(
+    exchange: RunningExchange,
+) -> None:
+    busy = asyncio.Event()
+    asked = asyncio.Event()
+
+    async def quiesce() -> None:
+        asked.set()
+        await busy.wait()
+
+    clock = LockStepClock(exchange.rest_url, quiesce)
+    try:
+        start = await clock.start()
+        sleeper = asyncio.create_task(clock.sleep_until(start + HALF_HOUR_MS))
+        await asked.wait()
+        with pytest.raises(InvariantViolated, match="two tasks"):
+            await clock.sleep_until(start + HALF_HOUR_MS)
+        assert exchange.exchange.now_ms == start
+        busy.set()
+        assert await sleeper == start + HALF_HOUR_MS
+    finally:
+        await clock.close()
+
+
+Handler = Callable[[web.Request], Any]
+
+
+async def refused_by(answer: web.Response) -> None:
+    """Ask a server that gives this answer for an advance."""
+
+    async def handler(_: web.Request) -> web.Response:
+        return answer
+
+    app = web.Application()
+    app.router.add_post("/rehearsal/advance", handler)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    clock = LockStepClock(f"http://127.0.0.1:{runner.addresses[0][1]}", at_rest)
+    try:
+        await clock.start()
+    finally:
+        await clock.close()
+        await runner.cleanup()
+
+
+async def test_an_advance_that_is_not_answered_properly_is_no_advance() -> None:
+    with pytest.raises(BadPayload, match="not JSON"):
+        await refused_by(web.Response(text="<html>"))
+    with pytest.raises(BadPayload, match="400"):
+        await refused_by(web.json_response({"error": "no"}, status=400))
+
+
+async def test_a_market_that_is_gone_is_named() -> None:
+    clock = LockStepClock("http://127.0.0.1:9", at_rest)
+    try:
+        with pytest.raises(VenueError, match="did not answer"):
+            await clock.start()
+    finally:
+        await clock.close()

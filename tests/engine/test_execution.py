@@ -1,0 +1,80 @@
+"""Slices of a rebalance: whatever subset of what is out fills, net exposure stays inside its bound."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from daemon.engine.execution import Leg, Plan
+
+STEP = Decimal("0.01")
+
+
+def leg(index: int, left: str, mark: float = 100.0, *, reduces: bool = False) -> Leg:
+    return Leg(index, Decimal(left), mark, STEP, STEP, reduces)
+
+
+def test_reducing_legs_go_first_and_sides_alternate_towards_zero() -> None:
+    plan = Plan.of(0, [leg(0, "5"), leg(1, "-4"), leg(2, "-3", reduces=True), leg(3, "2")])
+    sent, high, low = [], 0.0, 0.0
+    while (child := plan.next_child(high, low, 1e9, 1e9)) is not None:
+        sent.append(child[0].index)
+        value = float(child[1]) * child[0].mark
+        high, low = high + max(value, 0.0), low + min(value, 0.0)
+    assert sent == [2, 0, 1, 3]
+    assert plan.done
+
+
+def test_a_leg_larger_than_the_room_is_cut_and_waits_for_the_rest() -> None:
+    plan = Plan.of(0, [leg(0, "10")])
+    child = plan.next_child(0.0, 0.0, bound=300.0, order_max=1e9)
+    assert child is not None
+    assert child[1] == Decimal("2.99")
+    assert plan.next_child(299.0, 0.0, bound=300.0, order_max=1e9) is None
+    assert not plan.done
+
+
+def test_a_slice_never_leaves_a_rest_too_small_to_send() -> None:
+    big = Leg(0, Decimal(10), 100.0, STEP, Decimal(1), False)
+    plan = Plan.of(0, [big])
+    child = plan.next_child(0.0, 0.0, bound=1e9, order_max=950.0)
+    assert child is not None
+    assert child[1] == Decimal(9)
+
+
+def test_the_largest_leg_that_fits_nowhere_is_named() -> None:
+    plan = Plan.of(0, [leg(0, "1"), leg(1, "-7")])
+    assert plan.next_child(0.0, 0.0, bound=0.5, order_max=1e9) is None
+    dropped = plan.drop_next()
+    assert dropped is not None
+    assert dropped.index == 1
+
+
+sizes = st.integers(-400, 400).filter(bool)
+
+
+@given(
+    st.lists(sizes, min_size=1, max_size=12),
+    st.integers(50, 2_000),
+    st.lists(st.floats(0, 1), min_size=200, max_size=200),
+)
+@settings(max_examples=200, deadline=None)
+def test_no_subset_of_fills_can_push_net_past_the_bound(
+    lots: list[int], bound: int, fates: list[float]
+) -> None:
+    plan = Plan.of(0, [leg(i, str(Decimal(n) * STEP), 100.0 + i) for i, n in enumerate(lots)])
+    net, out, fate = 0.0, [], iter(fates)
+    for _ in range(200):
+        high = net + sum(v for v in out if v > 0)
+        low = net + sum(v for v in out if v < 0)
+        assert high <= bound + 1e-6
+        assert low >= -bound - 1e-6
+        child = plan.next_child(high, low, float(bound), 1e9)
+        if child is not None:
+            out.append(float(child[1]) * child[0].mark)
+        elif out:
+            net += out.pop(int(next(fate, 0.0) * (len(out) - 1)))
+        else:
+            break

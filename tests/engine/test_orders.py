@@ -1,0 +1,90 @@
+"""The order table: allowed transitions, fills counted once, nothing lost in a snapshot."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from daemon import codec
+from daemon.domain.failures import InvariantViolated
+from daemon.domain.instrument import InstrumentKey
+from daemon.domain.order import DoneReason, Order, OrderId, OrderKind, Resting, Uncertain
+from daemon.engine.orders import ENDED_KEPT, OrderTable
+
+KEY = InstrumentKey("venue", "BTC/USDT:USDT")
+
+
+def order(order_id: str, quantity: str = "2") -> Order:
+    return Order(OrderId(order_id), KEY, 0, Decimal(quantity), OrderKind.MARKET, 0, 100.0)
+
+
+def test_an_order_ends_when_its_fills_add_up_to_its_quantity() -> None:
+    table = OrderTable()
+    table.submit(order("a"))
+    table.accept(OrderId("a"))
+    table.fill(OrderId("a"), "t1", Decimal("0.5"))
+    assert table.open[OrderId("a")].left == Decimal("1.5")
+    table.fill(OrderId("a"), "t2", Decimal("1.5"))
+    assert not table.open
+    assert table.ended[OrderId("a")] is DoneReason.FILLED
+
+
+def test_an_id_is_never_used_twice_even_after_the_order_ended() -> None:
+    table = OrderTable()
+    table.submit(order("a"))
+    table.end(OrderId("a"), DoneReason.CANCELLED)
+    with pytest.raises(InvariantViolated, match="was used before"):
+        table.submit(order("a"))
+
+
+def test_a_fill_before_the_acknowledgement_counts_as_an_admission() -> None:
+    table = OrderTable()
+    table.submit(order("a"))
+    table.fill(OrderId("a"), "t1", Decimal(1))
+    assert isinstance(table.open[OrderId("a")].state, Resting)
+    table.accept(OrderId("a"))
+    assert isinstance(table.open[OrderId("a")].state, Resting)
+
+
+def test_doubt_counts_the_questions_asked() -> None:
+    table = OrderTable()
+    table.submit(order("a"))
+    for asked in range(3):
+        record = table.doubt(OrderId("a"))
+        assert record is not None
+        assert record.state == Uncertain(asked)
+
+
+def test_answers_about_orders_that_are_over_change_nothing() -> None:
+    table = OrderTable()
+    table.submit(order("a"))
+    table.end(OrderId("a"), DoneReason.REJECTED)
+    assert table.accept(OrderId("a")) is None
+    assert table.end(OrderId("a"), DoneReason.FILLED) is None
+    assert table.ended[OrderId("a")] is DoneReason.REJECTED
+
+
+def test_the_memory_of_ended_orders_is_bounded() -> None:
+    table = OrderTable()
+    for i in range(ENDED_KEPT + 10):
+        table.submit(order(f"o{i}"))
+        table.end(OrderId(f"o{i}"), DoneReason.CANCELLED)
+    assert len(table.ended) == ENDED_KEPT
+    assert table.ended_n == ENDED_KEPT + 10
+
+
+def test_a_table_survives_the_snapshot_codec() -> None:
+    table = OrderTable()
+    for name in ("a", "b", "c"):
+        table.submit(order(name))
+    table.accept(OrderId("a"))
+    table.fill(OrderId("a"), "t1", Decimal("0.25"))
+    table.doubt(OrderId("b"))
+    table.end(OrderId("c"), DoneReason.ABSENT)
+    plain = codec.decode(codec.encode(table.to_plain()), dict[str, Any])
+    again = OrderTable.from_plain(plain)
+    assert again.to_plain() == table.to_plain()
+    assert again.knows_trade("t1")
+    assert again.open[OrderId("a")].left == Decimal("1.75")
