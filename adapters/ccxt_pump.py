@@ -41,6 +41,8 @@ POLL_S: Final = 0.25
 POLL_BUSY_S: Final = 0.02
 IDLE_PAUSE_S: Final = 0.05
 """How long frames are gathered before a round, unless somebody waits for `settled`."""
+ROUND_CHEAP_S: Final = 0.002
+ROUND_PAUSE_MAX_S: Final = 0.01
 OUT_EVENTS_MAX: Final = 10_000
 AUDIT_BARS: Final = 3
 
@@ -210,8 +212,12 @@ class Pump:
 
     async def _run(self) -> None:
         while not self._stopped:
+            began_s = self._now_s()
             await self._turn()
+            took_s = self._now_s() - began_s
             await self._wait_for_news()
+            if took_s > ROUND_CHEAP_S:  # many symbols: gather frames instead of looking at each
+                await asyncio.sleep(min(took_s, ROUND_PAUSE_MAX_S))
 
     async def _turn(self) -> None:
         """Do one round: stream, funding, REST, hand out, and note how far we are."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Any, Final
 
 import structlog
 
@@ -25,6 +25,7 @@ STREAM_LOST: Final = "stream_lost"
 STREAM_RESTORED: Final = "stream_restored"
 STREAM_REFUSED: Final = "stream_refused"
 STREAM_REPLACED: Final = "stream_replaced"
+ROW_UNREADABLE: Final = "row_unreadable"
 SYMBOLS_PER_CALL_MAX: Final = 50
 WATCH_PAUSE_S: Final = 0.05
 """Between watch calls; frames wake the feed by themselves, so this delays no bar."""
@@ -34,6 +35,7 @@ FLAGS_KEPT_MAX: Final = 10_000
 CONTRADICTIONS_MAX: Final = 2
 
 _log = structlog.get_logger()
+_Shown = tuple[tuple[Any, ...], bool]  # a cache row, and whether the venue flagged it closed
 
 
 class BarStream:
@@ -52,7 +54,7 @@ class BarStream:
         self._symbols = list(symbols)
         self._timeframe = timeframe
         self._news = news
-        self._seen: list[tuple[object, ...]] = [()] * len(symbols)
+        self._seen: list[list[_Shown]] = [[] for _ in symbols]
         self._index = {client.api.market(s)["id"]: i for i, s in enumerate(symbols)}
         self._interval = client.api.timeframes[timeframe.label]
         self._flags: dict[tuple[int, int], None] = {}
@@ -142,21 +144,17 @@ class BarStream:
         cache = (self._client.api.ohlcvs.get(symbol) or {}).get(self._timeframe.label)
         if not cache:
             return []
-        count = min(ROWS_READ, len(cache))
-        rows = [cache[place] for place in range(-count, 0)]
-        flags = [(index, row[0]) in self._flags for row in rows]
-        seen = tuple((tuple(row), flag) for row, flag in zip(rows, flags, strict=True))
-        if seen == self._seen[index]:
-            return []
-        self._seen[index] = seen
+        before, now = self._seen[index], []
+        for place in range(-min(ROWS_READ, len(cache)), 0):
+            row = tuple(cache[place])
+            now.append((row, (index, row[0]) in self._flags))
+        self._seen[index] = now
         source = f"{self._client.exchange}, stream of {symbol}"
+        fresh = [shown for shown in now if shown not in before]
         try:
-            read = [
-                reading_of(row, self._timeframe, source, closed=flag)
-                for row, flag in zip(rows, flags, strict=True)
-            ]
-        except BadPayload as trouble:  # not proof of anything: REST will tell
-            _log.warning(STREAM_LOST, why=str(trouble))
+            read = [reading_of(row, self._timeframe, source, closed=flag) for row, flag in fresh]
+        except BadPayload as trouble:  # it proves nothing, and REST will tell
+            _log.warning(ROW_UNREADABLE, why=str(trouble))
             return []
         return [reading for reading in read if is_possible(reading)]
 
@@ -178,7 +176,7 @@ class BarStream:
         self._flags.clear()
         for index, symbol in enumerate(self._symbols):
             self._client.api.ohlcvs.pop(symbol, None)
-            self._seen[index] = ()
+            self._seen[index] = []
             self._gate.subscribed(index)
         self._note_lost(why)
         self._news()

@@ -187,10 +187,18 @@ class LockStepClock:
             self._advancing = False
 
     async def close(self) -> None:
-        """Close the connection to the rehearsal exchange."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        """Leave the market, which no longer waits for us, and close the connection to it."""
+        session, self._session = self._session, None
+        if session is None:
+            return
+        try:
+            body = {"client": self._client, "leave": True}
+            async with session.post(self._url, json=body):
+                pass
+        except (aiohttp.ClientError, TimeoutError):
+            pass  # the market is gone already: nobody waits
+        finally:
+            await session.close()
 
     async def _advance(self, until_ms: int) -> int:
         if self._session is None:

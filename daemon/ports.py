@@ -15,7 +15,6 @@ import numpy as np
 import numpy.typing as npt
 
 from daemon.domain.bar import Window
-from daemon.domain.forecast import Estimates
 from daemon.domain.instrument import Instrument, InstrumentKey
 from daemon.domain.messages import (
     Alert,

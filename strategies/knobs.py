@@ -51,14 +51,14 @@ def _value(owner: str, key: str, value: object, wanted: Any) -> object:
         return float(value)
     if isinstance(wanted, type) and issubclass(wanted, StrEnum):
         return _choice(owner, key, value, wanted)
-    is_whole_tuple = wanted == tuple[int, ...] and isinstance(value, list | tuple)
-    if is_whole_tuple and all(type(item) is int for item in value):  # type: ignore[union-attr]
-        return tuple(value)  # type: ignore[arg-type]
-    if type(value) is wanted:
-        return value
-    name = (
-        getattr(wanted, "__name__", str(wanted)) if wanted != tuple[int, ...] else "whole numbers"
-    )
+    if wanted == tuple[int, ...]:
+        if isinstance(value, list | tuple) and all(type(item) is int for item in value):
+            return tuple(value)
+        name = "a list of whole numbers"
+    else:
+        if type(value) is wanted:
+            return value
+        name = str(getattr(wanted, "__name__", wanted))
     raise ConfigurationError(f"strategy {owner!r}: {key} = {value!r}: want {name}")
 
 

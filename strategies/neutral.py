@@ -1,11 +1,11 @@
 """The default strategy: predictions -> strength -> ranks -> weights -> bands -> targets.
 
-One decision: age the forecasts, combine the timeframes per instrument (strength), shrink, rank, leave
-out what cannot pay its costs, build the dollar-neutral capped book of the wanted gross, and move
-the present book to it only as far as the no-trade bands ask for (rebalance).
+One decision: age the forecasts, combine the timeframes per instrument (strength), shrink, rank,
+leave out what cannot pay its costs, build the dollar-neutral capped book of the wanted gross, and
+move the present book to it only as far as the no-trade bands ask for (rebalance).
 
-Units: alphas come in residual volatility over H = 6 hours. With hourly residual volatility sigma and
-an alpha that decays by phi an hour, a signal of size a is worth
+Units: alphas come in residual volatility over H = 6 hours. With hourly residual volatility sigma
+and an alpha that decays by phi an hour, a signal of size a is worth
 
     a sigma sqrt(H) over the horizon,   a sigma sqrt(H) (1 - phi) / (1 - phi^H) in the next hour.
 
@@ -60,9 +60,9 @@ class NeutralSettings:
 
     timeframes_minutes: the order of the estimates' disagreement matrix. legs_max: legs in all on a
     large universe. alpha_half_life_hours: how long half of a forecast's edge lasts. friction_max: a
-    leg whose cost exceeds this multiple of a typical signal's whole expected return may only shrink.
+    leg whose cost exceeds this multiple of a typical signal's expected return may only shrink.
     risk_aversion: of the band, in hourly returns; 0 takes what the gross target implies.
-    remember_alpha: filter alphas over time (pays only if forecast errors forget faster than alphas).
+    remember_alpha: filter alphas over time, which pays only if forecast errors forget faster.
     """
 
     timeframes_minutes: tuple[int, ...] = (60, 90, 120)
@@ -350,17 +350,13 @@ def _kept_neutral(view: View, ideal: Floats) -> Floats:
     is_closing = bool((ideal != view.weights).any())
     if not is_closing and abs(net) <= HOLD_DRIFT_SHARE_MAX * gross:
         return view.weights
-    if gross == 0:
-        return ideal
-    give = np.maximum(np.abs(ideal) / gross, GIVE_MIN)
     if not is_closing:
-        give = np.full(len(ideal), GIVE_MIN**2)
-        give[int(np.argmax(ideal * np.sign(net)))] = 1.0
+        return rebalance.trimmed(ideal)
     return rebalance.neutral_rebalance(
         view.weights,
         ideal,
         np.zeros(len(ideal)),
-        give,
+        np.maximum(np.abs(ideal), GIVE_MIN),
         rebalance.limits(
             view.weights,
             weight_max=0.0,
@@ -430,12 +426,12 @@ def _with_velocity(
 
 def _give(band: Floats, cost: Floats, forecast: _Forecast) -> Floats:
     """Give 1/kappa = h/c per leg, or 1/variance where nothing costs anything; positive."""
-    by_risk = np.where(forecast.usable, 1.0 / forecast.variance, 1.0)
+    by_risk: Floats = np.where(forecast.usable, 1.0 / forecast.variance, 1.0)
     is_paid = (band > 0) & (cost > 0)
     if not is_paid.any():
-        return np.maximum(by_risk / by_risk.max(), GIVE_MIN)
+        return np.maximum(by_risk / float(by_risk.max()), GIVE_MIN)
     give = np.where(is_paid, band / np.where(is_paid, cost, 1.0), 0.0)
-    return np.maximum(give / give.max(), GIVE_MIN)
+    return np.maximum(give / float(give.max()), GIVE_MIN)
 
 
 def _note(book: weighting.Book, dear: int, silent: int, lift: float, narrowing: float) -> str:

@@ -142,6 +142,19 @@ def neutral_rebalance(
     return found
 
 
+def trimmed(held: Floats) -> Floats:
+    """Shrink the heavier side to neutral with as few trades as can be: the largest legs first."""
+    net = float(held.sum())
+    side = float(np.sign(net))
+    heavy = held * side
+    order = np.argsort(-heavy, kind="stable")
+    sizes = np.maximum(heavy[order], 0.0)
+    before = np.concatenate([[0.0], sizes.cumsum()[:-1]])
+    cut = np.empty_like(held)
+    cut[order] = np.minimum(np.maximum(abs(net) - before, 0.0), sizes)
+    return held - cut * side
+
+
 def at_gross(
     held: Floats,
     ideal: Floats,

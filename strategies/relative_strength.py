@@ -16,7 +16,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from daemon.domain.bar import Field, Flags, Floats
+from daemon.domain.bar import Flags, Floats
 from daemon.domain.portfolio import TargetPortfolio
 from daemon.domain.units import Timeframe
 from daemon.domain.view import View
@@ -85,7 +85,7 @@ class RelativeStrength:
         return {self.timeframe: self.settings.lookback_bars + 1}
 
     def initial_state(self, instruments_n: int) -> State:
-        """Give the state before the first decision: only its version, the rule remembers nothing."""
+        """Give the state before the first decision: its version; the rule remembers nothing."""
         return {"version": np.array([STATE_VERSION])}
 
     def decide(self, state: State, view: View) -> tuple[State, TargetPortfolio]:

@@ -199,7 +199,7 @@ def grinold_kahn(coefficients: Floats, correlation: Floats) -> tuple[Floats, flo
     coefficients: (K,) information coefficients; correlation: (K, K) of the forecasts. The weights
     sum to one; the combined information coefficient is sqrt(IC' Omega^-1 IC).
     """
-    raw = np.linalg.solve(correlation, coefficients)
+    raw: Floats = np.linalg.solve(correlation, coefficients).astype(np.float64)
     total = float(raw.sum())
     require(total != 0, "the forecasts' weights cancel; there is nothing to combine")
     return raw / total, float(np.sqrt(coefficients @ raw))

@@ -214,7 +214,7 @@ def _with_exposures(legs: _Legs, centre: Floats, X: Floats, totals: Floats) -> F
     t - X'w(b). Raises _NoMultipliersError when the steps run out.
     """
     full = (X.T / legs.variance) @ X
-    b = np.linalg.solve(full, (X.T / legs.variance) @ centre - totals)
+    b: Floats = np.linalg.solve(full, (X.T / legs.variance) @ centre - totals).astype(np.float64)
     w = _clipped(legs, centre - X @ b)
     for _ in range(NEWTON_STEPS_MAX):
         gradient = totals - X.T @ w
@@ -222,7 +222,8 @@ def _with_exposures(legs: _Legs, centre: Floats, X: Floats, totals: Floats) -> F
             return w
         is_open = np.abs(w) < legs.cap
         curvature = (X.T * (is_open / legs.variance)) @ X + CURVATURE_FLOOR * full
-        b = _searched(legs, centre, X, totals, b, -np.linalg.solve(curvature, gradient))
+        step = -np.linalg.solve(curvature, gradient).astype(np.float64)
+        b = _searched(legs, centre, X, totals, b, step)
         w = _clipped(legs, centre - X @ b)
     raise _NoMultipliersError
 

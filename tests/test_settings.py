@@ -165,7 +165,7 @@ def test_settings_are_frozen() -> None:
         ("paper.cash=NaN", ['paper.cash = "NaN"', "exact amount"]),
         ("paper.cash=-5", ['paper.cash = "-5"', "above 0"]),
         ("paper.fee_bps=NaN", ["paper.fee_bps", "a number from -10 to 100"]),
-        ("paper.participation_share=0", ["paper.participation_share = 0", "above 0 up to 1"]),
+        ("paper.participation_share=1.1", ["paper.participation_share = 1.1", "from 0 to 1"]),
         ("run.log_level=loud", ['run.log_level = "loud"', "one of debug, info, warning, error"]),
         ("run.run_name=A B", ['run.run_name = "A B"', "small letters"]),
         ("universe.symbols=top:0", ['universe.symbols = "top:0"', "top:12"]),

@@ -103,6 +103,7 @@ class _Task:
     since_ms: int
     until_ms: int
     fetch: FetchBars
+    page_bars: int
     on_progress: Callable[[Progress], None]
     stored: Bars = NO_BARS
     rows_new: int = 0
@@ -133,7 +134,7 @@ class _Task:
     async def _fetch_range(self, start_ms: int, end_ms: int) -> None:
         cursor_ms = start_ms
         while cursor_ms < end_ms:
-            wanted = min((end_ms - cursor_ms) // self.timeframe.ms, PAGE_BARS)
+            wanted = min((end_ms - cursor_ms) // self.timeframe.ms, self.page_bars)
             rows = await self.fetch(unified_symbol(self.symbol), cursor_ms, wanted)
             page = _page(rows, self.symbol, self.timeframe, cursor_ms, end_ms)
             if len(page):
@@ -181,21 +182,24 @@ async def download(
     progress: Callable[[Progress], None] = _ignore,
     *,
     venue: str,
+    page_bars: int = PAGE_BARS,
     parallel_max: int = PARALLEL_MAX,
 ) -> DownloadReport:
     """Store all bars with since <= open and close <= until; `venue` names the folder.
 
     `fetch(unified symbol, since_ms, limit)` answers rows [open_ms, o, h, l, c, volume], oldest
-    first, from `since_ms` on; it may answer more or fewer. `until_ms` must not lie in the future of
-    the venue. An exchange's refusal or bad answer, or a bad file, stops its symbol and stands in
+    first, from `since_ms` on; `page_bars` is the largest limit that the venue really answers, for
+    an empty page is taken to cover that many bars. `until_ms` must not lie in the future of the
+    venue. An exchange's refusal or bad answer, or a bad file, stops its symbol and stands in
     the report; other exceptions stop everything, with all files valid.
     """
     require(parallel_max >= 1, f"parallel_max {parallel_max}: at least 1")
+    require(page_bars >= 1, f"page_bars {page_bars}: at least 1")
     slots = asyncio.Semaphore(parallel_max)
 
     async def one(symbol: str) -> SymbolReport:
         path = bars_path(root, venue, symbol, timeframe)
-        task = _Task(symbol, venue, path, timeframe, since_ms, until_ms, fetch, progress)
+        task = _Task(symbol, venue, path, timeframe, since_ms, until_ms, fetch, page_bars, progress)
         async with slots:
             try:
                 await task.run()

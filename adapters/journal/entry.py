@@ -5,11 +5,13 @@
 
 The body is MessagePack of (event, [commands]), each written by `daemon.codec`. Estimate commands
 are kept as RecordedEstimate: their windows follow from the recorded bars and would fill the disk.
+On disk a body is one mark (0 plain, 1 zlib) and its bytes; the chain is over the plain bytes.
 """
 
 from __future__ import annotations
 
 import hashlib
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, assert_never, cast
@@ -20,6 +22,10 @@ from daemon.domain.failures import BadPayload
 from daemon.domain.messages import Command, Event, Recorded
 from daemon.ports import Entry
 
+_PLAIN: Final = b"\0"
+_ZLIB: Final = b"\1"
+_ZLIB_LEVEL: Final = 1  # bodies are mostly floats and field names: higher levels win little
+_ZLIB_FROM_BYTES: Final = 256
 GENESIS: Final = hashlib.sha256(b"equipoise journal 1").digest()
 
 
@@ -56,6 +62,25 @@ def decode_body(body: bytes) -> tuple[Event, tuple[Recorded, ...]]:
     if strange:
         raise BadPayload(f"{', '.join(strange)} among the commands")
     return event, cast("tuple[Recorded, ...]", tuple(commands))
+
+
+def pack(body: bytes) -> bytes:
+    """Give the form in which a body lies on the disk."""
+    if len(body) < _ZLIB_FROM_BYTES:
+        return _PLAIN + body
+    return _ZLIB + zlib.compress(body, _ZLIB_LEVEL)
+
+
+def unpack(stored: object) -> bytes | None:
+    """Read what `pack` made; None when it is something else."""
+    if not isinstance(stored, bytes):
+        return None
+    if stored[:1] == _PLAIN:
+        return stored[1:]
+    try:
+        return zlib.decompress(stored[1:]) if stored[:1] == _ZLIB else None
+    except zlib.error:
+        return None
 
 
 def link(previous: bytes, sequence: int, body: bytes) -> bytes:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from adapters.journal.database import REMEDY, failure, open_for_reading
-from adapters.journal.entry import GENESIS, decided_ms, event_ms, link, make_entry
+from adapters.journal.entry import GENESIS, decided_ms, event_ms, link, make_entry, unpack
 from daemon.domain.decision import Decision
 from daemon.domain.failures import BadPayload, BrokenChain, JournalError
 from daemon.domain.messages import Decided, FundingPaid, OrderFilled, Transferred
@@ -94,7 +93,7 @@ class JournalReader:
             expected = on_chain if sequence else GENESIS
             problem = f"snapshot at entry {sequence} does not lie on the chain"
             if chain == expected:
-                state = _unpack(packed)
+                state = unpack(packed)
                 if state is not None:
                     snapshot = Snapshot(sequence, chain, schema, code_version, state)
                     if snapshot_checksum(snapshot) == checksum:
@@ -160,8 +159,9 @@ class JournalReader:
                 yield self._entry(previous, tuple(raw))
 
     def _entry(self, previous: bytes, raw: _Raw) -> Entry:
-        sequence, body, chain, *found_by = raw
-        if link(previous, sequence, body) != chain:
+        sequence, stored, chain, *found_by = raw
+        body = unpack(stored)
+        if body is None or link(previous, sequence, body) != chain:
             raise self._broken(sequence, "does not continue the hash chain")
         try:
             entry = make_entry(sequence, body, chain)
@@ -197,10 +197,3 @@ class JournalReader:
     def _rows(self, query: str) -> list[_Raw]:
         with closing(open_for_reading(self.path)) as connection:
             return list(self._stream(connection, query, ()))
-
-
-def _unpack(packed: bytes) -> bytes | None:
-    try:
-        return zlib.decompress(packed)
-    except zlib.error:
-        return None

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
@@ -16,14 +15,13 @@ from types import TracebackType
 from typing import Final, Self
 
 from adapters.journal.database import failure, open_for_writing
-from adapters.journal.entry import GENESIS, Row, encode_row, link
+from adapters.journal.entry import GENESIS, Row, encode_row, link, pack
 from adapters.journal.reader import JournalReader, snapshot_checksum
 from adapters.journal.writer import Head, Job, Writer
 from daemon.domain.messages import Command, Event
 from daemon.ports import Entry, Snapshot
 
 SNAPSHOTS_KEPT: Final = 3
-_ZLIB_LEVEL: Final = 1  # states are mostly floats: higher levels cost time and win little
 
 
 class SqliteJournal:
@@ -125,7 +123,7 @@ def _append_job(rows: Sequence[Row]) -> Job:
         for row in rows:
             sequence += 1
             chain = link(chain, sequence, row.body)
-            values.append((sequence, row.kind, row.at_ms, row.decided_ms, row.body, chain))
+            values.append((sequence, row.kind, row.at_ms, row.decided_ms, pack(row.body), chain))
         connection.executemany("INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?)", values)
         return Head(sequence, chain)
 
@@ -136,7 +134,7 @@ def _snapshot_job(schema: int, code_version: str, state: bytes) -> Job:
     def write(connection: sqlite3.Connection, head: Head) -> Head:
         snapshot = Snapshot(head.sequence, head.chain, schema, code_version, state)
         checksum = snapshot_checksum(snapshot)
-        packed = zlib.compress(state, _ZLIB_LEVEL)
+        packed = pack(state)
         connection.execute(
             "INSERT OR REPLACE INTO snapshots VALUES (?, ?, ?, ?, ?, ?)",
             (head.sequence, head.chain, schema, code_version, checksum, packed),

@@ -338,7 +338,9 @@ class PaperVenue:
 
     def _find(self, order_id: OrderId) -> PaperOrder | None:
         found = self._orders.get(order_id)
-        return self._store.find(order_id) if found is None else found
+        if found is None and self._store.is_durable:
+            return self._store.find(order_id)
+        return found
 
     # ---- bars and funding ------------------------------------------------------------------------
 

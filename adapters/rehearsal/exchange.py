@@ -219,13 +219,10 @@ def withheld_of(settings: RehearsalSettings) -> list[Withheld]:
         Withheld(bar.symbol, bar.open_ms, bar.open_ms + source_ms, None)
         for bar in settings.absent_bars
     ]
-    late = [
-        Withheld(
-            bar.symbol,
-            bar.open_ms,
-            bar.open_ms + source_ms,
-            bar.open_ms + source_ms + bar.delay_ms,
-        )
-        for bar in settings.late_bars
-    ]
+    late = []
+    for bar in settings.late_bars:
+        release_ms = bar.open_ms + source_ms + bar.delay_ms
+        # what follows is held back as well: a successor would vouch for a bar that is not out
+        end_ms = -(-release_ms // source_ms) * source_ms
+        late.append(Withheld(bar.symbol, bar.open_ms, end_ms, release_ms))
     return [*absent, *late]

@@ -41,7 +41,10 @@ class AbsentBar:
 
 @dataclass(frozen=True, slots=True)
 class LateBar:
-    """Script a source bar that nobody sees until `delay_ms` of market time after its close."""
+    """Script a source bar that nobody sees until `delay_ms` of market time after its close.
+
+    What follows on the same symbol, its running successor above all, is held back as long.
+    """
 
     symbol: str
     open_ms: int

@@ -15,7 +15,9 @@ from daemon.settings import Settings, load_settings
 
 ConfigFiles = Annotated[
     list[Path] | None,
-    typer.Option("--config", "-c", help="Settings file; later ones lie on top.", show_default=False),
+    typer.Option(
+        "--config", "-c", help="Settings file; later ones lie on top.", show_default=False
+    ),
 ]
 Overrides = Annotated[
     list[str] | None,
@@ -52,3 +54,11 @@ def print_json(values: Mapping[str, object]) -> None:
 def console() -> Console:
     """Give the console for people: stdout, width of the terminal."""
     return Console(highlight=False)
+
+
+def packaged_for_status(config: Sequence[Path] | None, overrides: Sequence[str] | None) -> str:
+    """Choose whose status is meant when nobody says: a rehearsal that runs, else paper."""
+    if config or overrides or Path(OWN_FILE).exists():
+        return "paper.toml"
+    folder = load_settings([packaged("rehearsal.toml")]).run.state_folder
+    return "rehearsal.toml" if (folder / "redis").exists() else "paper.toml"

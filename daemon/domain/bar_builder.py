@@ -163,8 +163,7 @@ class BarBuilder:
         is_first = self._taken[slot] is self._nobody
         if fresh is self._everyone:
             self._taken[slot] = fresh
-            if self._keeps_values:
-                self._values[slot] = values
+            self._values[slot] = values
         else:
             self._taken[slot] = self._canonical(self._taken[slot] | fresh)
             if self._keeps_values:

@@ -59,10 +59,9 @@ class Decision:
             state.update(part)
         return state.hexdigest()
 
-    def differences(self, other: Decision) -> list[str]:
-        """Name the fields in which two decisions differ, for the first-divergence report."""
-        ours, theirs = dict(_named_parts(self)), dict(_named_parts(other))
-        return [name for name in ours | theirs if ours.get(name) != theirs.get(name)]
+    def named_parts(self) -> Iterator[tuple[str, bytes]]:
+        """Yield what the digest covers, by name, so that a divergence can be pointed at."""
+        return _named_parts(self)
 
 
 def _parts(decision: Decision) -> Iterator[bytes]:

@@ -61,7 +61,7 @@ class FeasibleBook:
 
     lots: (N,) signed whole lots to trade, as float64. net_error: by how much the trades miss the
     wanted change of net notional, in quote currency. dropped: (N,) legs whose weight should change
-    but that cannot be traded (too small, untradable, not allowed to grow) or were given up for them.
+    but that cannot trade (too small, untradable, not allowed to grow) or were given up for those.
     """
 
     lots: Floats
@@ -78,7 +78,7 @@ class FeasibleBook:
 def quantities(lots: Floats, rules: Sequence[TradingRules]) -> dict[int, Decimal]:
     """Give the exact signed quantity (base units) of every leg that trades, by its index."""
     return {
-        int(i): Decimal(int(lots[i])) * rules[i].quantity_step for i in np.flatnonzero(lots)
+        i: Decimal(int(lots[i])) * rules[i].quantity_step for i in np.flatnonzero(lots).tolist()
     }
 
 
@@ -156,12 +156,13 @@ class _Plan:
     def too_small(self, lots: Floats) -> Flags:
         """Tell which trades the venue would refuse for their size, shape (N,)."""
         size = np.abs(lots)
-        small = (size * self.value < self.rules.notional_min) & (size > 0)
+        small: Flags = (size * self.value < self.rules.notional_min) & (size > 0)
         if _count(small):
             small &= ~self.closes(lots)
         if self.rules.is_lot_enough:
             return small
-        return small | ((size < self.rules.lots_min) & (size > 0))
+        below: Flags = (size < self.rules.lots_min) & (size > 0)
+        return small
 
 
 def _whole(exact: Floats) -> Floats:

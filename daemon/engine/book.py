@@ -45,7 +45,9 @@ class Book:
         self.worst = np.zeros(n)  # largest |quantity| that open orders could lead to
         self.gross_worst = 0.0  # its value, quote currency
         self.net_weight_worst = 0.0  # largest |net| / equity after any single fill so far
-        self.shortfall = 0.0  # quote currency lost between the mark an order was sized at and its fill
+        self.shortfall = (
+            0.0  # quote currency lost between the mark an order was sized at and its fill
+        )
         self._cash_keys = [i.cash_key for i in universe.instruments]
 
     def mark(self, close_ms: int, closes: Floats) -> None:

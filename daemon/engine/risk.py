@@ -7,10 +7,9 @@ order that only lessens an exposure is never refused for the size of that exposu
 from __future__ import annotations
 
 from dataclasses import dataclass
-from decimal import Decimal
 from enum import StrEnum
 
-from daemon.domain.order import Approved, Order, Refused, RefusalReason
+from daemon.domain.order import Approved, Order, RefusalReason, Refused
 from daemon.domain.units import require
 from daemon.engine.book import Book
 

@@ -23,8 +23,8 @@ from daemon.domain.order import (
     Order,
     OrderId,
     OrderKind,
-    Refused,
     RefusalReason,
+    Refused,
     Uncertain,
 )
 from daemon.domain.portfolio import TargetPortfolio
@@ -143,7 +143,9 @@ class Trader:
             return
         book = state.book
         untradable = None
-        if state.orders.open:  # unresolved orders: their instruments wait, the others make up for it
+        if (
+            state.orders.open
+        ):  # unresolved orders: their instruments wait, the others make up for it
             untradable = np.zeros(len(draft.marks), dtype=np.bool_)
             untradable[[r.order.index for r in state.orders.open.values()]] = True
         feasible = feasible_book(

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, assert_never
 
+from daemon.domain.bar import Window
 from daemon.domain.decision import Decision
 from daemon.domain.instrument import InstrumentKey
 from daemon.domain.messages import (
@@ -28,7 +29,6 @@ from daemon.domain.messages import (
     Submit,
     VenueEvent,
 )
-from daemon.domain.bar import Window
 from daemon.domain.order import Order, OrderId
 from daemon.domain.units import require
 from daemon.engine.engine import Engine

@@ -150,9 +150,10 @@ class PaperSettings(Section):
     )
     participation_share: float = setting(
         0.1,
-        "Largest share of the last closed bar's volume that one bar fills; the rest waits.",
+        "Largest share of the last closed bar's volume that one bar fills; the rest waits. "
+        "0 knows no limit: everything fills at once, and impact_bps must be 0.",
         unit="share of volume",
-        gt=0,
+        ge=0,
         le=1,
     )
 
@@ -181,13 +182,16 @@ class TrainingSettings(Section):
     """Bound a training run."""
 
     days: int = setting(120, "History to train on.", unit="days", ge=10, le=5000)
-    epochs_max: int = setting(20, "Passes over the training data.", unit="epochs", ge=1, le=1000)
-    steps_max: int = setting(
-        1500, "Optimiser steps, whichever limit comes first.", unit="steps", ge=1, le=1_000_000
+    budget_s: float = setting(
+        35.0,
+        "Training effort, as seconds of one thread at nominal speed; it buys a fixed number of steps.",
+        unit="seconds",
+        ge=1,
+        le=1_000_000,
     )
     seed: int = setting(7, "Seed of Python, NumPy and torch.", ge=0, le=2**32 - 1)
     seeds_n: int = setting(
-        1, "Networks trained from consecutive seeds and averaged.", unit="networks", ge=1, le=50
+        2, "Networks trained from consecutive seeds and averaged.", unit="networks", ge=1, le=50
     )
     hidden_size: int = setting(32, "Hidden units in each direction.", unit="units", ge=4, le=1024)
 
@@ -307,6 +311,7 @@ class BacktestSettings(Section):
 
     data_folder: str = setting("data/ohlcv", "Folder of Parquet bars, one folder a venue inside.")
     venue: str = setting("binance_perp", "Folder of the venue inside data_folder.", min_length=1)
+    funding_venue: str = setting("", "Folder of the funding rates; empty takes venue.")
     source: Bars = setting("30m", "Bar length of the files; replaces market.source.")
     since: Instant = setting(None, "First instant; empty takes all.")
     until: Instant = setting(None, "Last instant; empty takes all.")

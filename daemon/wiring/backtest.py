@@ -13,7 +13,7 @@ import numpy as np
 
 from adapters.clocks import TransportClock
 from adapters.history.replay_feed import ReplayFeed
-from adapters.history.rules import instruments_from, load_rules
+from adapters.history.rules import FileInstruments, instruments_from, load_rules
 from adapters.history.store import (
     Funding,
     Panel,
@@ -39,6 +39,7 @@ from daemon.runtime.replay import EstimatorCore, ReplayShell
 from daemon.settings import Settings, effective
 from daemon.wiring.core import engine_of, history_ms, universe_of
 from daemon.wiring.estimator import ModelFacts, estimator_in_place, model_facts
+from daemon.wiring.instruments import read_instruments
 from daemon.wiring.session import paper_settings
 
 Progress = Callable[[int, int], None]  # instants done, instants in all
@@ -71,16 +72,21 @@ class BacktestResult:
     alerts: dict[str, int] = field(default_factory=dict)
 
 
-def run_backtest(settings: Settings, progress: Progress = lambda done, total: None) -> BacktestResult:
-    """Run the configured backtest.
+def run_backtest(
+    settings: Settings,
+    progress: Progress = lambda done, total: None,
+    book: Path | None = None,
+) -> BacktestResult:
+    """Run the configured backtest; with the instruments of the state folder `book`, if given.
 
     Raises ConfigurationError, DataError or ModelError for what cannot be used.
     """
     clock = TransportClock()
     started_s = clock.monotonic()
     source = Timeframe.parse(settings.backtest.source)
-    probe = engine_of(settings, _any_universe(settings), source)
-    history = load_history(settings, history_ms(settings, probe))
+    made = _instruments(settings, book)
+    probe = engine_of(settings, universe_of(list(made.instruments)), source)
+    history = load_history(settings, made, history_ms(settings, probe))
     engine = engine_of(settings, history.universe, source)
     feed = ReplayFeed(history.panel, source, history.universe.instruments, history.funding)
     start_ms = max(_since_ms(settings) or 0, feed.first_ms - source.ms)
@@ -108,11 +114,11 @@ def run_backtest(settings: Settings, progress: Progress = lambda done, total: No
     return BacktestResult(record, measure(record), result.decisions, facts, engine, alerts)
 
 
-def load_history(settings: Settings, warmup_ms: int) -> History:
+def load_history(settings: Settings, made: FileInstruments, warmup_ms: int) -> History:
     """Load bars, funding and instruments of the configured period with what warms it up."""
     chosen = settings.backtest
     root, source = data_root(Path(chosen.data_folder)), Timeframe.parse(chosen.source)
-    symbols = symbols_of(settings)
+    symbols = tuple(disk_symbol(i.key.symbol) for i in made.instruments)
     since, until = _since_ms(settings), _until_ms(settings)
     first = None if since is None else since - warmup_ms
     panel = load_panel(root, chosen.venue, symbols, source, first, until)
@@ -122,7 +128,6 @@ def load_history(settings: Settings, warmup_ms: int) -> History:
         raise DataError(
             f"backtest.funding_missing = 'error': {missing:.1%} of the settlements have no rate"
         )
-    made = instruments_from(load_rules(_rules_path(chosen.rules_file)), settings.market.venue, symbols)
     return History(
         panel=panel,
         funding=funding,
@@ -160,12 +165,11 @@ def _rules_path(name: str) -> Path:
     return Path(__file__).resolve().parents[2] / name
 
 
-def _any_universe(settings: Settings) -> Universe:
-    """Give a universe of the right shape to ask the strategy how much history it needs."""
-    chosen = settings.backtest
-    table = load_rules(_rules_path(chosen.rules_file))
-    symbols = symbols_of(settings)
-    return universe_of(list(instruments_from(table, settings.market.venue, symbols).instruments))
+def _instruments(settings: Settings, book: Path | None) -> FileInstruments:
+    if book is not None:
+        return FileInstruments(tuple(read_instruments(book)), ())
+    table = load_rules(_rules_path(settings.backtest.rules_file))
+    return instruments_from(table, settings.market.venue, symbols_of(settings))
 
 
 def _since_ms(settings: Settings) -> int | None:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from pathlib import Path
-from typing import Final
 
 from adapters.ccxt_feed import CcxtFeed, FeedSettings
 from adapters.clocks import LockStepClock, SystemClock, TransportClock, VenueClock
@@ -16,7 +13,7 @@ from adapters.history.store import disk_symbol
 from adapters.journal import SqliteJournal
 from adapters.paper import AsyncPaperVenue, PaperSettings, PaperVenue, SqliteStore
 from adapters.state_lock import StateLock
-from daemon.domain.failures import ConfigurationError, CorruptFile
+from daemon.domain.failures import ConfigurationError
 from daemon.domain.units import Timeframe
 from daemon.engine.engine import Engine
 from daemon.engine.state import SCHEMA
@@ -25,9 +22,8 @@ from daemon.runtime.live import LiveShell, Observer, ShellParts
 from daemon.settings import Settings, effective_toml
 from daemon.wiring.core import engine_of, history_ms, universe_of
 from daemon.wiring.estimator import estimator_of
+from daemon.wiring.instruments import has_instruments, read_instruments, write_instruments
 from daemon.wiring.sinks import status_sinks
-
-UNIVERSE_FILE: Final = "universe.json"
 
 MarketClock = SystemClock | VenueClock | LockStepClock
 
@@ -62,7 +58,7 @@ async def paper_session(settings: Settings, hooks: SessionHooks) -> AsyncIterato
         stack.push_async_callback(feed.close)
         await _start_clock(clock, stack)
         universe = universe_of(list(await feed.instruments()))
-        pin_symbols(folder, universe.symbols)
+        write_instruments(folder, universe.instruments)
         engine = engine_of(settings, universe, Timeframe.parse(settings.market.source))
         estimator = await _estimator(settings, engine, stack)
         journal = await stack.enter_async_context(_journal(settings))
@@ -94,29 +90,17 @@ def pinned_symbols(settings: Settings) -> tuple[str, ...]:
     """
     symbols = settings.universe.symbols
     named = (symbols,) if isinstance(symbols, str) else tuple(symbols)
-    path = settings.run.state_folder / UNIVERSE_FILE
-    if not path.exists():
+    folder = settings.run.state_folder
+    if not has_instruments(folder):
         return named
-    try:
-        book = tuple(str(s) for s in json.loads(path.read_text(encoding="utf-8"))["symbols"])
-    except (ValueError, KeyError, TypeError) as e:
-        raise CorruptFile(f"{path}: is not a list of symbols: {e}") from e
+    book = tuple(i.key.symbol for i in read_instruments(folder))
     asked = {disk_symbol(s) for s in named if not s.startswith("top:")}
     if asked and asked != {disk_symbol(s) for s in book}:
         raise ConfigurationError(
-            f"universe.symbols = {list(named)}: the book in {settings.run.state_folder} trades "
-            f"{', '.join(book)}; name these, or another run.state_folder for a new book"
+            f"universe.symbols = {list(named)}: the book in {folder} trades {', '.join(book)}; "
+            "name these, or another run.state_folder for a new book"
         )
     return book
-
-
-def pin_symbols(folder: Path, symbols: tuple[str, ...]) -> None:
-    """Write down the instruments of a book when it is begun; later starts keep them."""
-    path = folder / UNIVERSE_FILE
-    if not path.exists():
-        fresh = path.with_suffix(".new")
-        fresh.write_text(json.dumps({"symbols": symbols}, indent=1), encoding="utf-8")
-        fresh.replace(path)
 
 
 def feed_settings(settings: Settings, symbols: tuple[str, ...]) -> FeedSettings:
@@ -143,7 +127,7 @@ def paper_settings(settings: Settings) -> PaperSettings:
         half_spread_bps=paper.half_spread_bps,
         impact_bps=paper.impact_bps,
         latency_bps=paper.latency_bps,
-        participation_share=paper.participation_share,
+        participation_share=paper.participation_share or None,  # 0: no limit
         starting_cash={"USDT": paper.cash},
     )
 
@@ -184,9 +168,7 @@ async def _start_clock(clock: MarketClock, stack: AsyncExitStack) -> None:
         await clock.measure()
 
 
-async def _estimator(
-    settings: Settings, engine: Engine, stack: AsyncExitStack
-) -> Estimator | None:
+async def _estimator(settings: Settings, engine: Engine, stack: AsyncExitStack) -> Estimator | None:
     if not engine.strategy.needs_estimates:
         return None
     return await stack.enter_async_context(estimator_of(settings, engine.universe.symbols))

@@ -77,9 +77,7 @@ class Publisher:
 
 
 @asynccontextmanager
-async def status_sinks(
-    settings: Settings, meta: Mapping[str, object]
-) -> AsyncIterator[Publisher]:
+async def status_sinks(settings: Settings, meta: Mapping[str, object]) -> AsyncIterator[Publisher]:
     """Connect the configured sinks for as long as the context lasts and yield their publisher."""
     sinks: list[RedisStatus | MqttStatus] = []
     async with AsyncExitStack() as stack:
@@ -115,9 +113,7 @@ async def _redis(
 def redis_password(settings: Settings) -> str | None:
     """Read the Redis password from where settings say it is; None without one."""
     redis = settings.redis
-    secret = read_secret(
-        "redis.password", variable=redis.password_env, file=redis.password_file
-    )
+    secret = read_secret("redis.password", variable=redis.password_env, file=redis.password_file)
     return secret.reveal() if secret is not None else None
 
 
@@ -133,5 +129,3 @@ def _mqtt(settings: Settings) -> MqttStatus:
         tls_key_file=mqtt.tls_key_file,
     )
     return MqttStatus(broker, namespace=mqtt.namespace, run=settings.run.run_name)
-
-

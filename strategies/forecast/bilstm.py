@@ -1,9 +1,9 @@
 """The network: a small bidirectional LSTM over the last bars of one instrument.
 
 One network serves all instruments and all timeframes; a learned offset tells it the timeframe.
-Both directions live inside the past window. The forward direction is read at its last step and the
-backward one at its last step too, which is the first bar: joined, both have seen every bar. (Reading
-the output at the newest bar would show the backward direction one bar only.)
+Both directions live inside the past window. The forward direction is read at its last step, the
+newest bar; the backward one at its last step too, the oldest bar: joined, both have seen every bar.
+(Reading the output at the newest bar would show the backward direction one bar only.)
 
     N sequences (instruments times instants), L bars, C channels, E embedding, H hidden
 """

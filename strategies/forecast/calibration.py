@@ -7,7 +7,7 @@ errors are Newey-West over instants, so overlapping labels do not count as new e
 below zero is taken as zero: a forecast that points the wrong way is not turned round.
 
     mean      m = slope * scale * f
-    variance  v = slope^2 * spread_i + slope_sd^2 * (scale * f)^2      of the mean, not of the outcome
+    variance  v = slope^2 * spread_i + slope_sd^2 * (scale * f)^2     of the mean, not the outcome
 """
 
 from __future__ import annotations

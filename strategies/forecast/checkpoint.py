@@ -23,7 +23,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_weights
 from safetensors.numpy import save as save_weights
 
-from daemon.domain.failures import ModelError
+from daemon.domain.failures import ConfigurationError, ModelError
 from daemon.domain.units import Timeframe
 from strategies.forecast.calibration import Calibration
 from strategies.forecast.features import feature_hash
@@ -33,6 +33,7 @@ from strategies.forecast.skill import Skill
 MANIFEST_FILE: Final = "manifest.json"
 WEIGHTS_FILE: Final = "weights.safetensors"
 SCHEMA: Final = 1
+KIND: Final = "bilstm"
 ID_LENGTH: Final = 16
 
 Weights = Mapping[str, npt.NDArray[np.float32]]
@@ -141,7 +142,7 @@ def load(folder: Path, *, timeframes: tuple[Timeframe, ...] | None = None) -> Ch
     text = _read(path)
     try:
         manifest = msgspec.json.decode(text, type=Manifest)
-    except (msgspec.DecodeError, ValueError) as e:
+    except (msgspec.DecodeError, ValueError, ConfigurationError) as e:
         raise ModelError(f"{path}: no manifest of ours: {e}") from e
     _check(manifest, path, timeframes)
     if model_id_of(text) != folder.resolve().name:
@@ -164,6 +165,8 @@ def model_id_of(manifest_text: bytes) -> str:
 def _check(manifest: Manifest, path: Path, timeframes: tuple[Timeframe, ...] | None) -> None:
     if manifest.schema != SCHEMA:
         raise ModelError(f"{path}: schema {manifest.schema}, this version reads {SCHEMA}")
+    if manifest.kind != KIND:
+        raise ModelError(f"{path}: a model of kind {manifest.kind!r}, this version runs {KIND!r}")
     if manifest.feature_hash != feature_hash():
         raise ModelError(
             f"{path}: trained on features {manifest.feature_hash}, this version computes"

@@ -183,8 +183,6 @@ def read_job(path: Path) -> Job:
 def _read_bars(path: Path, minutes: Sequence[int]) -> Bars:
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            return {
-                Timeframe(m): (arrays[f"close_ms_{m}"], arrays[f"values_{m}"]) for m in minutes
-            }
+            return {Timeframe(m): (arrays[f"close_ms_{m}"], arrays[f"values_{m}"]) for m in minutes}
     except (OSError, ValueError, KeyError, EOFError) as e:
         raise ModelError(f"training bars {path}: {e}") from e

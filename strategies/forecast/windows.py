@@ -16,7 +16,7 @@ from daemon.domain.failures import ModelError
 from daemon.domain.units import Timeframe
 from strategies.forecast.features import FEATURE_MEMORY_BARS, FEATURES_N, usable
 
-SEQUENCE_BARS: Final = 16
+SEQUENCE_BARS: Final = 12  # each row already carries up to 131 bars before it
 CHANNELS_N: Final = FEATURES_N + 1  # the last channel says whether the row is usable
 WINDOW_BARS: Final = FEATURE_MEMORY_BARS - 1 + SEQUENCE_BARS  # rows a live window should have
 
@@ -43,7 +43,7 @@ def on_grid(close_ms: Longs, values: Floats, timeframe: Timeframe) -> tuple[Long
 
 
 def channels(rows: Floats) -> Singles:
-    """Turn feature rows (.., F) into (.., F + 1) single floats: NaN becomes 0, the flag is added."""
+    """Turn feature rows (.., F) into (.., F + 1) singles: NaN becomes 0, the flag is added."""
     alive = usable(rows)
     out = np.zeros((*rows.shape[:-1], CHANNELS_N), dtype=np.float32)
     out[..., :FEATURES_N] = np.where(alive[..., None] & np.isfinite(rows), rows, 0.0)
@@ -60,4 +60,5 @@ def forecastable(sequence: Singles) -> Flags:
 def sequences(table: Singles, places: Longs) -> Singles:
     """Gather the sequences that end at rows `places` of (T, N, C): gives (M, L, N, C)."""
     index = places[:, None] + np.arange(1 - SEQUENCE_BARS, 1, dtype=np.int64)[None, :]
-    return table[index]
+    gathered: Singles = table[index]
+    return gathered

@@ -32,9 +32,9 @@ def unified(symbol: str) -> str:
 def settings_for(
     options: dict[str, Any], symbols: tuple[str, ...] = SYMBOLS, **changes: Any
 ) -> FeedSettings:
-    """Write the settings of a feed in lock-step, where a market that stands still needs no grace."""
+    """Write the settings of a feed for lock-step: a market that stands still needs no grace."""
     quick: dict[str, Any] = {
-        "stream_patience_s": 1.0,
+        "stream_patience_s": 0.3,
         "reread_grace_ms": 0,
         "recheck_s": 0.0,
         "funding_patience_s": 0.0,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import itertools
 
 import numpy as np
@@ -65,20 +66,23 @@ async def test_an_absent_and_a_late_bar_are_told_as_such() -> None:
         for bars in made.bars:
             by_close.setdefault(bars.close_ms, []).append(bars)
 
-        first, second = by_close.pop(late_close_ms)
-        assert (first.final, second.final) == (False, True)
-        assert list(first.proof > 0) == [True, False, True]
-        assert list(second.proof > 0) == [False, True, False]
-        np.testing.assert_array_equal(second.values[1], made.truth(late_close_ms)[1])
-        # it came after the bars of the next close and before those of the one after
-        order = [bars.close_ms for bars in made.bars]
-        assert order.index(late_close_ms + HALF_HOUR_MS) < made.bars.index(second)
-        assert made.bars.index(second) < order.index(late_close_ms + 2 * HALF_HOUR_MS)
+        # what follows the late bar is held back as long, so both come together after 47 minutes
+        for close_ms in (late_close_ms, late_close_ms + HALF_HOUR_MS):
+            first, second = by_close.pop(close_ms)
+            assert (first.final, second.final) == (False, True)
+            assert list(first.proof > 0) == [True, False, True]
+            assert list(second.proof > 0) == [False, True, False]
+            assert list(np.isnan(first.opens)) == [False, True, False]
+            np.testing.assert_array_equal(second.values[1], made.truth(close_ms)[1])
+            np.testing.assert_array_equal(second.opens[1], made.opens(close_ms)[1])
+        places = [(bars.close_ms - late_close_ms) // HALF_HOUR_MS for bars in made.bars[4:9]]
+        assert places == [0, 1, 0, 1, 2]
 
         (absent,) = by_close.pop(absent_open_ms + HALF_HOUR_MS)
         assert not absent.final
         assert list(absent.proof > 0) == [True, True, False]
         assert np.isnan(absent.values[2]).all()
+        assert len(by_close) == 16 - 1 - 3  # one instant of the 16 was the release itself
         for close_ms, (bars,) in by_close.items():
             np.testing.assert_array_equal(bars.values, made.truth(close_ms))
 
@@ -170,6 +174,36 @@ async def test_without_a_stream_rest_tells_the_same_bars() -> None:
         expect_the_truth(made, DAY_INSTANTS)
         assert set(made.bars[0].proof) == {Proof.REREAD}
         np.testing.assert_array_equal(made.bars[0].opens, made.opens(made.bars[0].close_ms))
+
+
+async def test_a_venue_without_joint_streams_and_flags_is_watched_symbol_by_symbol(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("adapters.ccxt_pump.CLOSED_FLAGS", {})
+    async with rig() as made:
+        made.feed._opened().api.has["watchOHLCVForSymbols"] = False
+        await made.listen()
+        await made.advance(12)
+        expect_the_truth(made, 12)
+        assert set(made.bars[-1].proof) == {Proof.SUCCESSOR}
+
+
+async def test_a_corrected_bar_is_told_as_a_revision_and_not_sent_again() -> None:
+    async with rig(audit_every_bars=4) as made:
+        await made.listen()
+        await made.advance(3)
+        gate = made.feed._pump._gate if made.feed._pump else None
+        assert gate is not None
+        close_ms = made.bars[2].close_ms
+        known = gate._columns[1].final[close_ms - HALF_HOUR_MS]
+        wrong = (*known.values[:4], known.values[4] + 1.0)  # as if the venue had told this first
+        gate._columns[1].final[close_ms - HALF_HOUR_MS] = dataclasses.replace(known, values=wrong)
+        await made.advance(3)
+        (revised,) = made.revised
+        assert (revised.close_ms, revised.index) == (close_ms, 1)
+        np.testing.assert_array_equal(revised.before, wrong)
+        np.testing.assert_array_equal(revised.after, made.truth(close_ms)[1])
+        assert len(made.bars) == 6
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import platform
+import shutil
 import signal
 import stat
 import sys
@@ -40,6 +41,10 @@ def pid_of(state: Path) -> int:
 
 def is_alive(pid: int) -> bool:
     return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+
+
+def exists(path: Path) -> bool:
+    return path.exists()
 
 
 def mode_of(path: Path) -> int:
@@ -186,43 +191,62 @@ asyncio.run(main())
 """
 
 
-async def start_daemon(state: Path) -> asyncio.subprocess.Process:
+@asynccontextmanager
+async def daemon_at(state: Path) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Run a daemon of its own; whatever a test did, it and its server are gone afterwards."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", DAEMON, str(state), stdout=asyncio.subprocess.PIPE
     )
-    assert process.stdout is not None
-    assert (await process.stdout.readline()).startswith(b"unix://")
-    return process
+    servers: list[psutil.Process] = []
+    url = ""
+    try:
+        assert process.stdout is not None
+        url = (await process.stdout.readline()).decode().strip()
+        assert url.startswith("unix://")
+        servers.append(psutil.Process(pid_of(state)))
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+        for server in servers:
+            if server.is_running():
+                server.kill()
+        if url:
+            shutil.rmtree(Path(url.removeprefix("unix://")).parent, ignore_errors=True)
 
 
 async def test_the_server_dies_with_a_daemon_that_is_killed(tmp_path: Path) -> None:
-    daemon = await start_daemon(tmp_path)
-    server = pid_of(tmp_path)
-    assert psutil.pid_exists(server)
-    daemon.kill()
-    await daemon.wait()
-    await until_gone(server)
+    async with daemon_at(tmp_path) as daemon:
+        server = pid_of(tmp_path)
+        assert psutil.pid_exists(server)
+        daemon.kill()
+        await daemon.wait()
+        await until_gone(server)
 
 
 async def test_a_leftover_server_is_stopped_at_the_next_start(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, valkey_binary: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "STOP_S_MAX", 0.3)
-    daemon = await start_daemon(tmp_path)
-    server = pid_of(tmp_path)
-    os.kill(server, signal.SIGSTOP)  # frozen, so that it outlives its daemon and ignores SIGTERM
-    daemon.kill()
-    await daemon.wait()
-    private = Path(json.loads((tmp_path / "redis" / "server.json").read_text())["socket"]).parent
-    assert psutil.Process(server).status() == psutil.STATUS_STOPPED
+    private = Path(tempfile.mkdtemp(prefix=module.PRIVATE_PREFIX))
+    listening = f"--port 0 --unixsocket {private}/redis.sock --dir {private}"
+    leftover = await asyncio.create_subprocess_exec(
+        valkey_binary, *listening.split(), stdout=asyncio.subprocess.DEVNULL
+    )
+    record = {"pid": leftover.pid, "socket": f"{private}/redis.sock"}
+    (tmp_path / "redis").mkdir()
+    (tmp_path / "redis" / "server.json").write_text(json.dumps(record))
+    os.kill(leftover.pid, signal.SIGSTOP)  # frozen, so that it does not even heed SIGTERM
     with capture_logs() as logs:
         async with embedded_redis(tmp_path) as url:
             assert str(private) not in url
-            assert pid_of(tmp_path) != server
+            assert pid_of(tmp_path) != leftover.pid
     signals = [e["signal"] for e in logs if e["event"] == LogEvent.REDIS_LEFTOVER_STOPPED]
     assert signals == ["SIGTERM", "SIGKILL"]
-    await until_gone(server)
-    assert not private.exists()
+    assert await leftover.wait() == -signal.SIGKILL
+    assert embedded_url(tmp_path) is None
+    assert not exists(private)
 
 
 async def test_a_stranger_with_the_recorded_number_is_left_alone(tmp_path: Path) -> None:

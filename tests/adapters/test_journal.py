@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from adapters.journal import JournalReader, MemoryJournal, SqliteJournal
+from adapters.journal.entry import pack
 from daemon import codec
 from daemon.domain.failures import BrokenChain, JournalError
 from daemon.domain.messages import Estimate, RecordedEstimate, Submit, Tick
@@ -180,7 +181,7 @@ async def test_a_changed_byte_breaks_the_chain_at_its_entry(tmp_path: Path, sequ
     path = tmp_path / "journal.db"
     await write_hours(path, 2)
     body = next(JournalReader(path).read_from(sequence))
-    changed = codec.encode((codec.encode_message(Tick(999)), []))
+    changed = pack(codec.encode((codec.encode_message(Tick(999)), [])))
     assert body.event != Tick(999)
     tamper(path, "UPDATE entries SET body = ? WHERE sequence = ?", changed, sequence)
     entries = JournalReader(path).read_from(1)
@@ -198,6 +199,8 @@ async def test_a_changed_byte_breaks_the_chain_at_its_entry(tmp_path: Path, sequ
         ("DELETE FROM entries WHERE sequence = 3", "entry 3 is missing, entry 4 follows"),
         ("DELETE FROM entries WHERE sequence = 1", "entry 1 is missing"),
         ("DELETE FROM entries WHERE sequence > 6", "entry 7 is missing though a later snapshot"),
+        ("UPDATE entries SET body = x'01ff' WHERE sequence = 2", "entry 2 does not continue"),
+        ("UPDATE entries SET body = 'text' WHERE sequence = 2", "entry 2 does not continue"),
         ("UPDATE entries SET chain = x'00' WHERE sequence = 2", "entry 2 does not continue"),
         ("UPDATE entries SET at_ms = 0 WHERE sequence = 2", "entry 2 was filed under another"),
         ("UPDATE entries SET kind = 'Tick' WHERE sequence = 3", "entry 3 was filed under another"),
@@ -264,7 +267,7 @@ async def test_readers_find_decisions_fills_and_funding_by_range(tmp_path: Path)
 async def test_readers_by_range_notice_a_changed_entry(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
     await write_hours(path, 3)
-    changed = codec.encode((codec.encode_message(an_hour(9)[2][0]), []))
+    changed = pack(codec.encode((codec.encode_message(an_hour(9)[2][0]), [])))
     tamper(path, "UPDATE entries SET body = ? WHERE sequence = 7", changed)
     with pytest.raises(BrokenChain, match="entry 7"):
         list(JournalReader(path).fills())

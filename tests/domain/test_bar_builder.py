@@ -121,14 +121,25 @@ def test_a_day_has_24_16_and_12_bars_that_close_on_the_utc_grid(source: Timefram
         assert closes == wanted
 
 
-def test_bars_that_complete_together_come_in_order_of_close_and_timeframe() -> None:
+@pytest.mark.parametrize(
+    ("late_row", "minutes"),
+    [
+        (5, [(180, H1), (180, M90), (240, H2)]),
+        (2, [(90, M90), (120, H1), (120, H2)]),  # here the longer bar closes first
+    ],
+)
+def test_bars_that_complete_together_come_in_order_of_close_and_timeframe(
+    late_row: int, minutes: list[tuple[int, Timeframe]]
+) -> None:
     builder = BarBuilder(M30, (H2, H1, M90), 1)
-    bars = panel(13, 1, seed=2)
-    for t in (*range(5), *range(6, 12)):  # row 5 closes at 03:00, the only instant of all three
-        builder.add(MIDNIGHT + (t + 1) * M30.ms, bars[t], np.array([True]))
-    late = builder.add(MIDNIGHT + 6 * M30.ms, bars[5], np.array([True]))
-    at = [(section.close_ms - MIDNIGHT, section.timeframe) for section in late]
-    assert at == [(3 * H1.ms, H1), (3 * H1.ms, M90), (4 * H1.ms, H2)]
+    bars = panel(12, 1, seed=2)
+    here = np.array([True])
+    for t in range(12):
+        if t != late_row:
+            builder.add(MIDNIGHT + (t + 1) * M30.ms, bars[t], here)
+    late = builder.add(MIDNIGHT + (late_row + 1) * M30.ms, bars[late_row], here)
+    at = [((section.close_ms - MIDNIGHT) // MINUTE_MS, section.timeframe) for section in late]
+    assert at == minutes
 
 
 @pytest.mark.parametrize("instruments", [1, 2, 7])

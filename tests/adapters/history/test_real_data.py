@@ -11,10 +11,10 @@ from adapters.history.replay_feed import ReplayFeed
 from adapters.history.rules import instruments_from, load_rules
 from adapters.history.store import (
     Panel,
+    funding_missing_share,
     list_bars,
     load_funding,
     load_panel,
-    funding_missing_share,
 )
 from daemon.domain.bar import Proof
 from daemon.domain.bar_builder import BarBuilder, aggregate_all
@@ -39,9 +39,8 @@ def load(root: Path, venue: str, timeframe: Timeframe) -> tuple[list[str], Panel
     panel = load_panel(root, venue, symbols, timeframe)
     seconds = timeit.default_timer() - begin
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(
-        f"\n{venue} {timeframe.label}: {panel.values.shape} in {seconds:.2f} s, peak {peak_mb:.0f} MB"
-    )
+    shape = panel.values.shape
+    print(f"\n{venue} {timeframe.label}: {shape} in {seconds:.2f} s, peak {peak_mb:.0f} MB")
     return symbols, panel
 
 
@@ -114,8 +113,7 @@ def test_two_years_of_spot_replay_through_the_builder_as_in_the_batch(
                 row = wanted.pop((bars.timeframe, bars.close_ms))
                 assert bars.values.tobytes() == row.tobytes()
                 seen += 1
-    print(
-        f"builder: {(timeit.default_timer() - begin) / len(feed) * 1e6:.1f} us an instant, {seen} bars"
-    )
+    us = (timeit.default_timer() - begin) / len(feed) * 1e6
+    print(f"builder: {us:.1f} us an instant with comparison, {seen} cross-sections")
     assert all(np.isnan(row).all() for row in wanted.values())
     assert builder.too_late_n == builder.malformed_n == 0

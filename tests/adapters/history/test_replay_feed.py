@@ -122,9 +122,9 @@ def test_bars_after_until_never_show_but_for_their_opens(
     tmp_path: Path, panel: Panel, instruments: tuple[Instrument, ...]
 ) -> None:
     changed = bars_of(12, seed=1)
-    changed.values[7:, 1:] *= 1.5
-    changed.values[7, 2] = changed.values[7, 0] / 2
-    changed.values[8:, 0] *= 1.2
+    changed.values[7, 1] *= 1.5  # its open stays: that is known at the close before it
+    changed.values[7, 4] += 1.0
+    changed.values[8:] = bars_of(12, seed=5).values[8:]
     store(tmp_path, VENUE, "BTCUSDT", without(changed, [4]))
     other = load_panel(tmp_path, VENUE, SYMBOLS, M30)
     assert other.values.tobytes() != panel.values.tobytes()
@@ -140,11 +140,11 @@ def test_a_feed_refuses_what_does_not_fit_together(
         ReplayFeed(panel, M30, instruments[:1])
     with pytest.raises(InvariantViolated, match="is no 1h grid"):
         ReplayFeed(panel, Timeframe(60), instruments)
+    wide = Funding(np.array([at(1)]), np.zeros((1, 3)), ())
     with pytest.raises(InvariantViolated, match="want"):
-        bad = Funding(np.array([at(1)]), np.zeros((1, 3)), ())
-        ReplayFeed(panel, M30, instruments, bad)
+        ReplayFeed(panel, M30, instruments, wide)
+    empty = Panel(panel.close_ms[:0], panel.values[:0], panel.opens[:0])
     with pytest.raises(InvariantViolated, match="without instants"):
-        empty = Panel(panel.close_ms[:0], panel.values[:0], panel.opens[:0])
         ReplayFeed(empty, M30, instruments)
 
 
@@ -168,6 +168,8 @@ class SteppedClock:
         async with self._moved:
             self._now_ms = now_ms
             self._moved.notify_all()
+        for _ in range(3):  # let the sleepers look at the clock
+            await asyncio.sleep(0)
 
 
 async def test_the_port_gives_the_same_events_at_the_pace_of_the_clock(
@@ -185,7 +187,8 @@ async def test_the_port_gives_the_same_events_at_the_pace_of_the_clock(
 
     async with asyncio.timeout(20), asyncio.TaskGroup() as group:
         group.create_task(consume())
-        for now_ms, last_close_ms in ((at(2), at(2)), (at(4) + 5, at(4)), (at(50), at(11))):
+        steps = ((at(2), at(2)), (at(2) + 7, at(2)), (at(4) + 5, at(4)), (at(50), at(11)))
+        for now_ms, last_close_ms in steps:
             await clock.move_to(now_ms)
             await feed.settled(now_ms)
             assert bars_in(seen)[-1].close_ms == last_close_ms

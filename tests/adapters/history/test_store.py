@@ -151,7 +151,7 @@ def test_missing_files_are_named_together_with_what_there_is(tmp_path: Path) -> 
 def test_a_range_without_bars_says_where_bars_are(tmp_path: Path) -> None:
     store(tmp_path, VENUE, "BTCUSDT", bars_of(4))
     with pytest.raises(
-        DataError, match="after 2022-01-09T00:00:00Z.*from 2022-01-08T00:30:00Z to .*02:00:00Z"
+        DataError, match=r"after 2022-01-09T00:00:00Z.*from 2022-01-08T00:30:00Z to .*02:00:00Z"
     ):
         load_panel(tmp_path, VENUE, ["BTCUSDT"], M30, since_ms=MIDNIGHT + DAY_MS)
     store(tmp_path, VENUE, "ETHUSDT", bars_of(0))
@@ -187,7 +187,7 @@ def test_the_fingerprint_changes_with_any_value_symbol_or_range(tmp_path: Path) 
 
 def write_funding(root: Path, symbol: str, settlements: list[int], first_rate: float) -> None:
     times = MIDNIGHT + 8 * HOUR_MS * np.array(settlements, dtype=np.int64)
-    rates = first_rate * (1.0 + np.arange(len(times)))
+    rates = first_rate * np.arange(1.0, 1.0 + len(times))
     write_rates(funding_path(root, VENUE, symbol), Rates(times, rates), FACTS)
 
 

@@ -1,0 +1,122 @@
+"""`equipoise backtest`: the strategy over history, through the ordinary engine and paper venue."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from daemon.commands.options import (
+    AsJson,
+    ConfigFiles,
+    Overrides,
+    console,
+    print_json,
+    read_settings,
+)
+from daemon.report.backtest_page import write_page
+from daemon.runtime.logs import configure_logs
+from daemon.wiring.backtest import BacktestResult, run_backtest
+from daemon.wiring.decisions import write_decisions
+
+
+def backtest(
+    config: ConfigFiles = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+    report: Annotated[
+        Path | None, typer.Option(help="Where the HTML report goes; default from settings.")
+    ] = None,
+    decisions: Annotated[
+        Path | None, typer.Option(help="Write the decision digests here, for `compare`.")
+    ] = None,
+    book: Annotated[
+        Path | None, typer.Option(help="Take instruments and rules of this state folder.")
+    ] = None,
+) -> None:
+    """Trade over history and write an HTML report."""
+    settings = read_settings(config, overrides, base="backtest.toml")
+    configure_logs(settings.run.log_level, as_json=settings.run.log_json)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=_progress_console(), disable=as_json) as bar:
+        task = bar.add_task("instants", total=None)
+        result = run_backtest(
+            settings, lambda done, total: bar.update(task, completed=done, total=total), book
+        )
+    path = report if report is not None else _configured(settings.backtest.report)
+    if path is not None:
+        write_page(path, result.record, result.metrics, result.decisions, result.facts)
+    if decisions is not None:
+        write_decisions(decisions, result.decisions)
+    if as_json:
+        print_json(_values(result, path))
+    else:
+        _print(result, path)
+
+
+def _progress_console() -> Console:
+    return Console(stderr=True)
+
+
+def _configured(name: str) -> Path | None:
+    return Path(name) if name else None
+
+
+def _values(result: BacktestResult, path: Path | None) -> dict[str, object]:
+    facts = result.facts
+    return {
+        **asdict(result.metrics),
+        "orders": facts.orders,
+        "fills": facts.fills,
+        "decisions": len(result.decisions),
+        "net_weight_worst": facts.net_weight_worst,
+        "seconds": facts.run_seconds,
+        "memory_mb": facts.memory_mb,
+        "fingerprint": facts.fingerprint,
+        "caveats": list(facts.caveats),
+        "alerts": result.alerts,
+        "report": str(path) if path is not None else None,
+    }
+
+
+def _print(result: BacktestResult, path: Path | None) -> None:
+    out, m, facts = console(), result.metrics, result.facts
+    table = Table(title=f"{facts.title}: {facts.period}", show_header=False, title_justify="left")
+    rows = [
+        ("return", f"{m.total_return:+.2%} over {m.days:,.0f} days"),
+        ("Sharpe, net", f"{m.sharpe:.2f}  (95 %: {m.sharpe_low:.2f} to {m.sharpe_high:.2f})"),
+        ("deepest drawdown", f"{m.drawdown_max:.2%}"),
+        ("turnover a year", f"{m.turnover_per_year:,.0f} x equity"),
+        ("cost", f"{m.cost_bps:.1f} bps of traded notional"),
+        ("fees / shortfall / funding", f"{m.fees:,.2f} / {m.shortfall:,.2f} / {m.funding:,.2f}"),
+        ("gross, mean", f"{m.gross_mean:.2f} of equity"),
+        ("|net| mean / worst after a fill", f"{m.net_abs_mean:.3%} / {facts.net_weight_worst:.3%}"),
+        (
+            "correlation to first, to market",
+            f"{m.correlation_first:+.3f}, {m.correlation_market:+.3f}",
+        ),
+        (
+            "orders / fills / decisions",
+            f"{facts.orders:,} / {facts.fills:,} / {len(result.decisions):,}",
+        ),
+        ("time / memory", f"{facts.run_seconds:.1f} s / {facts.memory_mb:,.0f} MB"),
+    ]
+    for row in rows:
+        table.add_row(*row)
+    out.print(table)
+    for caveat in facts.caveats:
+        out.print(f"  note: {caveat}", style="yellow")
+    for kind, count in result.alerts.items():
+        out.print(f"  {count} x {kind}", style="yellow")
+    if path is not None:
+        out.print(f"report: {path}")

@@ -1,0 +1,103 @@
+"""`equipoise download-data` and `list-data`: the bar store."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from daemon.commands.options import (
+    AsJson,
+    ConfigFiles,
+    Overrides,
+    console,
+    print_json,
+    read_settings,
+)
+from daemon.domain.failures import DataError
+from daemon.domain.units import iso
+from daemon.wiring.data import StoredBars, fetch_history, stored_bars
+
+PROBLEM_EXIT = DataError.exit_code
+
+
+def download_data(
+    config: ConfigFiles = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+    days: Annotated[float, typer.Option(help="How many days back from now.", min=0.1)] = 150.0,
+    folder: Annotated[Path, typer.Option(help="Root of the bar store.")] = Path("data"),
+    exchange: Annotated[str, typer.Option(help="A ccxt exchange id; default from settings.")] = "",
+) -> int:
+    """Fetch bars and funding of the configured universe; resumes where the store ends."""
+    chosen = [*(overrides or []), *([f"exchange.id={exchange}"] if exchange else [])]
+    settings = read_settings(config, chosen, base="paper.toml")
+    columns = (TextColumn("{task.description:>18}"), BarColumn(), TimeRemainingColumn())
+    tasks: dict[str, TaskID] = {}
+    with Progress(*columns, console=Console(stderr=True), disable=as_json) as bar:
+
+        def show(symbol: str, done: int, total: int) -> None:
+            if symbol not in tasks:
+                tasks[symbol] = bar.add_task(symbol, total=total)
+            bar.update(tasks[symbol], completed=done, total=total)
+
+        fetched = asyncio.run(
+            fetch_history(
+                settings,
+                days,
+                folder,
+                lambda p: show(p.symbol, p.reached_ms - p.since_ms, p.until_ms - p.since_ms),
+            )
+        )
+    problems = [*fetched.bars.problems, *(f"{s}: {w}" for s, w in fetched.funding_problems.items())]
+    if as_json:
+        rows = {one.symbol: one.rows for one in fetched.bars.symbols}
+        print_json({"rows": rows, "problems": problems})
+    else:
+        for one in fetched.bars.symbols:
+            gaps = f", {len(one.gaps)} gaps" if one.gaps else ""
+            console().print(f"{one.symbol}: {one.rows:,} bars, {one.rows_new:,} new{gaps}")
+        for problem in problems:
+            console().print(problem, style="red")
+    return PROBLEM_EXIT if problems else 0
+
+
+def list_data(
+    folder: Annotated[Path, typer.Option(help="Root of the bar store.")] = Path("data"),
+    venue: Annotated[str, typer.Option(help="Only this venue folder.")] = "",
+    as_json: AsJson = False,
+) -> int:
+    """List stored bars with their range and holes; a broken file is named."""
+    found = stored_bars(folder, venue or None)
+    broken = [one for one in found if one.problem]
+    if as_json:
+        print_json({"files": [_row(one) for one in found], "problems": len(broken)})
+        return PROBLEM_EXIT if broken else 0
+    table = Table("venue", "symbol", "bars", "rows", "first", "last", "holes")
+    for one in found:
+        holes = one.problem or (f"{len(one.gaps)}" if one.gaps else "")
+        row = _row(one)
+        table.add_row(
+            *(str(row[k]) for k in ("venue", "symbol", "timeframe", "rows", "first", "last")), holes
+        )
+    console().print(table if found else f"no bars in {folder}")
+    return PROBLEM_EXIT if broken else 0
+
+
+def _row(one: StoredBars) -> dict[str, object]:
+    first, last = one.first_open_ms, one.last_open_ms
+    return {
+        "venue": one.venue,
+        "symbol": one.symbol,
+        "timeframe": one.timeframe.label,
+        "rows": one.rows,
+        "first": iso(first) if first is not None else "",
+        "last": iso(last) if last is not None else "",
+        "gaps": [str(gap) for gap in one.gaps],
+        "problem": one.problem,
+    }

@@ -1,0 +1,58 @@
+"""`equipoise doctor`: is everything here that a run needs, and how much capital does it need."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated, Final
+
+import typer
+from rich.table import Table
+
+from daemon.commands.options import (
+    AsJson,
+    ConfigFiles,
+    Overrides,
+    console,
+    print_json,
+    read_settings,
+)
+from daemon.runtime.logs import configure_logs
+from daemon.settings import Settings
+from daemon.wiring.checks import Verdict, examine
+from daemon.wiring.rehearsal import rehearsal_exchange
+
+BAD_EXIT: Final = 1
+_STYLES: Final = {Verdict.GOOD: "green", Verdict.WARNING: "yellow", Verdict.BAD: "bold red"}
+
+
+def doctor(
+    config: ConfigFiles = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+    offline: Annotated[bool, typer.Option("--offline", help="Do not ask the exchange.")] = False,
+    rehearsal: Annotated[
+        bool, typer.Option("--rehearsal", help="Check a rehearsal instead of a real venue.")
+    ] = False,
+) -> int:
+    """Check machine, settings, model, journal, Redis and exchange; tell the least capital."""
+    settings = read_settings(
+        config, overrides, base="rehearsal.toml" if rehearsal else "paper.toml"
+    )
+    configure_logs("error")
+    if rehearsal and not offline:
+        with rehearsal_exchange(settings) as running:
+            return _report(running.settings, offline=False, as_json=as_json)
+    return _report(settings, offline=offline, as_json=as_json)
+
+
+def _report(settings: Settings, *, offline: bool, as_json: bool) -> int:
+    found = examine(settings, offline=offline)
+    bad = sum(one.verdict is Verdict.BAD for one in found)
+    if as_json:
+        print_json({"findings": [asdict(one) for one in found], "bad": bad})
+    else:
+        table = Table("check", "", "what was seen", show_lines=False)
+        for one in found:
+            table.add_row(one.name, f"[{_STYLES[one.verdict]}]{one.verdict}[/]", one.text)
+        console().print(table)
+    return BAD_EXIT if bad else 0

@@ -1,0 +1,41 @@
+"""`equipoise trade`: on paper with a real venue's public data; no key is needed."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from daemon.commands.options import AsJson, ConfigFiles, Overrides, console, read_settings
+from daemon.commands.running import run_until_signal
+from daemon.commands.watching import Watcher
+from daemon.domain.failures import ConfigurationError
+from daemon.runtime.logs import configure_logs
+from daemon.wiring.session import SessionHooks, paper_session
+
+
+def trade(
+    paper: Annotated[bool, typer.Option("--paper", help="Simulated fills; the default.")] = True,
+    live: Annotated[bool, typer.Option("--live", help="Real orders: not built yet.")] = False,
+    exchange: Annotated[str, typer.Option(help="A ccxt exchange id; default from settings.")] = "",
+    config: ConfigFiles = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print a line a day, no tables.")] = False,
+) -> None:
+    """Trade until stopped with Ctrl-C; a later start goes on with the same book."""
+    if live:
+        raise ConfigurationError(
+            "--live: orders with real money are not built yet; accepted today: --paper"
+        )
+    chosen = [*(overrides or []), *([f"exchange.id={exchange}"] if exchange else [])]
+    if exchange:
+        chosen.append(f"market.venue={exchange}")
+    settings = read_settings(config, chosen, base="paper.toml")
+    configure_logs(settings.run.log_level, as_json=settings.run.log_json)
+    watcher = Watcher(console(), as_json=as_json, quiet=quiet)
+    hooks = SessionHooks(
+        observers=(watcher,), on_warmup=watcher.on_warmup, on_ready=watcher.on_ready
+    )
+    run_until_signal(lambda: paper_session(settings, hooks), watcher.stops)
+    watcher.finish()

@@ -1,0 +1,106 @@
+"""Training as the command line shows it: a bar with the live metric, then an honest card."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from daemon.commands.options import console, print_json
+from daemon.ports import Warmup
+from daemon.settings import Settings
+from daemon.wiring.estimator import has_champion
+from daemon.wiring.training import (
+    SourceBars,
+    Trained,
+    TrainingProgress,
+    bars_from_exchange,
+    promote_first,
+    train,
+)
+
+
+def ensure_champion(settings: Settings, *, as_json: bool) -> None:
+    """Train a first model from the exchange's own history unless one is there or none is needed."""
+    if settings.estimator.kind != "model" or has_champion(settings):
+        return
+    if not as_json:
+        console().print("no model yet: training a first one on this market's history")
+    bars = load_bars(settings, as_json=as_json)
+    trained = run_training(settings, bars, as_json=as_json)
+    promote_first(settings, trained.model_id)
+    show_card(trained, bars, as_json=as_json)
+
+
+def load_bars(settings: Settings, *, as_json: bool) -> SourceBars:
+    """Read the training history from the exchange with a progress bar."""
+    with Progress(console=Console(stderr=True), disable=as_json, transient=True) as bar:
+        task = bar.add_task("reading history", total=None)
+        seen: dict[str, tuple[int, int]] = {}
+
+        def told(warmup: Warmup) -> None:
+            seen[warmup.symbol] = (warmup.bars, warmup.bars_wanted)
+            done, total = (sum(column) for column in zip(*seen.values(), strict=True))
+            bar.update(task, completed=done, total=total)
+
+        return asyncio.run(bars_from_exchange(settings, told))
+
+
+def run_training(settings: Settings, bars: SourceBars, *, as_json: bool) -> Trained:
+    """Train with a progress bar that shows the live metric."""
+    columns = (
+        TextColumn("training {task.fields[stage]}"),
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total} steps"),
+        TextColumn("rank IC {task.fields[metric]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), disable=as_json) as bar:
+        task = bar.add_task("training", total=None, stage="", metric="  ...")
+
+        def told(progress: TrainingProgress) -> None:
+            metric = "  ..." if progress.rank_ic is None else f"{progress.rank_ic:+.4f}"
+            bar.update(
+                task,
+                completed=progress.done_steps,
+                total=progress.total_steps,
+                stage=progress.stage,
+                metric=metric,
+            )
+
+        return train(settings, bars, told)
+
+
+def show_card(trained: Trained, bars: SourceBars, *, as_json: bool) -> None:
+    """Print what the model knows about itself: skill out of sample beside the plain baselines."""
+    if as_json:
+        print_json(
+            {
+                "type": "trained",
+                "model": trained.model_id,
+                "origin": f"{bars.origin.kind}: {bars.origin.name}",
+                "scores": trained.scores,
+            }
+        )
+        return
+    table = Table(
+        title=f"model {trained.model_id[:12]}, trained on {bars.origin.kind}: {bars.origin.name}",
+        title_justify="left",
+    )
+    for heading in ("bars", "out of sample", "rank IC", "t", "score IC", "t"):
+        table.add_column(heading, justify="left" if heading == "out of sample" else "right")
+    for score in trained.scores:
+        for name in ("model", "last_return", "momentum"):
+            skill = score[name]
+            figures = (skill.get(k) for k in ("rank_ic", "rank_ic_t", "score_ic", "score_ic_t"))
+            label = f"{score['timeframe_minutes']}m" if name == "model" else ""
+            table.add_row(label, name.replace("_", " "), *(_figure(f) for f in figures))
+    console().print(table)
+
+
+def _figure(value: float | None) -> str:
+    return "" if value is None or math.isnan(value) else f"{value:+.4f}"

@@ -1,0 +1,180 @@
+"""What a running session prints: the event stream for people, or one JSON object a line.
+
+A rehearsal decides many times a second, so the whole table is shown at most every few seconds of wall
+time and the decisions between get a line each. Nothing is printed that did not happen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+
+from daemon.commands.options import print_json
+from daemon.domain.decision import Decision, DecisionKind
+from daemon.domain.messages import Alert, Command, Decided, Event, OrderFilled, Started
+from daemon.domain.order import Fill
+from daemon.domain.units import DAY_MS, iso
+from daemon.engine.engine import Engine
+from daemon.ports import Warmup
+from daemon.report.terminal import (
+    alert_line,
+    decision_line,
+    decision_view,
+    equity_line,
+    fill_line,
+)
+from daemon.status.codec import plain
+from daemon.status.values import alert_values, decision_values, fill_values
+from daemon.wiring.timing import wall_seconds
+
+TABLE_EVERY_S: Final = 2.0
+
+
+class Watcher:
+    """Observe a session and print it; a StopAfter for runs that end by themselves."""
+
+    def __init__(
+        self, console: Console, *, as_json: bool, quiet: bool = False, days: float = 0.0
+    ) -> None:
+        self._console = console
+        self._as_json = as_json
+        self._quiet = quiet
+        self._days = days
+        self._stop: asyncio.Event | None = None
+        self._start_equity: float | None = None
+        self._start_ms: int | None = None
+        self._table_at_s = -TABLE_EVERY_S
+        self._in_full = False
+        self._day = 0
+        self._progress: Progress | None = None
+        self._tasks: dict[str, TaskID] = {}
+        self._engine: Engine | None = None
+        self._decisions = 0
+
+    def stops(self, stop: asyncio.Event) -> None:
+        """Take the event that ends the session."""
+        self._stop = stop
+
+    def on_warmup(self, warmup: Warmup) -> None:
+        """Show how far the history before the first decision has come."""
+        if self._as_json:
+            return
+        if self._progress is None:
+            columns = (
+                TextColumn("warm-up {task.description:>16}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+            )
+            self._progress = Progress(*columns, console=self._console, transient=True)
+            self._progress.start()
+        if warmup.symbol not in self._tasks:
+            task = self._progress.add_task(warmup.symbol, total=warmup.bars_wanted)
+            self._tasks[warmup.symbol] = task
+        self._progress.update(self._tasks[warmup.symbol], completed=warmup.bars)
+
+    def on_ready(self, engine: Engine) -> None:
+        """Say what is going to be traded."""
+        self._engine = engine
+        if not self._as_json:
+            names = ", ".join(s.partition("/")[0] for s in engine.universe.symbols)
+            self._console.print(f"{engine.strategy.name} on {len(engine.universe)}: {names}")
+
+    def __call__(self, event: Event, commands: Sequence[Command], engine: Engine) -> None:
+        """Print what one event and its commands did."""
+        if isinstance(event, Started) and not event.warming:
+            self._began(event)
+        if isinstance(event, OrderFilled):
+            self._fill(event.fill)
+        for command in commands:
+            if isinstance(command, Decided):
+                self._decision(command.decision, engine)
+            elif isinstance(command, Alert):
+                self._alert(command)
+
+    def finish(self) -> None:
+        """Print where the book stands at the end."""
+        self._end_progress()
+        engine = self._engine
+        if engine is None:
+            return
+        book = engine.state.book
+        if self._as_json:
+            print_json(
+                {
+                    "type": "stopped",
+                    "market_time": iso(engine.state.instant_ms),
+                    "equity": book.equity,
+                    "decisions": self._decisions,
+                    "fills": book.ledger.fills,
+                    "net_weight_worst": book.net_weight_worst,
+                }
+            )
+        elif book.equity > 0:
+            start = self._start_equity or book.equity
+            line = equity_line(engine.state.instant_ms, book.equity, start, book.net / book.equity)
+            self._console.print(line)
+            self._console.print(
+                f"  stopped after {self._decisions:,} decisions, {book.ledger.fills:,} fills in all; "
+                f"worst |net| after a fill {book.net_weight_worst:.2%} of equity"
+            )
+
+    def _began(self, event: Started) -> None:
+        self._end_progress()
+        self._start_ms = event.at_ms
+        if not self._as_json:
+            self._console.print(
+                f"trading from {iso(event.at_ms)}; Ctrl-C stops, a new start resumes"
+            )
+
+    def _end_progress(self) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
+
+    def _decision(self, decision: Decision, engine: Engine) -> None:
+        self._decisions += 1
+        if self._start_equity is None:
+            self._start_equity = decision.equity
+        if self._as_json:
+            values = decision_values(decision, engine.universe.symbols)
+            print_json({"type": "decision", **plain(values)})
+        else:
+            self._show(decision, engine)
+        ended = self._start_ms is not None and self._days > 0
+        if ended and decision.as_of_ms - (self._start_ms or 0) >= self._days * DAY_MS:
+            self._end()
+
+    def _end(self) -> None:
+        if self._stop is not None:
+            self._stop.set()
+
+    def _show(self, decision: Decision, engine: Engine) -> None:
+        now_s = wall_seconds()
+        day = decision.as_of_ms // DAY_MS
+        self._in_full = not self._quiet and now_s - self._table_at_s >= TABLE_EVERY_S
+        if decision.kind is DecisionKind.WARMING or (self._quiet and day == self._day):
+            self._in_full = False
+            return
+        self._day = day
+        if self._in_full:
+            self._table_at_s = now_s
+            symbols = engine.universe.symbols
+            self._console.print(decision_view(decision, symbols, start_equity=self._start_equity))
+        else:
+            self._console.print(decision_line(decision, start_equity=self._start_equity))
+
+    def _fill(self, fill: Fill) -> None:
+        if self._as_json:
+            print_json({"type": "fill", **plain(fill_values(fill))})
+        elif self._in_full:
+            self._console.print(fill_line(fill))
+
+    def _alert(self, alert: Alert) -> None:
+        if self._as_json:
+            print_json({"type": "alert", **plain(alert_values(alert))})
+        elif not self._quiet:
+            self._console.print(alert_line(alert))

@@ -1,0 +1,266 @@
+"""What a running paper session prints: forecasts, ranks, targets, orders, fills, equity.
+
+Pure functions from domain values to rich renderables, readable at 100 columns. Nothing here prints,
+keeps state or reads a clock. `terminal_status` shows the same book from the status in Redis.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import numpy as np
+from rich import box
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.rule import Rule
+from rich.table import Table
+from rich.text import Text
+
+from daemon.domain.bar import Floats
+from daemon.domain.decision import Decision, DecisionKind
+from daemon.domain.messages import Alert, AlertKind
+from daemon.domain.order import Fill, Order
+from daemon.domain.units import iso
+from daemon.report.figures import (
+    GAP,
+    LONG,
+    QUIET,
+    SHORT,
+    WARN,
+    amount,
+    balance_bar,
+    bar,
+    clock,
+    hundredths,
+    names_of,
+    percent,
+    price,
+    short_symbol,
+    signed,
+    signed_percent,
+)
+
+ROWS_MAX: Final = 24  # of a larger universe the ends are shown, and whoever is traded
+STRENGTH_CHARS: Final = 8
+WEIGHT_CHARS: Final = 4
+_KIND_STYLES: Final = {
+    DecisionKind.TRADED: "bold green",
+    DecisionKind.HELD: "bold yellow",
+    DecisionKind.REDUCED: "bold yellow",
+    DecisionKind.WARMING: "bold blue",
+}
+_GRAVE: Final = {AlertKind.HALTED, AlertKind.ORDER_UNRESOLVED, AlertKind.RECONCILED}
+
+
+def decision_view(
+    decision: Decision, symbols: Sequence[str], *, start_equity: float | None = None
+) -> RenderableType:
+    """Show one decision: heading, a row for each instrument by rank, what follows in numbers.
+
+    symbols: unified symbols in universe order. start_equity: to show the gain since then.
+    """
+    parts: list[RenderableType] = [_heading(decision)]
+    if decision.target is not None or decision.predictions:
+        parts.append(_book_table(decision, symbols))
+    parts.append(Padding(_summary(decision, start_equity), (0, 2)))
+    parts += [Padding(line, (0, 2)) for line in _remarks(decision, symbols)]
+    return Group(*parts)
+
+
+def decision_line(decision: Decision, *, start_equity: float | None = None) -> Text:
+    """Show one decision in one line, for quiet and accelerated runs."""
+    text = Text.assemble(
+        (clock(iso(decision.as_of_ms)), "bold"), "  ", _kind(decision), "  ", no_wrap=True
+    )
+    return text.append_text(_summary(decision, start_equity))
+
+
+def fill_line(fill: Fill) -> Text:
+    """Show one fill in one line; notional and fee in quote currency."""
+    side, style = ("BUY ", LONG) if fill.quantity > 0 else ("SELL", SHORT)
+    notional = abs(float(fill.quantity * fill.price))
+    at = iso(fill.at_ms).partition("T")[2].removesuffix("Z")
+    return Text.assemble(
+        (f"  {at}  ", QUIET),
+        "filled  ",
+        (side, f"bold {style}"),
+        f" {abs(fill.quantity)!s:>14}  {short_symbol(fill.key.symbol):<13}",
+        f" at {price(float(fill.price)):>12}",
+        f"  = {amount(notional):>11}",
+        (f"  fee {amount(float(fill.fee), 4)}", QUIET),
+        no_wrap=True,
+    )
+
+
+def fills_view(fills: Iterable[Fill]) -> RenderableType:
+    """Show several fills, one line each."""
+    return Group(*(fill_line(fill) for fill in fills))
+
+
+def alert_line(alert: Alert) -> Text:
+    """Show one alert in one line."""
+    style = "bold red" if alert.kind in _GRAVE else WARN
+    words = alert.kind.replace("_", " ")
+    return Text.assemble(
+        (f"  {clock(iso(alert.at_ms))}  ", QUIET), ("! " + words, style), f"  {alert.text}"
+    )
+
+
+def equity_line(at_ms: int, equity: float, start_equity: float, net_weight: float) -> Text:
+    """Show where the book stands, in one line."""
+    return Text.assemble(
+        (f"  {clock(iso(at_ms))}  ", QUIET),
+        "equity ",
+        (amount(equity), "bold"),
+        "  ",
+        signed_percent(equity / start_equity - 1 if start_equity > 0 else None, 3),
+        "  net ",
+        signed_percent(net_weight),
+    )
+
+
+def _heading(decision: Decision) -> Rule:
+    title = Text.assemble(
+        (clock(iso(decision.as_of_ms)), "bold"),
+        f"   decision {decision.sequence}   ",
+        _kind(decision),
+    )
+    return Rule(title, style=QUIET, align="left")
+
+
+def _kind(decision: Decision) -> Text:
+    return Text(decision.kind, _KIND_STYLES[decision.kind])
+
+
+def _book_table(decision: Decision, symbols: Sequence[str]) -> RenderableType:
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        header_style=QUIET,
+        padding=(0, 0, 0, 1),
+        pad_edge=False,
+    )
+    frames = [prediction.timeframe.label for prediction in decision.predictions]
+    left = {"instrument", "strength", ""}
+    names = ["#", "instrument", *frames, "strength", "sure", "now %", "", "target %", "order"]
+    for name in names:
+        # only the last column may break, so that a long quantity costs a line and no digit
+        is_last = name == names[-1]
+        table.add_column(
+            name,
+            justify="left" if name in left else "right",
+            no_wrap=not is_last,
+            overflow="fold",
+        )
+    orders, shown, skipped = _orders_by_index(decision.orders), names_of(symbols), 0
+    placed = by_rank(decision)
+    for place, index in enumerate(placed):
+        if _is_left_out(place, len(placed), index in orders):
+            skipped += 1
+            continue
+        table.add_row(*_row(decision, shown[index], place, index, orders.get(index, ())))
+    if not skipped:
+        return table
+    return Group(table, Padding(Text(f"and {skipped} more between them", QUIET), (0, 4)))
+
+
+def by_rank(decision: Decision) -> list[int]:
+    """Order the instruments: by signed alpha, strongest long first; those without one by weight."""
+    signals = decision.target.signals if decision.target is not None else None
+    n = len(decision.weights_before)
+    alpha = signals.alpha if signals is not None else np.full(n, np.nan)
+    weights = decision.target.weights if decision.target is not None else decision.weights_before
+    known = np.isfinite(alpha)
+    # lexsort: the last key decides first
+    return list(np.lexsort((-np.nan_to_num(weights), -np.where(known, alpha, 0.0), ~known)))
+
+
+def _is_left_out(place: int, count: int, is_traded: bool) -> bool:
+    from_end = min(place, count - 1 - place)
+    return count > ROWS_MAX and not is_traded and from_end >= ROWS_MAX // 2
+
+
+def _orders_by_index(orders: Iterable[Order]) -> dict[int, tuple[Order, ...]]:
+    found: dict[int, tuple[Order, ...]] = {}
+    for order in orders:
+        found[order.index] = (*found.get(order.index, ()), order)
+    return found
+
+
+def _row(
+    decision: Decision, name: str, place: int, index: int, orders: Sequence[Order]
+) -> list[RenderableType]:
+    target = decision.target
+    signals = target.signals if target is not None else None
+    weight = float(decision.weights_before[index])
+    has_rank = signals is not None and math.isfinite(signals.alpha[index])
+    cells: list[RenderableType] = [
+        Text(str(place + 1) if has_rank else GAP, QUIET),
+        Text(name),
+    ]
+    cells += [signed(float(p.mean[index])) for p in decision.predictions]
+    if signals is None:
+        cells += [Text(""), Text(GAP, QUIET)]
+    else:
+        cells += [_strength(signals.strength, signals.alpha, index)]
+        cells += [Text(percent(float(signals.probability[index]), 0))]
+    cells += [hundredths(weight), balance_bar(_scaled(weight, decision), WEIGHT_CHARS)]
+    wanted = float(target.weights[index]) if target is not None else None
+    cells += [hundredths(wanted), _order_text(orders)]
+    return cells
+
+
+def _strength(strength: Floats, alpha: Floats, index: int) -> Text:
+    """Draw the strength as a share of the strongest, in the colour of its side."""
+    top = float(np.nanmax(strength)) if np.isfinite(strength).any() else 0.0
+    share = float(strength[index]) / top if top > 0 else None
+    style = LONG if alpha[index] > 0 else SHORT
+    return bar(share, STRENGTH_CHARS, style)
+
+
+def _scaled(weight: float, decision: Decision) -> float | None:
+    """Scale a weight by the largest one in sight, so that bars compare within a table."""
+    target = decision.target.weights if decision.target is not None else np.zeros(1)
+    top = max(float(np.nanmax(np.abs(decision.weights_before))), float(np.nanmax(np.abs(target))))
+    return weight / top if top > 0 and math.isfinite(weight) else None
+
+
+def _order_text(orders: Sequence[Order]) -> Text:
+    if not orders:
+        return Text("")
+    quantity = sum(order.quantity for order in orders)
+    side, style = ("BUY", LONG) if quantity > 0 else ("SELL", SHORT)
+    parts = f" in {len(orders)}" if len(orders) > 1 else ""
+    return Text.assemble((side, f"bold {style}"), f" {abs(quantity)}{parts}")
+
+
+def _summary(decision: Decision, start_equity: float | None) -> Text:
+    text = Text.assemble("equity ", (amount(decision.equity), "bold"))
+    if start_equity:
+        text.append(" ").append_text(signed_percent(decision.equity / start_equity - 1, 2))
+    weights = [decision.weights_before]
+    if decision.target is not None:
+        weights.append(decision.target.weights)
+    gross = [percent(float(np.nansum(np.abs(w))), 0) for w in weights]
+    text.append("  gross " + " → ".join(gross) + "  net ")
+    text.append_text(Text(" → ").join(signed_percent(float(np.nansum(w)), 2) for w in weights))
+    count = len(decision.orders)
+    text.append(f"  {count} order{'' if count == 1 else 's'}")
+    return text
+
+
+def _remarks(decision: Decision, symbols: Sequence[str]) -> list[Text]:
+    lines: list[Text] = []
+    note = decision.note or (decision.target.note if decision.target is not None else "")
+    if note:
+        lines.append(Text(note, "italic"))
+    if decision.absent:
+        names = ", ".join(short_symbol(symbols[i]) for i in decision.absent)
+        lines.append(Text(f"no bar in time: {names}", WARN))
+    for refusal in decision.refusals:
+        name = short_symbol(refusal.order.key.symbol)
+        words = f"refused {name} {refusal.order.quantity:+}: {refusal.reason} ({refusal.detail})"
+        lines.append(Text(words, WARN))
+    return lines

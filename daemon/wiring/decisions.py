@@ -1,0 +1,116 @@
+"""Decision digests of a run as a small file, and the comparison of two runs.
+
+A line is `as_of_ms digest` and the fields' own digests, so that the first divergence can be named.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from adapters.journal import JournalReader
+from daemon.domain.decision import Decision, DecisionKind
+from daemon.domain.failures import DataError
+from daemon.domain.units import iso
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """Hold one decision of a run as it is compared."""
+
+    as_of_ms: int
+    digest: str
+    orders_n: int
+    fields: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Report two runs over the instants that both decided at."""
+
+    compared: int
+    orders: int
+    equal: int
+    first_difference: str  # plain words, empty when all are equal
+    only_left: int
+    only_right: int
+
+    @property
+    def same(self) -> bool:
+        """Tell whether both runs took the same decisions at the same instants."""
+        return not self.first_difference and not self.only_left and not self.only_right
+
+
+def write_decisions(path: Path, decisions: Iterable[Decision]) -> None:
+    """Write the digests of a run, one JSON object a line."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="utf-8") as out:
+        for decision in decisions:
+            line = _line(decision)
+            out.write(
+                json.dumps(
+                    {
+                        "as_of_ms": line.as_of_ms,
+                        "digest": line.digest,
+                        "orders": line.orders_n,
+                        "fields": line.fields,
+                    }
+                )
+                + "\n"
+            )
+
+
+def read_run(path: Path) -> list[Line]:
+    """Read a run: a state folder, a journal file, or what `write_decisions` wrote."""
+    journal = path / "journal.sqlite" if path.is_dir() else path
+    if not journal.exists():
+        raise DataError(f"{path}: there is no such run; give a state folder or a decisions file")
+    if journal.suffix == ".sqlite":
+        return [_line(d) for d in JournalReader(journal).decisions()]
+    return [_parsed(path, number, text) for number, text in enumerate(_lines(path), start=1)]
+
+
+def compare_runs(left: list[Line], right: list[Line]) -> Comparison:
+    """Compare two runs over their common instants, from the first common one on."""
+    ours, theirs = {x.as_of_ms: x for x in left}, {x.as_of_ms: x for x in right}
+    both = sorted(ours.keys() & theirs.keys())
+    first, last = (both[0], both[-1]) if both else (0, -1)
+    inside = [t for t in ours.keys() | theirs.keys() if first <= t <= last]
+    differing = [t for t in both if ours[t].digest != theirs[t].digest]
+    return Comparison(
+        compared=len(both),
+        orders=sum(ours[t].orders_n for t in both),
+        equal=len(both) - len(differing),
+        first_difference=_difference(ours[differing[0]], theirs[differing[0]]) if differing else "",
+        only_left=sum(t not in theirs for t in inside),
+        only_right=sum(t not in ours for t in inside),
+    )
+
+
+def _difference(left: Line, right: Line) -> str:
+    names = [n for n in left.fields | right.fields if left.fields.get(n) != right.fields.get(n)]
+    return f"first divergence at {iso(left.as_of_ms)}: {', '.join(names) or 'digest'} differ"
+
+
+def _line(decision: Decision) -> Line:
+    parts = {name: hashlib.sha256(raw).hexdigest()[:16] for name, raw in decision.named_parts()}
+    warming = decision.kind is DecisionKind.WARMING
+    return Line(decision.as_of_ms, decision.digest, 0 if warming else len(decision.orders), parts)
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as e:
+        raise DataError(f"{path}: cannot be read as decisions: {e}") from e
+
+
+def _parsed(path: Path, number: int, text: str) -> Line:
+    try:
+        raw = json.loads(text)
+        return Line(raw["as_of_ms"], raw["digest"], raw["orders"], raw["fields"])
+    except (ValueError, KeyError, TypeError) as e:
+        raise DataError(f"{path} line {number}: is no decision record: {e}") from e

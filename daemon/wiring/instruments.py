@@ -1,0 +1,72 @@
+"""The instruments of a book, written into its state folder when the book is begun.
+
+A later start keeps them (`top:12` is answered once), and a journal can be replayed without asking the
+exchange for trading rules again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Any, Final
+
+from daemon.domain.failures import CorruptFile, DataError
+from daemon.domain.instrument import Instrument, InstrumentKey, TradingRules
+
+FILE: Final = "instruments.json"
+_RULES: Final = ("price_step", "quantity_step", "quantity_min", "notional_min", "contract_size")
+
+
+def write_instruments(folder: Path, instruments: Sequence[Instrument]) -> None:
+    """Write the instruments unless the folder has them already."""
+    path = folder / FILE
+    if path.exists():
+        return
+    rows = [_to_row(i) for i in instruments]
+    fresh = path.with_suffix(".new")
+    fresh.write_text(json.dumps({"instruments": rows}, indent=1), encoding="utf-8")
+    fresh.replace(path)
+
+
+def has_instruments(folder: Path) -> bool:
+    """Tell whether a book was begun in this folder."""
+    return (folder / FILE).exists()
+
+
+def read_instruments(folder: Path) -> list[Instrument]:
+    """Read the instruments of a book; raises DataError without and CorruptFile for a bad file."""
+    path = folder / FILE
+    if not path.exists():
+        raise DataError(f"{path}: no book was begun in this folder; run.state_folder is another?")
+    try:
+        return [
+            _from_row(row) for row in json.loads(path.read_text(encoding="utf-8"))["instruments"]
+        ]
+    except (ValueError, KeyError, TypeError, InvalidOperation) as e:
+        raise CorruptFile(f"{path}: is not a list of instruments: {type(e).__name__} {e}") from e
+
+
+def _to_row(i: Instrument) -> dict[str, Any]:
+    rules = {name: str(getattr(i.rules, name)) for name in _RULES}
+    return {
+        "venue": i.key.venue,
+        "symbol": i.key.symbol,
+        "base": i.base,
+        "quote": i.quote,
+        "settle": i.settle,
+        "listed_ms": i.listed_ms,
+        **rules,
+    }
+
+
+def _from_row(row: Mapping[str, Any]) -> Instrument:
+    return Instrument(
+        key=InstrumentKey(row["venue"], row["symbol"]),
+        base=row["base"],
+        quote=row["quote"],
+        settle=row["settle"],
+        rules=TradingRules(**{name: Decimal(row[name]) for name in _RULES}),
+        listed_ms=row["listed_ms"],
+    )

@@ -1,0 +1,58 @@
+"""Where `equipoise status` reads: Redis only, whether the server is embedded or anywhere else."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from adapters.embedded_redis import embedded_url
+from adapters.redis_status import read_status, watch_status
+from daemon.domain.failures import ConfigurationError
+from daemon.settings import Settings
+from daemon.wiring.sinks import redis_password
+
+
+def status_url(settings: Settings) -> str | None:
+    """Give the address to read from; None when the embedded server of this run does not live.
+
+    Raises ConfigurationError when settings switch Redis off.
+    """
+    if not settings.redis.enabled:
+        raise ConfigurationError(
+            "redis.enabled = false: status is read from Redis; set it to true for this run"
+        )
+    if settings.redis.url == "embedded":
+        return embedded_url(settings.run.state_folder)
+    return settings.redis.url
+
+
+async def status_once(settings: Settings) -> dict[str, Any]:
+    """Read what a run shows, as of one moment."""
+    url = status_url(settings)
+    if url is None:
+        return _nobody(settings)
+    return await read_status(url, *_names(settings), **_login(settings))
+
+
+async def status_changes(settings: Settings) -> AsyncIterator[dict[str, Any]]:
+    """Yield what a run shows, again after every change."""
+    url = status_url(settings)
+    if url is None:
+        yield _nobody(settings)
+        return
+    async for values in watch_status(url, *_names(settings), **_login(settings)):
+        yield values
+
+
+def _names(settings: Settings) -> tuple[str, str]:
+    return settings.redis.namespace, settings.run.run_name
+
+
+def _login(settings: Settings) -> dict[str, Any]:
+    return {"username": settings.redis.username, "password": redis_password(settings)}
+
+
+def _nobody(settings: Settings) -> dict[str, Any]:
+    folder = settings.run.state_folder
+    why = f"no daemon runs in {folder}: its embedded Redis is not there"
+    return {"daemon": "absent", "run": settings.run.run_name, "why": why}

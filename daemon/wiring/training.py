@@ -1,0 +1,215 @@
+"""Training: history in, a model in the registry out, in a process of its own.
+
+The trading process never loads torch, so the job is written to a folder and a child trains it; its
+progress lines come back as values.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from adapters.ccxt_feed import CcxtFeed
+from adapters.clocks import LockStepClock, SystemClock, TransportClock, VenueClock
+from adapters.history.store import data_root, load_panel
+from adapters.model_store import ModelStore
+from daemon.domain.bar import Floats, Proof
+from daemon.domain.bar_builder import aggregate_all
+from daemon.domain.failures import ModelError
+from daemon.domain.messages import BarsClosed
+from daemon.domain.units import DAY_MS, Timeframe
+from daemon.ports import Warmup
+from daemon.settings import Settings
+from daemon.wiring.backtest import symbols_of
+from daemon.wiring.core import timeframes_of
+from daemon.wiring.session import feed_settings, pinned_symbols
+from strategies.forecast.job import Job, Origin, OriginKind, TrainSettings, write_job
+
+_ROOT: Final = Path(__file__).resolve().parents[2]
+Longs = np.ndarray[tuple[int], np.dtype[np.int64]]
+
+
+@dataclass(frozen=True, slots=True)
+class SourceBars:
+    """Hold what a model is trained on: closes (T,), values (T, N, 5), and where it came from."""
+
+    symbols: tuple[str, ...]
+    source: Timeframe
+    close_ms: Longs
+    values: Floats
+    origin: Origin
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingProgress:
+    """Tell how far the child is; rank_ic is the live metric, None before it is known."""
+
+    done_steps: int
+    total_steps: int
+    stage: str
+    rank_ic: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """Report a trained model: its id, folder and out-of-sample scores by timeframe."""
+
+    model_id: str
+    path: Path
+    scores: list[dict[str, Any]]
+
+
+async def bars_from_exchange(settings: Settings, on_warmup: Callable[[Warmup], None]) -> SourceBars:
+    """Read the configured days of history from the exchange that will be traded."""
+    transport = TransportClock()
+    clock: SystemClock | VenueClock | LockStepClock
+    if settings.exchange.market_time == "lockstep":
+        clock = LockStepClock(settings.exchange.lockstep_url, _at_once, client="training")
+    elif settings.exchange.market_time == "system":
+        clock = SystemClock(transport)
+    else:
+        clock = VenueClock(lambda: feed.server_time(), transport)
+    feed = CcxtFeed(feed_settings(settings, pinned_symbols(settings)), clock, transport, on_warmup)
+    try:
+        now_ms = await _start(clock, feed)
+        symbols = tuple(i.key.symbol for i in await feed.instruments())
+        closes: list[int] = []
+        rows: list[Floats] = []
+        async for event in feed.history(now_ms - settings.training.days * DAY_MS, now_ms):
+            if isinstance(event, BarsClosed):
+                closes.append(event.close_ms)
+                rows.append(np.where((event.proof != Proof.ABSENT)[:, None], event.values, np.nan))
+    finally:
+        await feed.close()
+        if isinstance(clock, LockStepClock):
+            await clock.close()
+    if not rows:
+        raise ModelError(f"{settings.exchange.id} gave no history to train on")
+    return SourceBars(
+        symbols=symbols,
+        source=Timeframe.parse(settings.market.source),
+        close_ms=np.array(closes, dtype=np.int64),
+        values=np.stack(rows),
+        origin=origin_of(settings),
+    )
+
+
+def bars_from_files(settings: Settings) -> SourceBars:
+    """Read the backtest's folder: the last `training.days` before backtest.until."""
+    chosen = settings.backtest
+    source, symbols = Timeframe.parse(chosen.source), symbols_of(settings)
+    until = None if chosen.until is None else round(chosen.until.timestamp() * 1000)
+    panel = load_panel(
+        data_root(Path(chosen.data_folder)), chosen.venue, symbols, source, None, until
+    )
+    first = int(panel.close_ms[-1]) - settings.training.days * DAY_MS
+    keep = panel.close_ms > first
+    origin = Origin(OriginKind.FILES, f"{chosen.venue}, {chosen.source}")
+    return SourceBars(symbols, source, panel.close_ms[keep], panel.values[keep], origin)
+
+
+def origin_of(settings: Settings) -> Origin:
+    """Name the origin of what the configured exchange shows."""
+    exchange, rehearsal = settings.exchange, settings.rehearsal
+    if exchange.generated:
+        return Origin(OriginKind.GENERATED, f"rehearsal market, seed {rehearsal.seed}")
+    return Origin(OriginKind.EXCHANGE, exchange.id)
+
+
+def train(
+    settings: Settings, bars: SourceBars, progress: Callable[[TrainingProgress], None]
+) -> Trained:
+    """Train on `bars` in a child process; raises ModelError with the child's own words."""
+    training = settings.training
+    wanted = TrainSettings(
+        seed=training.seed,
+        members=training.seeds_n,
+        hidden=training.hidden_size,
+        budget_seconds=training.budget_s,
+    )
+    timeframes = timeframes_of(settings)
+    open_ms = bars.close_ms - bars.source.ms
+    derived = aggregate_all(open_ms, bars.values, bars.source, timeframes)
+    job = Job(
+        bars={bars.source: (bars.close_ms, bars.values)}
+        | dict(zip(timeframes, derived, strict=True)),
+        symbols=bars.symbols,
+        source=bars.source,
+        timeframes=timeframes,
+        origin=bars.origin,
+        out=settings.estimator.models_folder,
+        settings=wanted,
+    )
+    with tempfile.TemporaryDirectory(prefix="equipoise-train-") as folder:
+        return _run_child(write_job(job, Path(folder)), progress)
+
+
+def promote_first(settings: Settings, model_id: str) -> bool:
+    """Make a model the champion if there is none yet; tell whether it was."""
+    store = ModelStore(settings.estimator.models_folder)
+    if store.champion() is not None:
+        return False
+    store.promote(model_id)
+    return True
+
+
+def _run_child(job: Path, progress: Callable[[TrainingProgress], None]) -> Trained:
+    command = [sys.executable, "-m", "strategies.forecast.train", "--job", str(job)]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=_ROOT
+    ) as child:
+        try:
+            last = _follow(child, progress)
+            code = child.wait()
+        except BaseException:
+            child.terminate()
+            raise
+        said = child.stderr.read().strip() if child.stderr is not None else ""
+    if last.get("event") == "done":
+        return Trained(str(last["id"]), Path(str(last["path"])), list(last["scores"]))
+    if last.get("event") == "error":
+        raise ModelError(str(last["error"]))
+    raise ModelError(f"training ended with code {code}: {said[-2000:] or 'it said nothing'}")
+
+
+def _follow(
+    child: subprocess.Popen[str], progress: Callable[[TrainingProgress], None]
+) -> dict[str, Any]:
+    last: dict[str, Any] = {}
+    for last in _lines(child):
+        if last.get("event") == "progress":
+            progress(
+                TrainingProgress(
+                    last["done_steps"], last["total_steps"], last["stage"], last["rank_ic"]
+                )
+            )
+    return last
+
+
+def _lines(child: subprocess.Popen[str]) -> Iterator[dict[str, Any]]:
+    if child.stdout is None:
+        return
+    for line in child.stdout:
+        if line.startswith("{"):
+            yield json.loads(line)
+
+
+async def _start(clock: SystemClock | VenueClock | LockStepClock, feed: CcxtFeed) -> int:
+    if isinstance(clock, LockStepClock):
+        return await clock.start()
+    if isinstance(clock, VenueClock):
+        await clock.measure()
+    return clock.now()
+
+
+async def _at_once() -> None:
+    await asyncio.sleep(0)

@@ -1,0 +1,74 @@
+"""Collect out-of-sample forecasts over folds: scores beside the baselines, calibration, errors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from daemon.domain.bar import Floats
+from strategies.forecast.baselines import Baseline, raw_forecast
+from strategies.forecast.calibration import Calibration, calibrate, centred, disagreement
+from strategies.forecast.checkpoint import Score
+from strategies.forecast.dataset import Table
+from strategies.forecast.job import Longs
+from strategies.forecast.skill import Skill, skill
+from strategies.forecast.splits import Fold
+
+Forecaster = Callable[[Table, Longs], Floats]  # (table, rows) -> raw forecasts (M, T, N)
+
+
+class OutOfSample:
+    """Hold the raw forecasts of all test parts, in the order of time."""
+
+    def __init__(self, tables: Sequence[Table]) -> None:
+        self._tables = tables
+        self._rows: list[list[Longs]] = [[] for _ in tables]
+        self._raw: list[list[Floats]] = [[] for _ in tables]
+        self.scores: list[Score] = []
+
+    def add(self, number: int, fold: Fold, forecast: Forecaster) -> None:
+        """Forecast a fold's test part and score it beside the baselines."""
+        for k, table in enumerate(self._tables):
+            rows = table.within(fold.test)
+            raw = forecast(table, rows)  # (M, T, N)
+            self._rows[k].append(rows)
+            self._raw[k].append(raw)
+            self.scores.append(
+                Score(
+                    fold=number,
+                    timeframe_minutes=table.timeframe.minutes,
+                    model=score(table, rows, raw.mean(axis=0)),
+                    last_return=_score_baseline(table, rows, Baseline.LAST_RETURN),
+                    momentum=_score_baseline(table, rows, Baseline.MOMENTUM),
+                )
+            )
+
+    def calibration(self) -> tuple[Calibration, ...]:
+        """Fit slope, size and spread of each timeframe over all folds."""
+        raw = [np.concatenate(parts, axis=1) for parts in self._raw]
+        outcomes = [t.y[np.concatenate(r)] for t, r in zip(self._tables, self._rows, strict=True)]
+        return calibrate(raw, outcomes, lags=[t.lags for t in self._tables])
+
+    def disagreement(self) -> Floats:
+        """Correlate the timeframes' forecasts at the instants that they share, (K, K)."""
+        closes = [
+            t.close_ms[np.concatenate(r)] for t, r in zip(self._tables, self._rows, strict=True)
+        ]
+        shared = closes[0]
+        for other in closes[1:]:
+            shared = np.intersect1d(shared, other)
+        aligned = []
+        for raw, at in zip(self._raw, closes, strict=True):
+            mean = centred(np.concatenate(raw, axis=1).mean(axis=0))  # (T, N)
+            aligned.append(mean[np.searchsorted(at, shared)])
+        return disagreement(aligned)
+
+
+def score(table: Table, rows: Longs, forecasts: Floats) -> Skill:
+    """Score raw forecasts (M, N) of rows (M,) against their labels."""
+    return skill(centred(forecasts), table.y[rows], lags=table.lags)
+
+
+def _score_baseline(table: Table, rows: Longs, baseline: Baseline) -> Skill:
+    return score(table, rows, raw_forecast(baseline, table.rows[rows]))

@@ -1,0 +1,162 @@
+"""The guarded ccxt object: options pass through, answers are checked, sockets are owned."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from adapters.ccxt_client import (
+    BACKOFF_MAX_S,
+    VenueClient,
+    backoff_s,
+    known_exchanges,
+)
+from adapters.ccxt_failures import SymbolGone, Unanswered
+from adapters.ccxt_mapping import ClosedFlag
+from adapters.rehearsal.ccxt_options import ccxt_options
+from adapters.rehearsal.server import RunningExchange, serve
+from adapters.rehearsal.settings import RehearsalSettings
+from daemon.domain.failures import VenueError
+
+BITCOIN = "BTC/USDT:USDT"
+
+
+@pytest.fixture
+async def exchange() -> AsyncIterator[RunningExchange]:
+    async with await serve(RehearsalSettings(coins=2, history_days=2)) as running:
+        yield running
+
+
+@pytest.fixture
+async def client(exchange: RunningExchange) -> AsyncIterator[VenueClient]:
+    made = VenueClient("binanceusdm", ccxt_options(exchange.rest_url, exchange.ws_url))
+    yield made
+    await made.close()
+
+
+async def watch_for_ever(client: VenueClient) -> None:
+    """Watch until that raises."""
+    while True:
+        await client.ask("watch_ohlcv", BITCOIN, "30m")
+
+
+async def test_nested_options_reach_the_client_and_the_given_ones_stay_untouched() -> None:
+    options: dict[str, Any] = {
+        "urls": {"api": {"fapiPublic": "http://127.0.0.1:1/fapi/v1"}},
+        "options": {"fetchCurrencies": False},
+        "httpsProxy": "http://127.0.0.1:2",
+        "timeout": 1234,
+    }
+    before = repr(options)
+    made = VenueClient("binanceusdm", options)
+    try:
+        assert made.api.urls["api"]["fapiPublic"] == "http://127.0.0.1:1/fapi/v1"
+        assert made.api.urls["api"]["fapiPrivate"].startswith("https://"), "deep, not replaced"
+        assert made.api.options["fetchCurrencies"] is False
+        assert made.api.httpsProxy == "http://127.0.0.1:2"
+        assert made.api.timeout == 1234
+        assert made.api.enableRateLimit is True
+        made.api.options["fetchCurrencies"] = True
+        assert repr(options) == before
+    finally:
+        await made.close()
+
+
+async def test_a_closed_port_is_unanswered_and_not_lasting() -> None:
+    made = VenueClient("binanceusdm", ccxt_options("http://127.0.0.1:9", "ws://127.0.0.1:9"))
+    try:
+        with pytest.raises(Unanswered, match="fetch time"):
+            await made.server_time()
+    finally:
+        await made.close()
+
+
+async def test_a_refused_symbol_is_the_venues_word(
+    exchange: RunningExchange, client: VenueClient
+) -> None:
+    await client.ask("load_markets")
+    client.api.markets[BITCOIN]["id"] = "GONEUSDT"
+    with pytest.raises(SymbolGone):
+        await client.ask("fetch_ohlcv", BITCOIN, "30m")
+
+
+async def test_answers_keep_the_raw_body_and_retry_after(
+    exchange: RunningExchange, client: VenueClient
+) -> None:
+    told, answers = await client.ask("fetch_time")
+    assert answers.raw == [{"serverTime": told}]
+    assert answers.status == 200
+    exchange.exchange.faults.set("http_429", 1)
+    with pytest.raises(Unanswered) as refused:
+        await client.ask("fetch_time")
+    assert refused.value.retry_after_s == 7.0
+
+
+async def test_patience_outlasts_a_short_outage(
+    exchange: RunningExchange, client: VenueClient
+) -> None:
+    exchange.exchange.faults.set("http_503", 1)
+    told, _ = await client.ask_patiently("fetch_time")
+    assert told == exchange.exchange.now_ms
+
+
+async def test_a_venue_without_a_clock_says_what_to_set(
+    exchange: RunningExchange, client: VenueClient
+) -> None:
+    client.api.has["fetchTime"] = False
+    with pytest.raises(VenueError, match="'system'"):
+        await client.server_time()
+
+
+async def test_the_venues_closed_flag_and_the_end_of_a_socket_are_told(
+    exchange: RunningExchange, client: VenueClient
+) -> None:
+    flags: list[ClosedFlag] = []
+    ends: list[str] = []
+    client.hooks.on_closed_flag = flags.append
+    client.hooks.on_broken = ends.append
+    await client.ask("watch_ohlcv", BITCOIN, "30m")
+    start_ms = exchange.exchange.now_ms
+    await exchange.exchange.move_to(start_ms + 1_800_000)
+    while not flags:
+        await client.ask("watch_ohlcv", BITCOIN, "30m")
+    assert flags == [ClosedFlag("BTCUSDT", "30m", start_ms)]
+    exchange.exchange.hub.cut_all()
+    with pytest.raises(Unanswered):
+        await watch_for_ever(client)
+    assert ends, "the end of the socket was not told"
+
+
+async def test_a_frame_that_cannot_be_read_ends_the_socket_instead_of_making_it_deaf(
+    exchange: RunningExchange, client: VenueClient
+) -> None:
+    await client.ask("watch_ohlcv", BITCOIN, "30m")
+    exchange.exchange.faults.set("garbage_frame", 1)
+    await exchange.exchange.move_to(exchange.exchange.now_ms + 1_800_000)
+    with pytest.raises(Unanswered, match="could not be read"):
+        await watch_for_ever(client)
+    assert (await client.ask("watch_ohlcv", BITCOIN, "30m"))[0], "the next call dials anew"
+
+
+async def test_dropped_sockets_raise_and_the_next_watch_subscribes_anew(
+    exchange: RunningExchange, client: VenueClient
+) -> None:
+    await client.ask("watch_ohlcv", BITCOIN, "30m")
+    await client.drop_sockets("deaf")
+    assert client.api.clients == {}
+    rows, _ = await client.ask("watch_ohlcv", BITCOIN, "30m")
+    assert rows[-1][0] == exchange.exchange.now_ms
+
+
+def test_pauses_double_and_are_capped() -> None:
+    for failures in range(40):
+        longest_s = min(BACKOFF_MAX_S, 0.25 * 2.0 ** min(failures, 10))
+        assert longest_s / 2 <= backoff_s(failures) <= longest_s
+
+
+def test_every_exchange_of_ccxt_is_known_by_id() -> None:
+    known = known_exchanges()
+    assert {"binanceusdm", "bybit", "okx", "krakenfutures", "hyperliquid"} <= set(known)
+    assert len(known) == len(set(known))
