@@ -32,7 +32,8 @@ class FundingTable:
     """Follow the settlements of N symbols after `after_ms`.
 
     patience_s: transport seconds for which bars of a settlement instant wait for its rates. Later
-    rates are handed out when they come, with the instant they belong to.
+    rates are handed out when they come, with the instant they belong to. answer_is_final: what an
+    answer after the settlement lacks will never come (a market that stands still while we ask).
     """
 
     def __init__(
@@ -43,12 +44,14 @@ class FundingTable:
         *,
         patience_s: float,
         available: bool,
+        answer_is_final: bool = False,
     ) -> None:
         self._reader = reader
         self._symbols = list(symbols)
         self._index = {symbol: i for i, symbol in enumerate(symbols)}
         self._patience_s = patience_s
         self._available = available
+        self._answer_is_final = answer_is_final
         self._next_ms: dict[str, int] = {}
         self._read_ms: int | None = None
         self._known_ms = dict.fromkeys(symbols, after_ms)
@@ -102,7 +105,7 @@ class FundingTable:
         waiting = self._pending[settle_ms]
         found = await self._reader.settled(sorted(waiting, key=self._index.__getitem__), settle_ms)
         waiting -= {entry.symbol for entry in found}
-        if not waiting:
+        if not waiting or self._answer_is_final:
             self._forget(settle_ms)
         return [self.message(settle_ms, found)] if found else []
 

@@ -67,7 +67,8 @@ class FeedSettings:
     stream_patience_s: how long after an instant the stream may take to prove its bars.
     stream_silence_s: how long the stream may be silent while market time runs on.
     reread_grace_ms: a row without successor counts as closed so long after its close (venues answer
-    from copies that lag); 0 in lock-step, where market time stands still.
+    from copies that lag); 0 in lock-step, where market time stands still: then an answer that lacks
+    the rates of a settlement is the venue's word that there are none, too.
     recheck_s: how often bars that the venue denied are asked for again; 0 in lock-step: at each
     `settled`. late_max_ms: for how long.
     funding_patience_s: how long bars of a settlement wait for its rates.
@@ -133,6 +134,7 @@ class Pump:
             after_ms,
             patience_s=settings.funding_patience_s,
             available=funding,
+            answer_is_final=settings.reread_grace_ms == 0,
         )
         self._news, self._hurry = asyncio.Event(), asyncio.Event()
         self._stream = (

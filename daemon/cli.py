@@ -1,24 +1,24 @@
 """The command line: words users already know, one error line, stable exit codes.
 
-Commands live in `daemon.commands`, one module each, and are imported only when they run, so that
-`equipoise --help` answers at once.
+Commands live in `daemon.commands`, one module a family, and are imported only when they run, so
+that `equipoise --help` answers at once.
 """
 
 from __future__ import annotations
 
+import functools
 import importlib
 import sys
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Any, Final
 
-import click
 import typer
 from rich.console import Console
+from typer.core import TyperGroup
 
 from daemon.domain.failures import EquipoiseError
 from daemon.package_guard import check_package_names
 
-# name -> (module.function, group shown in the help)
 COMMANDS: Final[Mapping[str, str]] = {
     "init": "daemon.commands.setup:init",
     "doctor": "daemon.commands.doctor:doctor",
@@ -34,24 +34,51 @@ COMMANDS: Final[Mapping[str, str]] = {
     "replay": "daemon.commands.replay:replay",
     "compare": "daemon.commands.replay:compare",
 }
-USAGE_EXIT: Final = 2
 INTERRUPTED_EXIT: Final = 130
+WIDTHS: Final = {"max_content_width": 100}
 
 
-class _LazyGroup(click.Group):
+class _LazyGroup(TyperGroup):
     """Import a command's module when it is asked for."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: Any) -> list[str]:
         return list(COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name not in COMMANDS:
             return None
         module, _, name = COMMANDS[cmd_name].partition(":")
         function: Callable[..., object] = getattr(importlib.import_module(module), name)
         app = typer.Typer(add_completion=False, rich_markup_mode=None)
-        app.command(name=cmd_name)(function)
+        app.command(name=cmd_name, context_settings=WIDTHS)(_with_exit_code(function))
         return typer.main.get_command(app)
+
+
+def _with_exit_code(function: Callable[..., object]) -> Callable[..., None]:
+    """Let a command return its exit code."""
+
+    @functools.wraps(function)
+    def run_command(*args: Any, **options: Any) -> None:
+        code = function(*args, **options)
+        if isinstance(code, int) and code:
+            raise typer.Exit(code)
+
+    return run_command
+
+
+app = typer.Typer(
+    name="equipoise",
+    cls=_LazyGroup,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings=WIDTHS,
+)
+
+
+@app.callback()
+def root() -> None:
+    """Market-neutral trading of crypto perpetuals, on paper."""
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -61,23 +88,17 @@ def main(arguments: list[str] | None = None) -> None:
 
 def run(arguments: list[str]) -> int:
     """Run one command and give its exit code; failures become one clear error on stderr."""
-    group = _LazyGroup(
-        name="equipoise",
-        help="Market-neutral trading of crypto perpetuals: paper by default, live on request.",
-        no_args_is_help=True,
-    )
     try:
         check_package_names()
-        result = group.main(arguments, prog_name="equipoise", standalone_mode=False)
-    except click.ClickException as e:
-        e.show()
-        return USAGE_EXIT
-    except (click.Abort, KeyboardInterrupt):
+        app(arguments, prog_name="equipoise")
+    except SystemExit as e:
+        return e.code if isinstance(e.code, int) else int(e.code is not None)
+    except KeyboardInterrupt:
         return INTERRUPTED_EXIT
     except EquipoiseError as e:
         complain(e)
         return e.exit_code
-    return result if isinstance(result, int) else 0
+    return 0
 
 
 def complain(failure: BaseException) -> None:

@@ -1,7 +1,7 @@
 """The ports: what the shells need from the world, each with at least two real implementations.
 
-Adapters implement these by shape. Everything that can fail in an expected way answers with an event;
-exceptions mean the port cannot be used at all.
+Adapters implement these by shape. Everything that can fail in an expected way answers with an
+event; exceptions mean the port cannot be used at all.
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ class NeutralSettings:
 
     timeframes_minutes: tuple[int, ...] = (60, 90, 120)
     gross_weight: float = 1.0
-    name_weight_max: float = 0.15
+    name_weight_max: float = 0.2
     legs_max: int = 40
     breadth_min: int = 6
     alpha_half_life_hours: float = 12.0

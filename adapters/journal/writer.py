@@ -56,11 +56,12 @@ class Writer:
         self._thread.start()
 
     def put(self, job: Job) -> Future[int]:
-        """Hand in a job; the answer is the last sequence number once it is durable."""
+        """Hand in a job; the answer is the last sequence number once it is durable.
+
+        Raises JournalError when the journal is closed or too many jobs wait.
+        """
         answer: Future[int] = Future()
         with self._door:
-            if self._failure is not None:
-                raise self._failure
             if self._is_closed:
                 raise JournalError(f"journal {self._path}: it is closed; nothing can be written")
             try:

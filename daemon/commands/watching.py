@@ -1,7 +1,7 @@
 """What a running session prints: the event stream for people, or one JSON object a line.
 
-A rehearsal decides many times a second, so the whole table is shown at most every few seconds of wall
-time and the decisions between get a line each. Nothing is printed that did not happen.
+A rehearsal decides many times a second, so the whole table is shown at most every few seconds of
+wall time and the decisions between get a line each. Nothing is printed that did not happen.
 """
 
 from __future__ import annotations
@@ -118,8 +118,8 @@ class Watcher:
             line = equity_line(engine.state.instant_ms, book.equity, start, book.net / book.equity)
             self._console.print(line)
             self._console.print(
-                f"  stopped after {self._decisions:,} decisions, {book.ledger.fills:,} fills in all; "
-                f"worst |net| after a fill {book.net_weight_worst:.2%} of equity"
+                f"  stopped after {self._decisions:,} decisions, {book.ledger.fills:,} fills in "
+                f"all; worst |net| after a fill {book.net_weight_worst:.2%} of equity"
             )
 
     def _began(self, event: Started) -> None:

@@ -12,7 +12,8 @@ from enum import IntEnum
 import numpy as np
 import numpy.typing as npt
 
-from daemon.domain.units import Timeframe, require
+from daemon.domain.failures import InvariantViolated
+from daemon.domain.units import Timeframe
 
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
@@ -55,16 +56,18 @@ class CrossSection:
     proof: npt.NDArray[np.uint8]
 
     def __post_init__(self) -> None:
-        require(self.timeframe.closes_at(self.close_ms), f"{self.close_ms} is off the bar grid")
-        require(
-            self.values.shape[1:] == (FIELDS,), f"values shape {self.values.shape}: want (N, 5)"
-        )
-        require(len(self.proof) == len(self.values), "proof and values differ in length")
+        # One is made at every close: the messages are only written when they are needed.
+        if not self.timeframe.closes_at(self.close_ms):
+            raise InvariantViolated(f"{self.close_ms} is off the bar grid")
+        if self.values.shape != (len(self.proof), FIELDS):
+            raise InvariantViolated(
+                f"values {self.values.shape} and proof {self.proof.shape}: want (N, 5) and (N,)"
+            )
 
     @property
     def present(self) -> Flags:
         """Tell which instruments have a bar, shape (N,)."""
-        return self.proof != Proof.ABSENT
+        return np.asarray(self.proof != Proof.ABSENT)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@
     │   └── BadPayload         an exchange answered something that is not its dialect
     ├── JournalError           the journal cannot be read or written; trading must not go on
     │   └── BrokenChain        a journal entry does not continue the hash chain
-    ├── VenueError             the exchange refuses or cannot be used (unknown id, geo-block, feature)
+    ├── VenueError             the exchange cannot be used (unknown id, geo-block, feature)
     ├── ModelError             a model is missing, corrupt, foreign or does not fit the universe
     └── AlreadyRunning         another process holds the lock of the state folder or account
 

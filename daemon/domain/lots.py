@@ -151,7 +151,8 @@ class _Plan:
 
     def closes(self, lots: Floats) -> Flags:
         """Tell where trading `lots` leaves less than one lot of a position, shape (N,)."""
-        return (lots != 0) & (np.abs(lots + self.held) < 1.0 - LOT_TOLERANCE)
+        closing: Flags = (lots != 0) & (np.abs(lots + self.held) < 1.0 - LOT_TOLERANCE)
+        return closing
 
     def too_small(self, lots: Floats) -> Flags:
         """Tell which trades the venue would refuse for their size, shape (N,)."""
@@ -162,7 +163,7 @@ class _Plan:
         if self.rules.is_lot_enough:
             return small
         below: Flags = (size < self.rules.lots_min) & (size > 0)
-        return small
+        return small | below
 
 
 def _whole(exact: Floats) -> Floats:

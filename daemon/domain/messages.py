@@ -15,11 +15,12 @@ import numpy.typing as npt
 
 from daemon.domain.bar import FIELDS, Floats, Window
 from daemon.domain.decision import Decision
+from daemon.domain.failures import InvariantViolated
 from daemon.domain.forecast import Estimates
 from daemon.domain.instrument import CashKey, InstrumentKey
 from daemon.domain.order import Approved, Fill, OrderId
 from daemon.domain.portfolio import AccountSnapshot
-from daemon.domain.units import Timeframe, require
+from daemon.domain.units import Timeframe
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +40,10 @@ class BarsClosed:
     final: bool = True
 
     def __post_init__(self) -> None:
-        require(
-            self.values.shape[1:] == (FIELDS,), f"values shape {self.values.shape}: want (N, 5)"
-        )
-        require(self.opens.shape == (len(self.values),), "opens and values differ in length")
+        if self.values.shape != (len(self.opens), FIELDS) or self.opens.ndim != 1:
+            raise InvariantViolated(
+                f"values {self.values.shape} and opens {self.opens.shape}: want (N, 5) and (N,)"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +130,7 @@ class OrderFilled:
 
 @dataclass(frozen=True, slots=True)
 class OrderEnded:
-    """Tell that the venue no longer works on the order (cancelled or expired); fills came before."""
+    """Tell that the venue stopped working on the order (cancelled, expired); fills came before."""
 
     order_id: OrderId
     at_ms: int

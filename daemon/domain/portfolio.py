@@ -32,7 +32,8 @@ class TargetPortfolio:
 
     weights: where to trade to now (after the no-trade band). ideal: the frictionless target.
     band: half-width of the band. signals: what the ranks were made of, None for rule strategies.
-    reduce_only: (N,) bool, instruments whose exposure may only shrink. note: plain words for people.
+    reduce_only: (N,) bool, instruments whose exposure may only shrink. note: plain words for
+    people.
     """
 
     as_of_ms: int
@@ -79,15 +80,17 @@ class Ledger:
         position = self.positions.get(key)
         return position.quantity if position is not None else ZERO
 
-    def apply_fill(self, fill: Fill, cash_key: CashKey) -> None:
-        """Book an exchange of quantity for cash, and its fee."""
-        held = self.positions.get(fill.key, _FLAT)
-        notional = fill.quantity * fill.price
-        self.positions[fill.key] = _after(held, fill.quantity, notional)
-        self.cash[cash_key] = self.cash.get(cash_key, ZERO) - notional - fill.fee
-        self.fees += fill.fee
+    def apply_fill(self, fill: Fill, cash_key: CashKey) -> Position:
+        """Book an exchange of quantity for cash, and its fee; give the position it leaves."""
+        quantity, fee = fill.quantity, fill.fee
+        notional = quantity * fill.price
+        position = _after(self.positions.get(fill.key, _FLAT), quantity, notional)
+        self.positions[fill.key] = position
+        self.cash[cash_key] = self.cash.get(cash_key, ZERO) - notional - fee
+        self.fees += fee
         self.turnover += abs(notional)
         self.fills += 1
+        return position
 
     def apply_funding(self, cash_key: CashKey, amount: Decimal) -> None:
         """Book a funding cash flow (negative = paid); it can never change a quantity."""
@@ -124,8 +127,9 @@ _FLAT = Position()
 
 def _after(held: Position, quantity: Decimal, notional: Decimal) -> Position:
     """Give the position after trading `quantity` (signed) for `notional` (signed)."""
-    left = held.quantity + quantity
-    grows = held.quantity * quantity >= 0
+    before = held.quantity
+    left = before + quantity
+    grows = not before or (before > 0) == (quantity > 0)
     if grows:
         return Position(left, held.cost + notional)
     if not left:
@@ -134,7 +138,7 @@ def _after(held: Position, quantity: Decimal, notional: Decimal) -> Position:
     if flips:
         # What was left after closing the old side was opened at this fill's price.
         return Position(left, notional * left / quantity)
-    return Position(left, held.cost * left / held.quantity)
+    return Position(left, held.cost * left / before)
 
 
 @dataclass(frozen=True, slots=True)

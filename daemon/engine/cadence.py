@@ -1,21 +1,24 @@
-"""What is due at an instant: which timeframes close, when a forecast is too old, when to stop waiting."""
+"""What is due at an instant, when a forecast is too old, when to stop waiting for bars."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from daemon.domain.forecast import Prediction
 from daemon.domain.units import HOUR_MS, Timeframe
 
+HOUR: Final = Timeframe(60)
+
 
 @dataclass(frozen=True, slots=True)
 class CadenceRules:
-    """Hold the rhythm: source bars, timeframes, when decisions fall, how long bars are waited for."""
+    """Hold the rhythm: source bars, timeframes, decisions, how long bars are waited for."""
 
     source: Timeframe
     timeframes: tuple[Timeframe, ...]
-    decision: Timeframe = Timeframe(60)
+    decision: Timeframe = HOUR
     deadline_ms: int = 20_000
     stale_decisions_max: int = 2
     alive_ms: int = 24 * HOUR_MS  # an instrument silent for longer is no longer waited for

@@ -1,8 +1,8 @@
 """From wanted lot changes to child orders whose worst-case net exposure stays inside the bound.
 
-A Plan holds what is still to be traded. `next_child` gives the next order that fits: exposure-reducing
-legs first, then the side that brings the worst case back towards zero, in slices that fit the room
-left. When nothing fits while orders are open, it waits for their fills.
+A Plan holds what is still to be traded. `next_child` gives the next order that fits:
+exposure-reducing legs first, then the side that brings the worst case back towards zero, in slices
+that fit the room left. When nothing fits while orders are open, it waits for their fills.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Leg:
 
 @dataclass(slots=True)
 class Plan:
-    """Order the legs of one decision: buys and sells, reducing ones in front, larger before smaller."""
+    """Order the legs of one decision: buys and sells, reducing first, larger before smaller."""
 
     as_of_ms: int
     buys: deque[Leg] = field(default_factory=deque)
@@ -60,7 +60,7 @@ class Plan:
         high and low: the worst-case net notionals now; bound and order_max in quote currency. The
         caller must account the order before it asks again.
         """
-        for side in self._preferred(high + low):
+        for side in self._preferred(lean=high + low):
             leg = side[0]
             room = (bound - high) if leg.left > 0 else (bound + low)
             quantity = _slice(leg, min(room * ROOM_USED, order_max))
@@ -77,12 +77,14 @@ class Plan:
         side = max(sides, key=lambda s: abs(float(s[0].left)) * s[0].mark)
         return side.popleft()
 
-    def _preferred(self, lean: float) -> list[deque[Leg]]:
+    def _preferred(self, lean: float) -> tuple[deque[Leg], ...]:
         """List the non-empty sides, the one that leans against the present exposure first."""
-        sides = [self.sells, self.buys] if lean > 0 else [self.buys, self.sells]
-        present = [s for s in sides if s]
+        first, second = (self.sells, self.buys) if lean > 0 else (self.buys, self.sells)
+        if not (first and second):
+            return (first or second,) if first or second else ()
         # A reducing leg goes before any leg that opens exposure, whichever side it is on.
-        return sorted(present, key=lambda s: not s[0].reduces)
+        swap = second[0].reduces and not first[0].reduces
+        return (second, first) if swap else (first, second)
 
     def _take(self, side: deque[Leg], leg: Leg, quantity: Decimal) -> None:
         self.children_n += 1

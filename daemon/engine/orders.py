@@ -1,7 +1,7 @@
 """Our order table: what we intended, what the venue admitted, and the allowed transitions as data.
 
-Only open orders are kept; how the last ones ended is remembered in a bounded ring, so that a repeated
-or late answer is recognised and changes nothing.
+Only open orders are kept; how the last ones ended is remembered in a bounded ring, so that a
+repeated or late answer is recognised and changes nothing.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final, cast
 
+from daemon.domain.failures import InvariantViolated
 from daemon.domain.instrument import InstrumentKey
 from daemon.domain.order import (
     Done,
@@ -24,7 +25,6 @@ from daemon.domain.order import (
     Resting,
     Uncertain,
 )
-from daemon.domain.units import require
 
 ENDED_KEPT: Final = 4096
 TRADE_IDS_KEPT: Final = 65_536
@@ -38,6 +38,7 @@ TRANSITIONS: Final[Mapping[type, frozenset[type]]] = {
 
 _IN_FLIGHT = InFlight()
 _RESTING = Resting()
+_DONE: Final = {why: Done(why) for why in DoneReason}
 
 
 @dataclass(slots=True)
@@ -67,10 +68,8 @@ class OrderTable:
     def submit(self, order: Order) -> OrderRecord:
         """Enter an approved order as in flight; an id is used once, ever."""
         order_id = order.order_id
-        require(
-            order_id not in self.open and order_id not in self.ended,
-            f"order id {order_id} was used before",
-        )
+        if order_id in self.open or order_id in self.ended:
+            raise InvariantViolated(f"order id {order_id} was used before")
         record = OrderRecord(order, _IN_FLIGHT, _ZERO)
         self.open[order_id] = record
         self.submitted_n += 1
@@ -115,7 +114,7 @@ class OrderTable:
         record = self.open.pop(order_id, None)
         if record is None:
             return None
-        self._move(record, Done(why))
+        self._move(record, _DONE[why])
         self.ended[order_id] = why
         self.ended_n += 1
         if len(self.ended) > ENDED_KEPT:
@@ -127,12 +126,10 @@ class OrderTable:
         return (r for r in self.open.values() if isinstance(r.state, Uncertain))
 
     def _move(self, record: OrderRecord, to: OrderState) -> None:
-        allowed = TRANSITIONS[type(record.state)]
-        if type(to) not in allowed:
-            require(
-                False,
+        if type(to) not in TRANSITIONS[type(record.state)]:
+            raise InvariantViolated(
                 f"order {record.order.order_id}: {type(record.state).__name__} cannot become "
-                f"{type(to).__name__}",
+                f"{type(to).__name__}"
             )
         record.state = to
 

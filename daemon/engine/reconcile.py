@@ -1,4 +1,4 @@
-"""The venue's account against ours: differences over the union of both sides, named, never traded away."""
+"""The venue's account against ours: every difference is named, none is traded away."""
 
 from __future__ import annotations
 

@@ -28,8 +28,8 @@ class TradingState(StrEnum):
 class RiskLimits:
     """Bound the book, in weights unless the name says otherwise.
 
-    net_weight_max holds at every instant, counting open orders at their worst case. mark_age_ms_max:
-    an instrument without a newer price than this is not traded.
+    net_weight_max holds at every instant, counting open orders at their worst case.
+    mark_age_ms_max: an instrument without a newer price than this is not traded.
     """
 
     gross_weight_max: float = 2.0
@@ -58,30 +58,32 @@ class Risk:
         self, order: Order, state: TradingState, now_ms: int, open_n: int
     ) -> Approved | Refused:
         """Approve or refuse; the caller reserves what is approved."""
-        found = self._forbidden(order, state, now_ms, open_n) or self._too_large(order)
+        quantity = float(order.quantity)
+        found = self._forbidden(order, quantity, state, now_ms, open_n)
+        found = found or self._too_large(order.index, quantity)
         if found is None:
             return Approved(order)
         return Refused(order, *found)
 
     def _forbidden(
-        self, order: Order, state: TradingState, now_ms: int, open_n: int
+        self, order: Order, quantity: float, state: TradingState, now_ms: int, open_n: int
     ) -> tuple[RefusalReason, str] | None:
-        rules, index = self._rules[order.index], order.index
-        held = float(self._book.quantity[index])
-        quantity = float(order.quantity)
+        index, book = order.index, self._book
+        rules, held = self._rules[index], book.held[index]
         reduces = held * quantity < 0 and abs(quantity) <= abs(held)
-        if state in (TradingState.HALTED, TradingState.STARTING, TradingState.RECONCILING):
-            return RefusalReason.HALTED, f"trading state is {state}"
-        if state is TradingState.REDUCE_ONLY and not reduces:
-            return RefusalReason.REDUCE_ONLY, f"holds {held}, order {quantity} does not reduce"
+        if state is not TradingState.TRADING:
+            if state is not TradingState.REDUCE_ONLY:
+                return RefusalReason.HALTED, f"trading state is {state}"
+            if not reduces:
+                return RefusalReason.REDUCE_ONLY, f"holds {held}, order {quantity} does not reduce"
         if order.quantity % rules.quantity_step:
             return RefusalReason.QUANTITY_STEP, f"{order.quantity} off step {rules.quantity_step}"
         if abs(order.quantity) < rules.quantity_min:
             return RefusalReason.QUANTITY_MIN, f"{order.quantity} below {rules.quantity_min}"
-        mark = float(self._book.marks[index])
+        mark = book.prices[index]
         if not mark > 0:
             return RefusalReason.PRICE, f"mark is {mark}"
-        age_ms = now_ms - int(self._book.mark_ms[index])
+        age_ms = now_ms - book.mark_ms.item(index)
         if age_ms > self.limits.mark_age_ms_max:
             return RefusalReason.STALE, f"mark is {age_ms} ms old"
         notional = abs(quantity) * mark
@@ -92,14 +94,14 @@ class Risk:
             return RefusalReason.ORDER_COUNT, f"{open_n} orders are open"
         return None
 
-    def _too_large(self, order: Order) -> tuple[RefusalReason, str] | None:
-        book, limits, index = self._book, self.limits, order.index
+    def _too_large(self, index: int, quantity: float) -> tuple[RefusalReason, str] | None:
+        book, limits = self._book, self.limits
         equity = book.equity
         if equity <= 0:
             return RefusalReason.GROSS, f"equity is {equity:.2f}"
-        mark = float(book.marks[index])
-        value = float(order.quantity) * mark
-        held = float(book.quantity[index]) * mark
+        mark = book.prices[index]
+        value = quantity * mark
+        held = book.held[index] * mark
         if abs(value) > limits.order_weight_max * equity:
             return RefusalReason.ORDER_SIZE, f"{abs(value) / equity:.4f} of equity"
         high, low = book.worst_net()
@@ -108,7 +110,7 @@ class Risk:
             return RefusalReason.NET, f"net could reach {worst / equity:+.4f} of equity"
         if held * value < 0 and abs(value) <= abs(held):
             return None
-        name, gross = book.worst_name_and_gross(index, float(order.quantity))
+        name, gross = book.worst_name_and_gross(index, quantity)
         if name > limits.name_weight_max * equity:
             return RefusalReason.NAME, f"{name / equity:.4f} of equity in one name"
         if gross > limits.gross_weight_max * equity and gross > book.gross_worst:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from decimal import ROUND_UP, Decimal
+from typing import Final
 
 import numpy as np
 
@@ -33,6 +34,8 @@ from daemon.engine.execution import Leg, Plan
 from daemon.engine.orders import OrderRecord
 from daemon.engine.risk import Risk, RiskLimits
 from daemon.engine.state import EngineState, Phase
+
+NET_TOLERANCE_WEIGHT: Final = 1e-6  # a rounding this small is not worth a flip of lots
 
 
 @dataclass(slots=True)
@@ -69,7 +72,9 @@ class Trader:
         self._plan: Plan | None = None
         universe = state.book.universe
         self._lot_rules = LotRules.of(universe)
-        self._rules = [i.rules for i in universe.instruments]
+        self._keys = [i.key for i in universe.instruments]
+        self._rules = rules = [i.rules for i in universe.instruments]
+        self._smallest = [max(r.quantity_min, r.quantity_step) for r in rules]
 
     @property
     def idle(self) -> bool:
@@ -88,7 +93,7 @@ class Trader:
             bars_digest=bars_digest,
             absent=absent,
             equity=book.equity,
-            marks=book.marks.copy(),
+            marks=book.marks,
             weights_before=book.weights(),
             predictions=tuple(state.newest.values()),
         )
@@ -157,6 +162,7 @@ class Trader:
             trade=target.weights != draft.weights_before,
             untradable=untradable,
             reduce_only=target.reduce_only,
+            net_tolerance=NET_TOLERANCE_WEIGHT * draft.equity,
         )
         if feasible.note:
             draft.notes.append(feasible.note)
@@ -168,13 +174,11 @@ class Trader:
         self._plan = Plan.of(draft.as_of_ms, legs)
 
     def _leg(self, index: int, quantity: Decimal) -> Leg:
-        book, rules = self._state.book, self._rules[index]
-        mark = float(book.marks[index])
-        held = float(book.quantity[index])
-        by_notional = Decimal(0)
+        book, rules, smallest = self._state.book, self._rules[index], self._smallest[index]
+        mark, held = book.prices[index], book.held[index]
         if rules.notional_min and mark > 0:
             by_notional = quantise(float(rules.notional_min) / mark, rules.quantity_step, ROUND_UP)
-        smallest = max(rules.quantity_min, by_notional, rules.quantity_step)
+            smallest = max(smallest, by_notional)
         reduces = held * float(quantity) < 0
         return Leg(index, quantity, mark, rules.quantity_step, smallest, reduces)
 
@@ -212,14 +216,13 @@ class Trader:
             self._refused(verdict)
 
     def _order(self, plan: Plan, leg: Leg, quantity: Decimal) -> Order:
-        held = float(self._state.book.quantity[leg.index])
-        reduces = held * float(quantity) < 0 and abs(float(quantity)) <= abs(held)
+        index, size = leg.index, float(quantity)
+        held = self._state.book.held[index]
+        reduces = held * size < 0 and abs(size) <= abs(held)
         return Order(
-            order_id=OrderId(
-                f"{self._prefix}{plan.as_of_ms // 1000:x}-{leg.index}-{plan.children_n}"
-            ),
-            key=self._state.book.universe.instruments[leg.index].key,
-            index=leg.index,
+            order_id=OrderId(f"{self._prefix}{plan.as_of_ms // 1000:x}-{index}-{plan.children_n}"),
+            key=self._keys[index],
+            index=index,
             quantity=quantity,
             kind=OrderKind.MARKET,
             as_of_ms=plan.as_of_ms,

@@ -56,18 +56,32 @@ def render(
 ) -> str:
     """Give the page as text."""
     parts = [
-        f"<h1>{_e(facts.title)}</h1><p class=sub>{_e(facts.strategy)} · {_e(facts.period)} · "
-        f"{len(facts.symbols)} instruments · {facts.orders:,} orders · {facts.fills:,} fills</p>",
+        _heading(facts),
         "".join(f"<p class=caveat>{_e(c)}</p>" for c in facts.caveats),
         _tiles(metrics, facts, list(decisions)),
         *_charts(record),
         _table("Figures", _figures(metrics, facts)),
         _table("By month", _months(record)),
         _table("Run", _facts(facts)),
-        f"<details><summary>Effective settings</summary><pre>{_e(_pretty(facts.settings))}</pre>"
-        "</details>",
+        _settings(facts),
     ]
     return f"{_HEAD.format(title=_e(facts.title))}<main>{''.join(parts)}</main></html>\n"
+
+
+def _heading(facts: RunFacts) -> str:
+    about = (
+        facts.strategy,
+        facts.period,
+        f"{len(facts.symbols)} instruments",
+        f"{facts.orders:,} orders",
+        f"{facts.fills:,} fills",
+    )
+    return f"<h1>{_e(facts.title)}</h1><p class=sub>{_e(' · '.join(about))}</p>"
+
+
+def _settings(facts: RunFacts) -> str:
+    shown = _e(_pretty(facts.settings))
+    return f"<details><summary>Effective settings</summary><pre>{shown}</pre></details>"
 
 
 def _tiles(m: RunMetrics, facts: RunFacts, decisions: list[Decision]) -> str:
@@ -76,7 +90,7 @@ def _tiles(m: RunMetrics, facts: RunFacts, decisions: list[Decision]) -> str:
         ("Return", f"{m.total_return:+.2%}", f"{m.days:,.0f} days"),
         ("Sharpe, net", f"{m.sharpe:.2f}", f"95 %: {m.sharpe_low:.2f} to {m.sharpe_high:.2f}"),
         ("Deepest drawdown", f"{m.drawdown_max:.2%}", "from the highest equity so far"),
-        ("Turnover", f"{m.turnover_per_year:,.0f}×", "of equity a year"),
+        ("Turnover", f"{m.turnover_per_year:,.0f} x", "of equity a year"),
         ("Cost", f"{m.cost_bps:.1f} bps", "of traded notional"),
         ("Gross", f"{m.gross_mean:.2f}", f"≥ 80 % of target in {share:.1%} of {decisions_n:,}"),
         ("Net, worst fill", f"{facts.net_weight_worst:.2%}", "of equity, after any single fill"),
@@ -145,7 +159,8 @@ def _figures(m: RunMetrics, facts: RunFacts) -> list[tuple[str, ...]]:
 def _months(record: RunRecord) -> list[tuple[str, ...]]:
     equity = record.column("equity")
     months = np.asarray(record.times_ms, dtype="datetime64[ms]").astype("datetime64[M]")
-    rows, before = [], float(equity[0])
+    rows: list[tuple[str, ...]] = []
+    before = float(equity[0])
     for month in np.unique(months):
         last = float(equity[months == month][-1])
         rows.append((str(month), f"{last / before - 1.0:+.2%}", f"{last:,.2f}"))
@@ -190,7 +205,8 @@ _HEAD = """<!doctype html><html lang=en><meta charset=utf-8>
 <meta name=viewport content="width=device-width,initial-scale=1">
 <meta http-equiv=Content-Security-Policy content="default-src 'none'; style-src 'unsafe-inline'">
 <title>{title}</title><style>
-:root{{color-scheme:light dark;--page:#f7f7f5;--card:#fff;--ink:#20242a;--dim:#69707a;--rule:#e3e3df}}
+:root{{color-scheme:light dark;--page:#f7f7f5;--card:#fff;--ink:#20242a;--dim:#69707a;
+--rule:#e3e3df}}
 @media(prefers-color-scheme:dark){{:root{{--page:#14171b;--card:#1c2026;--ink:#e4e7eb;--dim:#949ca7;
 --rule:#2c323a}}}}
 body{{margin:0;background:var(--page);color:var(--ink);font:15px/1.5 system-ui,sans-serif}}

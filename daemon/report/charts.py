@@ -1,6 +1,7 @@
 """Charts of a report as inline SVG, drawn by matplotlib; colours come from the page's theme.
 
-The SVG uses `currentColor` for text and axes, so that one picture is right on a light and a dark page.
+The SVG uses `currentColor` for text and axes, so that one picture is right on a light and a dark
+page.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -52,7 +54,8 @@ def line_chart(
                 axes.fill_between(when, values, 0.0, color=line.colour, alpha=0.25, linewidth=0)
         axes.margins(x=0)
         axes.grid(visible=True, alpha=0.18, color=_INK, linewidth=0.6)
-        axes.xaxis.set_major_formatter(dates.ConciseDateFormatter(axes.xaxis.get_major_locator()))
+        short_dates: Any = dates.ConciseDateFormatter
+        axes.xaxis.set_major_formatter(short_dates(axes.xaxis.get_major_locator()))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:,.6g}"))
         axes.set_ylabel("%" if percent else unit, color=_INK)
         axes.tick_params(colors=_INK, labelcolor=_INK)

@@ -1,7 +1,7 @@
 """The figures of a run. Returns are of UTC days; a year has 365 of them.
 
-Sharpe's standard error is Lo's for independent returns; the full inference comes with the evaluation
-tools. NaN means 'cannot be known from this run'.
+Sharpe's standard error is Lo's for independent returns; the full inference comes with the
+evaluation tools. NaN means 'cannot be known from this run'.
 """
 
 from __future__ import annotations
@@ -51,7 +51,8 @@ def daily(times_ms: Floats | list[int], values: Floats) -> Floats:
     """Give the last value of each UTC day, in order; the day of an instant is the one it closes."""
     days = (np.asarray(times_ms, dtype=np.int64) - 1) // DAY_MS
     last = np.append(days[1:] != days[:-1], True)
-    return values[last]
+    result: Floats = values[last]
+    return result
 
 
 def drawdown(equity: Floats) -> Floats:

@@ -1,8 +1,9 @@
 """The shell of the present: asyncio, one TaskGroup, one bounded queue, one consumer.
 
-Callbacks and streams only put events on the queue. The consumer lets the engine process what is there,
-journals events and commands durably in one commit, and only then hands the commands out. Venue
-commands are carried out one after another, estimates one at a time; every answer is an event again.
+Callbacks and streams only put events on the queue. The consumer lets the engine process what is
+there, journals events and commands durably in one commit, and only then hands the commands out.
+Venue commands are carried out one after another, estimates one at a time; every answer is an event
+again.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ import structlog
 from daemon.domain.messages import (
     Alert,
     AskSnapshot,
-    BarsClosed,
     Cancel,
     Command,
     Decided,
@@ -36,6 +36,7 @@ from daemon.domain.units import iso
 from daemon.engine.engine import Engine
 from daemon.engine.risk import TradingState
 from daemon.ports import AccountView, Clock, Estimator, Journal, MarketFeed, OrderEntry
+from daemon.runtime.gauge import Gauge
 from daemon.runtime.recovery import recover, save_bytes
 
 QUEUE_EVENTS_MAX: Final = 10_000
@@ -82,9 +83,8 @@ class LiveShell:
         self._queue: asyncio.Queue[Event] = asyncio.Queue(QUEUE_EVENTS_MAX)
         self._venue_work: asyncio.Queue[Sequence[Command]] = asyncio.Queue(EFFECTS_QUEUED_MAX)
         self._estimate_work: asyncio.Queue[Estimate] = asyncio.Queue(EFFECTS_QUEUED_MAX)
-        self._outstanding = 0  # events queued or being processed, and commands being carried out
-        self._quiet = asyncio.Event()
-        self._quiet.set()
+        self._outstanding = Gauge()  # events not yet processed, and commands being carried out
+        self._unprocessed = Gauge()  # events alone
         self._trading = asyncio.Event()
         self.events_n = 0
 
@@ -107,17 +107,18 @@ class LiveShell:
 
     async def put(self, event: Event) -> None:
         """Queue an event; waits when the queue is full, so a flood slows its source."""
-        self._busy(1)
+        self._outstanding.change(1)
+        self._unprocessed.change(1)
         await self._queue.put(event)
 
     async def quiet(self) -> None:
         """Return when the feed has told all it can and nothing is queued or under way."""
         while True:
             await self._parts.feed.settled(self._parts.clock.now())
-            await self._quiet.wait()
+            await self._outstanding.at_most(0)
             # A source that was just resumed gets the loop once, and may bring work again.
             await asyncio.sleep(0)
-            if self._quiet.is_set():
+            if not self._outstanding.count:
                 return
 
     # ---- sources ---------------------------------------------------------------------------
@@ -132,7 +133,7 @@ class LiveShell:
             since = max(since, newest - max(t.ms for t in self.engine.rules.cadence.timeframes))
         async for event in parts.feed.history(since, now):
             await self._market(event)
-        await self._quiet.wait()
+        await self._outstanding.at_most(0)
         await self.put(Started(now, parts.run_id))
         async with asyncio.timeout(self._timeouts.reconcile_s):
             await self._trading.wait()
@@ -153,27 +154,24 @@ class LiveShell:
 
     async def _market(self, event: MarketEvent) -> None:
         """Show a market event to the venue, finish what that causes, then show it to the engine."""
-        self._busy(1)  # one hold over the whole of it, so that nobody sees a gap as silence
+        self._outstanding.change(
+            1
+        )  # one hold over the whole of it, so that nobody sees a gap as silence
         try:
             answers = await self._parts.account.observe(event)
             if answers:
                 await self._deliver(answers)
-                await self._only_this_left()
+                await self._outstanding.at_most(1)  # only the hold of this very event
             await self.put(event)
         finally:
-            self._busy(-1)
-
-    async def _only_this_left(self) -> None:
-        while self._outstanding > 1:
-            await asyncio.sleep(0.0005)
+            self._outstanding.change(-1)
 
     async def _keep_time(self) -> None:
         clock = self._parts.clock
         while True:
             now = await clock.sleep_until(self.engine.wake_ms)
             await self.put(Tick(now))
-            while not self._queue.empty():
-                await asyncio.sleep(0.0005)
+            await self._unprocessed.at_most(0)  # only then the next waking time is known
 
     async def operator(self, wish: Operator) -> None:
         """Queue an operator's wish."""
@@ -200,7 +198,8 @@ class LiveShell:
             self.events_n += len(batch)
             if self.engine.state.trading not in (TradingState.STARTING, TradingState.RECONCILING):
                 self._trading.set()
-            self._busy(-len(batch))
+            self._unprocessed.change(-len(batch))
+            self._outstanding.change(-len(batch))
 
     async def _hand_out(self, commands: Sequence[Command]) -> None:
         """Queue the commands for their workers, consecutive venue commands together."""
@@ -210,7 +209,7 @@ class LiveShell:
                 case Submit() | Cancel() | Query() | AskSnapshot():
                     for_venue.append(command)
                 case Estimate():
-                    self._busy(1)
+                    self._outstanding.change(1)
                     await self._estimate_work.put(command)
                 case Alert():
                     log.warning("alert_raised", kind=str(command.kind), text=command.text)
@@ -219,7 +218,7 @@ class LiveShell:
                 case _:
                     assert_never(command)
         if for_venue:
-            self._busy(1)
+            self._outstanding.change(1)
             await self._venue_work.put(for_venue)
 
     # ---- effects ---------------------------------------------------------------------------
@@ -238,7 +237,7 @@ class LiveShell:
                 await self._deliver(await self._ask_venue(command))
             if orders:
                 await self._deliver(await self._parts.orders.submit(orders))
-            self._busy(-1)
+            self._outstanding.change(-1)
 
     async def _ask_venue(self, command: Command) -> Sequence[VenueEvent]:
         match command:
@@ -257,20 +256,13 @@ class LiveShell:
             estimator = self._parts.estimator
             if estimator is not None:
                 await self.put(await estimator.estimate(command.as_of_ms, command.windows))
-            self._busy(-1)
+            self._outstanding.change(-1)
 
     async def _deliver(self, events: Sequence[Event]) -> None:
         for event in events:
             await self.put(event)
 
     # ---- bookkeeping and shutdown ------------------------------------------------------------
-
-    def _busy(self, change: int) -> None:
-        self._outstanding += change
-        if self._outstanding == 0:
-            self._quiet.set()
-        else:
-            self._quiet.clear()
 
     async def _shut_down(
         self, intake: asyncio.Task[None], workers: list[asyncio.Task[None]]
@@ -282,13 +274,13 @@ class LiveShell:
         await _wait_named({intake}, timeouts.close_s, "stop_sources")
         try:
             async with asyncio.timeout(timeouts.drain_s):
-                await self._quiet.wait()
+                await self._outstanding.at_most(0)
         except TimeoutError:
-            log.warning("shutdown_late", stage="drain", outstanding=self._outstanding)
+            log.warning("shutdown_late", stage="drain", outstanding=self._outstanding.count)
         for worker in workers:
             worker.cancel()
         await _wait_named(set(workers), timeouts.close_s, "stop_workers")
-        if self.engine.quiescent and not failed and self._outstanding == 0:
+        if self.engine.quiescent and not failed and not self._outstanding.count:
             await self._parts.journal.save_snapshot(save_bytes(self.engine))
         log.info("trading_stopped", instant=iso(self.engine.state.instant_ms))
 
@@ -297,8 +289,3 @@ async def _wait_named(tasks: set[asyncio.Task[None]], timeout_s: float, stage: s
     _, late = await asyncio.wait(tasks, timeout=timeout_s)
     for task in late:
         log.warning("shutdown_late", stage=stage, task=task.get_name())
-
-
-def is_bars(event: Event) -> bool:
-    """Tell whether an event closes bars; used by progress displays."""
-    return isinstance(event, BarsClosed)

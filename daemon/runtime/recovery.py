@@ -12,7 +12,7 @@ from typing import Any
 
 from daemon import codec
 from daemon.domain.failures import JournalError
-from daemon.domain.messages import Command, Estimate
+from daemon.domain.messages import Command, Estimate, Recorded
 from daemon.engine.engine import Engine
 from daemon.ports import Entry, Journal
 
@@ -41,12 +41,10 @@ class Divergence:
         )
 
 
-def fingerprint(command: Command) -> bytes:
-    """Give the bytes by which two commands are compared; an Estimate by its windows' newest bars."""
-    if isinstance(command, Estimate):
-        parts = [f"{w.timeframe.label}:{w.newest_ms}" for w in command.windows]
-        return f"Estimate {command.as_of_ms} {' '.join(parts)}".encode()
-    return codec.encode_message(command)
+def fingerprint(command: Command | Recorded) -> bytes:
+    """Give the bytes by which two commands are compared; an Estimate by its windows' digests."""
+    kept = codec.recorded(command) if isinstance(command, Estimate) else command
+    return codec.encode_message(kept)
 
 
 def replay_entry(engine: Engine, entry: Entry) -> Divergence | None:
@@ -83,11 +81,11 @@ def save_bytes(engine: Engine) -> bytes:
     return codec.encode(engine.state.to_plain())
 
 
-def _same(left: Sequence[Command], right: Sequence[Command]) -> bool:
+def _same(left: Sequence[Command], right: Sequence[Recorded]) -> bool:
     if len(left) != len(right):
         return False
     return all(fingerprint(a) == fingerprint(b) for a, b in zip(left, right, strict=True))
 
 
-def _names(commands: Sequence[Command]) -> tuple[str, ...]:
+def _names(commands: Sequence[Command | Recorded]) -> tuple[str, ...]:
     return tuple(f"{type(c).__name__}:{fingerprint(c).hex()[-16:]}" for c in commands)

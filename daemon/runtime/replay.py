@@ -1,4 +1,4 @@
-"""The shell of history: single-stepped, in place, the consequences of an instant before the next one.
+"""The shell of history: single-stepped, in place, each instant with all its consequences.
 
 Used by backtests and by the comparison with live runs. It asks no mode questions: it is handed a
 stream of market events, the synchronous core of a venue, an estimator and a journal.
@@ -71,7 +71,7 @@ class EstimatorCore(Protocol):
 class Recorder(Protocol):
     """Name a journal that can be written in place."""
 
-    def record(self, event: Event, commands: Sequence[Command]) -> None:
+    def record(self, event: Event, commands: Sequence[Command]) -> object:
         """Keep one entry."""
         ...
 

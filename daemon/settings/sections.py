@@ -184,7 +184,7 @@ class TrainingSettings(Section):
     days: int = setting(120, "History to train on.", unit="days", ge=10, le=5000)
     budget_s: float = setting(
         35.0,
-        "Training effort, as seconds of one thread at nominal speed; it buys a fixed number of steps.",
+        "Training effort in seconds of one thread at nominal speed; buys a fixed number of steps.",
         unit="seconds",
         ge=1,
         le=1_000_000,
@@ -203,7 +203,7 @@ class RiskSettings(Section):
         2.0, "Sum of absolute weights.", unit="fraction of equity", gt=0, le=20
     )
     net_weight_max: float = setting(
-        0.25,
+        0.05,
         "Absolute net weight, counting open orders at their worst case.",
         unit="fraction of equity",
         gt=0,
@@ -213,7 +213,7 @@ class RiskSettings(Section):
         0.5, "Absolute weight of one instrument.", unit="fraction of equity", gt=0, le=20
     )
     order_weight_max: float = setting(
-        0.25, "Largest single order.", unit="fraction of equity", gt=0, le=20
+        0.10, "Largest single order.", unit="fraction of equity", gt=0, le=20
     )
     orders_open_max: int = setting(
         500, "Orders that may be open at once.", unit="orders", ge=1, le=10_000

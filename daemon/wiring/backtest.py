@@ -97,7 +97,7 @@ def run_backtest(
     with ExitStack() as stack:
         estimator: EstimatorCore | None = None
         if engine.strategy.needs_estimates:
-            estimator = stack.enter_context(estimator_in_place(settings, engine.universe.symbols))
+            estimator = stack.enter_context(estimator_in_place(settings))
         shell = ReplayShell(
             engine, venue, estimator, MemoryJournal(), _observer(record, len(feed), progress)
         )

@@ -81,8 +81,8 @@ def minimum_capital(
 ) -> Capital:
     """Give the equity at which an average leg meets each venue minimum, in quote currency.
 
-    A leg holds gross_weight / legs of equity. least: its notional reaches every minimum notional and
-    smallest quantity. comfortable: it is also at least ten lots. NaN marks are left out.
+    A leg holds gross_weight / legs of equity. least: its notional reaches every minimum notional
+    and smallest quantity. comfortable: it is also at least ten lots. NaN marks are left out.
     """
     least, comfortable, tightest = 0.0, 0.0, ""
     share = gross_weight / max(legs, 1)

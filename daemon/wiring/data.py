@@ -62,8 +62,8 @@ async def fetch_history(
 ) -> Fetched:
     """Bring the last `days` of bars and funding of the configured universe into the store.
 
-    Resumes after what is stored. Raises VenueError or ConfigurationError when the exchange cannot be
-    used; a failing symbol stands in the report.
+    Resumes after what is stored. Raises VenueError or ConfigurationError when the exchange cannot
+    be used; a failing symbol stands in the report.
     """
     source = Timeframe.parse(settings.market.source)
     async with _venue(settings) as (feed, reader, clock):

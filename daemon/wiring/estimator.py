@@ -1,30 +1,135 @@
-"""placeholder"""
+"""Where forecasts come from: the worker process, the model registry, and who may trade where."""
 
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from typing import Any, Final
+
+from adapters.estimate_worker import EstimateWorker
+from adapters.model_store import ModelRecord, ModelStore, require_origin_fits
+from daemon.domain.failures import ModelError
+from daemon.settings import Settings
+from daemon.wiring.core import timeframes_of
+
+BUILD: Final = "strategies.forecast.inference:build"
+GENERATED: Final = "generated"
+CHAMPION: Final = "champion"
 
 
-@dataclass
+@dataclass(frozen=True, slots=True)
 class ModelFacts:
+    """Hold what people and reports must know of a model; skill: out-of-sample rank IC, as text."""
+
     model_id: str
     origin: str
     is_generated: bool
     trained_until_ms: int | None
+    is_champion: bool = False
+    skill: str = ""
 
 
-def model_facts(s):
-    return None
+def has_champion(settings: Settings) -> bool:
+    """Tell whether the registry names a champion."""
+    return ModelStore(settings.estimator.models_folder).champion() is not None
 
 
-def has_champion(s):
-    return False
+def model_facts(settings: Settings) -> ModelFacts | None:
+    """Describe the chosen model; None when none is needed or there is no champion yet."""
+    if settings.estimator.kind != "model":
+        return None
+    record = _chosen(settings)
+    return None if record is None else _facts(settings, record)
 
 
-@contextmanager
-def estimator_in_place(s, symbols):
-    yield None
+def list_models(settings: Settings) -> list[ModelFacts]:
+    """Describe every model of the registry."""
+    records = ModelStore(settings.estimator.models_folder).list()
+    return [_facts(settings, record) for record in records]
+
+
+def promote_model(settings: Settings, model_id: str) -> None:
+    """Make a model the champion; raises ModelError for an unknown or damaged one."""
+    ModelStore(settings.estimator.models_folder).promote(model_id)
+
+
+def rollback_model(settings: Settings) -> None:
+    """Make the champion before the present one the champion again."""
+    ModelStore(settings.estimator.models_folder).rollback()
 
 
 @asynccontextmanager
-async def estimator_of(settings, symbols):
-    yield None
+async def estimator_of(settings: Settings) -> AsyncIterator[EstimateWorker]:
+    """Start the worker with the chosen model or baseline; stop it at the end.
+
+    Raises ModelError for a missing, damaged or unfit model, and for a model of a generated market
+    on a real venue unless settings allow it.
+    """
+    worker = _worker(settings)
+    await worker.start()
+    try:
+        yield worker
+    finally:
+        await worker.aclose()
+
+
+@contextmanager
+def estimator_in_place(settings: Settings) -> Iterator[EstimateWorker]:
+    """Do the same for a shell without a loop: the same process, asked in place."""
+    worker = _worker(settings)
+    worker.start_sync()
+    try:
+        yield worker
+    finally:
+        worker.close()
+
+
+def _worker(settings: Settings) -> EstimateWorker:
+    deadline = settings.market.estimate_deadline_s
+    return EstimateWorker(BUILD, _config(settings), deadline_seconds=deadline)
+
+
+def _config(settings: Settings) -> dict[str, Any]:
+    if settings.estimator.kind != "model":
+        return {"kind": settings.estimator.kind}
+    record = _chosen(settings)
+    if record is None:
+        raise ModelError(
+            f"no champion in {settings.estimator.models_folder}: `equipoise train` makes a model, "
+            "or set estimator.kind to zero, last_return or momentum"
+        )
+    require_origin_fits(
+        record.manifest,
+        venue_is_generated=settings.exchange.generated,
+        allow=settings.estimator.allow_foreign_model,
+    )
+    return {
+        "kind": "network",
+        "model": str(record.folder.resolve()),
+        "timeframes_minutes": [t.minutes for t in timeframes_of(settings)],
+    }
+
+
+def _chosen(settings: Settings) -> ModelRecord | None:
+    store = ModelStore(settings.estimator.models_folder)
+    name = settings.estimator.model
+    return store.champion() if name == CHAMPION else store.show(name)
+
+
+def _facts(settings: Settings, record: ModelRecord) -> ModelFacts:
+    manifest = record.manifest
+    full = ModelStore(settings.estimator.models_folder).show_fully(record.model_id)
+    skill = ", ".join(
+        f"{score['timeframe_minutes']}m {score['model']['rank_ic']:+.4f}"
+        for score in full.get("scores", ())
+        if isinstance(score["model"]["rank_ic"], float)
+    )
+    return ModelFacts(
+        model_id=record.model_id,
+        origin=f"{manifest.origin.kind}: {manifest.origin.name}",
+        is_generated=manifest.origin.kind == GENERATED,
+        trained_until_ms=manifest.data.to_ms,
+        is_champion=record.is_champion,
+        skill=skill,
+    )

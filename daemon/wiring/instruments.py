@@ -1,7 +1,7 @@
 """The instruments of a book, written into its state folder when the book is begun.
 
-A later start keeps them (`top:12` is answered once), and a journal can be replayed without asking the
-exchange for trading rules again.
+A later start keeps them (`top:12` is answered once), and a journal can be replayed without asking
+the exchange for trading rules again.
 """
 
 from __future__ import annotations

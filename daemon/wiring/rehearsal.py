@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from adapters.journal import JournalReader
@@ -16,7 +17,7 @@ from adapters.rehearsal.settings import (
     PaceKind,
     RehearsalSettings,
 )
-from daemon.domain.units import Timeframe, instant_ms
+from daemon.domain.units import Timeframe, instant_ms, require
 from daemon.settings import Settings, check_settings
 
 JOURNAL_NAME = "journal.sqlite"
@@ -70,16 +71,19 @@ def exchange_settings(settings: Settings, *, resume_at_ms: int | None) -> Rehear
         factor=factor,
         port=wanted.port,
         absent_bars=tuple(
-            AbsentBar(i.symbol, instant_ms(i.open))
-            for i in wanted.irregularities
-            if i.kind == "absent"
+            AbsentBar(i.symbol, _ms(i.open)) for i in wanted.irregularities if i.kind == "absent"
         ),
         late_bars=tuple(
-            LateBar(i.symbol, instant_ms(i.open), round(i.delay_s * 1000))
+            LateBar(i.symbol, _ms(i.open), round(i.delay_s * 1000))
             for i in wanted.irregularities
             if i.kind == "late"
         ),
     )
+
+
+def _ms(moment: datetime | None) -> int:
+    require(moment is not None, "an irregularity needs the opening instant of its bar")
+    return 0 if moment is None else instant_ms(moment)
 
 
 def _named(settings: Settings) -> tuple[str, ...]:

@@ -43,8 +43,9 @@ class SessionHooks:
 async def paper_session(settings: Settings, hooks: SessionHooks) -> AsyncIterator[LiveShell]:
     """Assemble a paper run; yields the shell, which the caller runs until told to stop.
 
-    Raises AlreadyRunning when the state folder is in use, ConfigurationError, VenueError, ModelError
-    or JournalError for what cannot be used. Everything is closed in reverse order at the end.
+    Raises AlreadyRunning when the state folder is in use, ConfigurationError, VenueError,
+    ModelError or JournalError for what cannot be used. Everything is closed in reverse order at the
+    end.
     """
     folder = settings.run.state_folder
     folder.mkdir(parents=True, exist_ok=True)
@@ -171,7 +172,7 @@ async def _start_clock(clock: MarketClock, stack: AsyncExitStack) -> None:
 async def _estimator(settings: Settings, engine: Engine, stack: AsyncExitStack) -> Estimator | None:
     if not engine.strategy.needs_estimates:
         return None
-    return await stack.enter_async_context(estimator_of(settings, engine.universe.symbols))
+    return await stack.enter_async_context(estimator_of(settings))
 
 
 def _journal(settings: Settings) -> SqliteJournal:

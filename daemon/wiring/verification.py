@@ -38,8 +38,8 @@ def verify_journal(
 ) -> Verification:
     """Process every recorded event from the first and compare the commands it causes.
 
-    The hash chain is checked on the way. Raises BrokenChain, JournalError or DataError for a journal
-    that cannot be read.
+    The hash chain is checked on the way. Raises BrokenChain, JournalError or DataError for a
+    journal that cannot be read.
     """
     path = settings.run.state_folder / "journal.sqlite"
     if not path.exists():

@@ -22,6 +22,7 @@ from daemon.domain.bar import Floats
 
 PRIOR_SLOPE: Final = 0.02  # information coefficients of 0.015 to 0.035 at six hours are realistic
 PRIOR_SD: Final = 0.02
+BETWEEN_SD: Final = 0.01  # by so much the slopes of different timeframes are thought to differ
 SPREAD_OWN: Final = 0.5  # weight of the instrument's own spread over members; the rest is average
 _SIZE_FLOOR: Final = 1e-6
 SINGLE_MEMBER_SPREAD: Final = 1.0  # without an ensemble a forecast is as uncertain as it is large
@@ -87,7 +88,7 @@ def calibrate(
     pooled = _pooled(slopes)
     found = []
     for f, scale, (slope, sd) in zip(scaled, scales, slopes, strict=True):
-        shrunk, shrunk_sd = _shrunk(slope, sd, *pooled)
+        shrunk, shrunk_sd = _drawn(slope, sd, *pooled)
         spread = float(np.nanmean(spread_of(f))) if np.isfinite(f).any() else SINGLE_MEMBER_SPREAD
         found.append(Calibration(scale, max(0.0, shrunk), shrunk_sd, spread))
     return tuple(found)
@@ -119,10 +120,17 @@ def _pooled(slopes: Sequence[tuple[float, float]]) -> tuple[float, float]:
 
 
 def _shrunk(slope: float, sd: float, prior: float, prior_sd: float) -> tuple[float, float]:
-    """Combine a measured slope with a prior by their precisions."""
-    own = 1.0 / sd**2 if np.isfinite(sd) and sd > 0 else 0.0
-    before = 1.0 / prior_sd**2
+    """Combine a measured slope with an independent prior by their precisions."""
+    own, before = 1.0 / sd**2, 1.0 / prior_sd**2
     return (own * slope + before * prior) / (own + before), float((own + before) ** -0.5)
+
+
+def _drawn(slope: float, sd: float, pooled: float, pooled_sd: float) -> tuple[float, float]:
+    """Draw one timeframe's slope to the pooled one; both come from the same outcomes."""
+    if not (np.isfinite(sd) and sd > 0):
+        return pooled, float(np.hypot(pooled_sd, BETWEEN_SD))
+    own = BETWEEN_SD**2 / (BETWEEN_SD**2 + sd**2)
+    return own * slope + (1 - own) * pooled, own * sd + (1 - own) * pooled_sd
 
 
 def disagreement(forecasts: Sequence[Floats]) -> Floats:

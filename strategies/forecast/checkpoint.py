@@ -28,7 +28,6 @@ from daemon.domain.units import Timeframe
 from strategies.forecast.calibration import Calibration
 from strategies.forecast.features import feature_hash
 from strategies.forecast.job import Origin, TrainSettings
-from strategies.forecast.skill import Skill
 
 MANIFEST_FILE: Final = "manifest.json"
 WEIGHTS_FILE: Final = "weights.safetensors"
@@ -61,6 +60,17 @@ class Data:
     source_minutes: int
     lag_ms: int
     horizon_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Skill:
+    """Hold mean ICs over instants with their Newey-West t values; NaN without instants."""
+
+    instants: int
+    rank_ic: float
+    rank_ic_t: float
+    score_ic: float
+    score_ic_t: float
 
 
 @dataclass(frozen=True, slots=True)

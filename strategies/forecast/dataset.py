@@ -54,7 +54,7 @@ class Table:
         return rows[(closes >= span.start_ms) & (closes < span.end_ms)]
 
     @property
-    def lags(self) -> int:
+    def horizon_bars(self) -> int:
         """Give the number of closes within one label's horizon."""
         return max(1, HORIZON_MS // self.timeframe.ms)
 

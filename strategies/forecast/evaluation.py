@@ -9,10 +9,10 @@ import numpy as np
 from daemon.domain.bar import Floats
 from strategies.forecast.baselines import Baseline, raw_forecast
 from strategies.forecast.calibration import Calibration, calibrate, centred, disagreement
-from strategies.forecast.checkpoint import Score
+from strategies.forecast.checkpoint import Score, Skill
 from strategies.forecast.dataset import Table
 from strategies.forecast.job import Longs
-from strategies.forecast.skill import Skill, skill
+from strategies.forecast.skill import skill
 from strategies.forecast.splits import Fold
 
 Forecaster = Callable[[Table, Longs], Floats]  # (table, rows) -> raw forecasts (M, T, N)
@@ -48,7 +48,7 @@ class OutOfSample:
         """Fit slope, size and spread of each timeframe over all folds."""
         raw = [np.concatenate(parts, axis=1) for parts in self._raw]
         outcomes = [t.y[np.concatenate(r)] for t, r in zip(self._tables, self._rows, strict=True)]
-        return calibrate(raw, outcomes, lags=[t.lags for t in self._tables])
+        return calibrate(raw, outcomes, lags=[t.horizon_bars for t in self._tables])
 
     def disagreement(self) -> Floats:
         """Correlate the timeframes' forecasts at the instants that they share, (K, K)."""
@@ -67,7 +67,7 @@ class OutOfSample:
 
 def score(table: Table, rows: Longs, forecasts: Floats) -> Skill:
     """Score raw forecasts (M, N) of rows (M,) against their labels."""
-    return skill(centred(forecasts), table.y[rows], lags=table.lags)
+    return skill(centred(forecasts), table.y[rows], horizon_bars=table.horizon_bars)
 
 
 def _score_baseline(table: Table, rows: Longs, baseline: Baseline) -> Skill:

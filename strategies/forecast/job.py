@@ -56,7 +56,7 @@ class TrainSettings:
 
     seed: int = 7
     members: int = 2
-    budget_seconds: float = 35.0
+    budget_seconds: float = 30.0
     folds: int = 1
     hidden: int = 32
     embedding: int = 32
@@ -114,7 +114,7 @@ class Job:
     def __post_init__(self) -> None:
         if not self.timeframes or len(set(self.timeframes)) != len(self.timeframes):
             raise ModelError("a training job names each of its timeframes once")
-        for timeframe in {self.source, *self.timeframes}:
+        for timeframe in sorted({self.source, *self.timeframes}):
             if timeframe not in self.bars:
                 raise ModelError(f"the training job holds no {timeframe.label} bars")
             close_ms, values = self.bars[timeframe]

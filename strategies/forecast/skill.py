@@ -1,79 +1,64 @@
 """Score forecasts as cross-sections: RankIC, score IC and the Newey-West t of their means.
 
 RankIC is Spearman's correlation per instant. Score IC is Pearson's correlation of the normal scores
-of the forecasts with the label: what a linear book earns. NumPy and the standard library only.
+of the forecasts with the label: what a linear book earns.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from statistics import NormalDist
 from typing import Final
 
 import numpy as np
+from scipy.special import ndtri
+from scipy.stats import rankdata
 
 from daemon.domain.bar import Floats
+from daemon.statistics.skill import newey_west_lags, newey_west_t
+from strategies.forecast.calibration import centred
+from strategies.forecast.checkpoint import Skill
 
 _INSTRUMENTS_MIN: Final = 4
+_INSTANTS_MIN: Final = 2
+_SPREAD_MIN: Final = 1e-12
 
 
-@dataclass(frozen=True, slots=True)
-class Skill:
-    """Hold mean ICs over instants with their Newey-West t values; NaN without instants."""
-
-    instants: int
-    rank_ic: float
-    rank_ic_t: float
-    score_ic: float
-    score_ic_t: float
-
-
-def skill(forecasts: Floats, outcomes: Floats, *, lags: int) -> Skill:
+def skill(forecasts: Floats, outcomes: Floats, *, horizon_bars: int) -> Skill:
     """Score forecasts (M, N) against outcomes (M, N); pairs with a NaN are left out.
 
-    lags: at least the number of later instants that share a label's horizon.
+    horizon_bars: over how many decisions a label reaches, for the t values. Instants with fewer
+    than four pairs or without any spread do not count; with fewer than two instants all is NaN.
     """
-    both = np.isfinite(forecasts) & np.isfinite(outcomes)
-    rank, score = [], []
-    for f, y, ok in zip(forecasts, outcomes, both, strict=True):
-        if ok.sum() < _INSTRUMENTS_MIN or np.ptp(f[ok]) == 0 or np.ptp(y[ok]) == 0:
-            continue
-        ranks = mean_ranks(f[ok])
-        rank.append(correlation(ranks, mean_ranks(y[ok])))
-        score.append(correlation(normal_scores(ranks), y[ok]))
-    a, b = np.array(rank), np.array(score)
-    if not len(a):
-        return Skill(0, float("nan"), float("nan"), float("nan"), float("nan"))
+    known = np.isfinite(forecasts) & np.isfinite(outcomes)
+    known &= known.sum(axis=1, keepdims=True) >= _INSTRUMENTS_MIN
+    f, y = np.where(known, forecasts, np.nan), np.where(known, outcomes, np.nan)
+    ranks = _ranks(f)  # (M, N)
+    ranked = _correlations(ranks, _ranks(y))  # (M,)
+    counted = np.isfinite(ranked)
+    if counted.sum() < _INSTANTS_MIN:
+        return Skill(int(counted.sum()), *(float("nan"),) * 4)
+    a, b = ranked[counted], _correlations(normal_scores(ranks), y)[counted]
+    lags = newey_west_lags(len(a), horizon_bars)
     return Skill(
-        len(a), float(a.mean()), newey_west_t(a, lags), float(b.mean()), newey_west_t(b, lags)
+        instants=len(a),
+        rank_ic=float(a.mean()),
+        rank_ic_t=newey_west_t(a, lags),
+        score_ic=float(b.mean()),
+        score_ic_t=newey_west_t(b, lags),
     )
 
 
-def mean_ranks(x: Floats) -> Floats:
-    """Rank one row from 1 to n; equal values share the mean of their ranks."""
-    _, inverse, counts = np.unique(x, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts)
-    return np.asarray((last - (counts - 1) / 2.0)[inverse], dtype=np.float64)
-
-
 def normal_scores(ranks: Floats) -> Floats:
-    """Map ranks 1..n to the normal quantiles of rank / (n + 1)."""
-    normal = NormalDist()
-    return np.array([normal.inv_cdf(float(r) / (len(ranks) + 1)) for r in ranks])
+    """Map ranks 1..n of each row to the normal quantiles of rank / (n + 1); NaN stays NaN."""
+    return np.asarray(ndtri(ranks / (np.isfinite(ranks).sum(axis=1, keepdims=True) + 1)))
 
 
-def correlation(a: Floats, b: Floats) -> float:
-    """Give Pearson's correlation of two rows; 0 when one of them does not vary."""
-    x, y = a - a.mean(), b - b.mean()
-    size = float(np.sqrt((x @ x) * (y @ y)))
-    return float(x @ y) / size if size > 0 else 0.0
+def _ranks(x: Floats) -> Floats:
+    """Rank each row from 1 to n; equal values share their mean rank, NaN stays NaN."""
+    return np.asarray(rankdata(x, axis=1, nan_policy="omit"), dtype=np.float64)
 
 
-def newey_west_t(x: Floats, lags: int) -> float:
-    """Give the t value of the mean of a serially dependent row (Bartlett weights)."""
-    T = len(x)
-    d = x - x.mean()
-    variance = float(d @ d) / T
-    for j in range(1, min(lags, T - 1) + 1):
-        variance += 2 * (1 - j / (lags + 1)) * float(d[j:] @ d[:-j]) / T
-    return float(x.mean() / np.sqrt(variance / T)) if variance > 0 else float("nan")
+def _correlations(a: Floats, b: Floats) -> Floats:
+    """Give Pearson's correlation of each row's finite pairs; NaN where a side does not vary."""
+    x, y = (np.where(np.isfinite(rows), centred(rows), 0.0) for rows in (a, b))
+    size = np.sqrt((x * x).sum(axis=1) * (y * y).sum(axis=1))
+    return np.asarray((x * y).sum(axis=1) / np.where(size > _SPREAD_MIN, size, np.nan))

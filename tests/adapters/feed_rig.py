@@ -34,10 +34,9 @@ def settings_for(
 ) -> FeedSettings:
     """Write the settings of a feed for lock-step: a market that stands still needs no grace."""
     quick: dict[str, Any] = {
-        "stream_patience_s": 0.3,
+        "stream_patience_s": 3.0,
         "reread_grace_ms": 0,
         "recheck_s": 0.0,
-        "funding_patience_s": 0.0,
         "settle_timeout_s": 20.0,
     }
     return FeedSettings("binanceusdm", symbols, options=options, **(quick | changes))

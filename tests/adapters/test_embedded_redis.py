@@ -230,13 +230,16 @@ async def test_a_leftover_server_is_stopped_at_the_next_start(
 ) -> None:
     monkeypatch.setattr(module, "STOP_S_MAX", 0.3)
     private = Path(tempfile.mkdtemp(prefix=module.PRIVATE_PREFIX))
-    listening = f"--port 0 --unixsocket {private}/redis.sock --dir {private}"
+    listening = f"--port 0 --unixsocket {private}/redis.sock --dir {private} --set-proc-title no"
     leftover = await asyncio.create_subprocess_exec(
         valkey_binary, *listening.split(), stdout=asyncio.subprocess.DEVNULL
     )
     record = {"pid": leftover.pid, "socket": f"{private}/redis.sock"}
     (tmp_path / "redis").mkdir()
     (tmp_path / "redis" / "server.json").write_text(json.dumps(record))
+    async with asyncio.timeout(10):
+        while not await module._answers(private / "redis.sock"):
+            await until_next_look()
     os.kill(leftover.pid, signal.SIGSTOP)  # frozen, so that it does not even heed SIGTERM
     with capture_logs() as logs:
         async with embedded_redis(tmp_path) as url:

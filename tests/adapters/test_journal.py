@@ -13,6 +13,7 @@ import pytest
 
 from adapters.journal import JournalReader, MemoryJournal, SqliteJournal
 from adapters.journal.entry import pack
+from adapters.journal.writer import JOBS_PER_COMMIT_MAX
 from daemon import codec
 from daemon.domain.failures import BrokenChain, JournalError
 from daemon.domain.messages import Estimate, RecordedEstimate, Submit, Tick
@@ -167,13 +168,20 @@ async def test_an_append_to_a_closed_journal_is_refused(tmp_path: Path) -> None:
 
 
 async def test_a_cancelled_append_is_written_all_the_same(tmp_path: Path) -> None:
-    async with open_journal(tmp_path / "journal.db") as journal:
-        task = asyncio.create_task(journal.append([(Tick(1), [])]))
+    path = tmp_path / "journal.db"
+    async with open_journal(path) as journal:
+        other = sqlite3.connect(path, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")  # the writer has to wait for this one
+        waiting = [asyncio.create_task(journal.append([(Tick(n), [])])) for n in (1, 2)]
         await asyncio.sleep(0)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        assert await journal.append([(Tick(2), [])]) == 2
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+        assert all(task.cancelled() for task in waiting)
+        other.execute("ROLLBACK")
+        other.close()
+        assert await journal.append([(Tick(3), [])]) == 3
+        assert [entry.event for entry in journal.read_from(1)] == [Tick(1), Tick(2), Tick(3)]
 
 
 @pytest.mark.parametrize("sequence", [1, 5, 8])
@@ -365,6 +373,29 @@ async def test_a_full_disk_stops_all_writing_and_leaves_whole_entries(tmp_path: 
     assert JournalReader(path).verify().entries_n == written
     async with open_journal(path) as journal:
         assert await journal.append([(Tick(1), [])]) == written + 1
+
+
+async def test_after_a_failed_commit_nothing_is_written_even_where_it_would_fit(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "journal.db"
+    async with open_journal(path, file_bytes_max=120_000) as journal:
+        other = sqlite3.connect(path, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")  # until all appends wait: more than one commit takes
+        many = [journal.append(an_hour(n)) for n in range(2 * JOBS_PER_COMMIT_MAX)]
+        waiting = [asyncio.create_task(append) for append in many]
+        waiting.append(asyncio.create_task(journal.append([(Tick(1), [])])))
+        await asyncio.sleep(0)
+        other.execute("ROLLBACK")
+        other.close()
+        answers = await asyncio.gather(*waiting, return_exceptions=True)
+        good = [answer for answer in answers if isinstance(answer, int)]
+        bad = answers[len(good) :]
+        assert all(isinstance(answer, JournalError) for answer in bad)
+        assert len(bad) > JOBS_PER_COMMIT_MAX
+        with pytest.raises(JournalError, match="make room"):
+            await journal.append([(Tick(2), [])])
+    assert JournalReader(path).verify().entries_n == (good[-1] if good else 0)
 
 
 FULL_DISK_CHILD = """

@@ -77,10 +77,12 @@ async def test_a_cancelled_submit_is_carried_out_and_can_be_asked_about(
         await venue.observe(bars(1, PRICES))
         store.may_commit.clear()
         store.began.clear()
-        waiting = asyncio.create_task(venue.submit([order("a", "1")]))
-        await asyncio.to_thread(store.began.wait, 10)
-        waiting.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await waiting
+        waiting = [asyncio.create_task(venue.submit([order(i, "1")])) for i in ("a", "b")]
+        await asyncio.to_thread(store.began.wait, 10)  # a is at the disk, b waits behind it
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+        assert all(task.cancelled() for task in waiting)
         store.may_commit.set()
-        assert len(fills_of(await venue.query(OrderId("a"), key(0)))) == 1
+        for order_id in (OrderId("a"), OrderId("b")):
+            assert len(fills_of(await venue.query(order_id, key(0)))) == 1

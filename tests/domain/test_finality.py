@@ -79,6 +79,22 @@ def test_a_bar_seen_before_a_broken_connection_is_not_proven_by_a_successor_afte
     assert gate.is_suspect(0, at(1))
 
 
+def test_a_bar_that_the_current_connection_never_showed_is_not_proven_by_it() -> None:
+    gate = primed_gate()
+    gate.see_stream(0, [row(1, 103, 5)])  # bar 1 forms on the first connection
+    gate.subscribed(0)
+    gate.see_stream(0, [row(0, 101, 9)])  # the next one begins with an older row
+    gate.see_stream(0, [row(2, 104, 1)])  # and goes past bar 1 without showing it
+    assert not gate.is_final(0, at(2))
+
+
+def test_a_running_row_read_by_rest_is_not_proven_by_a_stream_that_never_showed_it() -> None:
+    gate = primed_gate()
+    gate.see_reread(0, [row(1, 103, 5)], read_ms=at(1) + 1)
+    gate.see_stream(0, [row(2, 104, 1)])
+    assert not gate.is_final(0, at(2))
+
+
 def test_a_stalled_forming_bar_is_a_suspect_and_not_final_where_the_venue_flags_closed_rows() -> (
     None
 ):

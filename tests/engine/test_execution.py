@@ -1,4 +1,4 @@
-"""Slices of a rebalance: whatever subset of what is out fills, net exposure stays inside its bound."""
+"""Slices of a rebalance: whatever part of them fills, net exposure stays inside its bound."""
 
 from __future__ import annotations
 
@@ -65,7 +65,8 @@ def test_no_subset_of_fills_can_push_net_past_the_bound(
     lots: list[int], bound: int, fates: list[float]
 ) -> None:
     plan = Plan.of(0, [leg(i, str(Decimal(n) * STEP), 100.0 + i) for i, n in enumerate(lots)])
-    net, out, fate = 0.0, [], iter(fates)
+    net, fate = 0.0, iter(fates)
+    out: list[float] = []
     for _ in range(200):
         high = net + sum(v for v in out if v > 0)
         low = net + sum(v for v in out if v < 0)

@@ -139,6 +139,17 @@ def test_a_small_book_of_capped_targets_does_not_freeze(names_cap: float) -> Non
     assert max(float(np.abs(s.weights).max()) for s in seen.targets) <= 1.6 * names_cap
 
 
+def test_a_full_book_on_the_wrong_side_of_capped_targets_is_turned() -> None:
+    strategy = NeutralStrategy(NeutralSettings(name_weight_max=0.085, friction_max=100.0))
+    state, view = first(strategy)
+    ideal = strategy.decide(state, view)[1].ideal
+    assert np.mean(np.abs(ideal) > 0.0849) > 0.8  # nearly all targets stand at a cap
+    turned = replace(view, weights=-ideal, cost=np.full(N, 3e-2))
+    _, target = strategy.decide(state, turned)
+    legs = np.abs(ideal) > 0.0849
+    assert (np.abs(target.weights - turned.weights)[legs] > 0.01).all()
+
+
 def test_signals_too_weak_for_their_cost_build_no_book() -> None:
     seen = run(World.make(60, alpha_sd=0.002, seed=2), 60, NeutralStrategy())
     assert max(seen.gross) == 0.0
@@ -152,6 +163,7 @@ def test_a_leg_too_dear_to_trade_may_only_shrink() -> None:
     cost[3] = 0.05
     seen = run(World.make(40, alpha_sd=0.06, seed=4), 40, NeutralStrategy(), cost=cost)
     assert all(s.weights[3] == 0.0 for s in seen.targets)
+    assert all(s.ideal[3] == 0.0 for s in seen.targets)
     assert all(s.reduce_only is not None and s.reduce_only[3] for s in seen.targets)
     assert "1 reduce-only" in seen.targets[-1].note
 
@@ -378,3 +390,13 @@ def test_settings_are_read_and_checked() -> None:
         ConfigurationError, match=r"gross_weight = -1.0: accepted are values from 0"
     ):
         build({"gross_weight": -1.0})
+
+
+def test_instruments_without_a_price_history_are_not_traded_on_forecasts_alone() -> None:
+    strategy = NeutralStrategy()
+    state, view = first(strategy)
+    window = view.windows[Timeframe(60)]
+    empty = replace(window, values=np.full_like(window.values, np.nan))
+    _, target = strategy.decide(state, replace(view, windows={Timeframe(60): empty}))
+    assert target.note == "hold: 0 usable forecasts; 6 are needed"
+    assert not target.weights.any()

@@ -59,3 +59,10 @@ def test_recent_returns_weigh_more() -> None:
 def test_a_half_life_must_be_positive() -> None:
     with pytest.raises(InvariantViolated, match="half-life of 0"):
         residual_risk(np.ones((5, 2)), half_life_bars=0)
+
+
+def test_a_history_too_short_for_everyone_gives_no_risk_at_all() -> None:
+    closes, _, _ = planted(20)
+    found = residual_risk(closes, half_life_bars=48)
+    assert np.isnan(found.volatility).all()
+    assert np.isnan(found.beta).all()

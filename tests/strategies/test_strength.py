@@ -133,13 +133,14 @@ def test_without_persistence_the_filter_is_plain_shrinkage(m: float, v: float, t
 
 
 def test_a_missing_timeframe_drops_out_instead_of_counting_as_zero() -> None:
-    mean = np.array([[0.04, 0.04], [0.03, 0.03], [NAN, 0.05]])
+    mean = np.array([[0.09, 0.04], [-0.08, 0.03], [NAN, 0.05]])
     variance = np.array([[4e-4, 4e-4], [9e-4, 4e-4], [4e-4, NAN]])
     two = combine(mean[:2, :1], variance[:2, :1], R[:2, :2])
     both = combine(mean, variance, R)
     assert both.magnitude[0] == pytest.approx(two.magnitude[0], rel=1e-12)
     assert both.variance[0] == pytest.approx(two.variance[0], rel=1e-12)
     assert both.consistency[0] == pytest.approx(two.consistency[0], rel=1e-12)
+    assert two.consistency[0] < 0.5
     # a mean without its variance is no forecast either
     assert both.magnitude[1] == pytest.approx(0.035)
 

@@ -1,0 +1,98 @@
+"""`equipoise train` and `models`: make models, look at them, choose the champion."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from daemon.commands.options import (
+    AsJson,
+    ConfigFiles,
+    Overrides,
+    console,
+    print_json,
+    read_settings,
+)
+from daemon.commands.training import load_bars, run_training, show_card
+from daemon.domain.failures import ConfigurationError
+from daemon.domain.units import iso
+from daemon.runtime.logs import configure_logs
+from daemon.wiring.estimator import list_models, promote_model, rollback_model
+from daemon.wiring.rehearsal import rehearsal_exchange
+from daemon.wiring.training import bars_from_files, promote_first
+
+
+class TrainOn(StrEnum):
+    """Say where training data comes from."""
+
+    EXCHANGE = "exchange"
+    FILES = "files"
+    REHEARSAL = "rehearsal"
+
+
+class ModelAction(StrEnum):
+    """Say what to do with the registry."""
+
+    LIST = "list"
+    PROMOTE = "promote"
+    ROLLBACK = "rollback"
+
+
+def train(
+    config: ConfigFiles = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+    on: Annotated[
+        TrainOn, typer.Option(help="The exchange's own history, files, or the rehearsal market.")
+    ] = TrainOn.EXCHANGE,
+) -> None:
+    """Train the network and put the model into the registry; the first becomes the champion.
+
+    Files are those of [backtest]: the last training.days before backtest.until.
+    """
+    bases = {TrainOn.EXCHANGE: "paper", TrainOn.FILES: "backtest", TrainOn.REHEARSAL: "rehearsal"}
+    settings = read_settings(config, overrides, base=f"{bases[on]}.toml")
+    configure_logs(settings.run.log_level, as_json=settings.run.log_json)
+    if on is TrainOn.REHEARSAL:
+        with rehearsal_exchange(settings) as rehearsal:
+            settings = rehearsal.settings
+            bars = load_bars(settings, as_json=as_json)
+    elif on is TrainOn.EXCHANGE:
+        bars = load_bars(settings, as_json=as_json)
+    else:
+        bars = bars_from_files(settings)
+    trained = run_training(settings, bars, as_json=as_json)
+    first = promote_first(settings, trained.model_id)
+    show_card(trained, bars, as_json=as_json)
+    if first and not as_json:
+        console().print("it is the champion now, since there was none")
+
+
+def models(
+    action: Annotated[ModelAction, typer.Argument(help="What to do.")] = ModelAction.LIST,
+    model: Annotated[str, typer.Argument(help="Model id, for promote.")] = "",
+    config: ConfigFiles = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the models, make one the champion, or go back to the champion before."""
+    settings = read_settings(config, overrides, base="paper.toml")
+    if action is ModelAction.PROMOTE:
+        if not model:
+            raise ConfigurationError("models promote: name the model id; `models list` shows them")
+        promote_model(settings, model)
+    elif action is ModelAction.ROLLBACK:
+        rollback_model(settings)
+    found = list_models(settings)
+    if as_json:
+        print_json({"models": [asdict(one) for one in found]})
+        return
+    table = Table("", "model", "origin", "trained until", "rank IC by timeframe")
+    for one in found:
+        until = iso(one.trained_until_ms) if one.trained_until_ms is not None else ""
+        table.add_row("*" if one.is_champion else "", one.model_id, one.origin, until, one.skill)
+    console().print(table if found else f"no models in {settings.estimator.models_folder}")

@@ -1,0 +1,80 @@
+"""Calibration: slopes far below one, shrunk and never negative; variance of the mean."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from strategies.forecast.calibration import (
+    PRIOR_SLOPE,
+    Calibration,
+    calibrate,
+    centred,
+    disagreement,
+)
+
+
+def drawn(ic: float, T: int = 4000, N: int = 10) -> tuple[np.ndarray, np.ndarray]:
+    draw = np.random.default_rng(4)
+    truth = draw.standard_normal((T, N))
+    members = 3.0 * (truth + 0.3 * draw.standard_normal((2, T, N)))
+    outcomes = centred(ic * truth + draw.standard_normal((T, N)))
+    return members, outcomes
+
+
+def test_a_strong_forecast_gets_about_its_regression_slope() -> None:
+    members, outcomes = drawn(0.2)
+    (found,) = calibrate([members], [outcomes], lags=[1])
+    f = centred(members).mean(axis=0) * found.scale
+    assert np.sqrt((f**2).mean()) == pytest.approx(1.0)
+    assert found.slope == pytest.approx((f * outcomes).sum() / (f * f).sum(), rel=0.1)
+    assert found.slope_sd == pytest.approx(1 / np.sqrt(f.size), rel=0.2)
+    assert found.spread == pytest.approx(0.09 / 1.045, rel=0.1)
+
+
+def test_few_samples_leave_the_prior_and_a_wrong_way_forecast_gets_zero() -> None:
+    members, outcomes = drawn(0.0, T=30)
+    (little,) = calibrate([members], [outcomes], lags=[6])
+    assert little.slope == pytest.approx(PRIOR_SLOPE, abs=0.02)
+    members, outcomes = drawn(-0.3)
+    assert calibrate([members], [outcomes], lags=[1])[0].slope == 0.0
+
+
+def test_overlapping_labels_make_the_slope_less_sure() -> None:
+    members, outcomes = drawn(0.1)
+    slow = np.repeat(outcomes[::8], 8, axis=0)
+    steady = np.repeat(members[:, ::8], 8, axis=1)
+    (fast,) = calibrate([members], [outcomes], lags=[7])
+    (held,) = calibrate([steady], [slow], lags=[7])
+    assert held.slope_sd > 1.3 * fast.slope_sd
+
+
+def test_without_any_outcome_the_prior_stands() -> None:
+    members = np.zeros((2, 5, 4))
+    (found,) = calibrate([members], [np.full((5, 4), np.nan)], lags=[1])
+    assert found.slope == pytest.approx(PRIOR_SLOPE)
+
+
+def test_mean_is_centred_scaled_and_variance_is_that_of_the_mean() -> None:
+    calibration = Calibration(scale=2.0, slope=0.1, slope_sd=0.02, spread=0.5)
+    members = np.array([[1.0, 0.0, -1.0, np.nan], [2.0, 0.0, -2.0, np.nan]])
+    mean, variance = calibration.apply(members, np.array([1.0, 1.0, 1.0, np.nan]))
+    np.testing.assert_allclose(mean, [0.3, 0.0, -0.3, np.nan], atol=1e-12)
+    # members' variance of +-2, +-4 is 2: 0.01 * (0.5 * 2 + 0.5 * 0.5) + 0.0004 * 9
+    np.testing.assert_allclose(variance, [0.0161, 0.0025, 0.0161, np.nan], atol=1e-12)
+
+
+def test_disagreement_is_a_correlation_drawn_half_way_to_its_mean() -> None:
+    draw = np.random.default_rng(0)
+    common = draw.standard_normal((500, 8))
+    first, second = (common + draw.standard_normal((500, 8)) for _ in range(2))
+    third = draw.standard_normal((500, 8))
+    found = disagreement([first, second, third])
+    # 0.5, 0, 0 have the mean 1/6
+    expected = np.array([[1, 1 / 3, 1 / 12], [1 / 3, 1, 1 / 12], [1 / 12, 1 / 12, 1]])
+    np.testing.assert_allclose(found, expected, atol=0.03)
+    assert np.linalg.eigvalsh(found).min() > 0
+
+
+def test_disagreement_without_data_is_the_prior() -> None:
+    np.testing.assert_allclose(disagreement([np.zeros((3, 2))] * 2), [[1.0, 0.5], [0.5, 1.0]])
