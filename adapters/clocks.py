@@ -22,6 +22,7 @@ VENUE_CLOCK_UNREACHABLE: Final = "venue_clock_unreachable"
 VENUE_CLOCK_REACHED_AGAIN: Final = "venue_clock_reached_again"
 SLEEP_SLICE_S: Final = 5.0
 ADVANCE_TIMEOUT_S: Final = 120.0
+LEAVE_TIMEOUT_S: Final = 1.0
 ADVANCE_PATH: Final = "/rehearsal/advance"
 
 _log = structlog.get_logger()
@@ -193,7 +194,8 @@ class LockStepClock:
             return
         try:
             body = {"client": self._client, "leave": True}
-            async with session.post(self._url, json=body):
+            quickly = aiohttp.ClientTimeout(total=LEAVE_TIMEOUT_S)
+            async with session.post(self._url, json=body, timeout=quickly):
                 pass
         except (aiohttp.ClientError, TimeoutError):
             pass  # the market is gone already: nobody waits

@@ -19,7 +19,6 @@ import signal
 import socket
 import subprocess
 import sys
-import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -431,15 +430,12 @@ def _next_frame(stream: socket.socket, frames: _Frames) -> bytes | None:
 
 
 def main() -> int:
-    """Serve on the inherited descriptor; what nobody foresaw is printed and ends us."""
+    """Serve on the inherited descriptor; what nobody foresaw is printed and ends the process."""
     with socket.socket(fileno=int(sys.argv[1])) as stream:
         try:
             return serve(stream)
-        except (ConnectionError, BrokenPipeError):
+        except ConnectionError:
             return 0  # the parent is gone, and with it the reason to live
-        except Exception as e:  # noqa: BLE001 - the top of the process
-            traceback.print_exc()
-            return 70 if not isinstance(e, EquipoiseError) else e.exit_code
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from rich.table import Table
 from daemon.commands.options import console, print_json
 from daemon.ports import Warmup
 from daemon.settings import Settings
-from daemon.wiring.estimator import has_champion
+from daemon.wiring.estimator import has_champion, needs_model
 from daemon.wiring.training import (
     SourceBars,
     Trained,
@@ -25,7 +25,7 @@ from daemon.wiring.training import (
 
 def ensure_champion(settings: Settings, *, as_json: bool) -> None:
     """Train a first model from the exchange's own history unless one is there or none is needed."""
-    if settings.estimator.kind != "model" or has_champion(settings):
+    if not needs_model(settings) or has_champion(settings):
         return
     if not as_json:
         console().print("no model yet: training a first one on this market's history")

@@ -54,6 +54,7 @@ class Watcher:
         self._tasks: dict[str, TaskID] = {}
         self._engine: Engine | None = None
         self._decisions = 0
+        self._absent = 0  # source bars that decisions had to do without
 
     def stops(self, stop: asyncio.Event) -> None:
         """Take the event that ends the session."""
@@ -111,6 +112,7 @@ class Watcher:
                     "decisions": self._decisions,
                     "fills": book.ledger.fills,
                     "net_weight_worst": book.net_weight_worst,
+                    "bars_absent": self._absent,
                 }
             )
         elif book.equity > 0:
@@ -119,7 +121,8 @@ class Watcher:
             self._console.print(line)
             self._console.print(
                 f"  stopped after {self._decisions:,} decisions, {book.ledger.fills:,} fills in "
-                f"all; worst |net| after a fill {book.net_weight_worst:.2%} of equity"
+                f"all; worst |net| after a fill {book.net_weight_worst:.2%} of equity; "
+                f"{self._absent} bars absent at decisions"
             )
 
     def _began(self, event: Started) -> None:
@@ -137,6 +140,7 @@ class Watcher:
 
     def _decision(self, decision: Decision, engine: Engine) -> None:
         self._decisions += 1
+        self._absent += len(decision.absent)
         if self._start_equity is None:
             self._start_equity = decision.equity
         if self._as_json:

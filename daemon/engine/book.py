@@ -19,6 +19,7 @@ from daemon.domain.order import Fill, Order
 from daemon.domain.portfolio import Ledger, Position
 
 MIRROR_TOLERANCE: Final = 1e-9  # of gross plus equity
+SAME: Final = 1.0 + 1e-12  # sums of floats that should be equal are, up to this factor
 _count = np.count_nonzero  # a tenth of the price of all() on short arrays
 
 
@@ -100,6 +101,14 @@ class Book:
         worst = max(abs(up), abs(down))
         gross = self.gross_worst + (worst - self.worst[index]) * mark
         return worst * mark, gross
+
+    def reduces(self, index: int, quantity: float) -> bool:
+        """Tell whether a trade only lessens a position, also when all open orders fill first."""
+        held = self.held[index]
+        if held * quantity >= 0:
+            return False
+        pending = self.pending_sell[index] if held > 0 else self.pending_buy[index]
+        return pending + abs(quantity) <= abs(held) * SAME
 
     @property
     def equity(self) -> float:

@@ -11,13 +11,13 @@ Between the instants only fills, answers and operator wishes change anything.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final, assert_never
 
 import numpy as np
 
-from daemon.domain.bar import Field, Floats, Proof
+from daemon.domain.bar import Field, Proof
 from daemon.domain.decision import DecisionKind
 from daemon.domain.forecast import Estimates
 from daemon.domain.instrument import InstrumentKey, Universe
@@ -53,10 +53,11 @@ from daemon.domain.order import DoneReason, Fill, OrderId, Uncertain
 from daemon.domain.portfolio import AccountSnapshot, TargetPortfolio
 from daemon.domain.units import DAY_MS, Timeframe, iso
 from daemon.domain.view import View
-from daemon.engine.cadence import CadenceRules, usable_predictions
+from daemon.engine.cadence import usable_predictions
 from daemon.engine.reconcile import ReconcilePolicy, differences
-from daemon.engine.risk import RiskLimits, TradingState
-from daemon.engine.state import EngineState, Phase
+from daemon.engine.risk import TradingState
+from daemon.engine.rules import EngineRules
+from daemon.engine.state import EngineState, Phase, remember
 from daemon.engine.trader import Trader
 from daemon.engine.windows import bars_digest
 from daemon.ports import Strategy
@@ -67,23 +68,6 @@ MISMATCHES_BEFORE_ACTING: Final = 3
 _ABSENT: Final = int(Proof.ABSENT)  # arrays compare with plain numbers several times faster
 _CLOSE: Final = int(Field.CLOSE)
 ACCOUNT_ONLY: Final = -1  # cursor of the daily reconciliation: fills came as events already
-
-
-@dataclass(frozen=True, slots=True)
-class EngineRules:
-    """Hold the engine's settings.
-
-    cost: (N,) one-way cost as a fraction of notional, for the strategy's band. uncertain_asks_max:
-    questions about one order before trading halts and names it.
-    """
-
-    cadence: CadenceRules
-    limits: RiskLimits
-    cost: Floats
-    bars_n: Mapping[Timeframe, int]
-    reconcile: ReconcilePolicy = ReconcilePolicy.HALT
-    uncertain_asks_max: int = 5
-    id_prefix: str = "eq"
 
 
 class Engine:
@@ -184,6 +168,7 @@ class Engine:
         if state.phase in (Phase.ESTIMATING, Phase.CLEARING):
             what = f"the work on {iso(state.instant_ms)} was still {state.phase}"
             self._out.append(Alert(AlertKind.NO_DECISION, close_ms, what))
+            self._trader.close_plan(what)
         state.instant_ms = close_ms
         live = state.trading is not TradingState.STARTING
         state.phase = Phase.GATHERING if live else Phase.IDLE
@@ -204,7 +189,11 @@ class Engine:
         late = now_ms >= state.instant_ms + cadence.deadline_ms
         if state.phase is Phase.GATHERING and late:
             self._gathered()
-        for record in list(state.orders.uncertain()):
+        self._ask_about(self.rules.uncertain_asks_max)
+
+    def _ask_about(self, asked_below: int) -> None:
+        """Ask about the orders nobody can vouch for, unless they were asked about too often."""
+        for record in self.state.orders.uncertain(asked_below):
             self._out.append(Query(record.order.order_id, record.order.key))
 
     def _gathered(self) -> None:
@@ -226,13 +215,13 @@ class Engine:
         windows = [
             store.frozen()
             for timeframe, store in self.state.windows.items()
-            if store.filled >= self._needed(timeframe) and not self._forecast_is_new(timeframe)
+            if store.filled >= self._needed(timeframe) and not self._forecastremember(timeframe)
         ]
         if windows:
             self._out.append(Estimate(self.state.instant_ms, tuple(windows)))
         return bool(windows)
 
-    def _forecast_is_new(self, timeframe: Timeframe) -> bool:
+    def _forecastremember(self, timeframe: Timeframe) -> bool:
         newest = self.state.newest.get(timeframe)
         return newest is not None and newest.as_of_ms >= self.state.windows[timeframe].newest_ms
 
@@ -289,21 +278,33 @@ class Engine:
             state.phase = Phase.CLEARING
             self._cancel_all()
 
-    def _flatten(self) -> None:
-        state, flat = self.state, np.zeros(len(self.universe))
-        state.paused = True
-        self._trader.open(bars_digest(state.windows), ())
-        target = TargetPortfolio(
-            state.instant_ms, flat, flat, flat, note="flattened by the operator"
-        )
+    def _flatten(self, at_ms: int) -> None:
+        """Go to zero now, and at each decision until it is done or the operator resumes."""
+        state = self.state
+        state.paused = state.flattening = True
+        if state.trading not in (TradingState.TRADING, TradingState.REDUCE_ONLY):
+            text = f"not flattened yet: trading state is {state.trading} {state.halted_why}"
+            self._out.append(Alert(AlertKind.NO_DECISION, at_ms, text.rstrip()))
+            return
+        self._trader.open(bars_digest(state.windows), (), extra=True)
+        target = self._flat()
         self._trader.want(DecisionKind.REDUCED, target, target.note)
         self._clear()
+
+    def _flat(self) -> TargetPortfolio:
+        zero = np.zeros(len(self.universe))
+        return TargetPortfolio(
+            self.state.instant_ms, zero, zero, zero, note="flattened by the operator"
+        )
 
     def _wanted(self) -> tuple[DecisionKind, TargetPortfolio | None, str]:
         """Ask the strategy, unless something forbids to act on what it would say."""
         state = self.state
         if state.trading is TradingState.HALTED:
             return DecisionKind.HELD, None, f"halted: {state.halted_why}"
+        if state.flattening and state.book.gross > 0:
+            target = self._flat()
+            return DecisionKind.REDUCED, target, target.note
         short = [
             t.label
             for t in self.strategy.windows_needed
@@ -325,18 +326,14 @@ class Engine:
         state = self.state
         state.stale_decisions += 1
         if state.stale_decisions > self.rules.cadence.stale_decisions_max:
-            self._set_trading(TradingState.REDUCE_ONLY)
+            state.trading = TradingState.REDUCE_ONLY
         return DecisionKind.HELD, None, f"no usable forecast ({state.stale_decisions} in a row)"
 
     def _fresh(self) -> None:
         state = self.state
         if state.stale_decisions and not state.operator_reduce_only:
-            self._set_trading(TradingState.TRADING)
+            state.trading = TradingState.TRADING
         state.stale_decisions = 0
-
-    def _set_trading(self, to: TradingState) -> None:
-        if self.state.trading is not TradingState.HALTED:
-            self.state.trading = to
 
     def _view(self) -> View:
         state, instant = self.state, self.state.instant_ms
@@ -368,6 +365,9 @@ class Engine:
         known = record is not None
         reference = record.order.reference_price if record is not None else float(fill.price)
         book.fill(fill, reference, reserved=known)
+        if record is not None and record.is_overfilled:
+            order_id, size = record.order.order_id, record.order.quantity
+            self._halt(fill.at_ms, f"order {order_id} of {size}: venue filled {record.filled}")
 
     def _ended(self, order_id: OrderId, why: DoneReason) -> None:
         record = self.state.orders.end(order_id, why)
@@ -379,21 +379,19 @@ class Engine:
         record = self.state.orders.doubt(order_id)
         if record is None or not isinstance(record.state, Uncertain):
             return
-        if record.state.asked < self.rules.uncertain_asks_max:
+        asked, asks_max = record.state.asked, self.rules.uncertain_asks_max
+        if asked < asks_max:
             self._out.append(Query(order_id, record.order.key))
             return
-        self._halt(
-            at_ms, f"order {order_id} could not be resolved after {record.state.asked} questions"
-        )
-        self._out.append(Alert(AlertKind.ORDER_UNRESOLVED, at_ms, self.state.halted_why))
+        text = f"order {order_id} could not be resolved after {asked} questions"
+        if self.state.trading is not TradingState.HALTED:
+            self._halt(at_ms, text)
+        if asked == asks_max:
+            self._out.append(Alert(AlertKind.ORDER_UNRESOLVED, at_ms, text))
 
     def _cash_flow(self, event: FundingPaid | Transferred) -> None:
-        seen = self.state.cashflow_ids
-        if event.cashflow_id in seen:
+        if not remember(event.cashflow_id, self.state.cashflow_ids, REMEMBERED_CASHFLOWS):
             return
-        seen[event.cashflow_id] = None
-        if len(seen) > REMEMBERED_CASHFLOWS:
-            seen.popitem(last=False)
         funding = isinstance(event, FundingPaid)
         self.state.book.cash_flow(event.cash_key, event.amount, funding=funding)
 
@@ -430,7 +428,8 @@ class Engine:
                 self._ask_snapshots()
                 return
         state.cursor = max(state.cursor, snapshot.executions_cursor)
-        if found and (virgin or self.rules.reconcile is ReconcilePolicy.ADOPT):
+        adopts = virgin or self.rules.reconcile is ReconcilePolicy.ADOPT
+        if found and adopts and all(d.is_ours(self.universe) for d in found):
             self._adopt(snapshot)
         elif found:
             text = "; ".join(str(d) for d in found)
@@ -439,7 +438,7 @@ class Engine:
         state.mismatches = 0
         if state.trading is TradingState.RECONCILING:
             reduce_only = state.operator_reduce_only
-            self._set_trading(TradingState.REDUCE_ONLY if reduce_only else TradingState.TRADING)
+            state.trading = TradingState.REDUCE_ONLY if reduce_only else TradingState.TRADING
 
     def _adopt(self, snapshot: AccountSnapshot) -> None:
         """Take the venue's account as ours: positions as adjustments, cash as a transfer."""
@@ -462,21 +461,19 @@ class Engine:
 
     def _operator(self, event: Operator) -> None:
         state = self.state
-        if event.request_id in state.operator_requests:
+        if not remember(event.request_id, state.operator_requests, REMEMBERED_REQUESTS):
             return
-        state.operator_requests[event.request_id] = None
-        if len(state.operator_requests) > REMEMBERED_REQUESTS:
-            state.operator_requests.popitem(last=False)
         match event.action:
             case OperatorAction.PAUSE:
                 state.paused = True
             case OperatorAction.REDUCE_ONLY:
                 state.operator_reduce_only = True
-                self._set_trading(TradingState.REDUCE_ONLY)
+                if state.trading is TradingState.TRADING:  # never a way past reconciliation
+                    state.trading = TradingState.REDUCE_ONLY
             case OperatorAction.RESUME:
                 self._resume()
             case OperatorAction.FLATTEN:
-                self._flatten()
+                self._flatten(event.at_ms)
             case OperatorAction.KILL:
                 self._halt(event.at_ms, "killed by the operator")
                 self._cancel_all()
@@ -485,11 +482,12 @@ class Engine:
 
     def _resume(self) -> None:
         state = self.state
-        state.paused = state.operator_reduce_only = False
+        state.paused = state.operator_reduce_only = state.flattening = False
         state.stale_decisions = 0
         if state.trading in (TradingState.HALTED, TradingState.REDUCE_ONLY):
             state.halted_why = ""
             state.trading = TradingState.RECONCILING
+            self._ask_about(sys.maxsize)
             self._ask_snapshots()
 
     def _cancel_all(self) -> None:

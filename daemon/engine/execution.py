@@ -37,12 +37,13 @@ class Plan:
     buys: deque[Leg] = field(default_factory=deque)
     sells: deque[Leg] = field(default_factory=deque)
     children_n: int = 0
+    tag: str = ""  # part of the orders' names
 
     @classmethod
-    def of(cls, as_of_ms: int, legs: list[Leg]) -> Plan:
+    def of(cls, as_of_ms: int, legs: list[Leg], tag: str = "") -> Plan:
         """Sort legs into a plan; the order is a pure function of the legs."""
         ranked = sorted(legs, key=lambda g: (not g.reduces, -abs(float(g.left)) * g.mark, g.index))
-        plan = cls(as_of_ms)
+        plan = cls(as_of_ms, tag=tag)
         for leg in ranked:
             (plan.buys if leg.left > 0 else plan.sells).append(leg)
         return plan

@@ -54,6 +54,12 @@ class OrderRecord:
         """Give the signed quantity that may still fill."""
         return self.order.quantity - self.filled
 
+    @property
+    def is_overfilled(self) -> bool:
+        """Tell whether the venue filled more than was ordered, which no venue should."""
+        filled, wanted = self.filled, self.order.quantity
+        return filled != wanted and abs(filled) > abs(wanted)
+
 
 class OrderTable:
     """Keep the open orders and enforce the transition table."""
@@ -99,7 +105,7 @@ class OrderTable:
         if record is None:
             return None
         record.filled += quantity
-        if record.filled == record.order.quantity:
+        if record.filled == record.order.quantity or record.is_overfilled:
             self.end(order_id, DoneReason.FILLED)
         elif not isinstance(record.state, Resting):
             self._move(record, _RESTING)
@@ -121,9 +127,11 @@ class OrderTable:
             self.ended.popitem(last=False)
         return record
 
-    def uncertain(self) -> Iterator[OrderRecord]:
-        """Yield the orders nobody can vouch for."""
-        return (r for r in self.open.values() if isinstance(r.state, Uncertain))
+    def uncertain(self, asked_below: int) -> Iterator[OrderRecord]:
+        """Yield the orders nobody can vouch for that were asked about fewer times than that."""
+        for record in self.open.values():
+            if isinstance(record.state, Uncertain) and record.state.asked < asked_below:
+                yield record
 
     def _move(self, record: OrderRecord, to: OrderState) -> None:
         if type(to) not in TRANSITIONS[type(record.state)]:

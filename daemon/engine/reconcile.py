@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 
-from daemon.domain.instrument import CashKey, InstrumentKey
+from daemon.domain.instrument import CashKey, InstrumentKey, Universe
 from daemon.domain.portfolio import AccountSnapshot, Ledger
 
 
@@ -24,6 +24,10 @@ class Difference:
     name: InstrumentKey | CashKey
     ours: Decimal
     theirs: Decimal
+
+    def is_ours(self, universe: Universe) -> bool:
+        """Tell whether the book can hold it: cash, or an instrument of the universe."""
+        return isinstance(self.name, CashKey) or self.name in universe.index
 
     def __str__(self) -> str:
         return f"{':'.join(self.name)}: ours {self.ours}, venue {self.theirs}"

@@ -70,7 +70,7 @@ class Risk:
     ) -> tuple[RefusalReason, str] | None:
         index, book = order.index, self._book
         rules, held = self._rules[index], book.held[index]
-        reduces = held * quantity < 0 and abs(quantity) <= abs(held)
+        reduces = book.reduces(index, quantity)
         if state is not TradingState.TRADING:
             if state is not TradingState.REDUCE_ONLY:
                 return RefusalReason.HALTED, f"trading state is {state}"
@@ -101,14 +101,13 @@ class Risk:
             return RefusalReason.GROSS, f"equity is {equity:.2f}"
         mark = book.prices[index]
         value = quantity * mark
-        held = book.held[index] * mark
         if abs(value) > limits.order_weight_max * equity:
             return RefusalReason.ORDER_SIZE, f"{abs(value) / equity:.4f} of equity"
         high, low = book.worst_net()
         worst = high + value if value > 0 else low + value
         if abs(worst) > limits.net_weight_max * equity and not abs(worst) < abs(worst - value):
             return RefusalReason.NET, f"net could reach {worst / equity:+.4f} of equity"
-        if held * value < 0 and abs(value) <= abs(held):
+        if book.reduces(index, quantity):
             return None
         name, gross = book.worst_name_and_gross(index, quantity)
         if name > limits.name_weight_max * equity:

@@ -53,6 +53,7 @@ class EngineState:
     sequence: int = 0
     stale_decisions: int = 0
     paused: bool = False
+    flattening: bool = False
     operator_reduce_only: bool = False
     cursor: int = 0
     mismatches: int = 0
@@ -134,12 +135,23 @@ class EngineState:
         self.cashflow_ids = OrderedDict.fromkeys(cast(list[str], plain["cashflow_ids"]))
 
 
+def remember(name: str, seen: OrderedDict[str, None], kept: int) -> bool:
+    """Note a name in a bounded memory; False when it is there already."""
+    if name in seen:
+        return False
+    seen[name] = None
+    if len(seen) > kept:
+        seen.popitem(last=False)
+    return True
+
+
 _SCALARS: Final = (
     "halted_why",
     "instant_ms",
     "sequence",
     "stale_decisions",
     "paused",
+    "flattening",
     "operator_reduce_only",
     "cursor",
     "mismatches",

@@ -32,7 +32,7 @@ from daemon.domain.portfolio import TargetPortfolio
 from daemon.domain.units import quantise
 from daemon.engine.execution import Leg, Plan
 from daemon.engine.orders import OrderRecord
-from daemon.engine.risk import Risk, RiskLimits
+from daemon.engine.risk import Risk, RiskLimits, TradingState
 from daemon.engine.state import EngineState, Phase
 
 NET_TOLERANCE_WEIGHT: Final = 1e-6  # a rounding this small is not worth a flip of lots
@@ -49,6 +49,7 @@ class _Draft:
     marks: Floats
     weights_before: Floats
     predictions: tuple[Prediction, ...]
+    tag: str = ""
     kind: DecisionKind = DecisionKind.HELD
     target: TargetPortfolio | None = None
     planned: bool = False
@@ -81,8 +82,11 @@ class Trader:
         """Tell whether no decision is being carried out."""
         return self._draft is None and self._plan is None
 
-    def open(self, bars_digest: str, absent: tuple[int, ...]) -> None:
-        """Begin the record of a decision at the present instant, ending the one before."""
+    def open(self, bars_digest: str, absent: tuple[int, ...], *, extra: bool = False) -> None:
+        """Begin the record of a decision at the present instant, ending the one before.
+
+        extra: not the one decision of this instant, so its orders need names of their own.
+        """
         self.close_plan("superseded by the next decision")
         state = self._state
         book = state.book
@@ -96,6 +100,7 @@ class Trader:
             marks=book.marks,
             weights_before=book.weights(),
             predictions=tuple(state.newest.values()),
+            tag=f"x{state.sequence}" if extra else "",
         )
 
     def want(self, kind: DecisionKind, target: TargetPortfolio | None, note: str) -> None:
@@ -153,6 +158,9 @@ class Trader:
         ):  # unresolved orders: their instruments wait, the others make up for it
             untradable = np.zeros(len(draft.marks), dtype=np.bool_)
             untradable[[r.order.index for r in state.orders.open.values()]] = True
+        reduce_only = target.reduce_only
+        if state.trading is TradingState.REDUCE_ONLY:  # jointly, so that the book stays balanced
+            reduce_only = np.ones(len(draft.marks), dtype=np.bool_)
         feasible = feasible_book(
             target.weights,
             equity=draft.equity,
@@ -161,7 +169,7 @@ class Trader:
             rules=self._lot_rules,
             trade=target.weights != draft.weights_before,
             untradable=untradable,
-            reduce_only=target.reduce_only,
+            reduce_only=reduce_only,
             net_tolerance=NET_TOLERANCE_WEIGHT * draft.equity,
         )
         if feasible.note:
@@ -171,7 +179,7 @@ class Trader:
             self._leg(int(i), Decimal(int(feasible.lots[i])) * self._rules[i].quantity_step)
             for i in chosen
         ]
-        self._plan = Plan.of(draft.as_of_ms, legs)
+        self._plan = Plan.of(draft.as_of_ms, legs, draft.tag)
 
     def _leg(self, index: int, quantity: Decimal) -> Leg:
         book, rules, smallest = self._state.book, self._rules[index], self._smallest[index]
@@ -217,17 +225,16 @@ class Trader:
 
     def _order(self, plan: Plan, leg: Leg, quantity: Decimal) -> Order:
         index, size = leg.index, float(quantity)
-        held = self._state.book.held[index]
-        reduces = held * size < 0 and abs(size) <= abs(held)
+        when = f"{plan.as_of_ms // 1000:x}{plan.tag}"
         return Order(
-            order_id=OrderId(f"{self._prefix}{plan.as_of_ms // 1000:x}-{index}-{plan.children_n}"),
+            order_id=OrderId(f"{self._prefix}{when}-{index}-{plan.children_n}"),
             key=self._keys[index],
             index=index,
             quantity=quantity,
             kind=OrderKind.MARKET,
             as_of_ms=plan.as_of_ms,
             reference_price=leg.mark,
-            reduce_only=reduces,
+            reduce_only=self._state.book.reduces(index, size),
         )
 
     def _give_up(self, plan: Plan) -> None:

@@ -86,6 +86,7 @@ def _settings(facts: RunFacts) -> str:
 
 def _tiles(m: RunMetrics, facts: RunFacts, decisions: list[Decision]) -> str:
     share, decisions_n = gross_reached(decisions)
+    first = facts.symbols[0]
     tiles = [
         ("Return", f"{m.total_return:+.2%}", f"{m.days:,.0f} days"),
         ("Sharpe, net", f"{m.sharpe:.2f}", f"95 %: {m.sharpe_low:.2f} to {m.sharpe_high:.2f}"),
@@ -94,7 +95,7 @@ def _tiles(m: RunMetrics, facts: RunFacts, decisions: list[Decision]) -> str:
         ("Cost", f"{m.cost_bps:.1f} bps", "of traded notional"),
         ("Gross", f"{m.gross_mean:.2f}", f"≥ 80 % of target in {share:.1%} of {decisions_n:,}"),
         ("Net, worst fill", f"{facts.net_weight_worst:.2%}", "of equity, after any single fill"),
-        ("Correlation to first", f"{m.correlation_first:+.2f}", f"beta {m.beta_first:+.3f}"),
+        (f"Correlation to {first}", f"{m.correlation_first:+.2f}", f"beta {m.beta_first:+.3f}"),
     ]
     cells = (f"<div><b>{_e(v)}</b><span>{_e(n)}</span><i>{_e(h)}</i></div>" for n, v, h in tiles)
     return f"<section class=tiles>{''.join(cells)}</section>"
@@ -144,7 +145,7 @@ def _figures(m: RunMetrics, facts: RunFacts) -> list[tuple[str, ...]]:
         ("Funding, negative is paid", f"{m.funding:,.2f}", ""),
         ("|net| / equity, mean and highest", f"{m.net_abs_mean:.3%}", f"{m.net_abs_max:.3%}"),
         (
-            "Correlation and beta to the first instrument",
+            f"Correlation and beta to {facts.symbols[0]}",
             f"{m.correlation_first:+.3f}",
             f"{m.beta_first:+.4f}",
         ),

@@ -37,7 +37,7 @@ from daemon.report.metrics import RunMetrics, measure
 from daemon.report.run_record import BookRow, RunRecord
 from daemon.runtime.replay import EstimatorCore, ReplayShell
 from daemon.settings import Settings, effective
-from daemon.wiring.core import engine_of, history_ms, universe_of
+from daemon.wiring.core import engine_of, history_ms, rules_path, universe_of
 from daemon.wiring.estimator import ModelFacts, estimator_in_place, model_facts
 from daemon.wiring.instruments import read_instruments
 from daemon.wiring.session import paper_settings
@@ -158,17 +158,10 @@ def symbols_of(settings: Settings) -> tuple[str, ...]:
     return tuple(first + [s for s in found if s not in first])
 
 
-def _rules_path(name: str) -> Path:
-    path = Path(name)
-    if path.is_absolute() or path.exists():
-        return path
-    return Path(__file__).resolve().parents[2] / name
-
-
 def _instruments(settings: Settings, book: Path | None) -> FileInstruments:
     if book is not None:
         return FileInstruments(tuple(read_instruments(book)), ())
-    table = load_rules(_rules_path(settings.backtest.rules_file))
+    table = load_rules(rules_path(settings.backtest.rules_file))
     return instruments_from(table, settings.market.venue, symbols_of(settings))
 
 
@@ -219,8 +212,7 @@ def _facts(
     book = engine.state.book
     return RunFacts(
         title=f"Backtest of {engine.strategy.name}",
-        strategy=f"strategy {engine.strategy.name}, forecasts: {settings.estimator.kind}"
-        + (f" {model.model_id[:12]}" if model is not None else ""),
+        strategy=_described(settings, engine, model),
         period=period_text(record.times_ms),
         symbols=history.symbols,
         fills=book.ledger.fills,
@@ -232,6 +224,13 @@ def _facts(
         caveats=tuple(_caveats(settings, history, record, model)),
         settings=_shown(settings),
     )
+
+
+def _described(settings: Settings, engine: Engine, model: ModelFacts | None) -> str:
+    if not engine.strategy.needs_estimates:
+        return f"strategy {engine.strategy.name}"
+    source = f"model {model.model_id[:12]}" if model is not None else settings.estimator.kind
+    return f"strategy {engine.strategy.name}, forecasts: {source}"
 
 
 def _caveats(

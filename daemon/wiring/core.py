@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -11,12 +12,14 @@ from daemon.domain.failures import ConfigurationError
 from daemon.domain.instrument import Instrument, Universe
 from daemon.domain.units import Timeframe
 from daemon.engine.cadence import CadenceRules
-from daemon.engine.engine import Engine, EngineRules
+from daemon.engine.engine import Engine
 from daemon.engine.risk import RiskLimits
+from daemon.engine.rules import EngineRules
 from daemon.ports import Strategy
 from daemon.settings import Settings
 from strategies.registry import make_strategy
 
+PROGRAM_ROOT: Final = Path(__file__).resolve().parents[2]
 TYPICAL_FILL_SHARE: Final = 0.05  # of a bar's participation budget, for the cost a band expects
 
 
@@ -101,3 +104,11 @@ def universe_of(instruments: list[Instrument]) -> Universe:
     if not instruments:
         raise ConfigurationError("universe.symbols: no instrument is left to trade")
     return Universe(tuple(instruments))
+
+
+def rules_path(name: str) -> Path:
+    """Find the table of trading rules: where the name says, else beside the program."""
+    path = Path(name)
+    if path.is_absolute() or path.exists():
+        return path
+    return PROGRAM_ROOT / name

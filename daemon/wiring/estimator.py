@@ -11,7 +11,7 @@ from adapters.estimate_worker import EstimateWorker
 from adapters.model_store import ModelRecord, ModelStore, require_origin_fits
 from daemon.domain.failures import ModelError
 from daemon.settings import Settings
-from daemon.wiring.core import timeframes_of
+from daemon.wiring.core import strategy_of, timeframes_of
 
 BUILD: Final = "strategies.forecast.inference:build"
 GENERATED: Final = "generated"
@@ -33,6 +33,11 @@ class ModelFacts:
 def has_champion(settings: Settings) -> bool:
     """Tell whether the registry names a champion."""
     return ModelStore(settings.estimator.models_folder).champion() is not None
+
+
+def needs_model(settings: Settings) -> bool:
+    """Tell whether a run with these settings asks a trained model."""
+    return settings.estimator.kind == "model" and strategy_of(settings).needs_estimates
 
 
 def model_facts(settings: Settings) -> ModelFacts | None:

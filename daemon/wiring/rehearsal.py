@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from adapters.history.rules import load_rules
+from adapters.history.store import data_root
 from adapters.journal import JournalReader
 from adapters.rehearsal.launch import LaunchedExchange, launch
 from adapters.rehearsal.settings import (
@@ -19,6 +22,7 @@ from adapters.rehearsal.settings import (
 )
 from daemon.domain.units import Timeframe, instant_ms, require
 from daemon.settings import Settings, check_settings
+from daemon.wiring.core import rules_path
 
 JOURNAL_NAME = "journal.sqlite"
 
@@ -65,7 +69,8 @@ def exchange_settings(settings: Settings, *, resume_at_ms: int | None) -> Rehear
         end_ms=None if wanted.until is None else instant_ms(wanted.until),
         parquet_folder=wanted.data_folder,
         parquet_timeframe=wanted.source,
-        rules_file=settings.backtest.rules_file if wanted.data_folder else "",
+        funding_folder=_funding_folder(wanted.data_folder),
+        rules_file=_rules_for_files(settings) if wanted.data_folder else "",
         source_minutes=Timeframe.parse(wanted.source).minutes,
         pace=pace,
         factor=factor,
@@ -79,6 +84,37 @@ def exchange_settings(settings: Settings, *, resume_at_ms: int | None) -> Rehear
             if i.kind == "late"
         ),
     )
+
+
+def _funding_folder(data_folder: str) -> str:
+    """Give the folder of funding rates that belongs to a folder of bars; empty when there is none."""
+    if not data_folder:
+        return ""
+    bars = Path(data_folder)
+    beside = data_root(bars.parent) / "funding" / bars.name
+    return str(beside) if beside.is_dir() else ""
+
+
+def _rules_for_files(settings: Settings) -> str:
+    """Write the trading rules of the table as the exchange reads them; give the file's path."""
+    table = load_rules(rules_path(settings.backtest.rules_file))
+    names = {
+        p.name.rpartition("-")[0] for p in Path(settings.rehearsal.data_folder).glob("*.parquet")
+    }
+    rows = {
+        name: {
+            "price_step": str(rules.price_step),
+            "quantity_step": str(rules.quantity_step),
+            "notional_min_usdt": str(rules.notional_min),
+        }
+        for name in sorted(names)
+        for rules in (table.rules_of(name),)
+    }
+    folder = settings.run.state_folder
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "rehearsal-rules.json"
+    path.write_text(json.dumps(rows, indent=1), encoding="utf-8")
+    return str(path.resolve())
 
 
 def _ms(moment: datetime | None) -> int:

@@ -2,7 +2,7 @@
 
 `zero` expects nothing, `last_return` expects the last bar's residual move to go on, `momentum`
 the last 24 bars' residual move. Each is a feature, centred over instruments and scaled to the size
-that such forecasts have; their variance says that they are as uncertain as they are large.
+that such forecasts have. Their error is stated as half that size: enough belief to trade on them.
 """
 
 from __future__ import annotations
@@ -67,5 +67,5 @@ class BaselineEstimator:
             newest=1,
         )[-1]  # (N, F)
         mean = FORECAST_SIZE * raw_forecast(self._baseline, newest)
-        variance = mean**2 + np.where(np.isfinite(mean), FORECAST_SIZE**2, np.nan)
+        variance = np.where(np.isfinite(mean), (FORECAST_SIZE / 2) ** 2, np.nan)
         return Prediction(window.timeframe, window.newest_ms, mean, variance, self.model_id)

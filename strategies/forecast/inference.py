@@ -193,7 +193,7 @@ class FeatureRows:
         return (
             before is not None
             and current.newest_ms == before.newest_ms + current.timeframe.ms
-            
+            and np.array_equal(before.values[1:], current.values[:-1], equal_nan=True)
         )
 
 

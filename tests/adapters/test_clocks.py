@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Any
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from aiohttp import web
@@ -206,14 +205,11 @@ async def test_the_market_stands_still_until_the_daemon_has_come_to_rest(
         await clock.close()
 
 
-Handler = Callable[[web.Request], Any]
-
-
-async def refused_by(answer: web.Response) -> None:
+async def refused_by(text: str, status: int) -> None:
     """Ask a server that gives this answer for an advance."""
 
     async def handler(_: web.Request) -> web.Response:
-        return answer
+        return web.Response(text=text, status=status)
 
     app = web.Application()
     app.router.add_post("/rehearsal/advance", handler)
@@ -231,9 +227,35 @@ async def refused_by(answer: web.Response) -> None:
 
 async def test_an_advance_that_is_not_answered_properly_is_no_advance() -> None:
     with pytest.raises(BadPayload, match="not JSON"):
-        await refused_by(web.Response(text="<html>"))
+        await refused_by("<html>", 200)
     with pytest.raises(BadPayload, match="400"):
-        await refused_by(web.json_response({"error": "no"}, status=400))
+        await refused_by('{"error": "no"}', 400)
+
+
+async def test_a_market_that_does_not_let_go_holds_no_shutdown_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("adapters.clocks.LEAVE_TIMEOUT_S", 0.05)
+    released = asyncio.Event()
+
+    async def handler(request: web.Request) -> web.Response:
+        if (await request.json()).get("leave"):
+            await released.wait()
+        return web.json_response({"now_ms": 1})
+
+    app = web.Application()
+    app.router.add_post("/rehearsal/advance", handler)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    clock = LockStepClock(f"http://127.0.0.1:{runner.addresses[0][1]}", at_rest)
+    try:
+        assert await clock.start() == 1
+        async with asyncio.timeout(5):
+            await clock.close()
+    finally:
+        released.set()
+        await runner.cleanup()
 
 
 async def test_a_market_that_is_gone_is_named() -> None:

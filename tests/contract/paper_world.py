@@ -1,6 +1,6 @@
 """A small world for the paper venue's tests: three instruments, bars and orders by hand."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 
 import numpy as np
@@ -13,6 +13,8 @@ from daemon.domain.order import Fill, Order, OrderId, OrderKind
 from daemon.domain.portfolio import AccountSnapshot
 from daemon.domain.units import MINUTE_MS
 
+MakeVenue = Callable[..., PaperVenue]
+PRICES = (100.0, 10.0, 1.0)
 BAR_MS = 30 * MINUTE_MS
 START_MS = 1_700_006_400_000
 SYMBOLS = ("BTC/USDT:USDT", "ETH/USDT:USDT", "DOGE/USDT:USDT")

@@ -29,6 +29,8 @@ def hour(at_ms: int) -> str:
 def number(order_id: str) -> str:
     """Turn `eq65542620-0-1` into `02:00-0-1`: when, which coin, which child."""
     when, rest = order_id.removeprefix("eq").split("-", 1)
+    when, _, extra = when.partition("x")
+    rest = f"x-{rest}" if extra else rest
     return f"{hour(int(when, 16) * 1000)}-{rest}"
 
 

@@ -1,7 +1,7 @@
 """One long day of the engine, told as event, expected commands, next event.
 
-Four coins at 100 USDT, 10,000 USDT of cash, decisions on the hour, forecasts that are weights. A weight of
-0.1 is 1,000 USDT or 10.00 coins. The net bound is 0.25 of equity: 2,500 USDT.
+Four coins at 100 USDT, 10,000 USDT of cash, decisions on the hour, forecasts that are
+weights. A weight of 0.1 is 1,000 USDT or 10.00 coins. The net bound is 0.25 of equity: 2,500 USDT.
 """
 
 from __future__ import annotations
@@ -59,16 +59,17 @@ def wish(action: OperatorAction, request: str) -> Operator:
     return Operator(action, request, at(0))
 
 
-def test_a_day_from_warm_up_to_a_kill() -> None:
-    story = Story(make_engine(asks_max=3))
+def history_is_seen_but_not_traded_on(story: Story) -> None:
+    # history is seen, never traded on
     state = story.engine.state
-
-    # -- history is seen, never traded on
     assert story(Started(at(0), "first run", warming=True)) == []
     assert story(bars(1), bars(2)) == []
     assert state.trading is TradingState.STARTING
 
-    # -- the venue is asked before anything else; the first account found is taken as ours
+
+def the_first_account_found_is_ours(story: Story) -> None:
+    # the venue is asked before anything else; the first account found is taken as ours
+    state = story.engine.state
     assert story(Started(at(2), "first run")) == ["snapshot after 0"]
     assert state.trading is TradingState.RECONCILING
     assert story(deposit()) == []
@@ -76,11 +77,16 @@ def test_a_day_from_warm_up_to_a_kill() -> None:
     assert state.trading is TradingState.TRADING
     assert state.book.equity == 10_000.0
 
-    # -- half past: forecasts are refreshed, nothing is decided
+
+def half_past_only_refreshes_forecasts(story: Story) -> None:
+    # half past: forecasts are refreshed, nothing is decided
     assert story(bars(3)) == ["estimate 01:30: 1h@01:00"]
     assert story(forecast(3, LONG_SHORT)) == []
 
-    # -- two o'clock: 20 and 10 coins a side do not fit below 2,500 USDT at once, so slices go out
+
+def slices_fit_below_the_bound(story: Story) -> None:
+    # two o'clock: 20 and 10 coins a side do not fit below 2,500 USDT at once, so slices go out
+    state = story.engine.state
     assert story(bars(4)) == ["estimate 02:00: 1h@02:00"]
     assert story(forecast(4, LONG_SHORT)) == [
         "submit 02:00-0-1 20.00",  # high 2,000
@@ -106,27 +112,36 @@ def test_a_day_from_warm_up_to_a_kill() -> None:
     assert filled(story, "02:00-2-6", "2") == []  # 2.96 are still open
     assert state.book.net_weight_worst <= 0.25
 
-    # -- the same news again changes nothing
+
+def the_same_news_again_changes_nothing(story: Story) -> None:
+    # the same news again changes nothing
+    state = story.engine.state
     before = state.to_plain()
     again = fill_of(story.orders["02:00-2-6"], f"trade-{story.trades_n}", "2")
     assert story(again) == []
     assert str(state.to_plain()) == str(before)
 
-    # -- funding moves cash once per id, and no quantity
+
+def funding_moves_cash_once(story: Story) -> None:
+    # funding moves cash once per id, and no quantity
+    state = story.engine.state
     paid = FundingPaid("f1", key(0), CASH_KEY, at(5), 0.0001, Decimal("-1.50"))
     assert story(paid, paid) == []
-    assert state.book.ledger.cash[CASH_KEY] == Decimal("10000") + 296 - Decimal("1.75")
+    assert state.book.ledger.cash[CASH_KEY] == Decimal(10000) + 296 - Decimal("1.75")
     assert state.book.ledger.funding == Decimal("-1.50")
 
-    # -- three o'clock: what is still open is cancelled, and only then is anything sent
+
+def orders_wait_for_cancels(story: Story) -> None:
+    # three o'clock: what is still open is cancelled, and only then is anything sent
+    state = story.engine.state
     assert story(bars(5)) == []  # the forecast of two o'clock is the newest there can be
     assert story(bars(6)) == ["estimate 03:00: 1h@03:00"]
     assert story(forecast(6, SMALLER)) == ["cancel 02:00-2-6"]
     assert state.phase is Phase.CLEARING
     assert filled(story, "02:00-2-6", "0.96") == []  # the race that a cancel can lose in part
     told = story(OrderEnded(story.id("02:00-2-6"), at(6), "cancelled"))
-    # held 20, -20, 7.95 + 0.05, -10; equity 9,998.25 asks for trades of -10.00175, 10.00175, 1.99825
-    # and 0.00175: down to lots the buys miss 0.01 to a net of zero, which the first of them takes
+    # held 20, -20, 8, -10; equity 9,998.25 asks for trades of -10.00175, 10.00175, 1.99825 and
+    # 0.00175: down to lots the buys miss 0.01 to a net of zero, which the first of them takes
     assert told == [
         "submit 03:00-1-1 10.01 reduce-only",
         "submit 03:00-0-2 -10.00 reduce-only",
@@ -136,7 +151,9 @@ def test_a_day_from_warm_up_to_a_kill() -> None:
     for name in ("03:00-1-1", "03:00-0-2", "03:00-2-3"):
         assert filled(story, name) == []
 
-    # -- four: the estimator is late; a forecast of one hour ago still serves
+
+def a_late_estimator_is_bridged(story: Story) -> None:
+    # four: the estimator is late; a forecast of one hour ago still serves
     assert story(bars(7)) == []
     assert story(bars(8)) == ["estimate 04:00: 1h@04:00"]
     assert story(EstimatesMissing(at(8), "late by 20 s")) == [
@@ -144,7 +161,10 @@ def test_a_day_from_warm_up_to_a_kill() -> None:
         "traded 04:00, 0 orders",
     ]
 
-    # -- five, six, seven: too old to act on; hold, hold, then reduce-only
+
+def stale_forecasts_hold_and_then_reduce_only(story: Story) -> None:
+    # five, six, seven: too old to act on; hold, hold, then reduce-only
+    state = story.engine.state
     for count, bar in enumerate((10, 12, 14), start=1):
         assert story(bars(bar - 1))[0].startswith("estimate")  # the question is repeated
         assert story(EstimatesMissing(at(bar - 1), "late"))[0].startswith("alert")
@@ -157,13 +177,18 @@ def test_a_day_from_warm_up_to_a_kill() -> None:
         expected = TradingState.TRADING if count < 3 else TradingState.REDUCE_ONLY
         assert state.trading is expected
 
-    # -- eight: forecasts are back, and so is trading
+
+def forecasts_come_back(story: Story) -> None:
+    # eight: forecasts are back, and so is trading
+    state = story.engine.state
     story(bars(15), EstimatesMissing(at(15), "late"))
     assert story(bars(16)) == ["estimate 08:00: 1h@08:00"]
     assert story(forecast(16, SMALLER)) == ["traded 08:00, 0 orders"]
     assert state.trading is TradingState.TRADING
 
-    # -- nine: ETH is absent; the deadline comes as a Tick, the late bar only fills the gap
+
+def a_late_bar_fills_the_gap_only(story: Story) -> None:
+    # nine: ETH is absent; the deadline comes as a Tick, the late bar only fills the gap
     story(bars(17))
     assert story(bars(18, (100.0, NAN, 100.0, 100.0), final=False)) == []
     assert story.engine.wake_ms == at(18) + 20_000
@@ -172,20 +197,27 @@ def test_a_day_from_warm_up_to_a_kill() -> None:
     assert story(bars(18, (NAN, 100.0, NAN, NAN), final=False)) == []
     assert story(forecast(18, SMALLER)) == ["traded 09:00, 0 orders"]
 
-    # -- a bar that was used is shown otherwise later: said aloud, nothing is re-decided
+
+def a_revision_is_said_aloud(story: Story) -> None:
+    # a bar that was used is shown otherwise later: said aloud, nothing is re-decided
     row = bars(18).values[0]
+    bar = "paper:BTC/USDT:USDT bar closing 2023-11-15T09:00:00Z"
     assert story(Revised(at(18), 0, row, row + 1.0)) == [
-        "alert bar_revised: paper:BTC/USDT:USDT bar closing 2023-11-15T09:00:00Z was revised "
-        "after it was used"
+        f"alert bar_revised: {bar} was revised after it was used"
     ]
 
-    # -- pause: decisions are recorded, nothing is sent; resume asks nothing if nothing was halted
+
+def pause_and_resume(story: Story) -> None:
+    # pause: decisions are recorded, nothing is sent; resume asks nothing if nothing was halted
     assert story(wish(OperatorAction.PAUSE, "p1")) == []
     story(bars(19), bars(20))
     assert story(forecast(20, LONG_SHORT)) == ["held 10:00, 0 orders (paused by the operator)"]
     assert story(wish(OperatorAction.RESUME, "r1")) == []
 
-    # -- an order whose answer was lost: asked about, never sent again, then halted by name
+
+def a_lost_answer_is_asked_about_and_then_halts(story: Story) -> None:
+    # an order whose answer was lost: asked about, never sent again, then halted by name
+    state = story.engine.state
     story(bars(21), bars(22))
     told = story(forecast(22, (0.2, -0.2, 0.1, -0.1)))
     assert told[:2] == ["submit 11:00-0-1 10.00", "submit 11:00-1-2 -10.00"]
@@ -203,46 +235,60 @@ def test_a_day_from_warm_up_to_a_kill() -> None:
     assert state.trading is TradingState.HALTED
     assert state.book.pending_up == 1_000.0  # it still counts at its worst
 
-    # -- halted: instants pass, nothing is sent, and nobody is asked for ever
+
+def halted_sends_nothing(story: Story) -> None:
+    # halted: instants pass, nothing is sent, and nobody is asked for ever
     story(bars(23))
     assert story(Tick(at(23) + 20_000)) == []
     story(bars(24))
+    why = story.engine.state.halted_why
     assert story(forecast(24, SMALLER)) == [f"held 12:00, 0 orders (halted: {why})"]
 
-    # -- the operator resumes: the venue is asked about the order and the account first
+
+def resume_asks_first(story: Story) -> None:
+    # the operator resumes: the venue is asked about the order and the account first
+    state = story.engine.state
     assert story(wish(OperatorAction.RESUME, "r2")) == ["query 11:00-0-1", "snapshot after 1"]
-    assert story(OrderAbsent(name, at(24))) == []
+    assert story(OrderAbsent(story.id("11:00-0-1"), at(24))) == []
     assert state.book.pending_up == 0.0
     held = {0: "10.00", 1: "-9.99", 2: "9.99", 3: "-10.00"}
     cash = str(state.book.ledger.cash[CASH_KEY])
     assert story(snapshot(held, cash, cursor=14)) == []
     assert state.trading is TradingState.TRADING
 
-    # -- reduce-only: positions may shrink, none may grow
+
+def reduce_only_shrinks(story: Story) -> None:
+    # reduce-only: positions may shrink, none may grow
     assert story(wish(OperatorAction.REDUCE_ONLY, "o1")) == []
     story(bars(25), bars(26))
     assert story(forecast(26, (0.2, -0.05, 0.05, -0.2))) == [
-        "submit 13:00-1-1 5.00 reduce-only",
-        "submit 13:00-2-2 -5.00 reduce-only",
-        "reduced 13:00, 2 orders",
+        "submit 13:00-1-1 4.99 reduce-only",
+        "submit 13:00-2-2 -4.99 reduce-only",
+        "reduced 13:00, 2 orders (2 leg(s) left as they are: too small or not tradable)",
     ]
     assert filled(story, "13:00-1-1") == []
     assert filled(story, "13:00-2-2") == []
 
-    # -- flatten in the middle of the hour: everything out, in the same balanced slices
+
+def flatten_in_the_middle_of_an_hour(story: Story) -> None:
+    # flatten in the middle of the hour: everything out, in the same balanced slices
+    state = story.engine.state
     assert story(wish(OperatorAction.RESUME, "r3")) == ["snapshot after 14"]
-    held |= {1: "-5.00", 2: "4.99"}
+    held = {0: "10.00", 1: "-5.00", 2: "5.00", 3: "-10.00"}
     story(snapshot(held, str(state.book.ledger.cash[CASH_KEY]), cursor=16))
     told = story(wish(OperatorAction.FLATTEN, "f1"))
     assert len(told) == 5
-    assert sorted(t.split(" ")[2] for t in told[:4]) == ["-10.00", "-4.99", "10.00", "5.00"]
+    assert sorted(t.split(" ")[2] for t in told[:4]) == ["-10.00", "-5.00", "10.00", "5.00"]
     assert told[4] == "reduced 13:00, 4 orders (flattened by the operator)"
     for name_of_order in list(story.orders)[-4:]:
         assert filled(story, name_of_order) == []
     assert {p.quantity for p in state.book.ledger.positions.values()} == {Decimal(0)}
     assert story(wish(OperatorAction.FLATTEN, "f1")) == []  # the same request once only
 
-    # -- kill: everything is cancelled and nothing goes out any more
+
+def kill(story: Story) -> None:
+    # kill: everything is cancelled and nothing goes out any more
+    state = story.engine.state
     story(wish(OperatorAction.RESUME, "r4"))
     story(bars(27), bars(28))
     told = story(forecast(28, SMALLER))
@@ -257,3 +303,26 @@ def test_a_day_from_warm_up_to_a_kill() -> None:
     ]
     assert state.book.ledger.positions[InstrumentKey("paper", "BTC/USDT:USDT")] == Position()
     assert state.instant_ms == MIDNIGHT_MS + 15 * 3_600_000
+
+
+def test_a_day_from_warm_up_to_a_kill() -> None:
+    story = Story(make_engine(asks_max=3))
+    history_is_seen_but_not_traded_on(story)
+    the_first_account_found_is_ours(story)
+    half_past_only_refreshes_forecasts(story)
+    slices_fit_below_the_bound(story)
+    the_same_news_again_changes_nothing(story)
+    funding_moves_cash_once(story)
+    orders_wait_for_cancels(story)
+    a_late_estimator_is_bridged(story)
+    stale_forecasts_hold_and_then_reduce_only(story)
+    forecasts_come_back(story)
+    a_late_bar_fills_the_gap_only(story)
+    a_revision_is_said_aloud(story)
+    pause_and_resume(story)
+    a_lost_answer_is_asked_about_and_then_halts(story)
+    halted_sends_nothing(story)
+    resume_asks_first(story)
+    reduce_only_shrinks(story)
+    flatten_in_the_middle_of_an_hour(story)
+    kill(story)

@@ -32,9 +32,10 @@ from daemon.domain.portfolio import AccountSnapshot, TargetPortfolio
 from daemon.domain.units import MINUTE_MS, Timeframe
 from daemon.domain.view import View
 from daemon.engine.cadence import CadenceRules
-from daemon.engine.engine import Engine, EngineRules
+from daemon.engine.engine import Engine
 from daemon.engine.reconcile import ReconcilePolicy
 from daemon.engine.risk import RiskLimits
+from daemon.engine.rules import EngineRules
 from daemon.ports import StrategyState
 
 Floats = npt.NDArray[np.float64]

@@ -29,6 +29,18 @@ def test_every_bar_reaches_both_directions() -> None:
         assert reached.all(), reached
 
 
+def test_the_join_is_the_newest_forward_and_the_oldest_backward_output() -> None:
+    seen: list[torch.Tensor] = []
+    model, x = network(), torch.randn(3, 9, 6)
+    model.head.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    outputs: list[torch.Tensor] = []
+    model.lstm.register_forward_hook(lambda _, __, answer: outputs.append(answer[0]))
+    with torch.inference_mode():
+        model(x, 1)
+    expected = torch.cat([outputs[0][:, -1, :5], outputs[0][:, 0, 5:]], dim=-1)
+    torch.testing.assert_close(seen[0], expected)
+
+
 def test_reading_the_newest_output_would_show_the_backward_direction_one_bar_only() -> None:
     model = network()
     e = torch.randn(1, 9, 7, requires_grad=True)

@@ -1,0 +1,29 @@
+"""The engine's settings, as one value that the composition root hands in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from daemon.domain.bar import Floats
+from daemon.domain.units import Timeframe
+from daemon.engine.cadence import CadenceRules
+from daemon.engine.reconcile import ReconcilePolicy
+from daemon.engine.risk import RiskLimits
+
+
+@dataclass(frozen=True, slots=True)
+class EngineRules:
+    """Hold the engine's settings.
+
+    cost: (N,) one-way cost as a fraction of notional, for the strategy's band. uncertain_asks_max:
+    questions about one order before trading halts and names it.
+    """
+
+    cadence: CadenceRules
+    limits: RiskLimits
+    cost: Floats
+    bars_n: Mapping[Timeframe, int]
+    reconcile: ReconcilePolicy = ReconcilePolicy.HALT
+    uncertain_asks_max: int = 5
+    id_prefix: str = "eq"

@@ -1,0 +1,85 @@
+"""Crash after every commit of a rebalance, and in the recovery from that: the book survives."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from adapters.journal import JournalReader
+from daemon.domain.units import HOUR_MS, iso
+from tests.e2e.line import check_books_agree
+from tests.simulation.paper_line import (
+    BEGIN_MS,
+    Camera,
+    Market,
+    generated_market,
+    run_until,
+)
+
+NET_WEIGHT_MAX = 0.25
+GOES_ON_HOURS = 2
+DOWNTIMES_MS = (0, HOUR_MS // 2, 3 * HOUR_MS)
+
+
+@pytest.fixture(scope="module")
+def market(tmp_path_factory: pytest.TempPathFactory) -> Market:
+    return generated_market(tmp_path_factory.mktemp("market"))
+
+
+async def recover(market: Market, image: Path, state: Path, downtime_ms: int) -> list[Path]:
+    """Start anew from an image, trade on, and check the book; gives the images of that run."""
+    shutil.copytree(image, state)
+    before_ms = JournalReader(state / "journal.sqlite").last_event_ms or BEGIN_MS
+    begin_ms = before_ms + downtime_ms
+    camera = Camera(state, state.with_name(state.name + "-album"))
+    end_ms = begin_ms + GOES_ON_HOURS * HOUR_MS
+    decisions = await run_until(market, state, begin_ms, end_ms, camera)
+    text = f"{image.name}, down for {downtime_ms // 60_000} min"
+    assert any(d.orders for d in decisions), f"{text}: nothing was traded after {iso(begin_ms)}"
+    book = check_books_agree(market.settings(state))
+    assert book.net_weight_worst <= NET_WEIGHT_MAX, text
+    assert book.reconciliations >= 1, text
+    shutil.rmtree(state)
+    return [folder for _, folder in camera.shots]
+
+
+async def album_of_a_run(market: Market, folder: Path, hours: int) -> list[tuple[str, Path]]:
+    """Trade some hours and give an image of the files after each commit."""
+    camera = Camera(folder / "state", folder / "album")
+    decisions = await run_until(market, camera.state, BEGIN_MS, BEGIN_MS + hours * HOUR_MS, camera)
+    assert sum(bool(d.orders) for d in decisions) >= hours
+    check_books_agree(market.settings(camera.state))
+    return camera.shots
+
+
+async def test_after_a_crash_at_any_commit_of_a_rebalance_the_book_is_the_ledgers(
+    market: Market, tmp_path: Path
+) -> None:
+    shots = await album_of_a_run(market, tmp_path, hours=3)
+    kinds = Counter(name for name, _ in shots)
+    print(kinds, [n for n, _ in shots])
+    assert {"opened", "journal", "submit", "cancel", "observe", "snapshot"} <= set(kinds)
+    # the start, and then everything from the second decision to the third
+    first = next(n for n, (name, _) in enumerate(shots) if name == "cancel") - 2
+    dice = random.Random(1)
+    for name, image in [*shots[:2], *shots[first : first + 14]]:
+        await recover(market, image, tmp_path / f"again-{image.name}", dice.choice(DOWNTIMES_MS))
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+async def test_after_crashes_in_the_recovery_from_a_crash_the_book_is_the_ledgers(
+    market: Market, tmp_path: Path
+) -> None:
+    shots = await album_of_a_run(market, tmp_path, hours=12)
+    dice, count = random.Random(2), 0
+    for _, image in shots:
+        later = await recover(market, image, tmp_path / f"a{count}", dice.choice(DOWNTIMES_MS))
+        for again in dice.sample(later, min(3, len(later))):
+            await recover(market, again, tmp_path / f"b{count}", dice.choice(DOWNTIMES_MS))
+            count += 1
+    print(f"{len(shots)} crashes, {count} crashes in their recovery")
