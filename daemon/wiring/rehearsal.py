@@ -87,7 +87,7 @@ def exchange_settings(settings: Settings, *, resume_at_ms: int | None) -> Rehear
 
 
 def _funding_folder(data_folder: str) -> str:
-    """Give the folder of funding rates that belongs to a folder of bars; empty when there is none."""
+    """Give the folder of funding rates that belongs to a folder of bars; empty without one."""
     if not data_folder:
         return ""
     bars = Path(data_folder)

@@ -27,7 +27,7 @@ from daemon.domain.decision import Decision
 from daemon.domain.instrument import InstrumentKey
 from daemon.domain.messages import Command, Decided, Event, MarketEvent, VenueEvent
 from daemon.domain.order import Order, OrderId
-from daemon.domain.units import DAY_MS, HOUR_MS, Timeframe
+from daemon.domain.units import DAY_MS, Timeframe
 from daemon.engine.engine import Engine
 from daemon.engine.state import SCHEMA
 from daemon.ports import Entry, Snapshot
@@ -50,6 +50,7 @@ OVERRIDES: Final = (
     "estimator.kind=none",
     "market.window_bars=4",
     "paper.participation_share=0.00002",
+    "risk.net_weight_max=0.25",  # wide, so that a rebalance is few commits and all can be tried
     "backtest.venue=binanceusdm",
 )
 FILES: Final = ("journal.sqlite", "journal.sqlite-wal", "paper.sqlite", "paper.sqlite-wal")
@@ -260,12 +261,9 @@ async def run_until(
         for command in commands:
             if isinstance(command, Decided):
                 decisions.append(command.decision)
-        if engine.state.instant_ms > end_ms and engine.quiescent:
+        if engine.state.instant_ms > end_ms:
             stop.set()
 
     async with paper_line(market, state, start_ms, observe, camera) as shell:
         await shell.run(stop)
     return decisions
-
-
-HOURS: Final = HOUR_MS
