@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import functools
 import importlib
+import os
 import sys
+import traceback
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -16,8 +18,9 @@ import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
-from daemon.domain.failures import EquipoiseError
+from daemon.domain.failures import EquipoiseError, InvariantViolated, JournalError
 from daemon.package_guard import check_package_names
+from daemon.runtime.logs import configure_logs
 
 COMMANDS: Final[Mapping[str, str]] = {
     "init": "daemon.commands.setup:init",
@@ -35,6 +38,8 @@ COMMANDS: Final[Mapping[str, str]] = {
     "compare": "daemon.commands.replay:compare",
 }
 INTERRUPTED_EXIT: Final = 130
+FILE_EXIT: Final = JournalError.exit_code
+READER_GONE_EXIT: Final = 141  # what a shell says of a program that wrote to a closed pipe
 WIDTHS: Final = {"max_content_width": 100}
 
 
@@ -79,6 +84,8 @@ app = typer.Typer(
 @app.callback()
 def root() -> None:
     """Market-neutral trading of crypto perpetuals, on paper."""
+    # stdout belongs to results; a command that trades sets its own level
+    configure_logs("warning")
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -98,6 +105,17 @@ def run(arguments: list[str]) -> int:
     except EquipoiseError as e:
         complain(e)
         return e.exit_code
+    except BrokenPipeError:
+        # whoever read our output has ended; what Python still holds back goes nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return READER_GONE_EXIT
+    except OSError as e:
+        complain(JournalError(f"{e.filename or 'a file'}: {e.strerror or e}"))
+        return FILE_EXIT
+    except Exception as e:  # noqa: BLE001 - the top of the process: it must say whose mistake it is
+        traceback.print_exc()
+        complain(InvariantViolated(f"a mistake of ours, please report it: {type(e).__name__} {e}"))
+        return InvariantViolated.exit_code
     return 0
 
 

@@ -13,6 +13,7 @@ from tools.tidy import Finding, Rule, Source
 # the reason that it is the top of the process or a sink whose failure must not stop trading.
 BLANKET_HANDLERS = frozenset(
     {
+        "daemon/cli.py::run",  # the top of the process: exit code 70 and what to report
         "daemon/status/outbox.py::_run",  # a sink: losing Redis or MQTT must not stop trading
     }
 )

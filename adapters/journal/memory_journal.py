@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from adapters.journal.entry import GENESIS, encode_row, link, make_entry
+from daemon.domain.decision import Decision
 from daemon.domain.failures import JournalError
 from daemon.domain.messages import Command, Decided, Event
 from daemon.ports import Entry, Snapshot
@@ -16,8 +17,9 @@ SNAPSHOTS_KEPT: Final = 3
 class MemoryJournal:
     """Count entries and keep what a comparison needs, at a fraction of a microsecond an event.
 
-    keep_digests: decision_digests lists (as_of_ms, digest) of every decision. keep_entries: keep
-    everything as SqliteJournal does, with the same chain, so that `read_from` works.
+    keep_digests: keep the decisions, so that decision_digests can name every one of them.
+    keep_entries: keep everything as SqliteJournal does, with the same chain, so that `read_from`
+    works.
     """
 
     def __init__(
@@ -28,7 +30,8 @@ class MemoryJournal:
         keep_digests: bool = True,
         keep_entries: bool = False,
     ) -> None:
-        self.decision_digests: list[tuple[int, str]] = []
+        self._digests: list[tuple[int, str]] = []
+        self._decisions: list[Decision] = []  # not hashed yet
         self.entries_n = 0
         self._state_schema = state_schema
         self._code_version = code_version
@@ -44,12 +47,16 @@ class MemoryJournal:
             body = encode_row(event, commands).body
             self._chain = link(self._chain, self.entries_n, body)
             self._rows.append((body, self._chain))
-        if self._keep_digests and commands:
-            for command in commands:
-                if type(command) is Decided:
-                    decision = command.decision
-                    self.decision_digests.append((decision.as_of_ms, decision.digest))
+        if commands and self._keep_digests:
+            self._decisions += [c.decision for c in commands if type(c) is Decided]
         return self.entries_n
+
+    @property
+    def decision_digests(self) -> list[tuple[int, str]]:
+        """List (as_of_ms, digest) of every decision so far; they are hashed when asked for."""
+        self._digests += [(d.as_of_ms, d.digest) for d in self._decisions]
+        self._decisions.clear()
+        return self._digests
 
     async def append(self, entries: Sequence[tuple[Event, Sequence[Command]]]) -> int:
         """Take entries and give the last sequence number."""

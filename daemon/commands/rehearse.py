@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,8 +12,15 @@ from daemon.commands.options import AsJson, ConfigFiles, Overrides, console, rea
 from daemon.commands.running import run_until_signal
 from daemon.commands.training import ensure_champion
 from daemon.commands.watching import Watcher
+from daemon.domain.failures import DataError
 from daemon.runtime.logs import configure_logs
-from daemon.wiring.rehearsal import rehearsal_exchange
+from daemon.wiring.data import fetch_history
+from daemon.wiring.rehearsal import (
+    Rehearsal,
+    history_days,
+    rehearsal_exchange,
+    with_venue_time,
+)
 from daemon.wiring.session import SessionHooks, paper_session
 
 
@@ -23,6 +32,10 @@ def rehearse(
         float, typer.Option(help="Stop after so many days of market time; 0 runs on.", min=0)
     ] = 0.0,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print a line a day, no tables.")] = False,
+    record: Annotated[
+        Path | None,
+        typer.Option(help="At the end, download what the exchange showed into this bar store."),
+    ] = None,
 ) -> None:
     """Trade on paper against the rehearsal exchange, which this command starts itself.
 
@@ -42,3 +55,16 @@ def rehearse(
         )
         run_until_signal(lambda: paper_session(rehearsal.settings, hooks), watcher.stops)
         watcher.finish()
+        if record is not None:
+            _record(rehearsal, record, as_json=as_json)
+
+
+def _record(rehearsal: Rehearsal, folder: Path, *, as_json: bool) -> None:
+    """Fetch the market through ccxt, as from any exchange: for a backtest to be compared with."""
+    settings = with_venue_time(rehearsal.settings)
+    fetched = asyncio.run(fetch_history(settings, history_days(settings), folder, lambda _: None))
+    for problem in fetched.bars.problems:
+        raise DataError(f"recording stopped: {problem}")
+    if not as_json:
+        rows = sum(one.rows for one in fetched.bars.symbols)
+        console().print(f"recorded {rows:,} bars of {len(fetched.instruments)} coins in {folder}")

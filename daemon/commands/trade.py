@@ -8,6 +8,7 @@ import typer
 
 from daemon.commands.options import AsJson, ConfigFiles, Overrides, console, read_settings
 from daemon.commands.running import run_until_signal
+from daemon.commands.training import ensure_champion
 from daemon.commands.watching import Watcher
 from daemon.domain.failures import ConfigurationError
 from daemon.runtime.logs import configure_logs
@@ -33,6 +34,7 @@ def trade(
         chosen.append(f"market.venue={exchange}")
     settings = read_settings(config, chosen, base="paper.toml")
     configure_logs(settings.run.log_level, as_json=settings.run.log_json)
+    ensure_champion(settings, as_json=as_json)
     watcher = Watcher(console(), as_json=as_json, quiet=quiet)
     hooks = SessionHooks(
         observers=(watcher,), on_warmup=watcher.on_warmup, on_ready=watcher.on_ready

@@ -54,10 +54,7 @@ class Decision:
     @property
     def digest(self) -> str:
         """Give the hex sha256 by which two runs compare this decision."""
-        state = hashlib.sha256()
-        for part in _parts(self):
-            state.update(part)
-        return state.hexdigest()
+        return hashlib.sha256(b"".join(_parts(self))).hexdigest()
 
     def named_parts(self) -> Iterator[tuple[str, bytes]]:
         """Yield what the digest covers, by name, so that a divergence can be pointed at."""

@@ -9,6 +9,7 @@ bring it to what the weights ask for. Floats hold whole numbers of lots (exact b
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -17,6 +18,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from daemon.domain.failures import InvariantViolated
 from daemon.domain.instrument import TradingRules, Universe
 from daemon.domain.units import require
 
@@ -27,6 +29,7 @@ LOTS_MAX: Final = 2.0**53  # above it a float skips whole numbers
 # Quantities arrive as floats of exact decimals: this near to a whole lot means a whole lot.
 LOT_TOLERANCE: Final = 1e-9
 REDISTRIBUTIONS_MAX: Final = 16
+FEW_LEGS: Final = 16  # up to here plain numbers are faster than arrays
 GROWTH_MAX: Final = 2.0  # a surviving leg may at most double to make up for dropped ones
 _count = np.count_nonzero  # a tenth of the price of any() on short arrays
 BALANCED: Final = 1e-12  # share of the traded notional below which nothing is missing
@@ -71,7 +74,7 @@ class FeasibleBook:
     @property
     def note(self) -> str:
         """Say in plain words what was dropped, '' when nothing was."""
-        count = int(self.dropped.sum())
+        count = _count(self.dropped)
         return f"{count} leg(s) left as they are: too small or not tradable" if count else ""
 
 
@@ -106,7 +109,12 @@ def feasible_book(
     leave, no other single rounding would bring the net nearer to what the weights ask for. Raises
     InvariantViolated for an equity or a traded mark that is not positive, or beyond 2^53 lots.
     """
-    require(equity > 0, f"equity {equity} must be positive")
+    if not equity > 0:
+        raise InvariantViolated(f"equity {equity} must be positive")
+    if trade is not None and untradable is None and reduce_only is None:
+        plain = _plain_book(weights, equity, marks, quantities, rules, trade, net_tolerance)
+        if plain is not None:
+            return plain
     moves = np.isfinite(weights) if trade is None else trade
     if untradable is not None:
         moves = moves & ~(untradable & ~np.isfinite(marks))
@@ -126,6 +134,42 @@ def feasible_book(
     if exact is not wanted:
         dropped = (wanted != 0) & (exact == 0)
     return FeasibleBook(lots, error, dropped)
+
+
+def _plain_book(
+    weights: Floats,
+    equity: float,
+    marks: Floats,
+    quantities: Floats,
+    rules: LotRules,
+    trade: Flags,
+    net_tolerance: float,
+) -> FeasibleBook | None:
+    """Round a few legs one by one, where no leg has to make up for another; None where one has.
+
+    Most decisions move a few legs only, and plain numbers are then ten times faster than arrays.
+    """
+    legs = trade.nonzero()[0].tolist()
+    if len(legs) > FEW_LEGS:
+        return None
+    lots, error = np.zeros(len(weights)), 0.0
+    for i in legs:
+        step = rules.steps.item(i)
+        value = marks.item(i) * step
+        if not value > 0:
+            return None
+        wanted = weights.item(i) * equity / value - quantities.item(i) / step
+        if not abs(wanted) < LOTS_MAX:
+            return None
+        whole = math.trunc(wanted + math.copysign(LOT_TOLERANCE, wanted))
+        size = abs(whole)
+        if size and (size * value < rules.notional_min.item(i) or size < rules.lots_min.item(i)):
+            return None
+        lots[i] = whole
+        error += value * (whole - wanted)
+    if abs(error) > net_tolerance:
+        return None
+    return FeasibleBook(lots, error, np.zeros(len(lots), dtype=bool))
 
 
 @dataclass(frozen=True, slots=True)

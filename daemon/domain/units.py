@@ -81,7 +81,7 @@ class Timeframe:
 
     def closes_at(self, at_ms: int) -> bool:
         """Tell whether a bar of this length closes exactly at `at_ms` (anchored at 00:00 UTC)."""
-        return at_ms % self.ms == 0
+        return at_ms % (self.minutes * MINUTE_MS) == 0
 
     def last_close(self, at_ms: int) -> int:
         """Give the newest close at or before `at_ms`."""

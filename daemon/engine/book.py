@@ -82,7 +82,7 @@ class Book:
         self.worst = sizes.tolist()
         self.gross_worst = float(sizes @ self._valued)
         self.pending_up = self.pending_down = 0.0
-        for index in self._pending:
+        for index in sorted(self._pending):  # sums of floats depend on their order
             self.pending_up += self.pending_buy[index] * self._values[index]
             self.pending_down += self.pending_sell[index] * self._values[index]
             self._renew_worst(index)
@@ -134,12 +134,10 @@ class Book:
     def reserve(self, order: Order) -> None:
         """Count an order at its worst case from the moment it may reach the venue."""
         self._pend(order.index, float(order.quantity), 1.0)
-        self._renew_worst(order.index)
 
     def release(self, index: int, left: Decimal) -> None:
         """Stop counting what an ended order can no longer trade."""
         self._pend(index, float(left), -1.0)
-        self._renew_worst(index)
 
     def _pend(self, index: int, quantity: float, sign: float) -> None:
         """Add (sign +1) or take off (sign -1) a signed quantity that an order may trade."""
@@ -155,6 +153,7 @@ class Book:
             self._pending.add(index)
         else:
             self._pending.discard(index)
+        self._renew_worst(index)
 
     def fill(self, fill: Fill, reference_price: float, *, reserved: bool) -> None:
         """Book a fill in the ledger and in the mirror; reference_price is what it was sized at.
@@ -162,14 +161,15 @@ class Book:
         reserved: an order of ours was counted at its worst case for this quantity.
         """
         index, quantity, ledger = fill.index, float(fill.quantity), self.ledger
-        if reserved:
-            self._pend(index, quantity, -1.0)
         key = self._cash_keys[index]
         held = float(ledger.apply_fill(fill, key).quantity)
         self.quantity[index] = self.held[index] = held
         self.cash = cash = float(ledger.cash[key]) if len(ledger.cash) == 1 else self._cash()
         self.net = net = self.net + quantity * self._values[index]
-        self._renew_worst(index)
+        if reserved:
+            self._pend(index, quantity, -1.0)
+        else:
+            self._renew_worst(index)
         self.shortfall += quantity * (float(fill.price) - reference_price)
         equity = cash + net
         if equity > 0 and abs(net) > self.net_weight_worst * equity:
@@ -219,10 +219,11 @@ class Book:
             "shortfall": self.shortfall,
             "marks": self.marks,
             "mark_ms": self.mark_ms,
+            "exposure": {name: getattr(self, name) for name in _EXPOSURE},
         }
 
-    def restore(self, plain: Mapping[str, object], pending: list[tuple[int, Decimal]]) -> None:
-        """Rebuild the book; `pending` lists (index, left) of the open orders."""
+    def restore(self, plain: Mapping[str, object]) -> None:
+        """Rebuild the book to the last bit: what was summed up step by step is not summed anew."""
         ledger = Ledger(fills=cast(int, plain["fills"]))
         for venue, symbol, quantity, cost in cast(list[list[str]], plain["positions"]):
             held = Position(Decimal(quantity), Decimal(cost))
@@ -240,10 +241,19 @@ class Book:
         self._value()
         self.held = [float(ledger.quantity(i.key)) for i in self.universe.instruments]
         self.quantity = np.array(self.held)
-        self.pending_buy = [0.0] * len(self.held)
-        self.pending_sell = [0.0] * len(self.held)
-        self._pending.clear()
-        self._recount()
-        for index, left in pending:
-            self._pend(index, float(left), 1.0)
-            self._renew_worst(index)
+        for name, value in cast(dict[str, float | list[float]], plain["exposure"]).items():
+            setattr(self, name, list(value) if isinstance(value, list) else value)
+        sides = zip(self.pending_buy, self.pending_sell, strict=True)
+        self._pending = {i for i, (buy, sell) in enumerate(sides) if buy or sell}
+
+
+# What fills and orders move step by step: its last bits depend on the steps.
+_EXPOSURE: Final = (
+    "net",
+    "pending_up",
+    "pending_down",
+    "pending_buy",
+    "pending_sell",
+    "worst",
+    "gross_worst",
+)

@@ -54,16 +54,14 @@ from daemon.domain.portfolio import AccountSnapshot, TargetPortfolio
 from daemon.domain.units import DAY_MS, Timeframe, iso
 from daemon.domain.view import View
 from daemon.engine.cadence import usable_predictions
-from daemon.engine.reconcile import ReconcilePolicy, differences
+from daemon.engine.reconcile import Difference, ReconcilePolicy, differences
 from daemon.engine.risk import TradingState
 from daemon.engine.rules import EngineRules
-from daemon.engine.state import EngineState, Phase, remember
+from daemon.engine.state import EngineState, Phase
 from daemon.engine.trader import Trader
 from daemon.engine.windows import bars_digest
 from daemon.ports import Strategy
 
-REMEMBERED_REQUESTS: Final = 1024
-REMEMBERED_CASHFLOWS: Final = 16_384
 MISMATCHES_BEFORE_ACTING: Final = 3
 _ABSENT: Final = int(Proof.ABSENT)  # arrays compare with plain numbers several times faster
 _CLOSE: Final = int(Field.CLOSE)
@@ -113,7 +111,7 @@ class Engine:
             case OrderFilled(fill=fill):
                 self._filled(fill)
             case OrderAccepted(order_id=order_id):
-                self.state.orders.accept(order_id)
+                self._accepted(order_id)
             case BarsClosed():
                 self._bars_closed(event)
             case EstimatesReady(estimates=estimates):
@@ -264,7 +262,7 @@ class Engine:
             text = f"at {iso(state.instant_ms)} trading state is {state.trading}"
             self._out.append(Alert(AlertKind.NO_DECISION, state.instant_ms, text))
             return
-        absent = tuple(int(i) for i in np.flatnonzero(state.seen < state.instant_ms))
+        absent = tuple((state.seen < state.instant_ms).nonzero()[0].tolist())
         self._trader.open(bars_digest(state.windows), absent)
         kind, target, note = self._wanted()
         self._trader.want(kind, target, note)
@@ -369,6 +367,14 @@ class Engine:
             order_id, size = record.order.order_id, record.order.quantity
             self._halt(fill.at_ms, f"order {order_id} of {size}: venue filled {record.filled}")
 
+    def _accepted(self, order_id: OrderId) -> None:
+        """Note an admission; an order that turns up after a halt is stopped."""
+        before = self.state.orders.open.get(order_id)
+        was_lost = before is not None and isinstance(before.state, Uncertain)
+        record = self.state.orders.accept(order_id)
+        if record is not None and was_lost and self.state.trading is TradingState.HALTED:
+            self._out.append(Cancel(order_id, record.order.key))
+
     def _ended(self, order_id: OrderId, why: DoneReason) -> None:
         record = self.state.orders.end(order_id, why)
         if record is not None:
@@ -390,10 +396,9 @@ class Engine:
             self._out.append(Alert(AlertKind.ORDER_UNRESOLVED, at_ms, text))
 
     def _cash_flow(self, event: FundingPaid | Transferred) -> None:
-        if not remember(event.cashflow_id, self.state.cashflow_ids, REMEMBERED_CASHFLOWS):
-            return
-        funding = isinstance(event, FundingPaid)
-        self.state.book.cash_flow(event.cash_key, event.amount, funding=funding)
+        if self.state.is_new_cashflow(event.cashflow_id):
+            funding = isinstance(event, FundingPaid)
+            self.state.book.cash_flow(event.cash_key, event.amount, funding=funding)
 
     # ---- start, reconciliation, operator ---------------------------------------------------
 
@@ -429,10 +434,11 @@ class Engine:
                 return
         state.cursor = max(state.cursor, snapshot.executions_cursor)
         adopts = virgin or self.rules.reconcile is ReconcilePolicy.ADOPT
+        text = "; ".join(str(d) for d in found)
         if found and adopts and all(d.is_ours(self.universe) for d in found):
-            self._adopt(snapshot)
+            self._adopt(found)
+            self._out.append(Alert(AlertKind.RECONCILED, snapshot.at_ms, f"adopted {text}"))
         elif found:
-            text = "; ".join(str(d) for d in found)
             self._out.append(Alert(AlertKind.RECONCILED, snapshot.at_ms, text))
             self._halt(snapshot.at_ms, f"the account differs from the venue: {text}")
         state.mismatches = 0
@@ -440,18 +446,15 @@ class Engine:
             reduce_only = state.operator_reduce_only
             state.trading = TradingState.REDUCE_ONLY if reduce_only else TradingState.TRADING
 
-    def _adopt(self, snapshot: AccountSnapshot) -> None:
+    def _adopt(self, found: tuple[Difference, ...]) -> None:
         """Take the venue's account as ours: positions as adjustments, cash as a transfer."""
         book = self.state.book
-        found = differences(book.ledger, snapshot)
         for difference in found:
             amount = difference.theirs - difference.ours
             if isinstance(difference.name, InstrumentKey):
                 book.adjust(difference.name, amount)
             else:
                 book.cash_flow(difference.name, amount, funding=False)
-        text = "; ".join(str(d) for d in found)
-        self._out.append(Alert(AlertKind.RECONCILED, snapshot.at_ms, f"adopted {text}"))
 
     def _halt(self, at_ms: int, why: str) -> None:
         self.state.trading = TradingState.HALTED
@@ -461,7 +464,7 @@ class Engine:
 
     def _operator(self, event: Operator) -> None:
         state = self.state
-        if not remember(event.request_id, state.operator_requests, REMEMBERED_REQUESTS):
+        if not state.is_new_request(event.request_id):
             return
         match event.action:
             case OperatorAction.PAUSE:

@@ -21,7 +21,9 @@ from daemon.engine.orders import OrderTable
 from daemon.engine.risk import TradingState
 from daemon.engine.windows import WindowStore
 
-SCHEMA: Final = 1
+SCHEMA: Final = 2
+REMEMBERED_REQUESTS: Final = 1024
+REMEMBERED_CASHFLOWS: Final = 16_384
 
 
 class Phase(StrEnum):
@@ -85,6 +87,14 @@ class EngineState:
             funding_rates=np.full(n, np.nan),
         )
 
+    def is_new_request(self, request_id: str) -> bool:
+        """Note an operator's wish; False when it was obeyed already."""
+        return remember(request_id, self.operator_requests, REMEMBERED_REQUESTS)
+
+    def is_new_cashflow(self, cashflow_id: str) -> bool:
+        """Note a cash flow; False when it was booked already."""
+        return remember(cashflow_id, self.cashflow_ids, REMEMBERED_CASHFLOWS)
+
     def to_plain(self) -> dict[str, object]:
         """Give a form that the snapshot codec can write."""
         return {
@@ -113,8 +123,7 @@ class EngineState:
         theirs = plain["symbols"]
         require(theirs == ours, f"snapshot is of universe {theirs}, settings name {ours}")
         self.orders = OrderTable.from_plain(cast(dict[str, object], plain["orders"]))
-        pending = [(r.order.index, r.left) for r in self.orders.open.values()]
-        self.book.restore(cast(dict[str, object], plain["book"]), pending)
+        self.book.restore(cast(dict[str, object], plain["book"]))
         self.builder.restore(cast(dict[str, object], plain["builder"]))
         for label, rows in cast(dict[str, dict[str, object]], plain["windows"]).items():
             self.windows[Timeframe.parse(label)].restore(rows)

@@ -174,10 +174,10 @@ class Trader:
         )
         if feasible.note:
             draft.notes.append(feasible.note)
-        chosen = np.flatnonzero(feasible.lots)
+        lots, rules = feasible.lots, self._rules
         legs = [
-            self._leg(int(i), Decimal(int(feasible.lots[i])) * self._rules[i].quantity_step)
-            for i in chosen
+            self._leg(i, Decimal(int(lots.item(i))) * rules[i].quantity_step)
+            for i in lots.nonzero()[0].tolist()
         ]
         self._plan = Plan.of(draft.as_of_ms, legs, draft.tag)
 

@@ -16,6 +16,7 @@ from daemon.wiring.core import strategy_of, timeframes_of
 BUILD: Final = "strategies.forecast.inference:build"
 GENERATED: Final = "generated"
 CHAMPION: Final = "champion"
+REPLAY_DEADLINE_S: Final = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,7 @@ async def estimator_of(settings: Settings) -> AsyncIterator[EstimateWorker]:
     Raises ModelError for a missing, damaged or unfit model, and for a model of a generated market
     on a real venue unless settings allow it.
     """
-    worker = _worker(settings)
+    worker = _worker(settings, settings.market.estimate_deadline_s)
     await worker.start()
     try:
         yield worker
@@ -81,8 +82,11 @@ async def estimator_of(settings: Settings) -> AsyncIterator[EstimateWorker]:
 
 @contextmanager
 def estimator_in_place(settings: Settings) -> Iterator[EstimateWorker]:
-    """Do the same for a shell without a loop: the same process, asked in place."""
-    worker = _worker(settings)
+    """Do the same for a shell without a loop: the same process, asked in place.
+
+    Its deadline is generous, because a replay must not depend on how busy the machine is.
+    """
+    worker = _worker(settings, REPLAY_DEADLINE_S)
     worker.start_sync()
     try:
         yield worker
@@ -90,9 +94,8 @@ def estimator_in_place(settings: Settings) -> Iterator[EstimateWorker]:
         worker.close()
 
 
-def _worker(settings: Settings) -> EstimateWorker:
-    deadline = settings.market.estimate_deadline_s
-    return EstimateWorker(BUILD, _config(settings), deadline_seconds=deadline)
+def _worker(settings: Settings, deadline_s: float) -> EstimateWorker:
+    return EstimateWorker(BUILD, _config(settings), deadline_seconds=deadline_s)
 
 
 def _config(settings: Settings) -> dict[str, Any]:

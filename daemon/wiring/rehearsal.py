@@ -20,7 +20,9 @@ from adapters.rehearsal.settings import (
     PaceKind,
     RehearsalSettings,
 )
-from daemon.domain.units import Timeframe, instant_ms, require
+from daemon.domain.failures import DataError
+from daemon.domain.messages import BarsClosed
+from daemon.domain.units import DAY_MS, Timeframe, instant_ms, require
 from daemon.settings import Settings, check_settings
 from daemon.wiring.core import rules_path
 
@@ -42,6 +44,24 @@ def rehearsal_exchange(settings: Settings) -> Iterator[Rehearsal]:
     chosen = exchange_settings(settings, resume_at_ms=last_instant_ms(settings.run.state_folder))
     with launch(chosen) as exchange:
         yield Rehearsal(exchange, _leading_to(settings, exchange), chosen.factor)
+
+
+def with_venue_time(settings: Settings) -> Settings:
+    """Give the settings of a visitor who reads the market without moving it."""
+    visitor = settings.exchange.model_copy(update={"market_time": "venue", "lockstep_url": ""})
+    return settings.model_copy(update={"exchange": visitor})
+
+
+def history_days(settings: Settings) -> float:
+    """Give how many days of market a book in the state folder has seen, its warm-up included."""
+    path = settings.run.state_folder / JOURNAL_NAME
+    first = next(
+        (e for e in JournalReader(path).read_from(1) if isinstance(e.event, BarsClosed)), None
+    )
+    last = last_instant_ms(settings.run.state_folder)
+    if first is None or last is None or not isinstance(first.event, BarsClosed):
+        raise DataError(f"{path}: no bar was ever seen")
+    return (last - first.event.close_ms) / DAY_MS + 1.0
 
 
 def last_instant_ms(state_folder: Path) -> int | None:

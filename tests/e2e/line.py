@@ -52,6 +52,7 @@ NEUTRAL: Final = (
 )
 START_S_MAX: Final = 90.0
 STOP_S_MAX: Final = 5.0  # the promise of the command line
+LOOK_S: Final = 0.02  # between two looks at a file that cannot tell us of changes
 LINE_BYTES_MAX: Final = 1 << 20
 
 Values = dict[str, Any]
@@ -145,6 +146,13 @@ class Daemon:
     async def decided(self, count: int, seconds: float = START_S_MAX) -> None:
         """Wait for so many decisions since the start."""
         await self.until(lambda d: len(d.of("decision")) >= count, seconds)
+
+    async def logged(self, text: str, seconds: float = START_S_MAX) -> None:
+        """Wait until its log holds a text."""
+        async with asyncio.timeout(seconds):
+            while text not in self.said and not self.ended:
+                await asyncio.sleep(LOOK_S)
+        assert text in self.said
 
     def of(self, kind: str) -> list[Values]:
         """Give the printed objects of one type."""

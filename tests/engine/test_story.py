@@ -39,6 +39,7 @@ from tests.engine.world import (
     key,
     make_engine,
     snapshot,
+    trading,
 )
 
 LONG_SHORT = (0.2, -0.2, 0.1, -0.1)
@@ -61,20 +62,19 @@ def wish(action: OperatorAction, request: str) -> Operator:
 
 def history_is_seen_but_not_traded_on(story: Story) -> None:
     # history is seen, never traded on
-    state = story.engine.state
     assert story(Started(at(0), "first run", warming=True)) == []
     assert story(bars(1), bars(2)) == []
-    assert state.trading is TradingState.STARTING
+    assert trading(story.engine) is TradingState.STARTING
 
 
 def the_first_account_found_is_ours(story: Story) -> None:
     # the venue is asked before anything else; the first account found is taken as ours
     state = story.engine.state
     assert story(Started(at(2), "first run")) == ["snapshot after 0"]
-    assert state.trading is TradingState.RECONCILING
+    assert trading(story.engine) is TradingState.RECONCILING
     assert story(deposit()) == []
     assert story(snapshot(cursor=1)) == []
-    assert state.trading is TradingState.TRADING
+    assert trading(story.engine) is TradingState.TRADING
     assert state.book.equity == 10_000.0
 
 
@@ -164,7 +164,6 @@ def a_late_estimator_is_bridged(story: Story) -> None:
 
 def stale_forecasts_hold_and_then_reduce_only(story: Story) -> None:
     # five, six, seven: too old to act on; hold, hold, then reduce-only
-    state = story.engine.state
     for count, bar in enumerate((10, 12, 14), start=1):
         assert story(bars(bar - 1))[0].startswith("estimate")  # the question is repeated
         assert story(EstimatesMissing(at(bar - 1), "late"))[0].startswith("alert")
@@ -175,16 +174,15 @@ def stale_forecasts_hold_and_then_reduce_only(story: Story) -> None:
             f"held {when}, 0 orders (no usable forecast ({count} in a row))",
         ]
         expected = TradingState.TRADING if count < 3 else TradingState.REDUCE_ONLY
-        assert state.trading is expected
+        assert trading(story.engine) is expected
 
 
 def forecasts_come_back(story: Story) -> None:
     # eight: forecasts are back, and so is trading
-    state = story.engine.state
     story(bars(15), EstimatesMissing(at(15), "late"))
     assert story(bars(16)) == ["estimate 08:00: 1h@08:00"]
     assert story(forecast(16, SMALLER)) == ["traded 08:00, 0 orders"]
-    assert state.trading is TradingState.TRADING
+    assert trading(story.engine) is TradingState.TRADING
 
 
 def a_late_bar_fills_the_gap_only(story: Story) -> None:
@@ -232,7 +230,7 @@ def a_lost_answer_is_asked_about_and_then_halts(story: Story) -> None:
         f"alert halted: {why}",
         f"alert order_unresolved: {why}",
     ]
-    assert state.trading is TradingState.HALTED
+    assert trading(story.engine) is TradingState.HALTED
     assert state.book.pending_up == 1_000.0  # it still counts at its worst
 
 
@@ -254,7 +252,7 @@ def resume_asks_first(story: Story) -> None:
     held = {0: "10.00", 1: "-9.99", 2: "9.99", 3: "-10.00"}
     cash = str(state.book.ledger.cash[CASH_KEY])
     assert story(snapshot(held, cash, cursor=14)) == []
-    assert state.trading is TradingState.TRADING
+    assert trading(story.engine) is TradingState.TRADING
 
 
 def reduce_only_shrinks(story: Story) -> None:
@@ -296,7 +294,7 @@ def kill(story: Story) -> None:
     told = story(wish(OperatorAction.KILL, "k1"))
     assert told[0] == "alert halted: killed by the operator"
     assert told[1:] == [f"cancel 14:00-{i}" for i in ("0-1", "1-2", "2-3", "3-4")]
-    assert state.trading is TradingState.HALTED
+    assert trading(story.engine) is TradingState.HALTED
     story(bars(29), bars(30))
     assert story(forecast(30, LONG_SHORT)) == [
         "held 15:00, 0 orders (halted: killed by the operator)"

@@ -34,7 +34,7 @@ from daemon.domain.view import View
 from daemon.engine.cadence import CadenceRules
 from daemon.engine.engine import Engine
 from daemon.engine.reconcile import ReconcilePolicy
-from daemon.engine.risk import RiskLimits
+from daemon.engine.risk import RiskLimits, TradingState
 from daemon.engine.rules import EngineRules
 from daemon.ports import StrategyState
 
@@ -227,3 +227,8 @@ def names(commands: Sequence[Command]) -> list[str]:
 
 def shown(orders: Sequence[Order]) -> list[tuple[OrderId, str]]:
     return [(o.order_id, str(o.quantity)) for o in orders]
+
+
+def trading(engine: Engine) -> TradingState:
+    """Give the trading state; a call, so that a type checker expects it to change."""
+    return engine.state.trading

@@ -1,9 +1,9 @@
 """The live shell over its real files and an in-memory market in lock-step, with a camera.
 
-What a kill -9 leaves is what the kernel has of the files at that moment, and they change by commits
-of the journal and of the paper ledger only. So a copy of them after every commit is every state that
-a kill between two steps of the program can leave, the one between the venue's commit and ours among
-them. The calls that commit are made one at a time here, which changes nothing but their timing.
+What a kill -9 leaves is what the kernel has of the files at that moment, and they change by
+commits of the journal and of the paper ledger only. So a copy of them after every commit is every
+state that a kill between two steps of the program can leave, the one between the venue's commit and
+ours among them. The calls that commit are made one at a time here, which changes their timing only.
 """
 
 from __future__ import annotations
@@ -207,18 +207,23 @@ class WatchedVenue:
 # ---- the line ------------------------------------------------------------------------------------
 
 
+def begin_book(state: Path, market: Market) -> None:
+    """Make the state folder of a run, unless it is there."""
+    state.mkdir(parents=True, exist_ok=True)
+    write_instruments(state, market.history.universe.instruments)
+
+
 @asynccontextmanager
 async def paper_line(
     market: Market, state: Path, start_ms: int, observer: Observer, camera: Camera | None = None
 ) -> AsyncIterator[LiveShell]:
     """Assemble a paper session as the daemon does, over the market in memory."""
     settings, history = market.settings(state), market.history
-    state.mkdir(parents=True, exist_ok=True)
     clock = StepClock(start_ms)
     feed = ReplayFeed(
         history.panel, SOURCE, history.universe.instruments, history.funding, Follower(clock)
     )
-    write_instruments(state, history.universe.instruments)
+    begin_book(state, market)
     engine = engine_of(settings, history.universe, SOURCE)
     async with AsyncExitStack() as stack:
         path = state / "journal.sqlite"
@@ -257,13 +262,13 @@ async def run_until(
     """Trade from `start_ms` through the decision at `end_ms`; give the decisions."""
     stop, decisions = asyncio.Event(), list[Decision]()
 
-    def observe(event: Event, commands: Sequence[Command], engine: Engine) -> None:
+    def observer(event: Event, commands: Sequence[Command], engine: Engine) -> None:
         for command in commands:
             if isinstance(command, Decided):
                 decisions.append(command.decision)
         if engine.state.instant_ms > end_ms:
             stop.set()
 
-    async with paper_line(market, state, start_ms, observe, camera) as shell:
+    async with paper_line(market, state, start_ms, observer, camera) as shell:
         await shell.run(stop)
     return decisions
