@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import importlib
-import os
 import sys
 import traceback
 from collections.abc import Callable, Mapping
@@ -36,10 +35,10 @@ COMMANDS: Final[Mapping[str, str]] = {
     "status": "daemon.commands.status:status",
     "replay": "daemon.commands.replay:replay",
     "compare": "daemon.commands.replay:compare",
+    "report": "daemon.commands.replay:report",
 }
 INTERRUPTED_EXIT: Final = 130
 FILE_EXIT: Final = JournalError.exit_code
-READER_GONE_EXIT: Final = 141  # what a shell says of a program that wrote to a closed pipe
 WIDTHS: Final = {"max_content_width": 100}
 
 
@@ -105,10 +104,6 @@ def run(arguments: list[str]) -> int:
     except EquipoiseError as e:
         complain(e)
         return e.exit_code
-    except BrokenPipeError:
-        # whoever read our output has ended; what Python still holds back goes nowhere
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return READER_GONE_EXIT
     except OSError as e:
         complain(JournalError(f"{e.filename or 'a file'}: {e.strerror or e}"))
         return FILE_EXIT

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -93,31 +94,35 @@ class RelativeStrength:
         closes = view.windows[self.timeframe].closes
         score = closes[-1] / closes[-1 - self.settings.lookback_bars]
         usable = view.eligible & np.isfinite(score)
-        ideal, note = self._legs(score, usable)
+        all_usable = np.count_nonzero(usable) == len(usable)
+        ideal, note = self._legs(score, None if all_usable else usable)
         if note:
             weights = np.where(usable, view.weights, 0.0)
             return state, TargetPortfolio(view.as_of_ms, weights, weights, ideal, note=note)
         band = self.settings.band_weight
         weights = drift_band(view.weights, ideal, band)
-        if not usable.all():
+        if not all_usable:
             weights = np.where(usable, weights, 0.0)
         return state, TargetPortfolio(
             as_of_ms=view.as_of_ms,
             weights=weights,
             ideal=ideal,
-            band=np.full(len(ideal), band),
+            band=_flat_band(len(ideal), band),
         )
 
-    def _legs(self, score: Floats, usable: Flags) -> tuple[Floats, str]:
-        """Give +-gross/(2K) for the two ends of the ranking, and why there are none (or '')."""
+    def _legs(self, score: Floats, usable: Flags | None) -> tuple[Floats, str]:
+        """Give +-gross/(2K) for the two ends of the ranking, and why there are none (or '').
+
+        usable: None when all are.
+        """
         ideal = np.zeros(len(score))
         if self.settings.direction is Direction.REVERSAL:
             score = -score
-        if usable.all():
-            order = np.argsort(score, kind="stable")
+        if usable is None:
+            order = score.argsort(kind="stable")
         else:
-            index = np.flatnonzero(usable)
-            order = index[np.argsort(score[index], kind="stable")]
+            index = usable.nonzero()[0]
+            order = index[score[index].argsort(kind="stable")]
         K = min(self.settings.legs_each_side, len(order) // 2)
         if K == 0:
             return ideal, f"{len(order)} instrument(s) can be ranked; two are needed: hold"
@@ -125,3 +130,10 @@ class RelativeStrength:
         ideal[order[-K:]] = leg
         ideal[order[:K]] = -leg
         return ideal, ""
+
+
+@lru_cache(maxsize=8)
+def _flat_band(instruments_n: int, band: float) -> Floats:
+    bands = np.full(instruments_n, band)
+    bands.flags.writeable = False  # shared by all decisions
+    return bands

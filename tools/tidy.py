@@ -395,11 +395,16 @@ def constraints_name_no_host(source: Source) -> Iterator[Finding]:
             )
 
 
+def _is_litter(file: Path) -> bool:
+    """Tell what tools leave behind and git ignores."""
+    return "__pycache__" in file.parts or file.name.startswith(".coverage")
+
+
 def read_sources(root: Path, rooms: Iterable[str], suffixes: set[str]) -> list[Source]:
     """Read all files below the rooms, and those of the checkout's top when `rooms` holds '.'."""
     files: list[Path] = []
     for room in rooms:
         found = root.iterdir() if room == "." else (root / room).rglob("*")
-        files += [f for f in found if f.is_file() and "__pycache__" not in f.parts]
+        files += [f for f in found if f.is_file() and not _is_litter(f)]
     chosen = sorted(file for file in files if file.suffix in suffixes)
     return [Source(f.relative_to(root).as_posix(), f.read_text(encoding="utf-8")) for f in chosen]

@@ -25,6 +25,10 @@ Overrides = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 
+StateFolder = Annotated[
+    Path | None, typer.Option("--state", help="State folder; default from settings.")
+]
+
 OWN_FILE: Final = "equipoise.toml"  # read when it lies in the working folder and no -c is given
 
 
@@ -61,4 +65,14 @@ def packaged_for_status(config: Sequence[Path] | None, overrides: Sequence[str] 
     if config or overrides or Path(OWN_FILE).exists():
         return "paper.toml"
     folder = load_settings([packaged("rehearsal.toml")]).run.state_folder
-    return "rehearsal.toml" if (folder / "redis").exists() else "paper.toml"
+    return "rehearsal.toml" if folder.exists() else "paper.toml"
+
+
+def state_folder(
+    config: Sequence[Path] | None, overrides: Sequence[str] | None, state: Path | None
+) -> Path:
+    """Give the state folder that a reading command means: named, else from settings."""
+    if state is not None:
+        return state
+    base = packaged_for_status(config, overrides)
+    return read_settings(config, overrides, base=base).run.state_folder

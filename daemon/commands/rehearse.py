@@ -14,6 +14,7 @@ from daemon.commands.training import ensure_champion
 from daemon.commands.watching import Watcher
 from daemon.domain.failures import DataError
 from daemon.runtime.logs import configure_logs
+from daemon.wiring.core import strategy_of
 from daemon.wiring.data import fetch_history
 from daemon.wiring.rehearsal import (
     Rehearsal,
@@ -43,6 +44,7 @@ def rehearse(
     """
     settings = read_settings(config, overrides, base="rehearsal.toml")
     configure_logs(settings.run.log_level, as_json=settings.run.log_json)
+    strategy_of(settings)  # a wrong one is named before an exchange is started and a model trained
     with rehearsal_exchange(settings) as rehearsal:
         ensure_champion(rehearsal.settings, as_json=as_json)
         watcher = Watcher(console(), as_json=as_json, quiet=quiet, days=days)

@@ -9,16 +9,19 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.progress import Progress
+from rich.table import Table
 
 from daemon.commands.options import (
     AsJson,
     ConfigFiles,
     Overrides,
+    StateFolder,
     console,
     print_json,
-    read_settings,
+    state_folder,
 )
 from daemon.wiring.decisions import compare_runs, read_run
+from daemon.wiring.run_report import write_run_report
 from daemon.wiring.verification import verify_journal
 
 DIVERGED_EXIT = 4
@@ -28,24 +31,19 @@ def replay(
     config: ConfigFiles = None,
     overrides: Overrides = None,
     as_json: AsJson = False,
-    state: Annotated[
-        Path | None, typer.Option(help="State folder; default from settings.", show_default=False)
-    ] = None,
+    state: StateFolder = None,
     verify: Annotated[
         bool, typer.Option("--verify", help="Fail unless every command is the recorded one.")
     ] = False,
 ) -> int:
     """Process a journal's events again and show what came of it; exit code 4 on a divergence.
 
-    The hash chain is always checked. Use the same settings as the run that wrote the journal.
+    The hash chain is always checked. The settings are those that the journal recorded.
     """
-    chosen = [*(overrides or []), *([f"run.state_folder={state}"] if state is not None else [])]
-    settings = read_settings(config, chosen, base="rehearsal.toml")
-    with Progress(console=Console(stderr=True), disable=as_json) as bar:
+    folder = state_folder(config, overrides, state)
+    with Progress(console=Console(stderr=True), disable=as_json, transient=True) as bar:
         task = bar.add_task("entries", total=None)
-        found = verify_journal(
-            settings, lambda n, total: bar.update(task, completed=n, total=total)
-        )
+        found = verify_journal(folder, lambda n, total: bar.update(task, completed=n, total=total))
     divergence = str(found.divergence) if found.divergence is not None else None
     if as_json:
         print_json({**asdict(found), "divergence": divergence})
@@ -57,6 +55,31 @@ def replay(
         )
         out.print(f"first divergence: {divergence}" if divergence else "every command is the same")
     return DIVERGED_EXIT if verify and divergence else 0
+
+
+def report(
+    config: ConfigFiles = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+    state: StateFolder = None,
+    out: Annotated[Path, typer.Option(help="Where the HTML report goes.")] = Path(
+        "reports/run.html"
+    ),
+) -> None:
+    """Write the HTML report of a run from its journal, with its neutrality figures."""
+    folder = state_folder(config, overrides, state)
+    with Progress(console=Console(stderr=True), disable=as_json, transient=True) as bar:
+        task = bar.add_task("entries", total=None)
+        values = write_run_report(
+            folder, out, lambda n, total: bar.update(task, completed=n, total=total)
+        )
+    if as_json:
+        print_json(values)
+        return
+    table = Table(show_header=False, box=None)
+    for name, value in values.items():
+        table.add_row(name.replace("_", " "), str(value))
+    console().print(table)
 
 
 def compare(

@@ -40,9 +40,10 @@ class BarsClosed:
     final: bool = True
 
     def __post_init__(self) -> None:
-        if self.values.shape != (len(self.opens), FIELDS) or self.opens.ndim != 1:
+        values, opens, proof = self.values.shape, self.opens.shape, self.proof.shape
+        if values != (*opens, FIELDS) or len(opens) != 1 or proof != opens:
             raise InvariantViolated(
-                f"values {self.values.shape} and opens {self.opens.shape}: want (N, 5) and (N,)"
+                f"values {values}, opens {opens}, proof {proof}: want (N, 5), (N,) and (N,)"
             )
 
 

@@ -44,9 +44,11 @@ class Book:
         self.prices = [float("nan")] * n
         self.pending_buy = [0.0] * n
         self.pending_sell = [0.0] * n
-        self._pending: set[int] = set()  # indices where any of the two is not zero
+        self._pending: set[int] = set()  # all indices where one of the two is not zero
         self._valued = np.zeros(n)  # marks with 0 where unknown
         self._values = [0.0] * n  # the same as a list
+        self._newest_ms = 0  # the newest mark of all
+        self._weights: Floats | None = None  # kept while nothing that they depend on changes
         self.net = 0.0  # quote currency, signed
         self.pending_up = 0.0  # notional that open buys may still add
         self.pending_down = 0.0  # notional that open sells may still take off
@@ -60,36 +62,48 @@ class Book:
 
     def mark(self, close_ms: int, closes: Floats) -> None:
         """Take the closes of the bars that closed at `close_ms`; NaN leaves the old mark."""
-        fresh = (closes == closes) & (self.mark_ms <= close_ms)
+        fresh = closes == closes
+        if close_ms < self._newest_ms:
+            fresh &= self.mark_ms <= close_ms
+        self._newest_ms = max(self._newest_ms, close_ms)
         if _count(fresh) == len(fresh):
-            self.marks = closes.copy()
+            self.marks = self._valued = closes.copy()
+            self.prices = self._values = self.marks.tolist()
             self.mark_ms.fill(close_ms)
         else:
             self.marks = np.where(fresh, closes, self.marks)
             self.mark_ms[fresh] = close_ms
-        self._value()
+            self._value()
         self._recount()
 
     def _value(self) -> None:
-        known = self.marks == self.marks
-        all_known = _count(known) == len(known)
-        self._valued = self.marks if all_known else np.where(known, self.marks, 0.0)
+        self._valued = np.where(self.marks == self.marks, self.marks, 0.0)
         self.prices, self._values = self.marks.tolist(), self._valued.tolist()
 
     def _recount(self) -> None:
         sizes = np.abs(self.quantity)
-        self.net = float(self.quantity @ self._valued)
+        self._weights = None
+        self.net = float(self.quantity.dot(self._valued))
         self.worst = sizes.tolist()
-        self.gross_worst = float(sizes @ self._valued)
+        self.gross_worst = float(sizes.dot(self._valued))
         self.pending_up = self.pending_down = 0.0
+        if self._pending:
+            self._recount_pending()
+
+    def _recount_pending(self) -> None:
         for index in sorted(self._pending):  # sums of floats depend on their order
-            self.pending_up += self.pending_buy[index] * self._values[index]
-            self.pending_down += self.pending_sell[index] * self._values[index]
+            buy, sell = self.pending_buy[index], self.pending_sell[index]
+            if not (buy or sell):
+                self._pending.discard(index)
+                continue
+            self.pending_up += buy * self._values[index]
+            self.pending_down += sell * self._values[index]
             self._renew_worst(index)
 
     def _renew_worst(self, index: int) -> None:
         held = self.held[index]
-        worst = max(abs(held + self.pending_buy[index]), abs(held - self.pending_sell[index]))
+        up, down = held + self.pending_buy[index], self.pending_sell[index] - held
+        worst = max(up, down)
         self.gross_worst += (worst - self.worst[index]) * self._values[index]
         self.worst[index] = worst
 
@@ -118,14 +132,19 @@ class Book:
     @property
     def gross(self) -> float:
         """Give the sum of absolute position values, in quote currency."""
-        return float(np.abs(self.quantity) @ self._valued)
+        return float(np.abs(self.quantity).dot(self._valued))
 
     def weights(self) -> Floats:
-        """Give signed fractions of equity, (N,); zero equity is refused."""
+        """Give signed fractions of equity, (N,), not to be written to; zero equity is refused."""
+        if self._weights is not None:
+            return self._weights
         equity = self.equity
         if not equity > 0:
             raise InvariantViolated(f"equity {equity:.2f} is not positive: weights are undefined")
-        return self.quantity * self._valued / equity
+        weights: Floats = self.quantity * self._valued / equity
+        weights.flags.writeable = False
+        self._weights = weights
+        return weights
 
     def worst_net(self) -> tuple[float, float]:
         """Give the highest and lowest net notional that any subset of fills could reach."""
@@ -141,18 +160,15 @@ class Book:
 
     def _pend(self, index: int, quantity: float, sign: float) -> None:
         """Add (sign +1) or take off (sign -1) a signed quantity that an order may trade."""
-        change = sign * abs(quantity)
-        value = change * self._values[index]
+        change = sign * quantity
+        value = self._values[index]
         if quantity > 0:
             self.pending_buy[index] = max(0.0, self.pending_buy[index] + change)
-            self.pending_up = max(0.0, self.pending_up + value)
+            self.pending_up = max(0.0, self.pending_up + change * value)
         else:
-            self.pending_sell[index] = max(0.0, self.pending_sell[index] + change)
-            self.pending_down = max(0.0, self.pending_down + value)
-        if self.pending_buy[index] or self.pending_sell[index]:
-            self._pending.add(index)
-        else:
-            self._pending.discard(index)
+            self.pending_sell[index] = max(0.0, self.pending_sell[index] - change)
+            self.pending_down = max(0.0, self.pending_down - change * value)
+        self._pending.add(index)  # taken out at the next mark if nothing is left
         self._renew_worst(index)
 
     def fill(self, fill: Fill, reference_price: float, *, reserved: bool) -> None:
@@ -164,6 +180,7 @@ class Book:
         key = self._cash_keys[index]
         held = float(ledger.apply_fill(fill, key).quantity)
         self.quantity[index] = self.held[index] = held
+        self._weights = None
         self.cash = cash = float(ledger.cash[key]) if len(ledger.cash) == 1 else self._cash()
         self.net = net = self.net + quantity * self._values[index]
         if reserved:
@@ -181,6 +198,7 @@ class Book:
             self.ledger.apply_funding(cash_key, amount)
         else:
             self.ledger.apply_transfer(cash_key, amount)
+        self._weights = None
         self.cash = self._cash()
 
     def adjust(self, key: InstrumentKey, quantity: Decimal) -> None:
@@ -199,7 +217,7 @@ class Book:
         for key, position in self.ledger.positions.items():
             if position.quantity:
                 exact += float(position.quantity) * values[index_of[key]]
-        scale = abs(exact) + self.gross
+        scale = abs(exact) + self.gross_worst
         gap = abs(exact - self.equity)
         if not gap <= MIRROR_TOLERANCE * max(scale, 1.0):
             raise InvariantViolated(f"float book is {gap} off the ledger")
@@ -238,6 +256,7 @@ class Book:
         self.shortfall = cast(float, plain["shortfall"])
         self.marks = np.array(plain["marks"], dtype=np.float64)
         self.mark_ms = np.array(plain["mark_ms"], dtype=np.int64)
+        self._newest_ms = int(self.mark_ms.max())
         self._value()
         self.held = [float(ledger.quantity(i.key)) for i in self.universe.instruments]
         self.quantity = np.array(self.held)

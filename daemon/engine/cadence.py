@@ -45,5 +45,7 @@ def usable_predictions(
     newest: Mapping[Timeframe, Prediction], order: Iterable[Timeframe], as_of_ms: int
 ) -> tuple[Prediction, ...]:
     """List the forecasts that may be used at `as_of_ms`, in timeframe order."""
+    if not newest:
+        return ()
     found = (newest[t] for t in order if t in newest)
     return tuple(p for p in found if usable(p, as_of_ms))

@@ -17,7 +17,7 @@ from typing import Final, assert_never
 
 import numpy as np
 
-from daemon.domain.bar import Field, Proof
+from daemon.domain.bar import Field
 from daemon.domain.decision import DecisionKind
 from daemon.domain.forecast import Estimates
 from daemon.domain.instrument import InstrumentKey, Universe
@@ -63,8 +63,7 @@ from daemon.engine.windows import bars_digest
 from daemon.ports import Strategy
 
 MISMATCHES_BEFORE_ACTING: Final = 3
-_ABSENT: Final = int(Proof.ABSENT)  # arrays compare with plain numbers several times faster
-_CLOSE: Final = int(Field.CLOSE)
+_CLOSE: Final = int(Field.CLOSE)  # as an index a plain number is much faster
 ACCOUNT_ONLY: Final = -1  # cursor of the daily reconciliation: fills came as events already
 
 
@@ -149,7 +148,7 @@ class Engine:
 
     def _bars_closed(self, event: BarsClosed) -> None:
         state, close_ms = self.state, event.close_ms
-        present = event.proof != _ABSENT
+        present = event.proof.astype(np.bool_)  # all proofs but ABSENT are above 0
         if close_ms > state.instant_ms:
             self._begin(close_ms)
         np.maximum(state.seen, close_ms, out=state.seen, where=present)
@@ -199,8 +198,9 @@ class Engine:
         state, cadence, instant = self.state, self.rules.cadence, self.state.instant_ms
         state.phase = Phase.IDLE
         for timeframe in cadence.due(instant):
-            if state.windows[timeframe].rows_n:
-                state.windows[timeframe].advance(instant)
+            store = state.windows[timeframe]
+            if store.rows_n:
+                store.advance(instant)
         if instant % DAY_MS == 0:
             self._ask_snapshots(cursor=ACCOUNT_ONLY)
         if self.strategy.needs_estimates and self._ask_estimates():
@@ -213,13 +213,13 @@ class Engine:
         windows = [
             store.frozen()
             for timeframe, store in self.state.windows.items()
-            if store.filled >= self._needed(timeframe) and not self._forecastremember(timeframe)
+            if store.filled >= self._needed(timeframe) and not self._has_newest_forecast(timeframe)
         ]
         if windows:
             self._out.append(Estimate(self.state.instant_ms, tuple(windows)))
         return bool(windows)
 
-    def _forecastremember(self, timeframe: Timeframe) -> bool:
+    def _has_newest_forecast(self, timeframe: Timeframe) -> bool:
         newest = self.state.newest.get(timeframe)
         return newest is not None and newest.as_of_ms >= self.state.windows[timeframe].newest_ms
 
@@ -336,7 +336,7 @@ class Engine:
     def _view(self) -> View:
         state, instant = self.state, self.state.instant_ms
         book, limits = state.book, self.rules.limits
-        age = instant - book.mark_ms
+        oldest_ms = instant - limits.mark_age_ms_max
         return View(
             as_of_ms=instant,
             universe=self.universe,
@@ -346,7 +346,7 @@ class Engine:
             marks=book.marks,
             weights=book.weights(),
             equity=book.equity,
-            eligible=(book.marks > 0) & (age <= limits.mark_age_ms_max),
+            eligible=(book.marks > 0) & (book.mark_ms >= oldest_ms),
             cost=self.rules.cost,
             funding_rates=state.funding_rates,
             gross_multiplier=state.gross_multiplier,

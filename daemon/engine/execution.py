@@ -27,6 +27,15 @@ class Leg:
     step: Decimal
     smallest: Decimal  # base units; a slice below this would be refused by the venue
     reduces: bool
+    value: float = field(init=False)  # of what is left, quote currency, >= 0
+
+    def __post_init__(self) -> None:
+        self.value = abs(float(self.left)) * self.mark
+
+    def take(self, quantity: Decimal) -> None:
+        """Count `quantity` (signed) as sent."""
+        self.left -= quantity
+        self.value = abs(float(self.left)) * self.mark
 
 
 @dataclass(slots=True)
@@ -42,7 +51,7 @@ class Plan:
     @classmethod
     def of(cls, as_of_ms: int, legs: list[Leg], tag: str = "") -> Plan:
         """Sort legs into a plan; the order is a pure function of the legs."""
-        ranked = sorted(legs, key=lambda g: (not g.reduces, -abs(float(g.left)) * g.mark, g.index))
+        ranked = sorted(legs, key=lambda g: (not g.reduces, -g.value, g.index))
         plan = cls(as_of_ms, tag=tag)
         for leg in ranked:
             (plan.buys if leg.left > 0 else plan.sells).append(leg)
@@ -63,19 +72,18 @@ class Plan:
         """
         for side in self._preferred(lean=high + low):
             leg = side[0]
-            room = (bound - high) if leg.left > 0 else (bound + low)
-            quantity = _slice(leg, min(room * ROOM_USED, order_max))
+            room = ((bound - high) if side is self.buys else (bound + low)) * ROOM_USED
+            most = min(room, order_max)
+            quantity = leg.left if leg.value <= most else _slice(leg, most)
             if quantity:
                 self._take(side, leg, quantity)
                 return leg, quantity
         return None
 
-    def drop_next(self) -> Leg | None:
-        """Give up the largest leg that cannot be placed at all; None when nothing is left."""
+    def drop_next(self) -> Leg:
+        """Give up the largest leg that cannot be placed at all; something must be left."""
         sides = [s for s in (self.buys, self.sells) if s]
-        if not sides:
-            return None
-        side = max(sides, key=lambda s: abs(float(s[0].left)) * s[0].mark)
+        side = max(sides, key=lambda s: s[0].value)
         return side.popleft()
 
     def _preferred(self, lean: float) -> tuple[deque[Leg], ...]:
@@ -89,18 +97,18 @@ class Plan:
 
     def _take(self, side: deque[Leg], leg: Leg, quantity: Decimal) -> None:
         self.children_n += 1
-        leg.left -= quantity
-        if not leg.left:
-            side.popleft()
+        if quantity is not leg.left:
+            leg.take(quantity)
+            if leg.left:
+                return
+        side.popleft()
 
 
 def _slice(leg: Leg, notional_max: float) -> Decimal:
     """Cut what fits into `notional_max`; never leave a rest that could not be sent on its own."""
-    whole = abs(leg.left)
-    if float(whole) * leg.mark <= notional_max:
-        return leg.left
     if notional_max <= 0:
         return Decimal(0)
+    whole = abs(leg.left)
     fits = quantise(notional_max / leg.mark, leg.step)
     if whole - fits < leg.smallest:
         fits = whole - leg.smallest

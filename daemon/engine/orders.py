@@ -38,7 +38,7 @@ TRANSITIONS: Final[Mapping[type, frozenset[type]]] = {
 
 _IN_FLIGHT = InFlight()
 _RESTING = Resting()
-_DONE: Final = {why: Done(why) for why in DoneReason}
+_FILLED: Final = DoneReason.FILLED  # looking up a member of an enum is slow
 
 
 @dataclass(slots=True)
@@ -106,7 +106,7 @@ class OrderTable:
             return None
         record.filled += quantity
         if record.filled == record.order.quantity or record.is_overfilled:
-            self.end(order_id, DoneReason.FILLED)
+            self.end(order_id, _FILLED)
         elif not isinstance(record.state, Resting):
             self._move(record, _RESTING)
         return record
@@ -120,7 +120,7 @@ class OrderTable:
         record = self.open.pop(order_id, None)
         if record is None:
             return None
-        self._move(record, _DONE[why])
+        self._move(record, Done(why))
         self.ended[order_id] = why
         self.ended_n += 1
         if len(self.ended) > ENDED_KEPT:

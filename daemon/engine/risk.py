@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from daemon.domain.order import Approved, Order, RefusalReason, Refused
 from daemon.domain.units import require
@@ -22,6 +23,9 @@ class TradingState(StrEnum):
     TRADING = "trading"
     REDUCE_ONLY = "reduce_only"
     HALTED = "halted"
+
+
+_TRADING: Final = TradingState.TRADING  # looking up a member of an enum is slow
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,20 +62,23 @@ class Risk:
         self, order: Order, state: TradingState, now_ms: int, open_n: int
     ) -> Approved | Refused:
         """Approve or refuse; the caller reserves what is approved."""
-        quantity = float(order.quantity)
-        found = self._forbidden(order, quantity, state, now_ms, open_n)
-        found = found or self._too_large(order.index, quantity)
+        index, quantity = order.index, float(order.quantity)
+        reduces = self._book.reduces(index, quantity)
+        found = self._forbidden(order, quantity, reduces, state, now_ms)
+        if found is None and open_n >= self.limits.orders_open_max:
+            found = RefusalReason.ORDER_COUNT, f"{open_n} orders are open"
+        if found is None:
+            found = self._too_large(index, quantity, reduces)
         if found is None:
             return Approved(order)
         return Refused(order, *found)
 
     def _forbidden(
-        self, order: Order, quantity: float, state: TradingState, now_ms: int, open_n: int
+        self, order: Order, quantity: float, reduces: bool, state: TradingState, now_ms: int
     ) -> tuple[RefusalReason, str] | None:
         index, book = order.index, self._book
         rules, held = self._rules[index], book.held[index]
-        reduces = book.reduces(index, quantity)
-        if state is not TradingState.TRADING:
+        if state is not _TRADING:
             if state is not TradingState.REDUCE_ONLY:
                 return RefusalReason.HALTED, f"trading state is {state}"
             if not reduces:
@@ -90,11 +97,11 @@ class Risk:
         closes = reduces and abs(quantity) == abs(held)
         if notional < self._notional_min[index] and not (closes or order.reduce_only):
             return RefusalReason.NOTIONAL_MIN, f"{notional:.2f} below {rules.notional_min}"
-        if open_n >= self.limits.orders_open_max:
-            return RefusalReason.ORDER_COUNT, f"{open_n} orders are open"
         return None
 
-    def _too_large(self, index: int, quantity: float) -> tuple[RefusalReason, str] | None:
+    def _too_large(
+        self, index: int, quantity: float, reduces: bool
+    ) -> tuple[RefusalReason, str] | None:
         book, limits = self._book, self.limits
         equity = book.equity
         if equity <= 0:
@@ -107,7 +114,7 @@ class Risk:
         worst = high + value if value > 0 else low + value
         if abs(worst) > limits.net_weight_max * equity and not abs(worst) < abs(worst - value):
             return RefusalReason.NET, f"net could reach {worst / equity:+.4f} of equity"
-        if book.reduces(index, quantity):
+        if reduces:
             return None
         name, gross = book.worst_name_and_gross(index, quantity)
         if name > limits.name_weight_max * equity:

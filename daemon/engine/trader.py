@@ -15,6 +15,7 @@ import numpy as np
 
 from daemon.domain.bar import Floats
 from daemon.domain.decision import Decision, DecisionKind
+from daemon.domain.failures import InvariantViolated
 from daemon.domain.forecast import Prediction
 from daemon.domain.lots import LotRules, feasible_book
 from daemon.domain.messages import Alert, AlertKind, Command, Decided, Submit
@@ -35,6 +36,7 @@ from daemon.engine.orders import OrderRecord
 from daemon.engine.risk import Risk, RiskLimits, TradingState
 from daemon.engine.state import EngineState, Phase
 
+_MARKET: Final = OrderKind.MARKET  # looking up a member of an enum is slow
 NET_TOLERANCE_WEIGHT: Final = 1e-6  # a rounding this small is not worth a flip of lots
 
 
@@ -80,7 +82,7 @@ class Trader:
     @property
     def idle(self) -> bool:
         """Tell whether no decision is being carried out."""
-        return self._draft is None and self._plan is None
+        return self._draft is None
 
     def open(self, bars_digest: str, absent: tuple[int, ...], *, extra: bool = False) -> None:
         """Begin the record of a decision at the present instant, ending the one before.
@@ -107,37 +109,39 @@ class Trader:
         """Say what the decision came to; without a target it ends here."""
         draft = self._draft
         if draft is None:
-            return
+            raise InvariantViolated(f"{kind}: no decision was opened")
         draft.kind, draft.target = kind, target
         if note:
             draft.notes.append(note)
         if target is None:
-            self._finish()
+            self._finish(draft)
 
     def advance(self) -> None:
         """Do whatever the state now allows: plan when cleared, send what fits, finish."""
         draft = self._draft
-        if draft is not None and not draft.planned:
+        if draft is None:
+            return
+        if draft.target is not None and not draft.planned:
             if self._state.phase is Phase.CLEARING:
                 if any(
                     not isinstance(r.state, Uncertain) for r in self._state.orders.open.values()
                 ):
                     return
                 self._state.phase = Phase.IDLE
-            self._make_plan(draft)
+            self._make_plan(draft, draft.target)
         if self._plan is not None:
-            self._send()
+            self._send(draft, self._plan)
 
     def close_plan(self, why: str) -> None:
         """Give up what is still unsent, and finish the record saying so."""
-        if self._plan is not None and not self._plan.done and self._draft is not None:
-            left = len(self._plan.buys) + len(self._plan.sells)
-            self._draft.notes.append(f"{left} legs unsent: {why}")
-        self._plan = None
-        if self._draft is not None:
-            if not self._draft.planned and self._draft.target is not None:
-                self._draft.notes.append(f"no orders: {why}")
-            self._finish()
+        draft, plan = self._draft, self._plan
+        if draft is None:
+            return
+        if plan is not None:
+            draft.notes.append(f"{len(plan.buys) + len(plan.sells)} legs unsent: {why}")
+        elif draft.target is not None:
+            draft.notes.append(f"no orders: {why}")
+        self._finish(draft)
 
     def ended(self, record: OrderRecord, why: DoneReason) -> None:
         """Note that an order of the present decision ended without filling completely."""
@@ -146,16 +150,11 @@ class Trader:
         if draft is not None and mine and why is not DoneReason.FILLED:
             draft.notes.append(f"{record.order.order_id} {why}")
 
-    def _make_plan(self, draft: _Draft) -> None:
+    def _make_plan(self, draft: _Draft, target: TargetPortfolio) -> None:
         draft.planned = True
-        target, state = draft.target, self._state
-        if target is None:
-            return
-        book = state.book
+        state, book = self._state, self._state.book
         untradable = None
-        if (
-            state.orders.open
-        ):  # unresolved orders: their instruments wait, the others make up for it
+        if state.orders.open:  # unresolved: their instruments wait, the others make up for it
             untradable = np.zeros(len(draft.marks), dtype=np.bool_)
             untradable[[r.order.index for r in state.orders.open.values()]] = True
         reduce_only = target.reduce_only
@@ -190,70 +189,63 @@ class Trader:
         reduces = held * float(quantity) < 0
         return Leg(index, quantity, mark, rules.quantity_step, smallest, reduces)
 
-    def _send(self) -> None:
-        plan, state = self._plan, self._state
-        if plan is None:
-            return
+    def _send(self, draft: _Draft, plan: Plan) -> None:
+        state = self._state
         equity = max(state.book.equity, 0.0)
         bound = self._limits.net_weight_max * equity
         order_max = self._limits.order_weight_max * equity * 0.999
-        while not plan.done:
-            high, low = state.book.worst_net()
+        worst_net = state.book.worst_net
+        while plan.buys or plan.sells:
+            high, low = worst_net()
             child = plan.next_child(high, low, bound, order_max)
             if child is not None:
-                self._submit(plan, *child)
+                self._submit(draft, plan, *child)
             elif state.orders.open:
                 return  # the fills or ends of what is open will make room
             else:
-                self._give_up(plan)
-        self._plan = None
-        if self._draft is not None:
-            self._finish()
+                self._give_up(draft, plan)
+        self._finish(draft)
 
-    def _submit(self, plan: Plan, leg: Leg, quantity: Decimal) -> None:
+    def _submit(self, draft: _Draft, plan: Plan, leg: Leg, quantity: Decimal) -> None:
         order = self._order(plan, leg, quantity)
         state = self._state
         verdict = self._risk.judge(order, state.trading, state.instant_ms, len(state.orders.open))
         if isinstance(verdict, Approved):
             state.orders.submit(order)
             state.book.reserve(order)
-            if self._draft is not None:
-                self._draft.orders.append(order)
+            draft.orders.append(order)
             self._out.append(Submit(verdict))
         else:
-            self._refused(verdict)
+            self._refused(draft, verdict)
 
     def _order(self, plan: Plan, leg: Leg, quantity: Decimal) -> Order:
-        index, size = leg.index, float(quantity)
-        when = f"{plan.as_of_ms // 1000:x}{plan.tag}"
+        index, as_of_ms = leg.index, plan.as_of_ms
+        name = f"{self._prefix}{as_of_ms // 1000:x}{plan.tag}-{index}-{plan.children_n}"
         return Order(
-            order_id=OrderId(f"{self._prefix}{when}-{index}-{plan.children_n}"),
-            key=self._keys[index],
-            index=index,
-            quantity=quantity,
-            kind=OrderKind.MARKET,
-            as_of_ms=plan.as_of_ms,
+            OrderId(name),
+            self._keys[index],
+            index,
+            quantity,
+            _MARKET,
+            as_of_ms,
             reference_price=leg.mark,
-            reduce_only=self._state.book.reduces(index, size),
+            reduce_only=self._state.book.reduces(index, float(quantity)),
         )
 
-    def _give_up(self, plan: Plan) -> None:
+    def _give_up(self, draft: _Draft, plan: Plan) -> None:
         """Nothing is open and nothing fits: name the leg that cannot be placed and go on."""
         leg = plan.drop_next()
-        if leg is not None:
-            order = self._order(plan, leg, leg.left)
-            self._refused(Refused(order, RefusalReason.NET, "no slice fits into the net bound"))
+        order = self._order(plan, leg, leg.left)
+        detail = "no slice fits into the net bound"
+        self._refused(draft, Refused(order, RefusalReason.NET, detail))
 
-    def _refused(self, refused: Refused) -> None:
-        if self._draft is not None:
-            self._draft.refusals.append(refused)
+    def _refused(self, draft: _Draft, refused: Refused) -> None:
+        draft.refusals.append(refused)
         text = f"{refused.order.key} {refused.order.quantity}: {refused.reason}, {refused.detail}"
         self._out.append(Alert(AlertKind.ORDER_REFUSED, refused.order.as_of_ms, text))
 
-    def _finish(self) -> None:
-        draft, self._draft = self._draft, None
-        if draft is None:
-            return
+    def _finish(self, draft: _Draft) -> None:
+        self._draft = self._plan = None
         decision = Decision(
             as_of_ms=draft.as_of_ms,
             sequence=self._state.sequence,

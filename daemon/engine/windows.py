@@ -13,7 +13,7 @@ from typing import cast
 import numpy as np
 
 from daemon.domain.bar import FIELDS, CrossSection, Floats, Window
-from daemon.domain.units import Timeframe
+from daemon.domain.units import Timeframe, require
 
 SLACK_BARS = 512
 
@@ -28,6 +28,7 @@ class WindowStore:
         self.rows_n = 0  # rows ever held, at most bars_n count
         self._buffer = np.full((bars_n + SLACK_BARS, instruments_n, FIELDS), np.nan)
         self._end = 0
+        self._ms = timeframe.ms
 
     def take(self, bars: CrossSection) -> None:
         """Enter a cross-section; older ones fill gaps, never change what is there."""
@@ -35,20 +36,20 @@ class WindowStore:
             self.advance(bars.close_ms)
             self._buffer[self._end - 1] = bars.values
             return
-        back = (self.newest_ms - bars.close_ms) // self.timeframe.ms
-        if back < min(self.rows_n, self.bars_n):
+        back = (self.newest_ms - bars.close_ms) // self._ms
+        if back < self.filled:
             row = self._buffer[self._end - 1 - back]
             fresh = bars.present & np.isnan(row[:, 0])
             row[fresh] = bars.values[fresh]
 
     def advance(self, close_ms: int) -> None:
         """Append empty rows so that the newest row is the bar closing at `close_ms`."""
-        steps = 1 if self.rows_n == 0 else (close_ms - self.newest_ms) // self.timeframe.ms
+        steps = 1 if self.rows_n == 0 else (close_ms - self.newest_ms) // self._ms
         if steps <= 0:
             return
         for _ in range(min(steps, self.bars_n)):
             if self._end == len(self._buffer):
-                kept = self._buffer[-self.bars_n + 1 :].copy()
+                kept = self._buffer[self._end - self.bars_n + 1 :].copy()
                 self._buffer[: len(kept)] = kept
                 self._end = len(kept)
             self._buffer[self._end] = np.nan
@@ -87,7 +88,9 @@ class WindowStore:
 
     def restore(self, plain: Mapping[str, object]) -> None:
         """Rebuild the rows from `to_plain`."""
-        values = cast(Floats, plain["values"])
+        values = cast(Floats, plain["values"])[-self.bars_n :]
+        ours, theirs = self._buffer.shape[1], values.shape[1]
+        require(ours == theirs, f"saved window is of {theirs} instruments, this one is of {ours}")
         self._end = len(values)
         self._buffer[: self._end] = values
         self.newest_ms = cast(int, plain["newest_ms"])

@@ -86,6 +86,7 @@ class LiveShell:
         self._outstanding = Gauge()  # events not yet processed, and commands being carried out
         self._unprocessed = Gauge()  # events alone
         self._trading = asyncio.Event()
+        self._showing: asyncio.Task[None] | None = None
         self.events_n = 0
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -140,7 +141,7 @@ class LiveShell:
         log.info(
             "trading_started", market_time=iso(now), equity=round(self.engine.state.book.equity, 2)
         )
-        pump = group.create_task(self._pump(now), name="feed")
+        pump = group.create_task(self._pump(group, now), name="feed")
         ticks = group.create_task(self._keep_time(), name="timekeeper")
         try:
             await asyncio.gather(pump, ticks)
@@ -148,9 +149,11 @@ class LiveShell:
             pump.cancel()
             ticks.cancel()
 
-    async def _pump(self, after_ms: int) -> None:
+    async def _pump(self, group: asyncio.TaskGroup, after_ms: int) -> None:
         async for event in self._parts.feed.events(after_ms):
-            await self._market(event)
+            # A stop ends the feed, but not half way: what the venue did at this event comes home.
+            self._showing = group.create_task(self._market(event), name="market event")
+            await asyncio.shield(self._showing)
 
     async def _market(self, event: MarketEvent) -> None:
         """Show a market event to the venue, finish what that causes, then show it to the engine."""
@@ -277,6 +280,8 @@ class LiveShell:
                 await self._outstanding.at_most(0)
         except TimeoutError:
             log.warning("shutdown_late", stage="drain", outstanding=self._outstanding.count)
+        if self._showing is not None:
+            workers.append(self._showing)
         for worker in workers:
             worker.cancel()
         await _wait_named(set(workers), timeouts.close_s, "stop_workers")

@@ -28,7 +28,7 @@ from adapters.history.store import (
 from adapters.journal import MemoryJournal
 from adapters.paper import MemoryStore, PaperVenue
 from daemon.domain.decision import Decision
-from daemon.domain.failures import ConfigurationError, DataError
+from daemon.domain.failures import ConfigurationError, CorruptFile, DataError
 from daemon.domain.instrument import Universe
 from daemon.domain.units import Timeframe, instant_ms, iso
 from daemon.engine.engine import Engine
@@ -141,14 +141,21 @@ def load_history(settings: Settings, made: FileInstruments, warmup_ms: int) -> H
 
 
 def symbols_of(settings: Settings) -> tuple[str, ...]:
-    """Give the symbols to read: those named, else all that the folder has at the source length."""
+    """Give the symbols to read: those named, else all that the folder has at the source length.
+
+    Raises CorruptFile for a file that cannot be used: leaving it out would be another universe.
+    """
     chosen = settings.backtest
     named = chosen.symbols or settings.universe.symbols
     if not isinstance(named, str):
         return tuple(named)
     listed = list_bars(data_root(Path(chosen.data_folder)), chosen.venue)
     source = Timeframe.parse(chosen.source)
-    found = [one.symbol for one in listed if one.timeframe == source and one.problem is None]
+    wanted = [one for one in listed if one.timeframe == source]
+    broken = [one.problem for one in wanted if one.problem is not None]
+    if broken:
+        raise CorruptFile("; ".join(broken))
+    found = [one.symbol for one in wanted]
     if not found:
         raise DataError(
             f"no {source.label} bars in {chosen.data_folder} for venue {chosen.venue!r}; "

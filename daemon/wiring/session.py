@@ -20,7 +20,7 @@ from daemon.engine.state import SCHEMA
 from daemon.ports import Estimator, Warmup
 from daemon.runtime.live import LiveShell, Observer, ShellParts
 from daemon.settings import Settings, effective_toml
-from daemon.wiring.core import engine_of, history_ms, universe_of
+from daemon.wiring.core import engine_of, history_ms, strategy_of, universe_of
 from daemon.wiring.estimator import estimator_of
 from daemon.wiring.instruments import has_instruments, read_instruments, write_instruments
 from daemon.wiring.sinks import status_sinks
@@ -48,7 +48,7 @@ async def paper_session(settings: Settings, hooks: SessionHooks) -> AsyncIterato
     end.
     """
     folder = settings.run.state_folder
-    folder.mkdir(parents=True, exist_ok=True)
+    strategy_of(settings)  # a wrong one is named before anything is begun
     async with AsyncExitStack() as stack:
         stack.enter_context(StateLock(folder))
         transport = TransportClock()

@@ -1,19 +1,42 @@
-"""Playing a journal again: the same engine, the recorded events, the recorded estimates."""
+"""Playing a journal again: the same engine, the recorded events, the recorded estimates.
+
+Every start of a daemon leaves its effective settings in the journal, so nobody has to remember
+them: each stretch of entries is replayed with the settings that were in force.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from adapters.journal import JournalReader
+from daemon.domain.decision import Decision
 from daemon.domain.failures import DataError
-from daemon.domain.messages import Decided
+from daemon.domain.messages import BarsClosed, Decided
 from daemon.domain.units import Timeframe
 from daemon.engine.engine import Engine
+from daemon.engine.risk import TradingState
+from daemon.report.run_record import RunRecord
 from daemon.runtime.recovery import Divergence, replay_entry
-from daemon.settings import Settings
+from daemon.settings import Settings, load_settings
+from daemon.wiring.backtest import book_row
 from daemon.wiring.core import engine_of, universe_of
 from daemon.wiring.instruments import read_instruments
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Hold one replayed entry: its number, the engine after it, and how it differs, if it does."""
+
+    sequence: int
+    engine: Engine
+    closed_ms: int | None  # the instant, when the entry closed bars while trading
+    decisions: tuple[Decision, ...]
+    divergence: Divergence | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,35 +50,89 @@ class Verification:
     divergence: Divergence | None
 
 
-def engine_for_journal(settings: Settings) -> Engine:
-    """Build the engine whose events a state folder's journal holds."""
-    universe = universe_of(read_instruments(settings.run.state_folder))
-    return engine_of(settings, universe, Timeframe.parse(settings.market.source))
+@dataclass(frozen=True, slots=True)
+class JournalRun:
+    """Hold what a report of a journal is made of."""
+
+    record: RunRecord
+    decisions: list[Decision]
+    engine: Engine
+    settings: Settings
 
 
-def verify_journal(
-    settings: Settings, progress: Callable[[int, int], None] = lambda done, total: None
-) -> Verification:
+def verify_journal(folder: Path, progress: Progress = lambda done, total: None) -> Verification:
     """Process every recorded event from the first and compare the commands it causes.
 
     The hash chain is checked on the way. Raises BrokenChain, JournalError or DataError for a
     journal that cannot be read.
     """
-    path = settings.run.state_folder / "journal.sqlite"
+    reader = _reader(folder)
+    entries, decisions, orders, equity = 0, 0, 0, 0.0
+    for step in _steps(reader, folder, progress):
+        entries, equity = step.sequence, step.engine.state.book.equity
+        decisions += len(step.decisions)
+        orders += sum(len(d.orders) for d in step.decisions)
+        if step.divergence is not None:
+            return Verification(entries, decisions, orders, equity, step.divergence)
+    return Verification(entries, decisions, orders, equity, None)
+
+
+def read_journal_run(folder: Path, progress: Progress = lambda done, total: None) -> JournalRun:
+    """Replay a journal into the rows and decisions that a report shows.
+
+    Raises DataError for an empty journal, else as `verify_journal`.
+    """
+    reader = _reader(folder)
+    record, decisions = RunRecord(), list[Decision]()
+    last: Step | None = None
+    for step in _steps(reader, folder, progress):
+        last = step
+        decisions.extend(step.decisions)
+        if step.closed_ms is not None:
+            record.add(step.closed_ms, book_row(step.engine))
+    if last is None or not record.rows:
+        raise DataError(f"{reader.path}: nothing was traded yet, there is nothing to report")
+    return JournalRun(record, decisions, last.engine, recorded_settings(reader)[-1][1])
+
+
+def recorded_settings(reader: JournalReader) -> list[tuple[int, Settings]]:
+    """Give the settings of each start and the first entry they were in force at."""
+    found = []
+    for first, _, text in reader.runs():
+        with tempfile.TemporaryDirectory() as scratch:
+            path = Path(scratch) / f"settings of the start at entry {first}.toml"
+            path.write_text(text, encoding="utf-8")
+            found.append((first, load_settings([path], environment={})))
+    return found
+
+
+def _reader(folder: Path) -> JournalReader:
+    path = folder / "journal.sqlite"
     if not path.exists():
-        raise DataError(f"{path}: there is no journal; run.state_folder names another folder?")
-    reader = JournalReader(path)
-    engine = engine_for_journal(settings)
-    total, entries, decisions, orders = reader.entries_n, 0, 0, 0
+        raise DataError(f"{path}: there is no journal; --state names another folder?")
+    return JournalReader(path)
+
+
+def _steps(reader: JournalReader, folder: Path, progress: Progress) -> Iterator[Step]:
+    universe = universe_of(read_instruments(folder))
+    starts, total = recorded_settings(reader), reader.entries_n
+    engine: Engine | None = None
     for entry in reader.read_from(1):
+        while starts and starts[0][0] <= entry.sequence:
+            settings = starts.pop(0)[1]
+            fresh = engine_of(settings, universe, Timeframe.parse(settings.market.source))
+            if engine is not None:
+                fresh.restore(engine.state.to_plain())
+            engine = fresh
+        if engine is None:
+            raise DataError(f"{reader.path}: no start of a daemon is recorded before entry 1")
         divergence = replay_entry(engine, entry)
-        entries += 1
-        if divergence is not None:
-            return Verification(entries, decisions, orders, engine.state.book.equity, divergence)
-        for command in entry.commands:
-            if isinstance(command, Decided):
-                decisions += 1
-                orders += len(command.decision.orders)
-        if entries % 256 == 0:
-            progress(entries, total)
-    return Verification(entries, decisions, orders, engine.state.book.equity, None)
+        decided = tuple(c.decision for c in entry.commands if isinstance(c, Decided))
+        yield Step(entry.sequence, engine, _closed(engine, entry.event), decided, divergence)
+        if entry.sequence % 256 == 0:
+            progress(entry.sequence, total)
+
+
+def _closed(engine: Engine, event: object) -> int | None:
+    trading = engine.state.trading not in (TradingState.STARTING, TradingState.RECONCILING)
+    return event.close_ms if trading and isinstance(event, BarsClosed) else None

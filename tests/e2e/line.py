@@ -150,7 +150,7 @@ class Daemon:
     async def logged(self, text: str, seconds: float = START_S_MAX) -> None:
         """Wait until its log holds a text."""
         async with asyncio.timeout(seconds):
-            while text not in self.said and not self.ended:
+            while text not in self.said and not self.ended:  # noqa: ASYNC110 - a file has no event
                 await asyncio.sleep(LOOK_S)
         assert text in self.said
 

@@ -50,7 +50,7 @@ class Played:
             f"backtest.since={since}",
             "backtest.report=",
         ]
-        words = ["--decisions", out, "--book", self.state, "--json"]
+        words = ["--decisions", str(out), "--book", str(self.state), "--json"]
         done = command("backtest", *words, *sets(chosen), cwd=cwd, seconds=110)
         assert done.code == 0, done.complaint
         return out
@@ -74,7 +74,7 @@ async def play(folder: Path, days: int, options: tuple[str, ...]) -> Played:
 
 def fetch(folder: Path, file: Path, data: Path, days: int, exchange: LaunchedExchange) -> Values:
     """Download what the live run saw, and its warm-up, from the very exchange it traded on."""
-    words = ["--days", str(days + 10), "--folder", data, "--json"]
+    words = ["--days", str(days + 10), "--folder", str(data), "--json"]
     done = command("download-data", "-c", file, *words, cwd=folder, seconds=110)
     assert done.code == 0, done.complaint
     assert exchange.running

@@ -7,6 +7,7 @@ from decimal import Decimal
 import numpy as np
 import pytest
 
+from daemon.domain.decision import DecisionKind
 from daemon.domain.failures import InvariantViolated
 from daemon.domain.forecast import Estimates
 from daemon.domain.instrument import InstrumentKey
@@ -37,6 +38,7 @@ from daemon.engine.engine import Engine
 from daemon.engine.reconcile import ReconcilePolicy
 from daemon.engine.risk import RiskLimits, TradingState
 from daemon.engine.state import Phase, remember
+from daemon.engine.trader import Trader
 from tests.engine.world import (
     BAR_MS,
     CASH_KEY,
@@ -548,3 +550,24 @@ def test_the_engine_asks_to_be_woken_at_the_next_source_close_or_at_its_deadline
     assert engine.state.phase is Phase.GATHERING
     feed(engine, Tick(at(3) + 20_000))
     assert engine.wake_ms == at(3) + BAR_MS
+
+
+def test_a_tick_before_trading_changes_nothing() -> None:
+    engine = make_engine()
+    feed(engine, Started(at(1), "run", warming=True))
+    assert feed(engine, Tick(at(9))) == []
+    assert engine.state.instant_ms == 0
+
+
+def test_an_instrument_without_any_bar_yet_does_not_hold_up_the_first_decisions() -> None:
+    engine = make_engine(timeframes=(H1, M90))
+    feed(engine, Started(at(2), "run"), deposit(), snapshot())
+    told = feed(engine, bars(3, (NAN,) * 4), bars(4, (NAN,) * 4))
+    assert decided(told)[0].note == "not enough bars yet: 1h"
+
+
+def test_a_target_without_an_open_decision_is_a_mistake_of_ours() -> None:
+    engine = trading_engine()
+    trader = Trader(engine.state, RiskLimits(), "eq", [])
+    with pytest.raises(InvariantViolated, match="no decision was opened"):
+        trader.want(DecisionKind.HELD, None, "")

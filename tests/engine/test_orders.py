@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
@@ -10,8 +11,18 @@ import pytest
 from daemon import codec
 from daemon.domain.failures import InvariantViolated
 from daemon.domain.instrument import InstrumentKey
-from daemon.domain.order import DoneReason, Order, OrderId, OrderKind, Resting, Uncertain
-from daemon.engine.orders import ENDED_KEPT, OrderTable
+from daemon.domain.order import (
+    Done,
+    DoneReason,
+    InFlight,
+    Order,
+    OrderId,
+    OrderKind,
+    OrderState,
+    Resting,
+    Uncertain,
+)
+from daemon.engine.orders import ENDED_KEPT, TRANSITIONS, OrderTable
 
 KEY = InstrumentKey("venue", "BTC/USDT:USDT")
 
@@ -88,3 +99,81 @@ def test_a_table_survives_the_snapshot_codec() -> None:
     assert again.to_plain() == table.to_plain()
     assert again.knows_trade("t1")
     assert again.open[OrderId("a")].left == Decimal("1.75")
+
+
+STATES: tuple[OrderState, ...] = (
+    InFlight(),
+    Resting(),
+    Uncertain(2),
+    Done(DoneReason.FILLED),
+)
+ALLOWED = {
+    (InFlight, Resting),
+    (InFlight, Uncertain),
+    (InFlight, Done),
+    (Resting, Resting),
+    (Resting, Uncertain),
+    (Resting, Done),
+    (Uncertain, Resting),
+    (Uncertain, Uncertain),
+    (Uncertain, Done),
+}
+
+
+@pytest.mark.parametrize("before", STATES, ids=lambda s: type(s).__name__)
+@pytest.mark.parametrize("after", STATES, ids=lambda s: type(s).__name__)
+def test_only_the_transitions_of_the_table_are_possible(
+    before: OrderState, after: OrderState
+) -> None:
+    table = OrderTable()
+    record = table.submit(order("a"))
+    record.state = before
+    moves: dict[type, Callable[[], object]] = {
+        InFlight: lambda: table.submit(order("a")),
+        Resting: lambda: table.accept(OrderId("a")),
+        Uncertain: lambda: table.doubt(OrderId("a")),
+        Done: lambda: table.end(OrderId("a"), DoneReason.CANCELLED),
+    }
+    if (type(before), type(after)) in ALLOWED:
+        moves[type(after)]()
+        assert type(record.state) is type(after)
+    else:
+        with pytest.raises(InvariantViolated, match=r"cannot become|was used before"):
+            moves[type(after)]()
+    assert {(a, b) for a, some in TRANSITIONS.items() for b in some} == ALLOWED
+
+
+def test_a_fill_beyond_the_order_ends_it() -> None:
+    table = OrderTable()
+    table.submit(order("a", "-2"))
+    record = table.fill(OrderId("a"), "t1", Decimal(-3))
+    assert record is not None
+    assert record.is_overfilled
+    assert not table.open
+
+
+def test_fills_of_orders_that_are_not_ours_are_remembered_too() -> None:
+    table = OrderTable()
+    assert table.fill(OrderId("x"), "t1", Decimal(1)) is None
+    assert table.knows_trade("t1")
+    assert table.doubt(OrderId("x")) is None
+
+
+def test_the_memory_of_trades_is_bounded_and_forgets_the_oldest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("daemon.engine.orders.TRADE_IDS_KEPT", 3)
+    table = OrderTable()
+    for i in range(5):
+        table.fill(OrderId("x"), f"t{i}", Decimal(1))
+    assert [table.knows_trade(f"t{i}") for i in range(5)] == [False, False, True, True, True]
+
+
+def test_only_orders_asked_about_less_often_are_found() -> None:
+    table = OrderTable()
+    for name in ("a", "b", "c"):
+        table.submit(order(name))
+    for name in ("a", "b", "b"):
+        table.doubt(OrderId(name))
+    assert [r.order.order_id for r in table.uncertain(1)] == ["a"]
+    assert [r.order.order_id for r in table.uncertain(9)] == ["a", "b"]

@@ -94,16 +94,21 @@ def generated_market(folder: Path, days: int = 6, seed: int = 3) -> Market:
 class StepClock:
     """Tell the time of a market that waits until the daemon has come to rest."""
 
-    def __init__(self, start_ms: int) -> None:
+    def __init__(self, start_ms: int, end_ms: int) -> None:
         self._now_ms = start_ms
+        self._end_ms = end_ms
         self._moved = asyncio.Condition()
-        self.quiet: Callable[[], Awaitable[None]] = asyncio.Event().wait  # set by the line
+        self.ended = asyncio.Event()
+        self.quiet: Callable[[], Awaitable[object]] = asyncio.Event().wait  # set by the line
 
     def now(self) -> int:
         return self._now_ms
 
     async def sleep_until(self, at_ms: int) -> int:
         await self.quiet()
+        if self._now_ms >= self._end_ms:
+            self.ended.set()  # all of this instant is done; nothing of the next has begun
+            await asyncio.Event().wait()
         async with self._moved:
             self._now_ms = max(self._now_ms, min(at_ms, SOURCE.next_close(self._now_ms)))
             self._moved.notify_all()
@@ -215,11 +220,10 @@ def begin_book(state: Path, market: Market) -> None:
 
 @asynccontextmanager
 async def paper_line(
-    market: Market, state: Path, start_ms: int, observer: Observer, camera: Camera | None = None
+    market: Market, state: Path, clock: StepClock, observer: Observer, camera: Camera | None = None
 ) -> AsyncIterator[LiveShell]:
     """Assemble a paper session as the daemon does, over the market in memory."""
-    settings, history = market.settings(state), market.history
-    clock = StepClock(start_ms)
+    settings, history, start_ms = market.settings(state), market.history, clock.now()
     feed = ReplayFeed(
         history.panel, SOURCE, history.universe.instruments, history.funding, Follower(clock)
     )
@@ -260,15 +264,13 @@ async def run_until(
     market: Market, state: Path, start_ms: int, end_ms: int, camera: Camera | None = None
 ) -> list[Decision]:
     """Trade from `start_ms` through the decision at `end_ms`; give the decisions."""
-    stop, decisions = asyncio.Event(), list[Decision]()
+    clock, decisions = StepClock(start_ms, end_ms), list[Decision]()
 
     def observer(event: Event, commands: Sequence[Command], engine: Engine) -> None:
         for command in commands:
             if isinstance(command, Decided):
                 decisions.append(command.decision)
-        if engine.state.instant_ms > end_ms:
-            stop.set()
 
-    async with paper_line(market, state, start_ms, observer, camera) as shell:
-        await shell.run(stop)
+    async with paper_line(market, state, clock, observer, camera) as shell:
+        await shell.run(clock.ended)
     return decisions

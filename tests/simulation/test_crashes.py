@@ -50,7 +50,7 @@ async def album_of_a_run(market: Market, folder: Path, hours: int) -> list[tuple
     """Trade some hours and give an image of the files after each commit."""
     camera = Camera(folder / "state", folder / "album")
     decisions = await run_until(market, camera.state, BEGIN_MS, BEGIN_MS + hours * HOUR_MS, camera)
-    assert sum(bool(d.orders) for d in decisions) >= hours
+    assert sum(bool(d.orders) for d in decisions) >= hours - 1  # the last is not finished
     check_books_agree(market.settings(camera.state))
     return camera.shots
 
@@ -61,7 +61,8 @@ async def test_after_a_crash_at_any_commit_of_a_rebalance_the_book_is_the_ledger
     shots = await album_of_a_run(market, tmp_path, hours=3)
     names = [name for name, _ in shots]
     cancel = names.index("cancel")  # the second decision begins: the orders that rest go first
-    rebalance = shots[cancel - 3 : cancel + 8]
+    bars = max(n for n in range(cancel) if names[n] == "observe")
+    rebalance = shots[bars : cancel + 8]
     assert {"cancel", "journal", "submit", "observe"} <= {name for name, _ in rebalance}
     dice = random.Random(1)
     submitted = shots[names.index("submit") - 1 : names.index("submit") + 2]

@@ -1,0 +1,49 @@
+"""Differences: over the union of both sides, of one venue, named in a stable order."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from daemon.domain.instrument import CashKey, InstrumentKey
+from daemon.domain.portfolio import AccountSnapshot, Ledger, Position
+from daemon.engine.reconcile import differences
+from tests.engine.world import CASH_KEY, VENUE, key, universe_of
+
+
+def account(
+    quantities: dict[InstrumentKey, Decimal], cash: dict[CashKey, Decimal]
+) -> AccountSnapshot:
+    return AccountSnapshot(VENUE, 0, quantities, cash)
+
+
+def test_equal_books_differ_in_nothing_and_zero_is_the_same_as_absent() -> None:
+    ledger = Ledger()
+    ledger.positions[key(0)] = Position(Decimal("1.0"), Decimal(5))
+    ledger.positions[key(1)] = Position()
+    ledger.cash[CASH_KEY] = Decimal("7.50")
+    same = account(
+        {key(0): Decimal(1)}, {CASH_KEY: Decimal("7.5"), CashKey(VENUE, "BNB"): Decimal(0)}
+    )
+    assert differences(ledger, same) == ()
+
+
+def test_what_only_one_side_has_is_a_difference_too() -> None:
+    ledger = Ledger()
+    ledger.positions[key(1)] = Position(Decimal(-2), Decimal(-5))
+    ledger.cash[CASH_KEY] = Decimal(7)
+    found = differences(ledger, account({key(0): Decimal(1)}, {CashKey(VENUE, "USDC"): Decimal(3)}))
+    assert [str(d) for d in found] == [
+        "paper:BTC/USDT:USDT: ours 0, venue 1",
+        "paper:ETH/USDT:USDT: ours -2, venue 0",
+        "paper:USDC: ours 0, venue 3",
+        "paper:USDT: ours 7, venue 0",
+    ]
+    assert [d.is_ours(universe_of(1)) for d in found] == [True, False, True, True]
+
+
+def test_another_venue_s_account_is_none_of_this_one_s_business() -> None:
+    ledger = Ledger()
+    elsewhere = InstrumentKey("other", "BTC/USDT:USDT")
+    ledger.positions[elsewhere] = Position(Decimal(9), Decimal(9))
+    ledger.cash[CashKey("other", "USDT")] = Decimal(9)
+    assert differences(ledger, account({}, {})) == ()
