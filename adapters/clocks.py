@@ -9,19 +9,22 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Final, TYPE_CHECKING
 
-import aiohttp
 import structlog
 
 from daemon.domain.failures import BadPayload, ConfigurationError, VenueError
 from daemon.domain.units import iso, require
+
+if TYPE_CHECKING:
+    import aiohttp
 
 VENUE_CLOCK_MEASURED: Final = "venue_clock_measured"
 VENUE_CLOCK_UNREACHABLE: Final = "venue_clock_unreachable"
 VENUE_CLOCK_REACHED_AGAIN: Final = "venue_clock_reached_again"
 SLEEP_SLICE_S: Final = 5.0
 ADVANCE_TIMEOUT_S: Final = 120.0
+OVER_PAUSE_S: Final = 0.2  # between questions to a market that is over
 LEAVE_TIMEOUT_S: Final = 1.0
 ADVANCE_PATH: Final = "/rehearsal/advance"
 
@@ -149,7 +152,8 @@ class LockStepClock:
     """Move a rehearsal market forward, only after the daemon has come to rest.
 
     `quiesce` returns when everything up to now is processed; the market stands still until then,
-    so that speed never changes a result. One caller at a time.
+    so that speed never changes a result. `on_end` is told when a market that has an end (recorded
+    bars) is over and all of it is processed. One caller at a time.
     """
 
     def __init__(
@@ -159,13 +163,18 @@ class LockStepClock:
         *,
         client: str = "equipoise",
         timeout_s: float = ADVANCE_TIMEOUT_S,
+        on_end: Callable[[], None] = lambda: None,
     ) -> None:
         self._url = url.rstrip("/") + ADVANCE_PATH
         self._quiesce = quiesce
         self._client = client
+        self._on_end = on_end
+        import aiohttp  # here: a backtest, which only needs the time, starts sooner and smaller
+
         self._timeout = aiohttp.ClientTimeout(total=timeout_s)
         self._session: aiohttp.ClientSession | None = None
         self._now_ms: int | None = None
+        self._is_over = False
         self._advancing = False
 
     def now(self) -> int:
@@ -183,12 +192,18 @@ class LockStepClock:
         self._advancing = True
         try:
             await self._quiesce()
-            return await self._advance(at_ms)
+            before_ms, now_ms = self._now_ms, await self._advance(at_ms)
+            if self._is_over and now_ms == before_ms:
+                self._on_end()
+                await asyncio.sleep(OVER_PAUSE_S)  # the caller may not know, and would ask at once
+            return now_ms
         finally:
             self._advancing = False
 
     async def close(self) -> None:
         """Leave the market, which no longer waits for us, and close the connection to it."""
+        import aiohttp
+
         session, self._session = self._session, None
         if session is None:
             return
@@ -203,6 +218,8 @@ class LockStepClock:
             await session.close()
 
     async def _advance(self, until_ms: int) -> int:
+        import aiohttp
+
         if self._session is None:
             self._session = aiohttp.ClientSession(timeout=self._timeout)
         body = {"until_ms": until_ms, "client": self._client}
@@ -223,6 +240,7 @@ class LockStepClock:
         before_ms = self._now_ms or 0
         require(now_ms >= before_ms, f"the market went back to {iso(now_ms)}")
         self._now_ms = now_ms
+        self._is_over = answer.get("finished") is True
         return now_ms
 
 

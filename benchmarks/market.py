@@ -99,10 +99,8 @@ def prepare(folder: Path, instruments_n: int) -> Path:
 
 def _with_next_open(market: Market, i: int) -> Bars:
     last = float(market.close[-1, i])
-    values = np.column_stack(
-        [market.open[:, i], market.high[:, i], market.low[:, i], market.close[:, i]]
-        + [market.volume[:, i]]
-    )
+    columns = (market.open, market.high, market.low, market.close, market.volume)
+    values = np.column_stack([column[:, i] for column in columns])
     row = np.array([[last, last, last, last, 0.0]])
     open_ms = np.append(market.open_ms, market.open_ms[-1] + HOUR_MS)
     return Bars(open_ms, np.concatenate([values, row]))

@@ -16,7 +16,7 @@ import numpy as np
 
 from daemon.domain import messages
 from daemon.domain.bar import Window
-from daemon.domain.failures import BadPayload
+from daemon.domain.failures import BadPayload, EquipoiseError
 
 _ARRAY_CODE: Final = 1
 _DTYPES: Final = ("<f8", "|u1", "|b1", "<i8", "<f4")
@@ -37,6 +37,7 @@ MESSAGE_TYPES: Final[dict[str, type]] = {
 def _enc_hook(value: object) -> object:
     if isinstance(value, np.ndarray):
         contiguous = np.ascontiguousarray(value)
+        _check_dtype(contiguous.dtype.str)
         head = msgspec.msgpack.encode((contiguous.dtype.str, value.shape))
         return msgspec.msgpack.Ext(_ARRAY_CODE, bytes([len(head)]) + head + contiguous.tobytes())
     if isinstance(value, np.generic):
@@ -47,11 +48,19 @@ def _enc_hook(value: object) -> object:
 def _ext_hook(code: int, data: memoryview) -> object:
     if code != _ARRAY_CODE:
         raise ValueError(f"unknown extension {code}")
+    if not data:
+        raise ValueError("array without a head")
     size = data[0]
     dtype, shape = msgspec.msgpack.decode(data[1 : 1 + size], type=tuple[str, tuple[int, ...]])
+    _check_dtype(dtype)
+    if any(length < 0 for length in shape):
+        raise ValueError(f"array of shape {shape}")
+    return np.frombuffer(bytes(data[1 + size :]), dtype=dtype).reshape(shape)
+
+
+def _check_dtype(dtype: str) -> None:
     if dtype not in _DTYPES:
         raise ValueError(f"array of dtype {dtype!r}; accepted: {', '.join(_DTYPES)}")
-    return np.frombuffer(bytes(data[1 + size :]), dtype=dtype).reshape(shape)
 
 
 def _dec_hook(kind: type, value: object) -> object:
@@ -79,7 +88,7 @@ def decode(raw: bytes, kind: Any) -> Any:
     """Read `raw` as a value of type `kind`; raise BadPayload when it is not one."""
     try:
         return _decoder(kind).decode(raw)
-    except (msgspec.DecodeError, ValueError) as e:
+    except (msgspec.DecodeError, ValueError, EquipoiseError) as e:  # also what constructors refuse
         raise BadPayload(f"{len(raw)} bytes are no {kind}: {e}") from e
 
 

@@ -12,7 +12,6 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Final
 
 from daemon.domain.failures import ConfigurationError
-from strategies import neutral, relative_strength
 from strategies.knobs import nearest
 
 GROUP: Final = "equipoise.strategies"
@@ -20,9 +19,22 @@ OURS: Final = "strategies."  # our own distribution may register what is built i
 
 Factory = Callable[[Mapping[str, object]], Any]
 
+
+def _neutral(settings: Mapping[str, object]) -> Any:
+    from strategies import neutral  # here: who runs another strategy does not load SciPy
+
+    return neutral.build(settings)
+
+
+def _relative_strength(settings: Mapping[str, object]) -> Any:
+    from strategies import relative_strength
+
+    return relative_strength.build(settings)
+
+
 BUILT_IN: Final[Mapping[str, Factory]] = {
-    neutral.NAME: neutral.build,
-    relative_strength.NAME: relative_strength.build,
+    "neutral": _neutral,
+    "relative_strength": _relative_strength,
 }
 
 

@@ -1,7 +1,8 @@
-"""The codec: what is written is read back equal, to the bit; what is broken is refused, never guessed."""
+"""The codec: what is written is read back to the bit; what is broken is refused."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from decimal import Decimal
@@ -143,10 +144,8 @@ def test_a_message_with_bytes_changed_is_read_or_refused_and_nothing_else(
     raw = bytearray(codec.encode_message(MESSAGES[kind]))
     for _ in range(data.draw(st.integers(1, 3))):
         raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
-    try:
-        codec.decode_message(bytes(raw))
-    except BadPayload as e:
-        assert str(e)
+    with contextlib.suppress(BadPayload):
+        assert type(codec.decode_message(bytes(raw))) in MESSAGES
 
 
 @given(st.binary(max_size=60))

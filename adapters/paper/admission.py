@@ -10,6 +10,7 @@ from adapters.paper.rule import Terms
 from daemon.domain.order import Order, OrderKind
 
 _ZERO: Final = Decimal(0)
+_LIMIT: Final = OrderKind.LIMIT  # looking up a member of an enum is slow
 
 
 class Admission:
@@ -36,7 +37,7 @@ class Admission:
             closes_all = size >= abs(held)
         if size < terms.quantity_min and not closes_all:
             return f"quantity {quantity} is below the minimum {terms.quantity_min}"
-        if order.kind is OrderKind.LIMIT:
+        if order.kind is _LIMIT:
             limit = order.limit_price
             if limit is None or not is_multiple(limit, terms.price_step) or limit <= 0:
                 return f"limit price {limit} is no multiple of the tick {terms.price_step}"

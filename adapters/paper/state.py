@@ -95,7 +95,8 @@ class Market:
 
     def reference(self, index: int) -> float:
         """Give the open to fill at, or NaN while there is none or the last bar is not settled."""
-        return self.opens[index] if self.is_settled(index) else math.nan
+        is_settled = self.final or self.closed_ms[index] == self.instant_ms
+        return self.opens[index] if is_settled else math.nan
 
     def aligned(self, symbols: tuple[str, ...]) -> Market:
         """Give the same knowledge for another universe; new instruments are unknown."""

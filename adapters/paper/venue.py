@@ -49,6 +49,8 @@ from daemon.domain.portfolio import AccountSnapshot
 from daemon.domain.units import iso, require
 
 ENDED_KEPT: Final = 4_096
+# looking up a member of an enum is slow
+_OPEN, _FILLED, _LIMIT = PaperStatus.OPEN, PaperStatus.FILLED, OrderKind.LIMIT
 
 
 class PaperVenue:
@@ -227,12 +229,12 @@ class PaperVenue:
     # ---- orders ----------------------------------------------------------------------------------
 
     def _submit(self, order: Order, events: list[VenueEvent]) -> None:
-        order_id, terms = order.order_id, self._terms.get(order.key)
+        order_id = order.order_id
         known = self._find(order_id)
         if known is not None:
             events.extend(_answer_again(known, order, self._now_ms))
             return
-        now_ms = max(self._now_ms, order.as_of_ms)
+        now_ms, terms = max(self._now_ms, order.as_of_ms), self._terms.get(order.key)
         if terms is None:
             events.append(OrderRejected(order_id, now_ms, f"unknown instrument {order.key}"))
             return
@@ -246,7 +248,7 @@ class PaperVenue:
         self._orders[order_id] = self._changes.orders[order_id] = record
         events.append(OrderAccepted(order_id, now_ms))
         self._try_fill(record, events)
-        if record.status is PaperStatus.OPEN:
+        if record.status is _OPEN:
             self._resting[order_id] = record
 
     def _try_fill(self, record: PaperOrder, events: list[VenueEvent]) -> None:
@@ -265,23 +267,21 @@ class PaperVenue:
             wanted = wanted if abs(wanted) <= abs(held) else -held
         terms, volume = self._by_index[index], market.volumes[index]
         used = market.used.get(index, ZERO)
-        quantity = self._capped(wanted, used, terms)
+        quantity = wanted if self._rule.is_unlimited else self._capped(wanted, used, terms)
         if not quantity:
             return
         price = self._rule.price(terms, reference, quantity, used, volume)
-        if order.kind is OrderKind.LIMIT and is_beyond(price, quantity, order.limit_price):
+        if order.kind is _LIMIT and is_beyond(price, quantity, order.limit_price):
             return
         if price <= 0:
             return
         market.used[index] = used + abs(quantity)
         self._fill(record, terms, quantity, price, events)
-        if order.reduce_only and record.status is PaperStatus.OPEN and index not in self._held:
+        if order.reduce_only and record.status is _OPEN and index not in self._held:
             self._expire(record, events)
 
     def _capped(self, wanted: Decimal, used: Decimal, terms: Terms) -> Decimal:
         """Limit a signed quantity to what is left of the instrument's budget at this instant."""
-        if self._rule.is_unlimited:
-            return wanted
         budget = self._budget.get(terms.index)
         if budget is None:
             budget = self._rule.capacity(terms, self._market.volumes[terms.index])
@@ -317,8 +317,9 @@ class PaperVenue:
         self._changes.executions.append(event)
         events.append(event)
         if record.filled == order.quantity:
-            self._end(record, PaperStatus.FILLED, "")
-        self._changes.orders[order_id] = record
+            self._end(record, _FILLED, "")
+        else:
+            self._changes.orders[order_id] = record
 
     def _expire(self, record: PaperOrder, events: list[VenueEvent]) -> None:
         self._end(record, PaperStatus.EXPIRED, "reduce_only: nothing is left to reduce")

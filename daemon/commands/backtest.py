@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -39,7 +41,7 @@ def backtest(
         Path | None, typer.Option(help="Take instruments and rules of this state folder.")
     ] = None,
 ) -> None:
-    """Trade over history and write an HTML report."""
+    """Trade over recorded bars and write an HTML report."""
     settings = read_settings(config, overrides, base="backtest.toml")
     configure_logs(settings.run.log_level, as_json=settings.run.log_json)
     columns = (
@@ -48,7 +50,8 @@ def backtest(
         MofNCompleteColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=_progress_console(), disable=as_json) as bar:
+    progress_console = Console(stderr=True)
+    with Progress(*columns, console=progress_console, disable=as_json, transient=True) as bar:
         task = bar.add_task("instants", total=None)
         result = run_backtest(
             settings, lambda done, total: bar.update(task, completed=done, total=total), book
@@ -62,10 +65,6 @@ def backtest(
         print_json(_values(result, path))
     else:
         _print(result, path)
-
-
-def _progress_console() -> Console:
-    return Console(stderr=True)
 
 
 def _configured(name: str) -> Path | None:
@@ -89,22 +88,36 @@ def _values(result: BacktestResult, path: Path | None) -> dict[str, object]:
     }
 
 
+def _known(text: str, value: float) -> str:
+    return text if math.isfinite(value) else "unknown: nothing was traded"
+
+
+def _without_trades(result: BacktestResult) -> list[str]:
+    """Say why a run without a single order had none, in the decisions' own most frequent words."""
+    if result.facts.orders or not result.decisions:
+        return []
+    notes = Counter(decision.note for decision in result.decisions)
+    note, count = notes.most_common(1)[0]
+    why = note or "the targets were always what was held"
+    return [f"no order was placed. {count:,} of {len(result.decisions):,} decisions say: {why}"]
+
+
 def _print(result: BacktestResult, path: Path | None) -> None:
     out, m, facts = console(), result.metrics, result.facts
-    table = Table(title=f"{facts.title}: {facts.period}", show_header=False, title_justify="left")
+    out.print(f"{facts.title}: {facts.period}", style="bold", soft_wrap=True)
+    table = Table(show_header=False)
+    sharpe = f"{m.sharpe:.2f}  (95 %: {m.sharpe_low:.2f} to {m.sharpe_high:.2f})"
+    correlation = f"{m.correlation_first:+.3f}, {m.correlation_market:+.3f}"
     rows = [
         ("return", f"{m.total_return:+.2%} over {m.days:,.0f} days"),
-        ("Sharpe, net", f"{m.sharpe:.2f}  (95 %: {m.sharpe_low:.2f} to {m.sharpe_high:.2f})"),
+        ("Sharpe, net", _known(sharpe, m.sharpe)),
         ("deepest drawdown", f"{m.drawdown_max:.2%}"),
         ("turnover a year", f"{m.turnover_per_year:,.0f} x equity"),
-        ("cost", f"{m.cost_bps:.1f} bps of traded notional"),
+        ("cost", _known(f"{m.cost_bps:.1f} bps of traded notional", m.cost_bps)),
         ("fees / shortfall / funding", f"{m.fees:,.2f} / {m.shortfall:,.2f} / {m.funding:,.2f}"),
         ("gross, mean", f"{m.gross_mean:.2f} of equity"),
         ("|net| mean / worst after a fill", f"{m.net_abs_mean:.3%} / {facts.net_weight_worst:.3%}"),
-        (
-            "correlation to first, to market",
-            f"{m.correlation_first:+.3f}, {m.correlation_market:+.3f}",
-        ),
+        ("correlation to first, to market", _known(correlation, m.correlation_first)),
         (
             "orders / fills / decisions",
             f"{facts.orders:,} / {facts.fills:,} / {len(result.decisions):,}",
@@ -114,8 +127,8 @@ def _print(result: BacktestResult, path: Path | None) -> None:
     for row in rows:
         table.add_row(*row)
     out.print(table)
-    for caveat in facts.caveats:
-        out.print(f"  note: {caveat}", style="yellow")
+    for caveat in (*_without_trades(result), *facts.caveats):
+        out.print(f"note: {caveat}", style="yellow")
     for kind, count in result.alerts.items():
         out.print(f"  {count} x {kind}", style="yellow")
     if path is not None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
+from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -21,6 +22,7 @@ from daemon.commands.options import (
 )
 from daemon.domain.failures import DataError
 from daemon.domain.units import iso
+from daemon.report.figures import clock
 from daemon.wiring.data import StoredBars, fetch_history, stored_bars
 
 PROBLEM_EXIT = DataError.exit_code
@@ -34,12 +36,15 @@ def download_data(
     folder: Annotated[Path, typer.Option(help="Root of the bar store.")] = Path("data"),
     exchange: Annotated[str, typer.Option(help="A ccxt exchange id; default from settings.")] = "",
 ) -> int:
-    """Fetch bars and funding of the configured universe; resumes where the store ends."""
+    """Fetch bars and funding rates into the bar store.
+
+    The universe is that of the settings. A later download goes on where the store ends.
+    """
     chosen = [*(overrides or []), *([f"exchange.id={exchange}"] if exchange else [])]
     settings = read_settings(config, chosen, base="paper.toml")
     columns = (TextColumn("{task.description:>18}"), BarColumn(), TimeRemainingColumn())
     tasks: dict[str, TaskID] = {}
-    with Progress(*columns, console=Console(stderr=True), disable=as_json) as bar:
+    with Progress(*columns, console=Console(stderr=True), disable=as_json, transient=True) as bar:
 
         def show(symbol: str, done: int, total: int) -> None:
             if symbol not in tasks:
@@ -72,20 +77,26 @@ def list_data(
     venue: Annotated[str, typer.Option(help="Only this venue folder.")] = "",
     as_json: AsJson = False,
 ) -> int:
-    """List stored bars with their range and holes; a broken file is named."""
+    """List stored bars, their range and their holes.
+
+    A broken file is named, and the exit code is that of data that cannot be trusted.
+    """
     found = stored_bars(folder, venue or None)
     broken = [one for one in found if one.problem]
     if as_json:
         print_json({"files": [_row(one) for one in found], "problems": len(broken)})
         return PROBLEM_EXIT if broken else 0
-    table = Table("venue", "symbol", "bars", "rows", "first", "last", "holes")
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False)
+    for name in ("venue", "symbol", "bars", "rows", "first opens", "last opens", "holes"):
+        side: Literal["left", "right"] = "right" if name == "rows" else "left"
+        table.add_column(name, no_wrap=name != "holes", justify=side)
     for one in found:
         holes = one.problem or (f"{len(one.gaps)}" if one.gaps else "")
         row = _row(one)
-        table.add_row(
-            *(str(row[k]) for k in ("venue", "symbol", "timeframe", "rows", "first", "last")), holes
-        )
-    console().print(table if found else f"no bars in {folder}")
+        times = (clock(str(row[k])).removesuffix(" UTC") for k in ("first", "last"))
+        table.add_row(one.venue, one.symbol, one.timeframe.label, f"{one.rows:,}", *times, holes)
+    nothing = f"no bars in {folder}; `equipoise download-data` fetches some"
+    console().print(table if found else nothing)
     return PROBLEM_EXIT if broken else 0
 
 

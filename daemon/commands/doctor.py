@@ -34,7 +34,10 @@ def doctor(
         bool, typer.Option("--rehearsal", help="Check a rehearsal instead of a real venue.")
     ] = False,
 ) -> int:
-    """Check machine, settings, model, journal, Redis and exchange; tell the least capital."""
+    """Check what a run needs; tell the least capital.
+
+    Machine, strategy, model, journal, Redis and exchange are looked at; exit code 1 if one is bad.
+    """
     settings = read_settings(
         config, overrides, base="rehearsal.toml" if rehearsal else "paper.toml"
     )

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Annotated
 
 import typer
+from rich import box
 from rich.table import Table
 
 from daemon.commands.options import (
@@ -50,9 +51,10 @@ def train(
         TrainOn, typer.Option(help="The exchange's own history, files, or the rehearsal market.")
     ] = TrainOn.EXCHANGE,
 ) -> None:
-    """Train the network and put the model into the registry; the first becomes the champion.
+    """Train the network and store the model.
 
-    Files are those of [backtest]: the last training.days before backtest.until.
+    The first model of a folder becomes its champion. Files are those of [backtest]: the last
+    training.days before backtest.until.
     """
     bases = {TrainOn.EXCHANGE: "paper", TrainOn.FILES: "backtest", TrainOn.REHEARSAL: "rehearsal"}
     settings = read_settings(config, overrides, base=f"{bases[on]}.toml")
@@ -79,7 +81,10 @@ def models(
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the models, make one the champion, or go back to the champion before."""
+    """List the models or choose the champion.
+
+    `promote ID` makes a model the champion, `rollback` goes back to the one before.
+    """
     settings = read_settings(config, overrides, base="paper.toml")
     if action is ModelAction.PROMOTE:
         if not model:
@@ -91,8 +96,12 @@ def models(
     if as_json:
         print_json({"models": [asdict(one) for one in found]})
         return
-    table = Table("", "model", "origin", "trained until", "rank IC by timeframe")
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False)
+    for name in ("", "model", "data until", "trained on", "rank IC"):
+        table.add_column(name, no_wrap=name in ("", "model", "data until"))
     for one in found:
-        until = iso(one.trained_until_ms) if one.trained_until_ms is not None else ""
-        table.add_row("*" if one.is_champion else "", one.model_id, one.origin, until, one.skill)
-    console().print(table if found else f"no models in {settings.estimator.models_folder}")
+        until = iso(one.trained_until_ms)[:10] if one.trained_until_ms is not None else ""
+        mark = "*" if one.is_champion else ""
+        table.add_row(mark, one.model_id, until, one.origin, one.skill.replace(", ", "\n"))
+    folder = settings.estimator.models_folder
+    console().print(table if found else f"no models in {folder}; `equipoise train` makes one")

@@ -10,8 +10,8 @@ from typing import Annotated, Final
 import typer
 from rich.console import Console
 
-from daemon.domain.failures import ConfigurationError
 from daemon.settings import Settings, load_settings
+from daemon.wiring.packaged import packaged_file
 
 ConfigFiles = Annotated[
     list[Path] | None,
@@ -34,10 +34,7 @@ OWN_FILE: Final = "equipoise.toml"  # read when it lies in the working folder an
 
 def packaged(name: str) -> Path:
     """Give the path of a settings file that comes with the program."""
-    here = Path(__file__).resolve().parents[2] / "config" / name
-    if not here.exists():
-        raise ConfigurationError(f"settings file config/{name} is missing from the installation")
-    return here
+    return packaged_file(f"config/{name}")
 
 
 def read_settings(
@@ -60,8 +57,8 @@ def console() -> Console:
     return Console(highlight=False)
 
 
-def packaged_for_status(config: Sequence[Path] | None, overrides: Sequence[str] | None) -> str:
-    """Choose whose status is meant when nobody says: a rehearsal that runs, else paper."""
+def packaged_for_journal(config: Sequence[Path] | None, overrides: Sequence[str] | None) -> str:
+    """Choose whose journal is meant when nobody says: that of a rehearsal made here, else paper."""
     if config or overrides or Path(OWN_FILE).exists():
         return "paper.toml"
     folder = load_settings([packaged("rehearsal.toml")]).run.state_folder
@@ -74,5 +71,5 @@ def state_folder(
     """Give the state folder that a reading command means: named, else from settings."""
     if state is not None:
         return state
-    base = packaged_for_status(config, overrides)
+    base = packaged_for_journal(config, overrides)
     return read_settings(config, overrides, base=base).run.state_folder

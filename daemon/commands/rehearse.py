@@ -38,9 +38,10 @@ def rehearse(
         typer.Option(help="At the end, download what the exchange showed into this bar store."),
     ] = None,
 ) -> None:
-    """Trade on paper against the rehearsal exchange, which this command starts itself.
+    """Trade on paper against an exchange on this machine.
 
-    The first run trains a model on the market's history. A later run goes on where the last ended.
+    The command starts that exchange itself. The first run trains a model on the market's history.
+    A later run goes on where the last ended.
     """
     settings = read_settings(config, overrides, base="rehearsal.toml")
     configure_logs(settings.run.log_level, as_json=settings.run.log_json)
@@ -52,6 +53,7 @@ def rehearse(
             observers=(watcher,),
             on_warmup=watcher.on_warmup,
             on_ready=watcher.on_ready,
+            on_end=watcher.market_over,
             speed=rehearsal.speed,
             meta={"market": "rehearsal"},
         )

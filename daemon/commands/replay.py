@@ -36,9 +36,10 @@ def replay(
         bool, typer.Option("--verify", help="Fail unless every command is the recorded one.")
     ] = False,
 ) -> int:
-    """Process a journal's events again and show what came of it; exit code 4 on a divergence.
+    """Process a journal again and compare its commands.
 
-    The hash chain is always checked. The settings are those that the journal recorded.
+    With --verify a divergence gives exit code 4. The hash chain is always checked. The settings are
+    those that the journal recorded.
     """
     folder = state_folder(config, overrides, state)
     with Progress(console=Console(stderr=True), disable=as_json, transient=True) as bar:
@@ -51,7 +52,8 @@ def replay(
         out = console()
         out.print(
             f"{found.entries:,} entries, {found.decisions:,} decisions, {found.orders:,} orders, "
-            f"equity {found.equity:,.2f}; the hash chain is whole"
+            f"equity {found.equity:,.2f}; the hash chain is whole",
+            soft_wrap=True,
         )
         out.print(f"first divergence: {divergence}" if divergence else "every command is the same")
     return DIVERGED_EXIT if verify and divergence else 0
@@ -66,7 +68,7 @@ def report(
         "reports/run.html"
     ),
 ) -> None:
-    """Write the HTML report of a run from its journal, with its neutrality figures."""
+    """Write the HTML report of a run from its journal."""
     folder = state_folder(config, overrides, state)
     with Progress(console=Console(stderr=True), disable=as_json, transient=True) as bar:
         task = bar.add_task("entries", total=None)
@@ -87,15 +89,19 @@ def compare(
     right: Annotated[Path, typer.Argument(help="State folder, journal or decisions file.")],
     as_json: AsJson = False,
 ) -> int:
-    """Compare the decisions of two runs by hash; exit code 4 when they differ."""
+    """Compare the decisions of two runs by hash.
+
+    Exit code 4 says that they differ.
+    """
     found = compare_runs(read_run(left), read_run(right))
     if as_json:
         print_json({**asdict(found), "same": found.same})
     else:
         console().print(
             f"{found.compared:,} decisions at common instants, {found.equal:,} equal, "
-            f"{found.orders:,} orders; only left {found.only_left}, only right {found.only_right}"
+            f"{found.orders:,} orders; only left {found.only_left}, only right {found.only_right}",
+            soft_wrap=True,
         )
         if found.first_difference:
-            console().print(found.first_difference)
+            console().print(found.first_difference, soft_wrap=True)
     return 0 if found.same else DIVERGED_EXIT

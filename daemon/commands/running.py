@@ -12,6 +12,7 @@ from daemon.domain.failures import EquipoiseError
 from daemon.runtime.live import LiveShell
 
 STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+CANCEL_AGAIN_S: Final = 0.2
 
 
 Session = Callable[[], AbstractAsyncContextManager[LiveShell]]
@@ -27,6 +28,8 @@ def run_until_signal(session: Session, hand_stop: Callable[[asyncio.Event], None
         _run(_until_signal(session, hand_stop))
     except BaseExceptionGroup as group:
         raise first_cause(group) from group
+    except asyncio.CancelledError:  # a second signal: whoever sent it knows what happened
+        raise KeyboardInterrupt from None
 
 
 def first_cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
@@ -41,6 +44,28 @@ def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
     for e in group.exceptions:
         found.extend(_leaves(e) if isinstance(e, BaseExceptionGroup) else [e])
     return found
+
+
+def show_until_signal(showing: Coroutine[object, object, None]) -> None:
+    """Run what only shows something, until it ends or SIGINT or SIGTERM arrives."""
+    asyncio.run(_show_until_signal(showing))
+
+
+async def _show_until_signal(showing: Coroutine[object, object, None]) -> None:
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+    for number in STOP_SIGNALS:
+        loop.add_signal_handler(number, stop.set)
+    shown = asyncio.create_task(showing, name="show")
+    stopping = asyncio.create_task(stop.wait(), name="signal")
+    await asyncio.wait((shown, stopping), return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    while not shown.done():
+        # Once may not do: a time-out inside that expires just then takes the cancellation for its
+        # own and goes on (seen with pub/sub reads of redis-py under load, in one of five stops).
+        shown.cancel()
+        await asyncio.wait((shown,), timeout=CANCEL_AGAIN_S)
+    if not shown.cancelled():
+        shown.result()
 
 
 async def _until_signal(session: Session, hand_stop: Callable[[asyncio.Event], None]) -> None:

@@ -24,7 +24,10 @@ def init(
     folder: Annotated[Path, typer.Argument(help="Where to begin.")] = Path(),
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
 ) -> None:
-    """Write a commented settings file, with its schema beside it for editors."""
+    """Write a settings file to start from.
+
+    Every key is in it, commented out, and a schema for editors lies beside it.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / OWN_FILE
     if path.exists() and not force:
@@ -40,7 +43,7 @@ def config(
     as_json: AsJson = False,
     base: Annotated[str, typer.Option(help="paper, rehearsal or backtest.")] = "paper",
 ) -> None:
-    """Show the settings in force after all layers, secrets masked."""
+    """Show the settings in force, secrets masked."""
     if base not in ("paper", "rehearsal", "backtest"):
         raise ConfigurationError(f"--base {base!r}: accepted are paper, rehearsal, backtest")
     settings = read_settings(config, overrides, base=f"{base}.toml")

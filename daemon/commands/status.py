@@ -13,14 +13,14 @@ from daemon.commands.options import (
     ConfigFiles,
     Overrides,
     console,
-    packaged_for_status,
     print_json,
     read_settings,
 )
+from daemon.commands.running import show_until_signal
 from daemon.report.terminal_status import status_view
 from daemon.settings import Settings
 from daemon.status.codec import plain
-from daemon.wiring.status import status_changes, status_once
+from daemon.wiring.status import is_shown, status_changes, status_once
 
 NOT_RUNNING_EXIT = 3
 
@@ -31,13 +31,14 @@ def status(
     as_json: AsJson = False,
     watch: Annotated[bool, typer.Option("--watch", help="Keep showing, until Ctrl-C.")] = False,
 ) -> int:
-    """Show equity, positions, targets and what happened last; exit code 3 when nothing runs.
+    """Show equity, positions, targets and recent events.
 
-    Without -c the rehearsal's state folder is tried first, then the paper one.
+    A rehearsal that runs with these settings is shown before a paper run. Exit code 3 says that
+    nothing runs.
     """
-    settings = read_settings(config, overrides, base=packaged_for_status(config, overrides))
+    settings = _running(config, overrides)
     if watch:
-        asyncio.run(_watch(settings, as_json=as_json))
+        show_until_signal(_watch(settings, as_json=as_json))
         return 0
     values = asyncio.run(status_once(settings))
     if as_json:
@@ -45,6 +46,16 @@ def status(
     else:
         console().print(status_view(values))
     return 0 if values.get("daemon") == "running" else NOT_RUNNING_EXIT
+
+
+def _running(config: ConfigFiles, overrides: Overrides) -> Settings:
+    """Choose whose status is meant: of a rehearsal that runs with these settings, else of paper."""
+    rehearsal = read_settings(config, overrides, base="rehearsal.toml")
+    if is_shown(rehearsal):
+        seen = asyncio.run(status_once(rehearsal))
+        if seen.get("daemon") == "running":
+            return rehearsal
+    return read_settings(config, overrides, base="paper.toml")
 
 
 async def _watch(settings: Settings, *, as_json: bool) -> None:

@@ -24,7 +24,11 @@ def trade(
     as_json: AsJson = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print a line a day, no tables.")] = False,
 ) -> None:
-    """Trade until stopped with Ctrl-C; a later start goes on with the same book."""
+    """Trade on paper with public data of a real exchange.
+
+    No key is needed. Ctrl-C stops; a later start goes on with the same book. Without a champion a
+    model is trained first, on the exchange's own history.
+    """
     if live:
         raise ConfigurationError(
             "--live: orders with real money are not built yet; accepted today: --paper"

@@ -5,14 +5,22 @@ from __future__ import annotations
 import asyncio
 import math
 
+from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 from daemon.commands.options import console, print_json
 from daemon.ports import Warmup
 from daemon.settings import Settings
-from daemon.wiring.estimator import has_champion, needs_model
+from daemon.wiring.estimator import has_champion, names_model, needs_model
 from daemon.wiring.training import (
     SourceBars,
     Trained,
@@ -25,7 +33,7 @@ from daemon.wiring.training import (
 
 def ensure_champion(settings: Settings, *, as_json: bool) -> None:
     """Train a first model from the exchange's own history unless one is there or none is needed."""
-    if not needs_model(settings) or has_champion(settings):
+    if not needs_model(settings) or names_model(settings) or has_champion(settings):
         return
     if not as_json:
         console().print("no model yet: training a first one on this market's history")
@@ -54,12 +62,13 @@ def run_training(settings: Settings, bars: SourceBars, *, as_json: bool) -> Trai
     columns = (
         TextColumn("training {task.fields[stage]}"),
         BarColumn(),
-        TextColumn("{task.completed}/{task.total} steps"),
+        MofNCompleteColumn(),
         TextColumn("rank IC {task.fields[metric]}"),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), disable=as_json) as bar:
+    wide = Console(stderr=True)
+    with Progress(*columns, console=wide, disable=as_json, transient=True) as bar:
         task = bar.add_task("training", total=None, stage="", metric="  ...")
 
         def told(progress: TrainingProgress) -> None:
@@ -87,10 +96,10 @@ def show_card(trained: Trained, bars: SourceBars, *, as_json: bool) -> None:
             }
         )
         return
-    table = Table(
-        title=f"model {trained.model_id[:12]}, trained on {bars.origin.kind}: {bars.origin.name}",
-        title_justify="left",
-    )
+    origin = f"{bars.origin.kind}: {bars.origin.name}"
+    title = f"model {trained.model_id}, trained on {origin}"
+    console().print(title, style="bold", soft_wrap=True)
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False)
     for heading in ("bars", "out of sample", "rank IC", "t", "score IC", "t"):
         table.add_column(heading, justify="left" if heading == "out of sample" else "right")
     for score in trained.scores:
@@ -98,9 +107,10 @@ def show_card(trained: Trained, bars: SourceBars, *, as_json: bool) -> None:
             skill = score[name]
             figures = (skill.get(k) for k in ("rank_ic", "rank_ic_t", "score_ic", "score_ic_t"))
             label = f"{score['timeframe_minutes']}m" if name == "model" else ""
-            table.add_row(label, name.replace("_", " "), *(_figure(f) for f in figures))
+            texts = [_figure(f, places) for f, places in zip(figures, (4, 1, 4, 1), strict=True)]
+            table.add_row(label, name.replace("_", " "), *texts)
     console().print(table)
 
 
-def _figure(value: float | None) -> str:
-    return "" if value is None or math.isnan(value) else f"{value:+.4f}"
+def _figure(value: float | None, places: int) -> str:
+    return "" if value is None or math.isnan(value) else f"{value:+.{places}f}"

@@ -12,6 +12,7 @@ from typing import Final
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+from rich.text import Text
 
 from daemon.commands.options import print_json
 from daemon.domain.decision import Decision, DecisionKind
@@ -117,12 +118,13 @@ class Watcher:
             )
         elif book.equity > 0:
             start = self._start_equity or book.equity
-            line = equity_line(engine.state.instant_ms, book.equity, start, book.net / book.equity)
-            self._console.print(line)
+            self._line(
+                equity_line(engine.state.instant_ms, book.equity, start, book.net / book.equity)
+            )
             self._console.print(
                 f"  stopped after {self._decisions:,} decisions, {book.ledger.fills:,} fills in "
-                f"all; worst |net| after a fill {book.net_weight_worst:.2%} of equity; "
-                f"{self._absent} bars absent at decisions"
+                f"all, {self._absent} bars absent at decisions;\n"
+                f"  worst |net| after a fill {book.net_weight_worst:.2%} of equity"
             )
 
     def _began(self, event: Started) -> None:
@@ -152,6 +154,12 @@ class Watcher:
         if ended and decision.as_of_ms - (self._start_ms or 0) >= self._days * DAY_MS:
             self._end()
 
+    def market_over(self) -> None:
+        """End a session whose market has ended, and say so."""
+        if not self._as_json:
+            self._console.print("the recorded market is over")
+        self._end()
+
     def _end(self) -> None:
         if self._stop is not None:
             self._stop.set()
@@ -169,13 +177,20 @@ class Watcher:
             symbols = engine.universe.symbols
             self._console.print(decision_view(decision, symbols, start_equity=self._start_equity))
         else:
-            self._console.print(decision_line(decision, start_equity=self._start_equity))
+            self._line(decision_line(decision, start_equity=self._start_equity))
+
+    def _line(self, text: Text) -> None:
+        """Print one line: cut at the edge of a terminal, whole where it goes to a file."""
+        if self._console.is_terminal:
+            self._console.print(text, no_wrap=True, overflow="ellipsis")
+        else:
+            self._console.print(text, soft_wrap=True)
 
     def _fill(self, fill: Fill) -> None:
         if self._as_json:
             print_json({"type": "fill", **plain(fill_values(fill))})
         elif self._in_full:
-            self._console.print(fill_line(fill))
+            self._line(fill_line(fill))
 
     def _alert(self, alert: Alert) -> None:
         if self._as_json:

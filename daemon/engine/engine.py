@@ -82,10 +82,11 @@ class Engine:
 
     def process(self, event: Event) -> tuple[Command, ...]:
         """Take one event, change the state, return the commands it causes."""
-        self._out.clear()
+        out = self._out
+        out.clear()
         self._take(event)
         self._trader.advance()
-        return tuple(self._out)
+        return tuple(out)
 
     def restore(self, plain: Mapping[str, object]) -> None:
         """Load a snapshot of the state; the next event continues from there."""
@@ -369,10 +370,12 @@ class Engine:
 
     def _accepted(self, order_id: OrderId) -> None:
         """Note an admission; an order that turns up after a halt is stopped."""
-        before = self.state.orders.open.get(order_id)
-        was_lost = before is not None and isinstance(before.state, Uncertain)
-        record = self.state.orders.accept(order_id)
-        if record is not None and was_lost and self.state.trading is TradingState.HALTED:
+        record = self.state.orders.open.get(order_id)
+        if record is None:
+            return
+        was_lost = isinstance(record.state, Uncertain)
+        self.state.orders.accept(order_id)
+        if was_lost and self.state.trading is TradingState.HALTED:
             self._out.append(Cancel(order_id, record.order.key))
 
     def _ended(self, order_id: OrderId, why: DoneReason) -> None:

@@ -70,14 +70,21 @@ class Plan:
         high and low: the worst-case net notionals now; bound and order_max in quote currency. The
         caller must account the order before it asks again.
         """
-        for side in self._preferred(lean=high + low):
-            leg = side[0]
-            room = ((bound - high) if side is self.buys else (bound + low)) * ROOM_USED
-            most = min(room, order_max)
-            quantity = leg.left if leg.value <= most else _slice(leg, most)
-            if quantity:
-                self._take(side, leg, quantity)
-                return leg, quantity
+        buys = self.buys
+        # The side that leans against the present exposure goes first,
+        first, second = (self.sells, buys) if high + low > 0 else (buys, self.sells)
+        # but a reducing leg before any leg that opens exposure, whichever side it is on.
+        if first and second and second[0].reduces and not first[0].reduces:
+            first, second = second, first
+        for side in (first, second):
+            if side:
+                leg = side[0]
+                room = ((bound - high) if side is buys else (bound + low)) * ROOM_USED
+                most = min(room, order_max)
+                quantity = leg.left if leg.value <= most else _slice(leg, most)
+                if quantity:
+                    self._take(side, leg, quantity)
+                    return leg, quantity
         return None
 
     def drop_next(self) -> Leg:
@@ -85,15 +92,6 @@ class Plan:
         sides = [s for s in (self.buys, self.sells) if s]
         side = max(sides, key=lambda s: s[0].value)
         return side.popleft()
-
-    def _preferred(self, lean: float) -> tuple[deque[Leg], ...]:
-        """List the non-empty sides, the one that leans against the present exposure first."""
-        first, second = (self.sells, self.buys) if lean > 0 else (self.buys, self.sells)
-        if not (first and second):
-            return (first or second,) if first or second else ()
-        # A reducing leg goes before any leg that opens exposure, whichever side it is on.
-        swap = second[0].reduces and not first[0].reduces
-        return (second, first) if swap else (first, second)
 
     def _take(self, side: deque[Leg], leg: Leg, quantity: Decimal) -> None:
         self.children_n += 1

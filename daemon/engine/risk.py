@@ -103,15 +103,15 @@ class Risk:
         self, index: int, quantity: float, reduces: bool
     ) -> tuple[RefusalReason, str] | None:
         book, limits = self._book, self.limits
-        equity = book.equity
+        equity = book.cash + book.net
         if equity <= 0:
             return RefusalReason.GROSS, f"equity is {equity:.2f}"
         mark = book.prices[index]
         value = quantity * mark
         if abs(value) > limits.order_weight_max * equity:
             return RefusalReason.ORDER_SIZE, f"{abs(value) / equity:.4f} of equity"
-        high, low = book.worst_net()
-        worst = high + value if value > 0 else low + value
+        side = book.pending_up if value > 0 else -book.pending_down
+        worst = book.net + side + value
         if abs(worst) > limits.net_weight_max * equity and not abs(worst) < abs(worst - value):
             return RefusalReason.NET, f"net could reach {worst / equity:+.4f} of equity"
         if reduces:

@@ -194,9 +194,9 @@ class Trader:
         equity = max(state.book.equity, 0.0)
         bound = self._limits.net_weight_max * equity
         order_max = self._limits.order_weight_max * equity * 0.999
-        worst_net = state.book.worst_net
+        book = state.book
         while plan.buys or plan.sells:
-            high, low = worst_net()
+            high, low = book.net + book.pending_up, book.net - book.pending_down
             child = plan.next_child(high, low, bound, order_max)
             if child is not None:
                 self._submit(draft, plan, *child)

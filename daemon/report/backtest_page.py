@@ -159,7 +159,9 @@ def _figures(m: RunMetrics, facts: RunFacts) -> list[tuple[str, ...]]:
 
 def _months(record: RunRecord) -> list[tuple[str, ...]]:
     equity = record.column("equity")
-    months = np.asarray(record.times_ms, dtype="datetime64[ms]").astype("datetime64[M]")
+    # A close at midnight is the end of the month before, as it is of the day before.
+    closed = np.asarray(record.times_ms, dtype=np.int64) - 1
+    months = closed.astype("datetime64[ms]").astype("datetime64[M]")
     rows: list[tuple[str, ...]] = []
     before = float(equity[0])
     for month in np.unique(months):

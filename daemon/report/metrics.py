@@ -79,7 +79,7 @@ def measure(record: RunRecord) -> RunMetrics:
         equity_first=float(equity[0]),
         equity_last=float(equity[-1]),
         total_return=float(total),
-        annual_return=float((1.0 + total) ** (YEAR_DAYS / days) - 1.0) if total > -1 else -1.0,
+        annual_return=_annual(float(total), days),
         annual_volatility=_std(returns) * math.sqrt(YEAR_DAYS),
         sharpe=sharpe,
         sharpe_low=sharpe - 1.96 * error,
@@ -98,6 +98,13 @@ def measure(record: RunRecord) -> RunMetrics:
         correlation_market=_correlation(returns, market),
         beta_market=_beta(returns, market),
     )
+
+
+def _annual(total: float, days: float) -> float:
+    """Compound a return to a year; less than a day says nothing about one."""
+    if total <= -1.0:
+        return -1.0
+    return (1.0 + total) ** (YEAR_DAYS / days) - 1.0 if days >= 1.0 else math.nan
 
 
 def _returns(values: Floats) -> Floats:

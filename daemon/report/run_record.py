@@ -46,9 +46,11 @@ class RunRecord:
         if self._marks is not None:
             moves = marks / self._marks
             known = moves == moves
-            if known.any():
-                self._market *= float(moves[known].mean())
-        self._marks = marks.copy()
+            known_n = np.count_nonzero(known)
+            if known_n:
+                moves = moves if known_n == len(moves) else moves[known]
+                self._market *= float(np.add.reduce(moves)) / known_n
+        self._marks = marks  # a book never changes an array of marks, it makes a new one
         self.times_ms.append(close_ms)
         self.rows.append((*book[:-1], self._market, float(marks[0])))
 

@@ -1,18 +1,20 @@
 """What a running paper session prints: forecasts, ranks, targets, orders, fills, equity.
 
-Pure functions from domain values to rich renderables, readable at 100 columns. Nothing here prints,
-keeps state or reads a clock. `terminal_status` shows the same book from the status in Redis.
+Pure functions from domain values to rich renderables, readable at 80 and at 100 columns. Nothing
+here prints, keeps state or reads a clock. `terminal_status` shows the same book from the status in
+Redis.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from rich import box
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.padding import Padding
 from rich.rule import Rule
 from rich.table import Table
@@ -45,6 +47,7 @@ from daemon.report.figures import (
 ROWS_MAX: Final = 24  # of a larger universe the ends are shown, and whoever is traded
 STRENGTH_CHARS: Final = 8
 WEIGHT_CHARS: Final = 4
+WIDE_COLUMNS: Final = 98  # from here on there is room for rules and weight bars
 _KIND_STYLES: Final = {
     DecisionKind.TRADED: "bold green",
     DecisionKind.HELD: "bold yellow",
@@ -63,18 +66,39 @@ def decision_view(
     """
     parts: list[RenderableType] = [_heading(decision)]
     if decision.target is not None or decision.predictions:
-        parts.append(_book_table(decision, symbols))
+        parts.append(_Book(decision, symbols))
     parts.append(Padding(_summary(decision, start_equity), (0, 2)))
     parts += [Padding(line, (0, 2)) for line in _remarks(decision, symbols)]
     return Group(*parts)
 
 
 def decision_line(decision: Decision, *, start_equity: float | None = None) -> Text:
-    """Show one decision in one line, for quiet and accelerated runs."""
-    text = Text.assemble(
-        (clock(iso(decision.as_of_ms)), "bold"), "  ", _kind(decision), "  ", no_wrap=True
+    """Show one decision in one line of at most 80 columns, for quiet and accelerated runs.
+
+    Gross and net are those of the book before the decision's own orders.
+    """
+    weights, count = decision.weights_before, len(decision.orders)
+    kind = _kind(decision)
+    kind.pad_right(7 - len(kind))
+    return Text.assemble(
+        (clock(iso(decision.as_of_ms)).removesuffix(" UTC"), "bold"),
+        "  ",
+        kind,
+        f" {amount(decision.equity):>10} ",
+        _right(_gain(decision.equity, start_equity), 8),
+        f" gross {percent(float(np.nansum(np.abs(weights))), 0):>5} net ",
+        _right(signed_percent(float(np.nansum(weights)), 2), 7),
+        f"  {count:>2} order{'' if count == 1 else 's'}",
     )
-    return text.append_text(_summary(decision, start_equity))
+
+
+def _gain(equity: float, start: float | None) -> Text:
+    return signed_percent(equity / start - 1, 2) if start else Text("")
+
+
+def _right(text: Text, width: int) -> Text:
+    text.pad_left(max(0, width - len(text)))
+    return text
 
 
 def fill_line(fill: Fill) -> Text:
@@ -84,13 +108,12 @@ def fill_line(fill: Fill) -> Text:
     at = iso(fill.at_ms).partition("T")[2].removesuffix("Z")
     return Text.assemble(
         (f"  {at}  ", QUIET),
-        "filled  ",
+        "filled ",
         (side, f"bold {style}"),
-        f" {abs(fill.quantity)!s:>14}  {short_symbol(fill.key.symbol):<13}",
-        f" at {price(float(fill.price)):>12}",
-        f"  = {amount(notional):>11}",
-        (f"  fee {amount(float(fill.fee), 4)}", QUIET),
-        no_wrap=True,
+        f" {abs(fill.quantity)!s:>10} {short_symbol(fill.key.symbol):<10}",
+        f" at {price(float(fill.price)):>9}",
+        f" = {amount(notional):>8}",
+        (f" fee {amount(float(fill.fee), 4)}", QUIET),
     )
 
 
@@ -134,9 +157,22 @@ def _kind(decision: Decision) -> Text:
     return Text(decision.kind, _KIND_STYLES[decision.kind])
 
 
-def _book_table(decision: Decision, symbols: Sequence[str]) -> RenderableType:
+@dataclass(frozen=True, slots=True)
+class _Book:
+    """Show the rows of a decision as wide as the terminal is: narrow ones get no weight bars."""
+
+    decision: Decision
+    symbols: Sequence[str]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Yield the table that fits."""
+        wide = options.max_width >= WIDE_COLUMNS
+        yield _book_table(self.decision, self.symbols, wide=wide)
+
+
+def _book_table(decision: Decision, symbols: Sequence[str], *, wide: bool) -> RenderableType:
     table = Table(
-        box=box.SIMPLE_HEAD,
+        box=box.SIMPLE_HEAD if wide else None,
         show_edge=False,
         header_style=QUIET,
         padding=(0, 0, 0, 1),
@@ -144,7 +180,8 @@ def _book_table(decision: Decision, symbols: Sequence[str]) -> RenderableType:
     )
     frames = [prediction.timeframe.label for prediction in decision.predictions]
     left = {"instrument", "strength", ""}
-    names = ["#", "instrument", *frames, "strength", "sure", "now %", "", "target %", "order"]
+    names = ["#", "instrument", *frames, "strength", "sure", "now %"]
+    names += ["", "target %", "order"] if wide else ["target %", "order"]
     for name in names:
         # only the last column may break, so that a long quantity costs a line and no digit
         is_last = name == names[-1]
@@ -160,7 +197,8 @@ def _book_table(decision: Decision, symbols: Sequence[str]) -> RenderableType:
         if _is_left_out(place, len(placed), index in orders):
             skipped += 1
             continue
-        table.add_row(*_row(decision, shown[index], place, index, orders.get(index, ())))
+        cells = _row(decision, shown[index], place, index, wide=wide)
+        table.add_row(*cells, _order_text(orders.get(index, ())))
     if not skipped:
         return table
     return Group(table, Padding(Text(f"and {skipped} more between them", QUIET), (0, 4)))
@@ -190,7 +228,7 @@ def _orders_by_index(orders: Iterable[Order]) -> dict[int, tuple[Order, ...]]:
 
 
 def _row(
-    decision: Decision, name: str, place: int, index: int, orders: Sequence[Order]
+    decision: Decision, name: str, place: int, index: int, *, wide: bool
 ) -> list[RenderableType]:
     target = decision.target
     signals = target.signals if target is not None else None
@@ -206,10 +244,11 @@ def _row(
     else:
         cells += [_strength(signals.strength, signals.alpha, index)]
         cells += [Text(percent(float(signals.probability[index]), 0))]
-    cells += [hundredths(weight), balance_bar(_scaled(weight, decision), WEIGHT_CHARS)]
+    cells.append(hundredths(weight))
+    if wide:
+        cells.append(balance_bar(_scaled(weight, decision), WEIGHT_CHARS))
     wanted = float(target.weights[index]) if target is not None else None
-    cells += [hundredths(wanted), _order_text(orders)]
-    return cells
+    return [*cells, hundredths(wanted)]
 
 
 def _strength(strength: Floats, alpha: Floats, index: int) -> Text:
@@ -239,7 +278,7 @@ def _order_text(orders: Sequence[Order]) -> Text:
 def _summary(decision: Decision, start_equity: float | None) -> Text:
     text = Text.assemble("equity ", (amount(decision.equity), "bold"))
     if start_equity:
-        text.append(" ").append_text(signed_percent(decision.equity / start_equity - 1, 2))
+        text.append(" ").append_text(_gain(decision.equity, start_equity))
     weights = [decision.weights_before]
     if decision.target is not None:
         weights.append(decision.target.weights)

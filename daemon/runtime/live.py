@@ -110,7 +110,12 @@ class LiveShell:
         """Queue an event; waits when the queue is full, so a flood slows its source."""
         self._outstanding.change(1)
         self._unprocessed.change(1)
-        await self._queue.put(event)
+        try:
+            await self._queue.put(event)
+        except asyncio.CancelledError:  # it never got in: nobody must wait for it
+            self._unprocessed.change(-1)
+            self._outstanding.change(-1)
+            raise
 
     async def quiet(self) -> None:
         """Return when the feed has told all it can and nothing is queued or under way."""

@@ -6,13 +6,16 @@ stream of market events, the synchronous core of a venue, an estimator and a jou
 
 from __future__ import annotations
 
+import gc
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol, assert_never
 
 from daemon.domain.bar import Window
 from daemon.domain.decision import Decision
+from daemon.domain.failures import InvariantViolated
 from daemon.domain.instrument import InstrumentKey
 from daemon.domain.messages import (
     Alert,
@@ -33,7 +36,25 @@ from daemon.domain.order import Order, OrderId
 from daemon.domain.units import require
 from daemon.engine.engine import Engine
 
+COLLECT_EVERY = 250_000  # new objects
 CONSEQUENCES_MAX = 100_000  # events that one market event may cause before we call it a loop
+
+
+@contextmanager
+def rare_collections() -> Iterator[None]:
+    """Let the collector of reference cycles look rarely, and not at what is there already.
+
+    A run makes millions of small values that live until its end and are in no cycle; looking at
+    them again and again costs a twentieth of the time.
+    """
+    before = gc.get_threshold()
+    gc.freeze()
+    gc.set_threshold(COLLECT_EVERY, *before[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()
 
 
 class VenueCore(Protocol):
@@ -120,26 +141,26 @@ class ReplayShell:
 
     def run(self, events: Iterable[MarketEvent]) -> ReplayResult:
         """Process every market event with all its consequences; give what came of it."""
-        for event in events:
-            for answer in self._venue.observe(event):
-                self._process(answer)
-            self._process(event)
-            if self._on_instant is not None and isinstance(event, BarsClosed):
-                self._on_instant(event.close_ms, self.engine)
+        with rare_collections():
+            for event in events:
+                for answer in self._venue.observe(event):
+                    self._process(answer)
+                self._process(event)
+                if self._on_instant is not None and isinstance(event, BarsClosed):
+                    self._on_instant(event.close_ms, self.engine)
         return self.result
 
     def _process(self, event: Event) -> None:
         queue: deque[Event] = deque((event,))
-        steps = 0
+        process, journal, steps = self.engine.process, self._journal, 0
         while queue:
             steps += 1
-            require(
-                steps < CONSEQUENCES_MAX, f"{type(event).__name__} caused {steps} events: a loop"
-            )
+            if steps >= CONSEQUENCES_MAX:
+                raise InvariantViolated(f"{type(event).__name__} caused {steps} events: a loop")
             present = queue.popleft()
-            commands = self.engine.process(present)
-            if self._journal is not None:
-                self._journal.record(present, commands)
+            commands = process(present)
+            if journal is not None:
+                journal.record(present, commands)
             if commands:
                 self._carry_out(commands, queue)
         self.result.events_n += steps

@@ -24,11 +24,15 @@ This page is written by `{COMMAND}` from the models in `daemon/settings/sections
 Settings come in layers, later ones win:
 
 1. the defaults of this page,
-2. TOML files given with `-c FILE`, in the order given; tables melt into each other, lists are
-   replaced,
-3. environment variables `EQUIPOISE__SECTION__KEY` (two underscores; lists and tables as JSON), for
+2. the file in `config/` that the command starts from: `rehearsal.toml` for `rehearse` and `replay`,
+   `backtest.toml` for `backtest`, `paper.toml` for the others,
+3. TOML files given with `-c FILE`, in the order given; tables melt into each other, lists are
+   replaced. Without `-c`, the file `equipoise.toml` in the working folder, if there is one,
+4. environment variables `EQUIPOISE__SECTION__KEY` (two underscores; lists and tables as JSON), for
    example `EQUIPOISE__PAPER__CASH=25000` or `EQUIPOISE__MARKET__TIMEFRAMES='["1h", "2h"]'`,
-4. `--set section.key=value` on the command line.
+5. `--set section.key=value` on the command line.
+
+`equipoise config` shows what is in force.
 
 An unknown key or a value out of range stops the start with exit code 78 and one message that lists
 every mistake: where it stands, the key, the value, what is accepted, and the nearest known key.

@@ -50,7 +50,7 @@ class RunSettings(Section):
         "paper", "Name of the run in status keys: small letters, digits, - and _.", pattern=_NAME
     )
     log_level: Literal["debug", "info", "warning", "error"] = setting(
-        "info", "Least important level that is logged."
+        "warning", "Least important level that is logged; info tells every start and stop too."
     )
     log_json: bool = setting(False, "Log one JSON object a line instead of text for people.")
 
@@ -310,7 +310,7 @@ class BacktestSettings(Section):
     """Describe what a backtest reads and writes."""
 
     data_folder: str = setting("data/ohlcv", "Folder of Parquet bars, one folder a venue inside.")
-    venue: str = setting("binance_perp", "Folder of the venue inside data_folder.", min_length=1)
+    venue: str = setting("binanceusdm", "Folder of the venue inside data_folder.", min_length=1)
     funding_venue: str = setting("", "Folder of the funding rates; empty takes venue.")
     source: Bars = setting("30m", "Bar length of the files; replaces market.source.")
     since: Instant = setting(None, "First instant; empty takes all.")

@@ -37,10 +37,9 @@ from daemon.report.metrics import RunMetrics, measure
 from daemon.report.run_record import BookRow, RunRecord
 from daemon.runtime.replay import EstimatorCore, ReplayShell
 from daemon.settings import Settings, effective
-from daemon.wiring.core import engine_of, history_ms, rules_path, universe_of
+from daemon.wiring.core import engine_of, history_ms, paper_settings, rules_path, universe_of
 from daemon.wiring.estimator import ModelFacts, estimator_in_place, model_facts
 from daemon.wiring.instruments import read_instruments
-from daemon.wiring.session import paper_settings
 
 Progress = Callable[[int, int], None]  # instants done, instants in all
 PROGRESS_EVERY: Final = 64

@@ -20,7 +20,7 @@ from adapters.journal import JournalReader
 from adapters.redis_status import read_status
 from daemon.domain.failures import EquipoiseError
 from daemon.domain.instrument import Instrument
-from daemon.domain.units import Timeframe
+from daemon.domain.units import DAY_MS, Timeframe
 from daemon.settings import Settings
 from daemon.wiring.core import strategy_of
 from daemon.wiring.estimator import ModelFacts, model_facts
@@ -64,7 +64,7 @@ def examine(settings: Settings, *, offline: bool) -> list[Finding]:
     found = [*_machine(settings), _attempt("strategy", lambda: _strategy(settings))]
     found.append(_attempt("model", lambda: _model(settings)))
     found.append(_attempt("journal", lambda: _journal(settings)))
-    found.append(_attempt("status", lambda: _redis(settings)))
+    found.append(_attempt("redis", lambda: _redis(settings)))
     if offline:
         found.append(Finding("exchange", Verdict.WARNING, "not asked (--offline)"))
     else:
@@ -224,9 +224,10 @@ async def _marks(
 
 
 def _offset(settings: Settings, offset_ms: int) -> Finding:
-    if settings.exchange.generated or settings.exchange.market_time != "system":
-        text = f"venue minus machine {offset_ms:+,} ms; market time is taken from the venue"
-        return Finding("clock", Verdict.GOOD, text)
+    if settings.exchange.market_time != "system":
+        far = abs(offset_ms) >= DAY_MS  # a rehearsal plays another year
+        text = "" if far else f"venue minus machine {offset_ms:+,} ms; "
+        return Finding("clock", Verdict.GOOD, f"{text}market time is taken from the venue")
     good = abs(offset_ms) <= CLOCK_OFFSET_MS_MAX
     text = f"venue minus machine {offset_ms:+,} ms; want within {CLOCK_OFFSET_MS_MAX:,}"
     return Finding("clock", Verdict.GOOD if good else Verdict.BAD, text)

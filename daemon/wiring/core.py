@@ -8,6 +8,7 @@ from typing import Final
 
 import numpy as np
 
+from adapters.paper import PaperSettings
 from daemon.domain.failures import ConfigurationError
 from daemon.domain.instrument import Instrument, Universe
 from daemon.domain.units import Timeframe
@@ -17,9 +18,9 @@ from daemon.engine.risk import RiskLimits
 from daemon.engine.rules import EngineRules
 from daemon.ports import Strategy
 from daemon.settings import Settings
+from daemon.wiring.packaged import packaged_file
 from strategies.registry import make_strategy
 
-PROGRAM_ROOT: Final = Path(__file__).resolve().parents[2]
 TYPICAL_FILL_SHARE: Final = 0.05  # of a bar's participation budget, for the cost a band expects
 
 
@@ -62,6 +63,19 @@ def bars_kept(settings: Settings, needed: Mapping[Timeframe, int]) -> dict[Timef
     """Give the rows each window keeps: what settings say, and never less than what is needed."""
     least = settings.market.window_bars
     return {t: max(least, needed.get(t, 0)) for t in timeframes_of(settings)}
+
+
+def paper_settings(settings: Settings) -> PaperSettings:
+    """Translate settings for the paper venue; backtest and paper use the same ones."""
+    paper = settings.paper
+    return PaperSettings(
+        fee_bps=paper.fee_bps,
+        half_spread_bps=paper.half_spread_bps,
+        impact_bps=paper.impact_bps,
+        latency_bps=paper.latency_bps,
+        participation_share=paper.participation_share or None,  # 0: no limit
+        starting_cash={"USDT": paper.cash},
+    )
 
 
 def engine_of(settings: Settings, universe: Universe, source: Timeframe) -> Engine:
@@ -111,4 +125,10 @@ def rules_path(name: str) -> Path:
     path = Path(name)
     if path.is_absolute() or path.exists():
         return path
-    return PROGRAM_ROOT / name
+    try:
+        return packaged_file(name)
+    except ConfigurationError:
+        raise ConfigurationError(
+            f"backtest.rules_file = {name!r}: there is no such file, neither in {Path.cwd()} nor "
+            "with the program; leave the key out for the table that comes along"
+        ) from None

@@ -40,8 +40,9 @@ class Comparison:
 
     @property
     def same(self) -> bool:
-        """Tell whether both runs took the same decisions at the same instants."""
-        return not self.first_difference and not self.only_left and not self.only_right
+        """Tell whether both runs took the same decisions; runs that never met did not."""
+        alike = not self.first_difference and not self.only_left and not self.only_right
+        return alike and self.compared > 0
 
 
 def write_decisions(path: Path, decisions: Iterable[Decision]) -> None:

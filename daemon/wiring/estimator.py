@@ -36,6 +36,11 @@ def has_champion(settings: Settings) -> bool:
     return ModelStore(settings.estimator.models_folder).champion() is not None
 
 
+def names_model(settings: Settings) -> bool:
+    """Tell whether settings name a model of their own: then no other may take its place."""
+    return settings.estimator.model != CHAMPION
+
+
 def needs_model(settings: Settings) -> bool:
     """Tell whether a run with these settings asks a trained model."""
     return settings.estimator.kind == "model" and strategy_of(settings).needs_estimates

@@ -12,7 +12,7 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, Final
 
-from daemon.domain.failures import CorruptFile, DataError
+from daemon.domain.failures import CorruptFile, DataError, InvariantViolated
 from daemon.domain.instrument import Instrument, InstrumentKey, TradingRules
 
 FILE: Final = "instruments.json"
@@ -44,7 +44,7 @@ def read_instruments(folder: Path) -> list[Instrument]:
         return [
             _from_row(row) for row in json.loads(path.read_text(encoding="utf-8"))["instruments"]
         ]
-    except (ValueError, KeyError, TypeError, InvalidOperation) as e:
+    except (ValueError, KeyError, TypeError, InvalidOperation, InvariantViolated) as e:
         raise CorruptFile(f"{path}: is not a list of instruments: {type(e).__name__} {e}") from e
 
 

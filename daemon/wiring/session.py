@@ -11,7 +11,7 @@ from adapters.ccxt_feed import CcxtFeed, FeedSettings
 from adapters.clocks import LockStepClock, SystemClock, TransportClock, VenueClock
 from adapters.history.store import disk_symbol
 from adapters.journal import SqliteJournal
-from adapters.paper import AsyncPaperVenue, PaperSettings, PaperVenue, SqliteStore
+from adapters.paper import AsyncPaperVenue, PaperVenue, SqliteStore
 from adapters.state_lock import StateLock
 from daemon.domain.failures import ConfigurationError
 from daemon.domain.units import Timeframe
@@ -20,7 +20,13 @@ from daemon.engine.state import SCHEMA
 from daemon.ports import Estimator, Warmup
 from daemon.runtime.live import LiveShell, Observer, ShellParts
 from daemon.settings import Settings, effective_toml
-from daemon.wiring.core import engine_of, history_ms, strategy_of, universe_of
+from daemon.wiring.core import (
+    engine_of,
+    history_ms,
+    paper_settings,
+    strategy_of,
+    universe_of,
+)
 from daemon.wiring.estimator import estimator_of
 from daemon.wiring.instruments import has_instruments, read_instruments, write_instruments
 from daemon.wiring.sinks import status_sinks
@@ -30,11 +36,15 @@ MarketClock = SystemClock | VenueClock | LockStepClock
 
 @dataclass(frozen=True, slots=True)
 class SessionHooks:
-    """Let a command line show what happens; speed is market time per wall time of the venue."""
+    """Let a command line show what happens; speed is market time per wall time of the venue.
+
+    on_end: called when a market in lock-step is over.
+    """
 
     observers: tuple[Observer, ...] = ()
     on_warmup: Callable[[Warmup], None] = lambda progress: None
     on_ready: Callable[[Engine], None] = lambda engine: None
+    on_end: Callable[[], None] = lambda: None
     speed: float = 1.0
     meta: dict[str, object] = field(default_factory=dict)
 
@@ -53,7 +63,7 @@ async def paper_session(settings: Settings, hooks: SessionHooks) -> AsyncIterato
         stack.enter_context(StateLock(folder))
         transport = TransportClock()
         shells: list[LiveShell] = []
-        clock = _clock(settings, transport, lambda: feed, shells, hooks.speed)
+        clock = _clock(settings, transport, lambda: feed, shells, hooks)
         wanted = feed_settings(settings, pinned_symbols(settings))
         feed = CcxtFeed(wanted, clock, transport, hooks.on_warmup)
         stack.push_async_callback(feed.close)
@@ -120,19 +130,6 @@ def feed_settings(settings: Settings, symbols: tuple[str, ...]) -> FeedSettings:
     )
 
 
-def paper_settings(settings: Settings) -> PaperSettings:
-    """Translate settings for the paper venue; backtest and paper use the same ones."""
-    paper = settings.paper
-    return PaperSettings(
-        fee_bps=paper.fee_bps,
-        half_spread_bps=paper.half_spread_bps,
-        impact_bps=paper.impact_bps,
-        latency_bps=paper.latency_bps,
-        participation_share=paper.participation_share or None,  # 0: no limit
-        starting_cash={"USDT": paper.cash},
-    )
-
-
 def code_version() -> str:
     """Give the version that snapshots are stamped with."""
     return version("equipoise")
@@ -143,7 +140,7 @@ def _clock(
     transport: TransportClock,
     feed: Callable[[], CcxtFeed],
     shells: list[LiveShell],
-    speed: float,
+    hooks: SessionHooks,
 ) -> MarketClock:
     async def quiesce() -> None:
         if shells:
@@ -154,11 +151,11 @@ def _clock(
 
     match settings.exchange.market_time:
         case "lockstep":
-            return LockStepClock(settings.exchange.lockstep_url, quiesce)
+            return LockStepClock(settings.exchange.lockstep_url, quiesce, on_end=hooks.on_end)
         case "system":
             return SystemClock(transport)
         case "venue":
-            return VenueClock(ask, transport, speed=speed)
+            return VenueClock(ask, transport, speed=hooks.speed)
 
 
 async def _start_clock(clock: MarketClock, stack: AsyncExitStack) -> None:

@@ -26,6 +26,11 @@ def status_url(settings: Settings) -> str | None:
     return settings.redis.url
 
 
+def is_shown(settings: Settings) -> bool:
+    """Tell whether there is a server to read this run's status from; embedded ones may be gone."""
+    return settings.redis.enabled and status_url(settings) is not None
+
+
 async def status_once(settings: Settings) -> dict[str, Any]:
     """Read what a run shows, as of one moment."""
     url = status_url(settings)

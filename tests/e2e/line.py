@@ -28,10 +28,12 @@ from daemon.domain.instrument import CashKey, InstrumentKey
 from daemon.domain.messages import FundingPaid, OrderFilled, Snapshotted
 from daemon.domain.order import Fill
 from daemon.domain.portfolio import Ledger
+from daemon.domain.units import Timeframe
 from daemon.engine.reconcile import differences
 from daemon.runtime.recovery import replay_entry
 from daemon.settings import Settings, load_settings
-from daemon.wiring.verification import engine_for_journal
+from daemon.wiring.core import engine_of, universe_of
+from daemon.wiring.instruments import read_instruments
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 REHEARSAL: Final = ROOT / "config" / "rehearsal.toml"
@@ -312,9 +314,11 @@ class Book:
 def replay_book(settings: Settings) -> Book:
     """Play a journal again; every command must be the recorded one, every account ours.
 
-    At each account that the venue gave, ours must be the same, once the engine has settled on it.
+    One engine goes through all of it, where the daemon began anew from a snapshot at each start. At
+    each account that the venue gave, ours must be the same, once the engine has settled on it.
     """
-    engine = engine_for_journal(settings)
+    universe = universe_of(read_instruments(settings.run.state_folder))
+    engine = engine_of(settings, universe, Timeframe.parse(settings.market.source))
     trade_ids: set[str] = set()
     count = reconciliations = 0
     for entry in JournalReader(settings.run.state_folder / "journal.sqlite").read_from(1):

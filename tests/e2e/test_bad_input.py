@@ -144,7 +144,7 @@ def test_an_exchange_that_refuses_or_answers_nonsense_is_explained(
     try:
         done = trade_at(exchange, tmp_path)
     finally:
-        switch_fault(exchange, fault, 1)
+        switch_fault(exchange, "none", 1)
     said(done, code, "binanceusdm", *words)
 
 
@@ -192,18 +192,17 @@ def test_a_taken_port_for_the_rehearsal_is_named(tmp_path: Path) -> None:
     said(done, PORT, str(port), "0 for any")
 
 
-def test_without_a_model_trading_does_not_begin(tmp_path: Path, exchange: LaunchedExchange) -> None:
+def test_a_model_that_is_not_there_is_named(tmp_path: Path, exchange: LaunchedExchange) -> None:
     chosen = [
         f"run.state_folder={tmp_path / 'state'}",
         f"exchange.options={json.dumps(exchange.ccxt_options())}",
         "exchange.generated=true",
         "estimator.kind=model",
+        "estimator.model=a-model-of-mine",
         f"estimator.models_folder={tmp_path / 'models'}",
     ]
     done = command("trade", "--paper", *sets(chosen), cwd=tmp_path)
-    said(done, MODEL, "models", "train")
-    done = command("trade", "--paper", *sets([*chosen, "estimator.model=abc"]), cwd=tmp_path)
-    said(done, MODEL, "abc")
+    said(done, MODEL, "a-model-of-mine", str(tmp_path / "models"))
 
 
 # ---- state folder --------------------------------------------------------------------------------
@@ -217,8 +216,7 @@ def resume(state: Path, *overrides: str) -> Finished:
 
 def verify(state: Path) -> Finished:
     """Play the journal again."""
-    chosen = sets([*SMALL, f"run.state_folder={state}"])
-    return command("replay", "--verify", "--json", *chosen, cwd=state.parent)
+    return command("replay", "--verify", "--json", "--state", state, cwd=state.parent)
 
 
 def test_a_changed_byte_in_the_journal_is_found_and_nothing_is_traded_on_it(state: Path) -> None:
@@ -254,10 +252,20 @@ def test_a_paper_ledger_of_another_account_is_refused(state: Path) -> None:
     check_books_agree(settings_of(state, *SMALL))
 
 
-def test_a_lost_paper_ledger_is_refused(state: Path) -> None:
+def test_over_a_paper_ledger_that_was_lost_trading_halts_and_names_the_differences(
+    state: Path,
+) -> None:
     for path in state.glob("paper.sqlite*"):
         path.unlink()
-    said(resume(state), VENUE, "paper account", "ledger was replaced")
+    done = resume(state)
+    assert done.code == 0, done.complaint
+    told = [json.loads(line) for line in done.out.splitlines()]
+    (halted,) = [one for one in told if one["type"] == "alert" and one["kind"] == "halted"]
+    assert "differs from the venue" in halted["text"]
+    assert "venue 0" in halted["text"]
+    decisions = [one for one in told if one["type"] == "decision"]
+    assert decisions
+    assert all(one["kind"] == "held" and not one["orders"] for one in decisions[1:])
 
 
 def test_a_book_of_other_instruments_is_refused(state: Path) -> None:

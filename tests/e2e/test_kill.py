@@ -22,7 +22,6 @@ from tests.e2e.line import (
     read_account,
     rehearse,
     replay_book,
-    sets,
     settings_of,
 )
 
@@ -69,7 +68,7 @@ async def kill_repeatedly(
     assert any(one["orders"] for one in after), "no order after the last kill"
     book = check_books_agree(settings)
     assert book.reconciliations > 1
-    done = command("replay", "--verify", "--json", *sets(_chosen(state, overrides)), cwd=folder)
+    done = command("replay", "--verify", "--json", "--state", state, cwd=folder)
     assert done.code == 0, done.complaint
     assert json.loads(done.out)["divergence"] is None
     return Campaign(kills, early, decisions + len(after), book.ledger.fills, book.entries)
@@ -86,10 +85,6 @@ def look_at_what_is_left(state: Path, copy: Path, overrides: tuple[str, ...]) ->
     known = [] if account is None else [fill.trade_id for fill in account.fills]
     assert len(known) == len(set(known))
     assert told <= set(known), "the journal has a fill that the venue never committed"
-
-
-def _chosen(state: Path, overrides: tuple[str, ...]) -> list[str]:
-    return [f"run.state_folder={state}", *overrides]
 
 
 async def test_killed_five_times_at_random_moments_the_book_is_the_ledgers_to_the_cent(

@@ -34,9 +34,8 @@ from daemon.ports import Entry, Snapshot
 from daemon.runtime.live import LiveShell, ShellParts
 from daemon.settings import Settings
 from daemon.wiring.backtest import History, load_history
-from daemon.wiring.core import engine_of, history_ms
+from daemon.wiring.core import engine_of, history_ms, paper_settings
 from daemon.wiring.instruments import write_instruments
-from daemon.wiring.session import paper_settings
 from tests.e2e.line import ROOT, settings_of
 
 COINS: Final = 6

@@ -1,0 +1,92 @@
+"""The small commands, as a newcomer types them in an empty folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.line import NEUTRAL, SMALL, command, sets
+
+EXISTS = 78
+
+
+def test_init_writes_a_settings_file_that_every_command_then_reads(tmp_path: Path) -> None:
+    done = command("init", cwd=tmp_path)
+    assert done.code == 0, done.complaint
+    written = tmp_path / "equipoise.toml"
+    before = command("config", "--json", cwd=tmp_path)
+    assert before.code == 0, before.complaint
+    json.loads((tmp_path / "equipoise.schema.json").read_text())
+    written.write_text(written.read_text() + "\n[paper]\ncash = 4321\n")
+    doubled = command("config", "--json", cwd=tmp_path)
+    if doubled.code:  # the starter names the section already
+        assert "equipoise.toml" in doubled.complaint
+        written.write_text("[paper]\ncash = 4321\n")
+    after = command("config", "--json", cwd=tmp_path).values
+    assert float(after["paper"]["cash"]) == 4321
+    changed = {name for name in after if after[name] != before.values[name]}
+    assert "paper" in changed
+    again = command("init", cwd=tmp_path)
+    assert again.code == EXISTS
+    assert "--force" in again.complaint
+    assert written.read_text() == "[paper]\ncash = 4321\n"
+
+
+def test_later_layers_win_and_what_config_prints_is_a_settings_file(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text("[paper]\nfee_bps = 2\ncash = 500\n")
+    words = ["config", "-c", "mine.toml", "--set", "paper.cash=600"]
+    extra = {"EQUIPOISE__PAPER__FEE_BPS": "3", "EQUIPOISE__PAPER__CASH": "550"}
+    done = command(*words, cwd=tmp_path, extra=extra)
+    assert done.code == 0, done.complaint
+    (tmp_path / "printed.toml").write_text(done.out)
+    read = command("config", "-c", "printed.toml", "--json", cwd=tmp_path).values
+    assert float(read["paper"]["fee_bps"]) == 3
+    assert float(read["paper"]["cash"]) == 600
+
+
+def test_help_lists_every_command_and_no_command_is_an_error(tmp_path: Path) -> None:
+    done = command("--help", cwd=tmp_path)
+    assert done.code == 0
+    for name in ("init", "doctor", "download-data", "train", "backtest", "trade", "rehearse"):
+        assert name in done.out
+    assert command(cwd=tmp_path).code != 0
+
+
+@pytest.mark.parametrize("options", [SMALL, NEUTRAL], ids=["rule", "forecasts"])
+def test_doctor_looks_at_a_rehearsal_and_tells_the_least_capital(
+    tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    words = ["doctor", "--rehearsal", "--json", *sets(options)]
+    done = command(*words, cwd=tmp_path)
+    assert done.code == 0, done.complaint + done.out
+    found = {one["name"]: one for one in done.values["findings"]}
+    assert {"python", "strategy", "model", "journal", "exchange", "clock"} <= set(found)
+    assert all(one["verdict"] != "bad" for one in found.values())
+    assert "12 instruments" in found["exchange"]["text"]
+    assert "USDT" in found["minimum capital"]["text"]
+
+
+def test_doctor_says_when_the_capital_is_too_small_and_exits_with_one(tmp_path: Path) -> None:
+    words = ["doctor", "--rehearsal", "--json", *sets([*SMALL, "paper.cash=30"])]
+    done = command(*words, cwd=tmp_path)
+    assert done.code == 1
+    (capital,) = [f for f in done.values["findings"] if f["name"] == "minimum capital"]
+    assert capital["verdict"] == "bad"
+    assert "30" in capital["text"]
+
+
+def test_doctor_names_what_is_bad_without_asking_anybody(tmp_path: Path) -> None:
+    chosen = ["strategy.name=nonsense", "redis.binary=nowhere/valkey"]
+    done = command("doctor", "--offline", "--json", *sets(chosen), cwd=tmp_path)
+    assert done.code == 1
+    bad = {f["name"]: f["text"] for f in done.values["findings"] if f["verdict"] == "bad"}
+    assert "nonsense" in bad["strategy"]
+    assert any("nowhere/valkey" in text for text in bad.values())
+
+
+def test_live_trading_is_refused_because_it_is_not_built(tmp_path: Path) -> None:
+    done = command("trade", "--live", cwd=tmp_path)
+    assert done.code == EXISTS
+    assert "--paper" in done.complaint

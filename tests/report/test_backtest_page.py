@@ -1,0 +1,198 @@
+"""The report page of a real small run: one file that parses, asks nobody for anything."""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ET
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from daemon.domain.decision import Decision
+from daemon.engine.engine import Engine
+from daemon.report.backtest_page import RunFacts, period_text, render, write_page
+from daemon.report.charts import POINTS_MAX, Line, line_chart
+from daemon.report.metrics import RunMetrics, measure
+from daemon.report.run_record import BookRow, RunRecord
+from daemon.runtime.replay import ReplayShell
+from tests.engine.world import BAR_MS, MIDNIGHT_MS, FollowForecasts, at, make_engine
+from tests.runtime.rig import WARM_BARS, Momentum, funding_of, line_of, panel_of, venue_core
+
+BARS = 48 * 5
+Run = tuple[RunRecord, RunMetrics, list[Decision], RunFacts]
+VOID = frozenset({"meta", "link", "br", "img", "input", "hr"})
+
+
+@pytest.fixture(scope="module")
+def run() -> Run:
+    """Replay five days in memory and record them as a backtest does."""
+    record = RunRecord()
+
+    def note(close_ms: int, engine: Engine) -> None:
+        book = engine.state.book
+        ledger = book.ledger
+        row = BookRow(
+            equity=book.equity,
+            gross=book.gross,
+            net=book.net,
+            fees=float(ledger.fees),
+            funding=float(ledger.funding),
+            turnover=float(ledger.turnover),
+            shortfall=book.shortfall,
+            marks=book.marks,
+        )
+        record.add(close_ms, row)
+
+    engine = make_engine(FollowForecasts())
+    shell = ReplayShell(engine, venue_core(), Momentum(), None, note)
+    feed = line_of(panel_of(BARS), funding=funding_of(BARS)).feed
+    shell.warm_up(feed.replay(0, at(WARM_BARS)))
+    shell.start(at(WARM_BARS), "run")
+    result = shell.run(feed.replay(at(WARM_BARS), at(BARS)))
+    facts = RunFacts(
+        title="Small <run> & sons",
+        strategy="follow_forecasts",
+        period=period_text(record.times_ms),
+        symbols=engine.universe.symbols,
+        fills=engine.state.book.ledger.fills,
+        orders=engine.state.orders.submitted_n,
+        net_weight_worst=engine.state.book.net_weight_worst,
+        run_seconds=1.5,
+        memory_mb=99.0,
+        fingerprint="0123456789abcdef-and-more",
+        caveats=("funding missing for 3.0 % <script>alert(1)</script>",),
+        settings={"paper": {"fee_bps": 5.0}, "seed": 7},
+    )
+    return record, measure(record), result.decisions, facts
+
+
+@pytest.fixture(scope="module")
+def text(run: Run) -> str:
+    return render(*run)
+
+
+class Page(HTMLParser):
+    """Collect tags, attributes and text; every opened tag must be closed in order."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.attributes: list[tuple[str, str, str]] = []
+        self.texts: list[str] = []
+        self.tags: list[str] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open, f"</{tag}> closes nothing"
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+
+def test_the_page_is_well_formed_and_every_chart_is_valid_svg(text: str) -> None:
+    page = Page(text)
+    assert page.open == []
+    charts = re.findall(r"<svg.*?</svg>", text, flags=re.DOTALL)
+    assert len(charts) == 5
+    for chart in charts:
+        root = ET.fromstring(chart)
+        assert root.tag == "{http://www.w3.org/2000/svg}svg"
+        assert root.get("viewBox")
+        assert root.get("width") is None  # the page decides the width
+        assert "currentColor" in chart
+        assert "#010203" not in chart
+
+
+def test_the_page_asks_nobody_for_anything(text: str) -> None:
+    page = Page(text)
+    assert "script" not in page.tags
+    for _, name, value in page.attributes:
+        if name in ("src", "href", "xlink:href", "action", "data", "poster", "srcset"):
+            assert value.startswith("#")
+        if name.startswith("on"):
+            pytest.fail(f"{name} is a script")
+    assert not re.search(r"url\((?!['\"]?#)", text)
+    assert "@import" not in text
+    assert "default-src 'none'" in text
+
+
+def test_the_figures_are_on_the_page(run: Run, text: str) -> None:
+    record, metrics, decisions, facts = run
+    text = " ".join(Page(text).texts)
+    for shown in (
+        f"{metrics.total_return:+.2%}",
+        f"{metrics.sharpe:.2f}",
+        f"{metrics.drawdown_max:.2%}",
+        f"{metrics.cost_bps:.1f} bps",
+        f"{metrics.equity_last:,.2f}",
+        f"{metrics.fees:,.2f}",
+        f"{metrics.funding:,.2f}",
+        f"{metrics.beta_market:+.4f}",
+        f"{facts.net_weight_worst:.2%}",
+        f"{facts.orders:,} orders",
+        f"{facts.fills:,} fills",
+        f"of {sum(d.kind == 'traded' for d in decisions):,}",
+        "2023-11",
+        "BTC/USDT:USDT",
+        "2023-11-15T03:30:00Z to 2023-11-20T00:00:00Z",
+        "0123456789abcdef",
+        "fee_bps = 5.0",
+    ):
+        assert shown in text, shown
+    assert "and-more" not in text
+    assert metrics.fees > 0
+    assert len(record.rows) == BARS - WARM_BARS
+
+
+def test_words_from_outside_are_shown_and_never_obeyed(text: str) -> None:
+    assert "<script>" not in text
+    assert "Small &lt;run&gt; &amp; sons" in text
+    assert "funding missing for 3.0 % <script>alert(1)</script>" in Page(text).texts
+
+
+def test_a_page_is_written_into_a_new_folder(run: Run, text: str, tmp_path: Path) -> None:
+    path = tmp_path / "new" / "folder" / "report.html"
+    write_page(path, *run)
+    assert path.read_text(encoding="utf-8") == text  # and the same page again
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+def test_the_shortest_runs_have_a_page_too(run: Run, rows: int) -> None:
+    whole, _, decisions, facts = run
+    record = RunRecord(whole.times_ms[:rows], whole.rows[:rows])
+    page = Page(render(record, measure(record), decisions[:0], facts))
+    assert page.open == []
+
+
+def test_a_bar_that_closes_at_midnight_belongs_to_the_month_before(run: Run) -> None:
+    whole, _, decisions, facts = run
+    end_ms = MIDNIGHT_MS + 16 * 48 * BAR_MS  # 2023-12-01T00:00:00Z
+    times = [end_ms - (4 - i) * BAR_MS for i in range(5)]
+    record = RunRecord(times, whole.rows[:5])
+    text = render(record, measure(record), decisions[:0], facts)
+    assert "2023-11" in text
+    assert "2023-12" not in text.split("By month")[1].split("</table>")[0]
+
+
+def test_a_long_run_is_thinned_but_keeps_its_ends() -> None:
+    n = 5 * POINTS_MAX
+    times = [MIDNIGHT_MS + i * BAR_MS for i in range(n)]
+    chart = line_chart(
+        times, [Line("x", np.random.default_rng(1).normal(size=n), "#3b82c4")], unit="quote"
+    )
+    path = max(re.findall(r'd="([^"]*)"', chart), key=len)
+    assert 1_000 < path.count("L") <= POINTS_MAX

@@ -1,0 +1,108 @@
+"""Recovery: from any point of a journal the engine stands where it stood, or the start stops."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from adapters.journal import MemoryJournal
+from daemon import codec
+from daemon.domain.failures import JournalError
+from daemon.domain.messages import Cancel, Event, Query, Started
+from daemon.domain.order import OrderId
+from daemon.engine.engine import Engine
+from daemon.runtime.recovery import fingerprint, recover, replay_entry, save_bytes
+from daemon.runtime.replay import ReplayShell
+from tests.engine.world import FollowForecasts, at, bars, key, make_engine
+from tests.runtime.rig import WARM_BARS, Momentum, line_of, panel_of, venue_core
+
+BARS = 30
+
+
+def new_engine() -> Engine:
+    return make_engine(FollowForecasts())
+
+
+def recorded_run(volume: float = 300.0) -> tuple[Engine, MemoryJournal]:
+    """Replay some bars into a journal that keeps everything."""
+    journal, engine = MemoryJournal(keep_entries=True), new_engine()
+    shell = ReplayShell(engine, venue_core(), Momentum(), journal)
+    feed = line_of(panel_of(BARS, volume=volume)).feed
+    shell.warm_up(feed.replay(0, at(WARM_BARS)))
+    shell.start(at(WARM_BARS), "run")
+    shell.run(feed.replay(at(WARM_BARS), at(BARS)))
+    return engine, journal
+
+
+def state_of(engine: Engine) -> bytes:
+    return codec.encode(engine.state.to_plain())
+
+
+def test_an_empty_journal_leaves_a_fresh_engine() -> None:
+    engine = new_engine()
+    found = recover(engine, MemoryJournal(keep_entries=True))
+    assert (found.snapshot_sequence, found.tail_n) == (0, 0)
+    assert state_of(engine) == state_of(new_engine())
+
+
+@pytest.mark.parametrize("volume", [300.0, 40.0])
+async def test_after_any_number_of_entries_recovery_stands_where_the_engine_stood(
+    volume: float,
+) -> None:
+    """A kill may come after any entry: with the newest snapshot before it, or with none."""
+    _, journal = recorded_run(volume)
+    entries = list(journal.read_from(1))
+    live = new_engine()
+    short = MemoryJournal(keep_entries=True)
+    for number, entry in enumerate(entries, start=1):
+        short.record(entry.event, live.process(entry.event))
+        if number % 23 == 0 and live.quiescent:
+            await short.save_snapshot(save_bytes(live))
+        if number % 7 == 0:
+            again = new_engine()
+            found = recover(again, short)
+            assert found.snapshot_sequence + found.tail_n == number
+            assert state_of(again) == state_of(live)
+            assert again.wake_ms == live.wake_ms
+    assert short.last_snapshot() is not None
+
+
+def test_a_journal_that_says_otherwise_stops_the_start_and_names_the_place() -> None:
+    _, journal = recorded_run()
+    other = make_engine(FollowForecasts(), asks_max=3, bars_n=7)  # windows of another length
+    with pytest.raises(JournalError, match=r"cannot be reproduced: entry \d+ \(BarsClosed\)"):
+        recover(other, journal)
+
+
+def test_a_difference_names_what_was_recorded_and_what_came_now() -> None:
+    engine = new_engine()
+    journal = MemoryJournal(keep_entries=True)
+    event: Event = Started(at(2), "run")
+    journal.record(event, [Query(OrderId("x"), key(0))])
+    found = replay_entry(engine, next(journal.read_from(1)))
+    assert found is not None
+    assert str(found).startswith("entry 1 (Started): recorded ['Query:")
+    assert "replayed ['AskSnapshot:" in str(found)
+
+
+def test_another_number_of_commands_is_a_difference_too() -> None:
+    engine = new_engine()
+    journal = MemoryJournal(keep_entries=True)
+    journal.record(bars(1), [Cancel(OrderId("x"), key(0))])
+    assert replay_entry(engine, next(journal.read_from(1))) is not None
+
+
+def test_commands_are_compared_by_every_field() -> None:
+    one = Cancel(OrderId("x"), key(0))
+    assert fingerprint(one) == fingerprint(Cancel(OrderId("x"), key(0)))
+    assert fingerprint(one) != fingerprint(Cancel(OrderId("y"), key(0)))
+    assert fingerprint(one) != fingerprint(Query(OrderId("x"), key(0)))
+
+
+def test_saved_bytes_are_the_whole_state() -> None:
+    engine, _ = recorded_run()
+    again = new_engine()
+    again.restore(codec.decode(save_bytes(engine), dict[str, Any]))
+    assert state_of(again) == state_of(engine)
+    assert engine.state.book.ledger.fills > 10
