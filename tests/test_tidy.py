@@ -14,6 +14,7 @@ from tools.tidy import Finding, Rule, Source
 BLANKET_HANDLERS = frozenset(
     {
         "daemon/cli.py::run",  # the top of the process: exit code 70 and what to report
+        "daemon/wiring/observing.py::observe",  # a display: its failure must not stop trading
         "daemon/status/outbox.py::_run",  # a sink: losing Redis or MQTT must not stop trading
     }
 )

@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Final
 
 from adapters.history.parquet_file import (
+    GENERATED,
     NO_BARS,
     NO_RATES,
+    ORIGIN,
     Bars,
     Rates,
     bars_problem,
@@ -105,6 +107,7 @@ class _Task:
     fetch: FetchBars
     page_bars: int
     on_progress: Callable[[Progress], None]
+    generated: bool = False
     stored: Bars = NO_BARS
     rows_new: int = 0
     rows_revised: int = 0
@@ -159,6 +162,8 @@ class _Task:
             together, revised = merged_bars(together, page)
             self.rows_revised += revised
         facts = {"venue": self.venue, "symbol": disk_symbol(self.symbol)}
+        if self.generated:
+            facts[ORIGIN] = GENERATED
         write_bars(self.path, together, self.timeframe, facts)
         self.stored, self.pending = together, []
 
@@ -182,10 +187,13 @@ async def download(
     progress: Callable[[Progress], None] = _ignore,
     *,
     venue: str,
+    generated: bool = False,
     page_bars: int = PAGE_BARS,
     parallel_max: int = PARALLEL_MAX,
 ) -> DownloadReport:
     """Store all bars with since <= open and close <= until; `venue` names the folder.
+
+    generated: the market is not a real one; the files say so for ever (`is_generated`).
 
     `fetch(unified symbol, since_ms, limit)` answers rows [open_ms, o, h, l, c, volume], oldest
     first, from `since_ms` on; `page_bars` is the largest limit that the venue really answers, for
@@ -199,7 +207,18 @@ async def download(
 
     async def one(symbol: str) -> SymbolReport:
         path = bars_path(root, venue, symbol, timeframe)
-        task = _Task(symbol, venue, path, timeframe, since_ms, until_ms, fetch, page_bars, progress)
+        task = _Task(
+            symbol,
+            venue,
+            path,
+            timeframe,
+            since_ms,
+            until_ms,
+            fetch,
+            page_bars,
+            progress,
+            generated,
+        )
         async with slots:
             try:
                 await task.run()

@@ -91,6 +91,19 @@ def read_rates(path: Path) -> Rates:
     return rates
 
 
+ORIGIN: Final = "origin"
+GENERATED: Final = "generated"
+
+
+def is_generated(path: Path) -> bool:
+    """Tell whether a file of bars says that its market was generated; raises CorruptFile."""
+    try:
+        metadata = pq.read_schema(path).metadata or {}
+    except (pa.ArrowException, OSError, ValueError) as e:
+        raise CorruptFile(f"{path}: is no readable Parquet file: {e}") from e
+    return bool(metadata.get(ORIGIN.encode()) == GENERATED.encode())
+
+
 def write_bars(path: Path, bars: Bars, timeframe: Timeframe, facts: Mapping[str, str]) -> None:
     """Replace the file by these bars in one step; raise DataError when the disk refuses.
 

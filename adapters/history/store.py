@@ -21,6 +21,7 @@ from adapters.history.parquet_file import (
     Bars,
     Instants,
     Rates,
+    is_generated,
     read_bars,
     read_rates,
     read_times,
@@ -156,6 +157,12 @@ class Panel(NamedTuple):
     close_ms: Instants
     values: Floats
     opens: Floats
+
+
+def any_generated(root: Path, venue: str, symbols: Sequence[str], timeframe: Timeframe) -> bool:
+    """Tell whether any of these files holds bars of a generated market."""
+    paths = (bars_path(root, venue, symbol, timeframe) for symbol in symbols)
+    return any(is_generated(path) for path in paths if path.is_file())
 
 
 def load_panel(

@@ -8,6 +8,7 @@ funding rule in `funding`. It never reads a clock, and knows nothing of modes.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Sequence
 from decimal import Decimal
@@ -49,6 +50,7 @@ from daemon.domain.portfolio import AccountSnapshot
 from daemon.domain.units import iso, require
 
 ENDED_KEPT: Final = 4_096
+UNBOOKED_MAX: Final = 1_024  # fills
 # looking up a member of an enum is slow
 _OPEN, _FILLED, _LIMIT = PaperStatus.OPEN, PaperStatus.FILLED, OrderKind.LIMIT
 
@@ -82,6 +84,7 @@ class PaperVenue:
         self._resting: dict[OrderId, PaperOrder] = {}
         self._ended: deque[OrderId] = deque()
         self._changes = Changes()
+        self._unbooked: list[tuple[Fill, CashKey]] = []
         self._is_ahead = False
         self._trade_prefix = ""
         loaded = store.load(ENDED_KEPT)
@@ -230,7 +233,9 @@ class PaperVenue:
 
     def _submit(self, order: Order, events: list[VenueEvent]) -> None:
         order_id = order.order_id
-        known = self._find(order_id)
+        known = self._orders.get(order_id)
+        if known is None and self._store.is_durable:
+            known = self._store.find(order_id)
         if known is not None:
             events.extend(_answer_again(known, order, self._now_ms))
             return
@@ -254,7 +259,8 @@ class PaperVenue:
     def _try_fill(self, record: PaperOrder, events: list[VenueEvent]) -> None:
         """Fill what the rule allows at this instant; what is left rests."""
         order, index, market = record.order, record.index, self._market
-        reference = market.reference(index)
+        is_settled = market.final or market.is_settled(index)
+        reference = market.opens[index] if is_settled else math.nan
         # A decision must never trade at the open of a bar that began before it.
         if not reference > 0 or order.as_of_ms > market.instant_ms:
             return
@@ -303,9 +309,11 @@ class PaperVenue:
     ) -> None:
         order, index, at_ms = record.order, terms.index, self._market.instant_ms
         fee = self._rule.fee(abs(quantity) * price)
-        trade_id, order_id = self._next_execution(), order.order_id
+        account, order_id = self._account, order.order_id
+        account.executions_n += 1
+        trade_id = f"{self._trade_prefix}{account.executions_n}"
         fill = Fill(trade_id, order_id, terms.key, index, quantity, price, fee, at_ms)
-        self._account.ledger.apply_fill(fill, terms.cash_key)
+        self._unbooked.append((fill, terms.cash_key))
         held = self._held.get(index, ZERO) + quantity
         if held:
             self._held[index] = held
@@ -361,6 +369,7 @@ class PaperVenue:
         funding, market = self._state.funding, self._market
         if not funding.rates:
             return
+        self._book_fills()
         indices = range(len(self._by_index))
         settled = None if market.final else {i for i in indices if market.is_settled(i)}
         for due in funding.due(settled):
@@ -380,10 +389,22 @@ class PaperVenue:
         account.executions_n += 1
         return f"{self._trade_prefix}{account.executions_n}"
 
+    def _book_fills(self) -> None:
+        """Enter the fills since the last look into the ledger, in their order.
+
+        Together, because what runs again and again runs several times faster; the ledger is only
+        looked at when it is written down, when funding is due and when somebody asks.
+        """
+        apply_fill = self._account.ledger.apply_fill
+        for fill, cash_key in self._unbooked:
+            apply_fill(fill, cash_key)
+        self._unbooked.clear()
+
     def _record(self, event: VenueEvent) -> None:
         self._changes.executions.append(event)
 
     def _snapshot(self) -> AccountSnapshot:
+        self._book_fills()
         ledger = self._account.ledger
         quantities = {k: p.quantity for k, p in ledger.positions.items() if p.quantity}
         cursor = self._account.executions_n
@@ -393,6 +414,8 @@ class PaperVenue:
         changes = self._changes
         if not changes:
             return
+        if self._store.is_durable or len(self._unbooked) > UNBOOKED_MAX:
+            self._book_fills()
         self._changes = Changes()
         # Should the store fail, memory stays ahead of the record and must not be trusted any more.
         self._is_ahead = True

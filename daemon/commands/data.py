@@ -86,7 +86,7 @@ def list_data(
     if as_json:
         print_json({"files": [_row(one) for one in found], "problems": len(broken)})
         return PROBLEM_EXIT if broken else 0
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 0, 0, 1), pad_edge=False)
     for name in ("venue", "symbol", "bars", "rows", "first opens", "last opens", "holes"):
         side: Literal["left", "right"] = "right" if name == "rows" else "left"
         table.add_column(name, no_wrap=name != "holes", justify=side)

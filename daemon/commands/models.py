@@ -96,7 +96,7 @@ def models(
     if as_json:
         print_json({"models": [asdict(one) for one in found]})
         return
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 0, 0, 1), pad_edge=False)
     for name in ("", "model", "data until", "trained on", "rank IC"):
         table.add_column(name, no_wrap=name in ("", "model", "data until"))
     for one in found:

@@ -69,7 +69,7 @@ async def _show_until_signal(showing: Coroutine[object, object, None]) -> None:
 
 
 async def _until_signal(session: Session, hand_stop: Callable[[asyncio.Event], None]) -> None:
-    stop = asyncio.Event()
+    stop, begun = asyncio.Event(), asyncio.Event()
     hand_stop(stop)
     loop = asyncio.get_running_loop()
     running = asyncio.current_task()
@@ -82,18 +82,24 @@ async def _until_signal(session: Session, hand_stop: Callable[[asyncio.Event], N
     for number in STOP_SIGNALS:
         loop.add_signal_handler(number, told)
     try:
-        entered = asyncio.create_task(_run_session(session, stop), name="session")
+        entered = asyncio.create_task(_run_session(session, stop, begun), name="session")
         stopping = asyncio.create_task(stop.wait(), name="signal")
         await asyncio.wait((entered, stopping), return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
+        if not entered.done() and not begun.is_set():
+            # It still connects, which may take minutes at an exchange that does not answer.
+            entered.cancel()
+            await asyncio.gather(entered, return_exceptions=True)
+            return
         await entered
     finally:
         for number in STOP_SIGNALS:
             loop.remove_signal_handler(number)
 
 
-async def _run_session(session: Session, stop: asyncio.Event) -> None:
+async def _run_session(session: Session, stop: asyncio.Event, begun: asyncio.Event) -> None:
     async with session() as shell:
+        begun.set()
         await shell.run(stop)
 
 

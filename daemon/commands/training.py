@@ -110,6 +110,21 @@ def show_card(trained: Trained, bars: SourceBars, *, as_json: bool) -> None:
             texts = [_figure(f, places) for f, places in zip(figures, (4, 1, 4, 1), strict=True)]
             table.add_row(label, name.replace("_", " "), *texts)
     console().print(table)
+    if not beats_the_baselines(trained):
+        console().print(
+            "this model does not beat last return and momentum out of sample: it trades on paper "
+            "only to show how",
+            style="yellow",
+        )
+
+
+def beats_the_baselines(trained: Trained) -> bool:
+    """Tell whether the mean rank IC over the timeframes is above zero and above both baselines."""
+    means = {
+        name: sum(score[name]["rank_ic"] or 0.0 for score in trained.scores) / len(trained.scores)
+        for name in ("model", "last_return", "momentum")
+    }
+    return means["model"] > max(0.0, means["last_return"], means["momentum"])
 
 
 def _figure(value: float | None, places: int) -> str:

@@ -7,6 +7,7 @@ wall time and the decisions between get a line each. Nothing is printed that did
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
@@ -21,6 +22,7 @@ from daemon.domain.order import Fill
 from daemon.domain.units import DAY_MS, iso
 from daemon.engine.engine import Engine
 from daemon.ports import Warmup
+from daemon.report.figures import QUIET
 from daemon.report.terminal import (
     alert_line,
     decision_line,
@@ -33,6 +35,8 @@ from daemon.status.values import alert_values, decision_values, fill_values
 from daemon.wiring.timing import wall_seconds
 
 TABLE_EVERY_S: Final = 2.0
+FILLS_SHOWN: Final = 12  # below one table
+FILLS_KEPT: Final = 1_000
 
 
 class Watcher:
@@ -49,12 +53,13 @@ class Watcher:
         self._start_equity: float | None = None
         self._start_ms: int | None = None
         self._table_at_s = -TABLE_EVERY_S
-        self._in_full = False
+        self._in_full_until_ms = 0  # fills before this belong to the table on the screen
         self._day = 0
         self._progress: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
         self._engine: Engine | None = None
         self._decisions = 0
+        self._fills: deque[Fill] = deque(maxlen=FILLS_KEPT)  # since the last decision
         self._absent = 0  # source bars that decisions had to do without
 
     def stops(self, stop: asyncio.Event) -> None:
@@ -150,6 +155,7 @@ class Watcher:
             print_json({"type": "decision", **plain(values)})
         else:
             self._show(decision, engine)
+        self._fills.clear()
         ended = self._start_ms is not None and self._days > 0
         if ended and decision.as_of_ms - (self._start_ms or 0) >= self._days * DAY_MS:
             self._end()
@@ -167,15 +173,15 @@ class Watcher:
     def _show(self, decision: Decision, engine: Engine) -> None:
         now_s = wall_seconds()
         day = decision.as_of_ms // DAY_MS
-        self._in_full = not self._quiet and now_s - self._table_at_s >= TABLE_EVERY_S
         if decision.kind is DecisionKind.WARMING or (self._quiet and day == self._day):
-            self._in_full = False
             return
         self._day = day
-        if self._in_full:
+        if not self._quiet and now_s - self._table_at_s >= TABLE_EVERY_S:
             self._table_at_s = now_s
+            self._in_full_until_ms = engine.rules.cadence.decision.next_close(decision.as_of_ms)
             symbols = engine.universe.symbols
             self._console.print(decision_view(decision, symbols, start_equity=self._start_equity))
+            self._show_fills([f for f in self._fills if f.at_ms >= decision.as_of_ms])
         else:
             self._line(decision_line(decision, start_equity=self._start_equity))
 
@@ -189,8 +195,17 @@ class Watcher:
     def _fill(self, fill: Fill) -> None:
         if self._as_json:
             print_json({"type": "fill", **plain(fill_values(fill))})
-        elif self._in_full:
+        elif fill.at_ms < self._in_full_until_ms:
             self._line(fill_line(fill))
+        else:
+            self._fills.append(fill)
+
+    def _show_fills(self, fills: Sequence[Fill]) -> None:
+        """Print what a decision's orders came to; most are filled before its record is closed."""
+        for fill in fills[:FILLS_SHOWN]:
+            self._line(fill_line(fill))
+        if len(fills) > FILLS_SHOWN:
+            self._console.print(f"  and {len(fills) - FILLS_SHOWN} more fills", style=QUIET)
 
     def _alert(self, alert: Alert) -> None:
         if self._as_json:

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from daemon.domain.failures import InvariantViolated
+from daemon.domain.quick import quickly_made
 from daemon.domain.units import Timeframe
 
 Floats = npt.NDArray[np.float64]
@@ -42,6 +43,7 @@ class Proof(IntEnum):
     DERIVED = 4  # aggregated from final source bars
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class CrossSection:
     """Hold the bars of one timeframe that closed at one instant.
@@ -70,6 +72,7 @@ class CrossSection:
         return np.asarray(self.proof != Proof.ABSENT)
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Window:
     """Hold the last T closed bars of one timeframe for all instruments.

@@ -18,6 +18,7 @@ from daemon.domain.bar import Floats
 from daemon.domain.forecast import Prediction, Signals
 from daemon.domain.order import Order, Refused
 from daemon.domain.portfolio import TargetPortfolio
+from daemon.domain.quick import quickly_made
 
 
 class DecisionKind(StrEnum):
@@ -29,6 +30,7 @@ class DecisionKind(StrEnum):
     WARMING = "warming"  # not enough bars yet
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Decision:
     """Hold everything that led from bars to orders at one instant.

@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from daemon.domain.failures import InvariantViolated
 from daemon.domain.instrument import TradingRules, Universe
+from daemon.domain.quick import quickly_made
 from daemon.domain.units import require
 
 Floats = npt.NDArray[np.float64]
@@ -58,6 +59,7 @@ class LotRules:
         return cls(universe.steps(), universe.quantity_minima(), universe.notional_minima())
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class FeasibleBook:
     """Hold the trades of one decision.

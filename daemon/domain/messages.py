@@ -20,9 +20,11 @@ from daemon.domain.forecast import Estimates
 from daemon.domain.instrument import CashKey, InstrumentKey
 from daemon.domain.order import Approved, Fill, OrderId
 from daemon.domain.portfolio import AccountSnapshot
+from daemon.domain.quick import quickly_made
 from daemon.domain.units import Timeframe
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class BarsClosed:
     """Tell which final source bars closed at `close_ms`.
@@ -88,6 +90,7 @@ class EstimatesMissing:
     why: str
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class OrderAccepted:
     """Tell that the venue admitted the order."""
@@ -122,6 +125,7 @@ class OrderAbsent:
     at_ms: int
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class OrderFilled:
     """Bring one fill; it counts once per venue trade id."""
@@ -241,6 +245,7 @@ class Estimate:
     windows: tuple[Window, ...]
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Submit:
     """Send an order that risk approved."""
@@ -275,6 +280,7 @@ class AskSnapshot:
     executions_cursor: int
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Decided:
     """Hand out a finished Decision record for journal, status and comparison."""

@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import NewType
 
 from daemon.domain.instrument import InstrumentKey
+from daemon.domain.quick import quickly_made
 
 OrderId = NewType("OrderId", str)
 
@@ -22,6 +23,7 @@ class OrderKind(StrEnum):
     LIMIT = "limit"
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Order:
     """Describe one intention to trade.
@@ -41,6 +43,7 @@ class Order:
     reduce_only: bool = False
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Fill:
     """Record an exchanged quantity.
@@ -86,6 +89,7 @@ class Uncertain:
     asked: int = 0
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Done:
     """The order is over."""
@@ -113,6 +117,7 @@ class RefusalReason(StrEnum):
     ORDER_COUNT = "orders_open_max"
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Approved:
     """Prove that risk let an order pass; only this can be submitted."""

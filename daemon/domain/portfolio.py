@@ -20,12 +20,14 @@ import numpy.typing as npt
 from daemon.domain.forecast import Signals
 from daemon.domain.instrument import CashKey, InstrumentKey
 from daemon.domain.order import Fill
+from daemon.domain.quick import quickly_made
 from daemon.domain.units import require
 
 Floats = npt.NDArray[np.float64]
 ZERO = Decimal(0)
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class TargetPortfolio:
     """Hold what the strategy wants, in weights (signed fractions of equity), all (N,).
@@ -45,6 +47,7 @@ class TargetPortfolio:
     note: str = ""
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Position:
     """Hold a signed quantity in base units and what it cost (signed, quote currency)."""

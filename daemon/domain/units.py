@@ -59,6 +59,9 @@ class Timeframe:
                 f"timeframe of {self.minutes} minutes: a bar length must divide the day (1440)"
             )
 
+    def __hash__(self) -> int:
+        return self.minutes
+
     @classmethod
     def parse(cls, label: str) -> Timeframe:
         """Read `30m`, `90m`, `1h`, `2h`; raise ConfigurationError for anything else."""

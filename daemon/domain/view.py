@@ -10,9 +10,11 @@ import numpy.typing as npt
 from daemon.domain.bar import Floats, Window
 from daemon.domain.forecast import Prediction
 from daemon.domain.instrument import Universe
+from daemon.domain.quick import quickly_made
 from daemon.domain.units import Timeframe
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class View:
     """Hold the strategy's inputs at one decision; arrays are (N,) in universe order.

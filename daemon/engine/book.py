@@ -102,8 +102,7 @@ class Book:
 
     def _renew_worst(self, index: int) -> None:
         held = self.held[index]
-        up, down = held + self.pending_buy[index], self.pending_sell[index] - held
-        worst = max(up, down)
+        worst = max(held + self.pending_buy[index], self.pending_sell[index] - held)
         self.gross_worst += (worst - self.worst[index]) * self._values[index]
         self.worst[index] = worst
 
@@ -169,7 +168,10 @@ class Book:
             self.pending_sell[index] = max(0.0, self.pending_sell[index] - change)
             self.pending_down = max(0.0, self.pending_down - change * value)
         self._pending.add(index)  # taken out at the next mark if nothing is left
-        self._renew_worst(index)
+        held = self.held[index]  # as in _renew_worst
+        worst = max(held + self.pending_buy[index], self.pending_sell[index] - held)
+        self.gross_worst += (worst - self.worst[index]) * value
+        self.worst[index] = worst
 
     def fill(self, fill: Fill, reference_price: float, *, reserved: bool) -> None:
         """Book a fill in the ledger and in the mirror; reference_price is what it was sized at.
@@ -178,7 +180,8 @@ class Book:
         """
         index, quantity, ledger = fill.index, float(fill.quantity), self.ledger
         key = self._cash_keys[index]
-        held = float(ledger.apply_fill(fill, key).quantity)
+        position = ledger.apply_fill(fill, key)
+        held = float(position.quantity) if position.quantity else 0.0
         self.quantity[index] = self.held[index] = held
         self._weights = None
         self.cash = cash = float(ledger.cash[key]) if len(ledger.cash) == 1 else self._cash()
@@ -209,7 +212,8 @@ class Book:
         self._recount()
 
     def _cash(self) -> float:
-        return float(sum(self.ledger.cash.values(), Decimal(0)))
+        amounts = self.ledger.cash.values()
+        return float(sum(amounts, Decimal(0))) if len(amounts) != 1 else float(*amounts)
 
     def check_mirror(self) -> None:
         """Hold the float mirror against the ledger; raise InvariantViolated beyond 1e-9."""

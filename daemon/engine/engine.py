@@ -20,7 +20,7 @@ import numpy as np
 from daemon.domain.bar import Field
 from daemon.domain.decision import DecisionKind
 from daemon.domain.forecast import Estimates
-from daemon.domain.instrument import InstrumentKey, Universe
+from daemon.domain.instrument import Universe
 from daemon.domain.messages import (
     Alert,
     AlertKind,
@@ -52,13 +52,12 @@ from daemon.domain.messages import (
 from daemon.domain.order import DoneReason, Fill, OrderId, Uncertain
 from daemon.domain.portfolio import AccountSnapshot, TargetPortfolio
 from daemon.domain.units import DAY_MS, Timeframe, iso
-from daemon.domain.view import View
-from daemon.engine.cadence import usable_predictions
-from daemon.engine.reconcile import Difference, ReconcilePolicy, differences
+from daemon.engine.reconcile import ReconcilePolicy, adopt, differences
 from daemon.engine.risk import TradingState
 from daemon.engine.rules import EngineRules
 from daemon.engine.state import EngineState, Phase
 from daemon.engine.trader import Trader
+from daemon.engine.viewing import view_of
 from daemon.engine.windows import bars_digest
 from daemon.ports import Strategy
 
@@ -77,6 +76,8 @@ class Engine:
         self.state = EngineState.fresh(
             universe, rules.cadence, rules.bars_n, strategy.initial_state(len(universe))
         )
+        self.state.strategy_name = strategy.name
+        self._everyone = b"\1" * len(universe)
         self._out: list[Command] = []
         self._trader = Trader(self.state, rules.limits, rules.id_prefix, self._out)
 
@@ -102,9 +103,9 @@ class Engine:
     def wake_ms(self) -> int:
         """Give the market time at which the engine wants a Tick at the latest."""
         state, cadence = self.state, self.rules.cadence
-        if state.phase is Phase.GATHERING:
-            return state.instant_ms + cadence.deadline_ms
-        return cadence.source.next_close(state.instant_ms)
+        gathers = state.phase is Phase.GATHERING
+        close_ms = state.instant_ms if gathers else cadence.source.next_close(state.instant_ms)
+        return close_ms + cadence.deadline_ms
 
     def _take(self, event: Event) -> None:
         match event:
@@ -152,7 +153,10 @@ class Engine:
         present = event.proof.astype(np.bool_)  # all proofs but ABSENT are above 0
         if close_ms > state.instant_ms:
             self._begin(close_ms)
-        np.maximum(state.seen, close_ms, out=state.seen, where=present)
+        if close_ms == state.instant_ms and present.tobytes() == self._everyone:
+            state.seen.fill(close_ms)
+        else:
+            np.maximum(state.seen, close_ms, out=state.seen, where=present)
         state.book.mark(close_ms, event.values[:, _CLOSE])
         for bars in state.builder.add(close_ms, event.values, present):
             state.windows[bars.timeframe].take(bars)
@@ -167,6 +171,9 @@ class Engine:
             what = f"the work on {iso(state.instant_ms)} was still {state.phase}"
             self._out.append(Alert(AlertKind.NO_DECISION, close_ms, what))
             self._trader.close_plan(what)
+        elif state.phase is Phase.GATHERING and self.rules.cadence.decides_at(state.instant_ms):
+            what = f"bars of {iso(state.instant_ms)} were still gathered when the next ones came"
+            self._out.append(Alert(AlertKind.NO_DECISION, close_ms, what))
         state.instant_ms = close_ms
         live = state.trading is not TradingState.STARTING
         state.phase = Phase.GATHERING if live else Phase.IDLE
@@ -181,11 +188,12 @@ class Engine:
         state, cadence = self.state, self.rules.cadence
         if state.trading is TradingState.STARTING:
             return
-        close_ms = cadence.source.last_close(now_ms)
-        if close_ms > state.instant_ms:
-            self._begin(close_ms)
-        late = now_ms >= state.instant_ms + cadence.deadline_ms
-        if state.phase is Phase.GATHERING and late:
+        # Time alone begins no instant before its deadline: whether a Tick or the bars come first is
+        # chance, and must change nothing.
+        overdue_ms = cadence.source.last_close(now_ms - cadence.deadline_ms)
+        if overdue_ms > state.instant_ms:
+            self._begin(overdue_ms)
+        if state.phase is Phase.GATHERING and overdue_ms == state.instant_ms:
             self._gathered()
         self._ask_about(self.rules.uncertain_asks_max)
 
@@ -263,6 +271,9 @@ class Engine:
             text = f"at {iso(state.instant_ms)} trading state is {state.trading}"
             self._out.append(Alert(AlertKind.NO_DECISION, state.instant_ms, text))
             return
+        if state.book.equity <= 0 and not state.flattening:
+            self._halt(state.instant_ms, f"equity is {state.book.equity:.2f}, nothing is left")
+            return
         absent = tuple((state.seen < state.instant_ms).nonzero()[0].tolist())
         self._trader.open(bars_digest(state.windows), absent)
         kind, target, note = self._wanted()
@@ -285,6 +296,7 @@ class Engine:
             text = f"not flattened yet: trading state is {state.trading} {state.halted_why}"
             self._out.append(Alert(AlertKind.NO_DECISION, at_ms, text.rstrip()))
             return
+        state.phase = Phase.IDLE  # this comes before whatever was being worked on
         self._trader.open(bars_digest(state.windows), (), extra=True)
         target = self._flat()
         self._trader.want(DecisionKind.REDUCED, target, target.note)
@@ -313,7 +325,7 @@ class Engine:
             return DecisionKind.WARMING, None, f"not enough bars yet: {', '.join(short)}"
         if state.paused:
             return DecisionKind.HELD, None, "paused by the operator"
-        view = self._view()
+        view = view_of(self.universe, self.state, self.rules)
         if self.strategy.needs_estimates and not view.predictions:
             return self._stale()
         self._fresh()
@@ -333,25 +345,6 @@ class Engine:
         if state.stale_decisions and not state.operator_reduce_only:
             state.trading = TradingState.TRADING
         state.stale_decisions = 0
-
-    def _view(self) -> View:
-        state, instant = self.state, self.state.instant_ms
-        book, limits = state.book, self.rules.limits
-        oldest_ms = instant - limits.mark_age_ms_max
-        return View(
-            as_of_ms=instant,
-            universe=self.universe,
-            windows={t: w.view() for t, w in state.windows.items()},
-            predictions=usable_predictions(state.newest, self.rules.cadence.timeframes, instant),
-            disagreement=state.disagreement,
-            marks=book.marks,
-            weights=book.weights(),
-            equity=book.equity,
-            eligible=(book.marks > 0) & (book.mark_ms >= oldest_ms),
-            cost=self.rules.cost,
-            funding_rates=state.funding_rates,
-            gross_multiplier=state.gross_multiplier,
-        )
 
     # ---- orders and cash -------------------------------------------------------------------
 
@@ -439,7 +432,7 @@ class Engine:
         adopts = virgin or self.rules.reconcile is ReconcilePolicy.ADOPT
         text = "; ".join(str(d) for d in found)
         if found and adopts and all(d.is_ours(self.universe) for d in found):
-            self._adopt(found)
+            adopt(self.state.book, found)
             self._out.append(Alert(AlertKind.RECONCILED, snapshot.at_ms, f"adopted {text}"))
         elif found:
             self._out.append(Alert(AlertKind.RECONCILED, snapshot.at_ms, text))
@@ -449,21 +442,13 @@ class Engine:
             reduce_only = state.operator_reduce_only
             state.trading = TradingState.REDUCE_ONLY if reduce_only else TradingState.TRADING
 
-    def _adopt(self, found: tuple[Difference, ...]) -> None:
-        """Take the venue's account as ours: positions as adjustments, cash as a transfer."""
-        book = self.state.book
-        for difference in found:
-            amount = difference.theirs - difference.ours
-            if isinstance(difference.name, InstrumentKey):
-                book.adjust(difference.name, amount)
-            else:
-                book.cash_flow(difference.name, amount, funding=False)
-
     def _halt(self, at_ms: int, why: str) -> None:
+        """Stop trading until the operator resumes; what rests at the venue is taken back."""
         self.state.trading = TradingState.HALTED
         self.state.halted_why = why
         self._trader.close_plan("halted")
         self._out.append(Alert(AlertKind.HALTED, at_ms, why))
+        self._cancel_all()
 
     def _operator(self, event: Operator) -> None:
         state = self.state
@@ -472,6 +457,8 @@ class Engine:
         match event.action:
             case OperatorAction.PAUSE:
                 state.paused = True
+                self._trader.close_plan("paused by the operator")
+                self._cancel_all(keep_reducing=True)
             case OperatorAction.REDUCE_ONLY:
                 state.operator_reduce_only = True
                 if state.trading is TradingState.TRADING:  # never a way past reconciliation
@@ -482,7 +469,6 @@ class Engine:
                 self._flatten(event.at_ms)
             case OperatorAction.KILL:
                 self._halt(event.at_ms, "killed by the operator")
-                self._cancel_all()
             case _:
                 assert_never(event.action)
 
@@ -496,7 +482,8 @@ class Engine:
             self._ask_about(sys.maxsize)
             self._ask_snapshots()
 
-    def _cancel_all(self) -> None:
+    def _cancel_all(self, *, keep_reducing: bool = False) -> None:
         for record in self.state.orders.open.values():
-            if not isinstance(record.state, Uncertain):
+            kept = keep_reducing and record.order.reduce_only
+            if not isinstance(record.state, Uncertain) and not kept:
                 self._out.append(Cancel(record.order.order_id, record.order.key))

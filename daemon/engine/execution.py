@@ -63,12 +63,13 @@ class Plan:
         return not self.buys and not self.sells
 
     def next_child(
-        self, high: float, low: float, bound: float, order_max: float
+        self, high: float, low: float, bound: float, order_max: float, least: float = 0.0
     ) -> tuple[Leg, Decimal] | None:
         """Give the next (leg, signed quantity) that keeps high and low within +-bound, or None.
 
-        high and low: the worst-case net notionals now; bound and order_max in quote currency. The
-        caller must account the order before it asks again.
+        high and low: the worst-case net notionals now; bound and order_max in quote currency. A leg
+        is not cut into slices below `least`: more room is worth waiting for. The caller must
+        account the order before it asks again.
         """
         buys = self.buys
         # The side that leans against the present exposure goes first,
@@ -81,7 +82,8 @@ class Plan:
                 leg = side[0]
                 room = ((bound - high) if side is buys else (bound + low)) * ROOM_USED
                 most = min(room, order_max)
-                quantity = leg.left if leg.value <= most else _slice(leg, most)
+                fits = leg.value <= most
+                quantity = leg.left if fits else _slice(leg, most if most >= least else 0.0)
                 if quantity:
                     self._take(side, leg, quantity)
                     return leg, quantity

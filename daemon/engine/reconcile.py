@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from daemon.domain.instrument import CashKey, InstrumentKey, Universe
 from daemon.domain.portfolio import AccountSnapshot, Ledger
+from daemon.engine.book import Book
 
 
 class ReconcilePolicy(StrEnum):
@@ -45,3 +46,13 @@ def differences(ledger: Ledger, snapshot: AccountSnapshot) -> tuple[Difference, 
         Difference(k, ledger.cash.get(k, zero), snapshot.cash.get(k, zero)) for k in sorted(cash)
     ]
     return tuple(d for d in found if d.ours != d.theirs)
+
+
+def adopt(book: Book, found: tuple[Difference, ...]) -> None:
+    """Take the venue's account as ours: positions as adjustments, cash as a transfer."""
+    for difference in found:
+        amount = difference.theirs - difference.ours
+        if isinstance(difference.name, InstrumentKey):
+            book.adjust(difference.name, amount)
+        else:
+            book.cash_flow(difference.name, amount, funding=False)

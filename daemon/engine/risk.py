@@ -105,7 +105,7 @@ class Risk:
         book, limits = self._book, self.limits
         equity = book.cash + book.net
         if equity <= 0:
-            return RefusalReason.GROSS, f"equity is {equity:.2f}"
+            return None if reduces else (RefusalReason.GROSS, f"equity is {equity:.2f}")
         mark = book.prices[index]
         value = quantity * mark
         if abs(value) > limits.order_weight_max * equity:

@@ -48,6 +48,7 @@ class EngineState:
     builder: BarBuilder
     windows: dict[Timeframe, WindowStore]
     strategy: Mapping[str, Floats]
+    strategy_name: str = ""
     trading: TradingState = TradingState.STARTING
     halted_why: str = ""
     phase: Phase = Phase.IDLE
@@ -105,6 +106,7 @@ class EngineState:
             "builder": self.builder.state(),
             "windows": {t.label: w.to_plain() for t, w in self.windows.items()},
             "strategy": dict(self.strategy),
+            "strategy_name": self.strategy_name,
             "scalars": {name: getattr(self, name) for name in _SCALARS},
             "trading": str(self.trading),
             "phase": str(self.phase),
@@ -127,9 +129,9 @@ class EngineState:
         self.builder.restore(cast(dict[str, object], plain["builder"]))
         for label, rows in cast(dict[str, dict[str, object]], plain["windows"]).items():
             self.windows[Timeframe.parse(label)].restore(rows)
-        self.strategy = {
-            k: np.array(v) for k, v in cast(dict[str, Floats], plain["strategy"]).items()
-        }
+        if plain["strategy_name"] == self.strategy_name:  # another strategy starts afresh
+            saved = cast(dict[str, Floats], plain["strategy"])
+            self.strategy = {k: np.array(v) for k, v in saved.items()}
         for name, value in cast(dict[str, object], plain["scalars"]).items():
             setattr(self, name, value)
         self.trading = TradingState(cast(str, plain["trading"]))

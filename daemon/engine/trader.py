@@ -7,6 +7,7 @@ the Decision once the last child is out or the next decision supersedes it.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from decimal import ROUND_UP, Decimal
 from typing import Final
@@ -37,6 +38,8 @@ from daemon.engine.risk import Risk, RiskLimits, TradingState
 from daemon.engine.state import EngineState, Phase
 
 _MARKET: Final = OrderKind.MARKET  # looking up a member of an enum is slow
+EQUITY_LEAST: Final = 1.0  # quote currency; stands in where weights need a positive equity
+SLICE_SHARE_MIN: Final = 0.25  # of the largest slice; smaller ones wait while fills can make room
 NET_TOLERANCE_WEIGHT: Final = 1e-6  # a rounding this small is not worth a flip of lots
 
 
@@ -100,7 +103,7 @@ class Trader:
             absent=absent,
             equity=book.equity,
             marks=book.marks,
-            weights_before=book.weights(),
+            weights_before=book.weights() if book.equity > 0 else np.zeros(len(book.marks)),
             predictions=tuple(state.newest.values()),
             tag=f"x{state.sequence}" if extra else "",
         )
@@ -129,7 +132,9 @@ class Trader:
                     return
                 self._state.phase = Phase.IDLE
             self._make_plan(draft, draft.target)
-        if self._plan is not None:
+        # Not while an instant is being worked on: whether its forecasts or the venue's answers to
+        # old slices come first would be chance, and the book it decides on would depend on that.
+        if self._plan is not None and self._state.phase is Phase.IDLE:
             self._send(draft, self._plan)
 
     def close_plan(self, why: str) -> None:
@@ -160,16 +165,19 @@ class Trader:
         reduce_only = target.reduce_only
         if state.trading is TradingState.REDUCE_ONLY:  # jointly, so that the book stays balanced
             reduce_only = np.ones(len(draft.marks), dtype=np.bool_)
+        trade = target.weights != draft.weights_before
+        if draft.equity <= 0:  # weights mean nothing then; what is held may still be closed
+            trade = (target.weights == 0.0) & (book.quantity != 0.0)
         feasible = feasible_book(
             target.weights,
-            equity=draft.equity,
+            equity=max(draft.equity, EQUITY_LEAST),
             marks=draft.marks,
             quantities=book.quantity,
             rules=self._lot_rules,
-            trade=target.weights != draft.weights_before,
+            trade=trade,
             untradable=untradable,
             reduce_only=reduce_only,
-            net_tolerance=NET_TOLERANCE_WEIGHT * draft.equity,
+            net_tolerance=NET_TOLERANCE_WEIGHT * max(draft.equity, EQUITY_LEAST),
         )
         if feasible.note:
             draft.notes.append(feasible.note)
@@ -191,13 +199,17 @@ class Trader:
 
     def _send(self, draft: _Draft, plan: Plan) -> None:
         state = self._state
-        equity = max(state.book.equity, 0.0)
+        equity = state.book.equity
         bound = self._limits.net_weight_max * equity
         order_max = self._limits.order_weight_max * equity * 0.999
+        if equity <= 0:  # only closing is left, and no share of nothing bounds it
+            bound = order_max = math.inf
+        crumbs = SLICE_SHARE_MIN * min(bound, order_max)
         book = state.book
         while plan.buys or plan.sells:
             high, low = book.net + book.pending_up, book.net - book.pending_down
-            child = plan.next_child(high, low, bound, order_max)
+            least = crumbs if state.orders.open else 0.0
+            child = plan.next_child(high, low, bound, order_max, least)
             if child is not None:
                 self._submit(draft, plan, *child)
             elif state.orders.open:

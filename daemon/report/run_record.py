@@ -45,11 +45,12 @@ class RunRecord:
         marks = book.marks
         if self._marks is not None:
             moves = marks / self._marks
-            known = moves == moves
-            known_n = np.count_nonzero(known)
+            total, known_n = float(np.add.reduce(moves)), len(moves)
+            if total != total:
+                known = moves[moves == moves]
+                total, known_n = float(np.add.reduce(known)), len(known)
             if known_n:
-                moves = moves if known_n == len(moves) else moves[known]
-                self._market *= float(np.add.reduce(moves)) / known_n
+                self._market *= total / known_n
         self._marks = marks  # a book never changes an array of marks, it makes a new one
         self.times_ms.append(close_ms)
         self.rows.append((*book[:-1], self._market, float(marks[0])))

@@ -37,7 +37,7 @@ from daemon.engine.engine import Engine
 from daemon.engine.risk import TradingState
 from daemon.ports import AccountView, Clock, Estimator, Journal, MarketFeed, OrderEntry
 from daemon.runtime.gauge import Gauge
-from daemon.runtime.recovery import recover, save_bytes
+from daemon.runtime.recovery import Recovered, recover, save_bytes
 
 QUEUE_EVENTS_MAX: Final = 10_000
 BATCH_EVENTS_MAX: Final = 512
@@ -71,6 +71,7 @@ class ShellParts:
     run_id: str
     history_ms: int
     observers: tuple[Observer, ...] = ()
+    recovered: Recovered | None = None  # set when the engine already stands where the journal ends
 
 
 class LiveShell:
@@ -91,7 +92,7 @@ class LiveShell:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Recover, warm up, reconcile, trade until `stop`; then shut down in stages."""
-        found = recover(self.engine, self._parts.journal)
+        found = self._parts.recovered or recover(self.engine, self._parts.journal)
         log.info("recovered", snapshot=found.snapshot_sequence, tail_n=found.tail_n)
         async with asyncio.TaskGroup() as group:
             spawn = group.create_task

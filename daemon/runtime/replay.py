@@ -42,19 +42,17 @@ CONSEQUENCES_MAX = 100_000  # events that one market event may cause before we c
 
 @contextmanager
 def rare_collections() -> Iterator[None]:
-    """Let the collector of reference cycles look rarely, and not at what is there already.
+    """Let the collector of reference cycles look rarely.
 
     A run makes millions of small values that live until its end and are in no cycle; looking at
     them again and again costs a twentieth of the time.
     """
     before = gc.get_threshold()
-    gc.freeze()
     gc.set_threshold(COLLECT_EVERY, *before[1:])
     try:
         yield
     finally:
         gc.set_threshold(*before)
-        gc.unfreeze()
 
 
 class VenueCore(Protocol):
@@ -131,32 +129,36 @@ class ReplayShell:
     def warm_up(self, events: Iterable[MarketEvent]) -> None:
         """Let the engine and the venue see history without trading."""
         for event in events:
-            for answer in self._venue.observe(event):
-                self._process(answer)
-            self._process(event)
+            self._show(event)
 
     def start(self, at_ms: int, run_id: str) -> None:
         """Reconcile with the venue and begin to trade."""
-        self._process(Started(at_ms, run_id))
+        self._process((Started(at_ms, run_id),))
 
     def run(self, events: Iterable[MarketEvent]) -> ReplayResult:
         """Process every market event with all its consequences; give what came of it."""
         with rare_collections():
             for event in events:
-                for answer in self._venue.observe(event):
-                    self._process(answer)
-                self._process(event)
+                self._show(event)
                 if self._on_instant is not None and isinstance(event, BarsClosed):
                     self._on_instant(event.close_ms, self.engine)
         return self.result
 
-    def _process(self, event: Event) -> None:
-        queue: deque[Event] = deque((event,))
+    def _show(self, event: MarketEvent) -> None:
+        """Show an event to the venue first; all it answers comes before what the answers cause."""
+        answers = self._venue.observe(event)
+        if answers:
+            self._process(answers)
+        self._process((event,))
+
+    def _process(self, events: Sequence[Event]) -> None:
+        queue = deque(events)
         process, journal, steps = self.engine.process, self._journal, 0
         while queue:
             steps += 1
             if steps >= CONSEQUENCES_MAX:
-                raise InvariantViolated(f"{type(event).__name__} caused {steps} events: a loop")
+                cause = type(events[0]).__name__
+                raise InvariantViolated(f"{cause} caused {steps} events: a loop")
             present = queue.popleft()
             commands = process(present)
             if journal is not None:

@@ -82,7 +82,15 @@ async def fetch_history(
 
         venue = settings.exchange.id
         stored = await download(
-            bars, symbols, source, since_ms, end_ms, root, progress, venue=venue
+            bars,
+            symbols,
+            source,
+            since_ms,
+            end_ms,
+            root,
+            progress,
+            venue=venue,
+            generated=settings.exchange.generated,
         )
         problems = await download_funding(rates, symbols, since_ms, end_ms, root, venue=venue)
     return Fetched(stored, problems, instruments)

@@ -8,7 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Final
 
+from adapters.history.parquet_file import is_generated
 from adapters.history.rules import load_rules
 from adapters.history.store import data_root
 from adapters.journal import JournalReader
@@ -20,13 +22,21 @@ from adapters.rehearsal.settings import (
     PaceKind,
     RehearsalSettings,
 )
-from daemon.domain.failures import DataError
+from daemon.domain.failures import ConfigurationError, DataError
 from daemon.domain.messages import BarsClosed
 from daemon.domain.units import DAY_MS, Timeframe, instant_ms, require
 from daemon.settings import Settings, check_settings
 from daemon.wiring.core import rules_path
 
-JOURNAL_NAME = "journal.sqlite"
+JOURNAL_NAME: Final = "journal.sqlite"
+MARKET_FILE: Final = "rehearsal-market.json"
+PINNED: Final = (
+    "seed",
+    "coins",
+    "base_minutes",
+    "planted_ic",
+    "data_folder",
+)  # what makes a market
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +51,7 @@ class Rehearsal:
 @contextmanager
 def rehearsal_exchange(settings: Settings) -> Iterator[Rehearsal]:
     """Start the exchange where the journal of the state folder ends, or at the beginning."""
+    _pin_market(settings)
     chosen = exchange_settings(settings, resume_at_ms=last_instant_ms(settings.run.state_folder))
     with launch(chosen) as exchange:
         yield Rehearsal(exchange, _leading_to(settings, exchange), chosen.factor)
@@ -104,6 +115,34 @@ def exchange_settings(settings: Settings, *, resume_at_ms: int | None) -> Rehear
             if i.kind == "late"
         ),
     )
+
+
+def _is_generated(settings: Settings) -> bool:
+    """Tell whether the market is generated, or a record of one that was."""
+    folder = settings.rehearsal.data_folder
+    if not folder:
+        return True
+    files = Path(folder).glob(f"*-{settings.rehearsal.source}.parquet")
+    return any(is_generated(path) for path in files)
+
+
+def _pin_market(settings: Settings) -> None:
+    """Keep a book on the market it was begun with; raises ConfigurationError naming the key."""
+    path = settings.run.state_folder / MARKET_FILE
+    wanted = {key: getattr(settings.rehearsal, key) for key in PINNED}
+    if not (settings.run.state_folder / JOURNAL_NAME).exists():
+        settings.run.state_folder.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(wanted, indent=1), encoding="utf-8")
+        return
+    if not path.exists():
+        return  # a book of a version that did not write this down
+    book = json.loads(path.read_text(encoding="utf-8"))
+    for key in PINNED:
+        if book.get(key) != wanted[key]:
+            raise ConfigurationError(
+                f"rehearsal.{key} = {wanted[key]!r}: the book in {settings.run.state_folder} was "
+                f"begun with {book.get(key)!r}; keep that, or name another run.state_folder"
+            )
 
 
 def _funding_folder(data_folder: str) -> str:
@@ -174,7 +213,7 @@ def _leading_to(settings: Settings, exchange: LaunchedExchange) -> Settings:
             "options": exchange.ccxt_options(),
             "market_time": "lockstep" if lockstep else "venue",
             "lockstep_url": exchange.rest_url if lockstep else "",
-            "generated": not settings.rehearsal.data_folder,
+            "generated": _is_generated(settings),
         }
     )
     result = settings.model_copy(update={"exchange": led})

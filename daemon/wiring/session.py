@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -21,7 +22,6 @@ from daemon.ports import Estimator, Warmup
 from daemon.runtime.live import LiveShell, Observer, ShellParts
 from daemon.settings import Settings, effective_toml
 from daemon.wiring.core import (
-    engine_of,
     history_ms,
     paper_settings,
     strategy_of,
@@ -29,6 +29,8 @@ from daemon.wiring.core import (
 )
 from daemon.wiring.estimator import estimator_of
 from daemon.wiring.instruments import has_instruments, read_instruments, write_instruments
+from daemon.wiring.observing import unfailing
+from daemon.wiring.recovery import recovered_engine
 from daemon.wiring.sinks import status_sinks
 
 MarketClock = SystemClock | VenueClock | LockStepClock
@@ -70,7 +72,8 @@ async def paper_session(settings: Settings, hooks: SessionHooks) -> AsyncIterato
         await _start_clock(clock, stack)
         universe = universe_of(list(await feed.instruments()))
         write_instruments(folder, universe.instruments)
-        engine = engine_of(settings, universe, Timeframe.parse(settings.market.source))
+        path = folder / "journal.sqlite"
+        engine, recovered = await asyncio.to_thread(recovered_engine, settings, universe, path)
         estimator = await _estimator(settings, engine, stack)
         journal = await stack.enter_async_context(_journal(settings))
         venue = await _venue(settings, engine, clock.now(), stack)
@@ -87,7 +90,8 @@ async def paper_session(settings: Settings, hooks: SessionHooks) -> AsyncIterato
             clock=clock,
             run_id=settings.run.run_name,
             history_ms=history_ms(settings, engine),
-            observers=(publisher, *hooks.observers),
+            observers=(unfailing(publisher), *map(unfailing, hooks.observers)),
+            recovered=recovered,
         )
         shells.append(LiveShell(parts))
         yield shells[0]

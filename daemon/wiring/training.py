@@ -20,7 +20,7 @@ import numpy as np
 
 from adapters.ccxt_feed import CcxtFeed
 from adapters.clocks import LockStepClock, SystemClock, TransportClock, VenueClock
-from adapters.history.store import data_root, load_panel
+from adapters.history.store import any_generated, data_root, load_panel
 from adapters.model_store import ModelStore
 from daemon.domain.bar import Floats, Proof
 from daemon.domain.bar_builder import aggregate_all
@@ -108,12 +108,13 @@ def bars_from_files(settings: Settings) -> SourceBars:
     chosen = settings.backtest
     source, symbols = Timeframe.parse(chosen.source), symbols_of(settings)
     until = None if chosen.until is None else round(chosen.until.timestamp() * 1000)
-    panel = load_panel(
-        data_root(Path(chosen.data_folder)), chosen.venue, symbols, source, None, until
-    )
+    root = data_root(Path(chosen.data_folder))
+    panel = load_panel(root, chosen.venue, symbols, source, None, until)
     first = int(panel.close_ms[-1]) - settings.training.days * DAY_MS
     keep = panel.close_ms > first
-    origin = Origin(OriginKind.FILES, f"{chosen.venue}, {chosen.source}")
+    made = any_generated(root, chosen.venue, symbols, source)
+    kind = OriginKind.GENERATED if made else OriginKind.FILES
+    origin = Origin(kind, f"{chosen.venue}, {chosen.source}")
     return SourceBars(symbols, source, panel.close_ms[keep], panel.values[keep], origin)
 
 

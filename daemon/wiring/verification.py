@@ -6,7 +6,6 @@ them: each stretch of entries is replayed with the settings that were in force.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,15 +14,15 @@ from adapters.journal import JournalReader
 from daemon.domain.decision import Decision
 from daemon.domain.failures import DataError
 from daemon.domain.messages import BarsClosed, Decided
-from daemon.domain.units import Timeframe
 from daemon.engine.engine import Engine
 from daemon.engine.risk import TradingState
 from daemon.report.run_record import RunRecord
 from daemon.runtime.recovery import Divergence, replay_entry
-from daemon.settings import Settings, load_settings
+from daemon.settings import Settings
 from daemon.wiring.backtest import book_row
-from daemon.wiring.core import engine_of, universe_of
+from daemon.wiring.core import universe_of
 from daemon.wiring.instruments import read_instruments
+from daemon.wiring.recovery import Stretches, recorded_settings
 
 Progress = Callable[[int, int], None]
 
@@ -95,17 +94,6 @@ def read_journal_run(folder: Path, progress: Progress = lambda done, total: None
     return JournalRun(record, decisions, last.engine, recorded_settings(reader)[-1][1])
 
 
-def recorded_settings(reader: JournalReader) -> list[tuple[int, Settings]]:
-    """Give the settings of each start and the first entry they were in force at."""
-    found = []
-    for first, _, text in reader.runs():
-        with tempfile.TemporaryDirectory() as scratch:
-            path = Path(scratch) / f"settings of the start at entry {first}.toml"
-            path.write_text(text, encoding="utf-8")
-            found.append((first, load_settings([path], environment={})))
-    return found
-
-
 def _reader(folder: Path) -> JournalReader:
     path = folder / "journal.sqlite"
     if not path.exists():
@@ -114,18 +102,10 @@ def _reader(folder: Path) -> JournalReader:
 
 
 def _steps(reader: JournalReader, folder: Path, progress: Progress) -> Iterator[Step]:
-    universe = universe_of(read_instruments(folder))
-    starts, total = recorded_settings(reader), reader.entries_n
-    engine: Engine | None = None
+    stretches = Stretches(universe_of(read_instruments(folder)), recorded_settings(reader))
+    total = reader.entries_n
     for entry in reader.read_from(1):
-        while starts and starts[0][0] <= entry.sequence:
-            settings = starts.pop(0)[1]
-            fresh = engine_of(settings, universe, Timeframe.parse(settings.market.source))
-            if engine is not None:
-                fresh.restore(engine.state.to_plain())
-            engine = fresh
-        if engine is None:
-            raise DataError(f"{reader.path}: no start of a daemon is recorded before entry 1")
+        engine = stretches.at(entry)
         divergence = replay_entry(engine, entry)
         decided = tuple(c.decision for c in entry.commands if isinstance(c, Decided))
         yield Step(entry.sequence, engine, _closed(engine, entry.event), decided, divergence)

@@ -27,6 +27,7 @@ from daemon.domain.failures import (
 from daemon.domain.units import MINUTE_MS
 
 HALF_HOUR_MS = 30 * MINUTE_MS
+START_MS = 1_709_251_200_000  # 2024-03-01
 
 
 class Scripted(TransportClock):
@@ -256,6 +257,26 @@ async def test_a_market_that_does_not_let_go_holds_no_shutdown_up(
     finally:
         released.set()
         await runner.cleanup()
+
+
+async def test_the_end_of_a_market_is_told_after_its_last_instant_was_processed() -> None:
+    end_ms = START_MS + 2 * HALF_HOUR_MS
+    settings = RehearsalSettings(coins=2, start_ms=START_MS, end_ms=end_ms)
+    seen: list[str] = []
+
+    async def quiesce() -> None:
+        seen.append("at rest")
+
+    async with await serve(settings) as running:
+        clock = LockStepClock(running.rest_url, quiesce, on_end=lambda: seen.append("end"))
+        try:
+            assert await clock.start() == START_MS
+            while "end" not in seen:
+                now = await clock.sleep_until(clock.now() + HALF_HOUR_MS)
+        finally:
+            await clock.close()
+    assert now == end_ms
+    assert seen == ["at rest", "at rest", "at rest", "end"]
 
 
 async def test_a_market_that_is_gone_is_named() -> None:

@@ -25,8 +25,8 @@ import psutil
 from adapters.journal import JournalReader
 from adapters.paper import SqliteStore
 from daemon.domain.instrument import CashKey, InstrumentKey
-from daemon.domain.messages import FundingPaid, OrderFilled, Snapshotted
-from daemon.domain.order import Fill
+from daemon.domain.messages import FundingPaid, OrderFilled, Snapshotted, Submit
+from daemon.domain.order import Fill, OrderId
 from daemon.domain.portfolio import Ledger
 from daemon.domain.units import Timeframe
 from daemon.engine.reconcile import differences
@@ -56,6 +56,7 @@ START_S_MAX: Final = 90.0
 STOP_S_MAX: Final = 5.0  # the promise of the command line
 LOOK_S: Final = 0.02  # between two looks at a file that cannot tell us of changes
 LINE_BYTES_MAX: Final = 1 << 20
+ORDERS_MAX: Final = 1_000_000
 
 Values = dict[str, Any]
 
@@ -149,12 +150,12 @@ class Daemon:
         """Wait for so many decisions since the start."""
         await self.until(lambda d: len(d.of("decision")) >= count, seconds)
 
-    async def logged(self, text: str, seconds: float = START_S_MAX) -> None:
-        """Wait until its log holds a text."""
+    async def beginning(self, file: Path, seconds: float = START_S_MAX) -> None:
+        """Wait until it has made a file."""
         async with asyncio.timeout(seconds):
-            while text not in self.said and not self.ended:  # noqa: ASYNC110 - a file has no event
+            while not file.exists() and not self.ended:  # noqa: ASYNC110, ASYNC240 - no event
                 await asyncio.sleep(LOOK_S)
-        assert text in self.said
+        assert not self.ended, self.said
 
     def of(self, kind: str) -> list[Values]:
         """Give the printed objects of one type."""
@@ -175,8 +176,13 @@ class Daemon:
         return psutil.Process(self.process.pid).children(recursive=True)
 
     async def end(self, number: int, seconds: float = STOP_S_MAX) -> int:
-        """Send a signal and give the exit code; fails when it takes longer than `seconds`."""
-        if self.process.returncode is None:
+        """Send a signal and give the exit code; fails when it takes longer than `seconds`.
+
+        SIGINT goes to the whole foreground group, as when someone presses Ctrl-C at a terminal.
+        """
+        if self.process.returncode is None and number == signal.SIGINT:
+            os.killpg(self.process.pid, number)
+        elif self.process.returncode is None:
             self.process.send_signal(number)
         async with asyncio.timeout(seconds):
             return await self.process.wait()
@@ -231,6 +237,7 @@ async def daemon(
             stdout=subprocess.PIPE,
             stderr=complaints,
             limit=LINE_BYTES_MAX,
+            start_new_session=True,
         )
     running = Daemon(process, log)
     running.read()
@@ -256,12 +263,13 @@ async def gone(processes: Iterable[psutil.Process], seconds: float = 10.0) -> No
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Hold the paper account's own file: what is owned, and every execution in order."""
+    """Hold the paper account's own file: what is owned, every order, every execution in order."""
 
     quantities: Mapping[InstrumentKey, Decimal]
     cash: Mapping[CashKey, Decimal]
     fills: tuple[Fill, ...]
     funding: tuple[FundingPaid, ...]
+    order_ids: frozenset[OrderId]
 
 
 def copied(state: Path, to: Path) -> Path:
@@ -279,7 +287,7 @@ def read_account(state: Path) -> Account | None:
     """Read the paper ledger, which checks that it adds up; None before the account was opened."""
     store = SqliteStore(state / "paper.sqlite")
     try:
-        loaded = store.load(0)
+        loaded = store.load(ORDERS_MAX)
         if loaded is None:
             return None
         account = loaded.state.account
@@ -292,6 +300,7 @@ def read_account(state: Path) -> Account | None:
         cash=dict(ledger.cash),
         fills=tuple(e.fill for e in executions if isinstance(e, OrderFilled)),
         funding=tuple(e for e in executions if isinstance(e, FundingPaid)),
+        order_ids=frozenset(record.order.order_id for record in loaded.orders),
     )
 
 
@@ -306,6 +315,7 @@ class Book:
 
     ledger: Ledger
     trade_ids: frozenset[str]
+    submitted: frozenset[OrderId]
     net_weight_worst: float
     entries: int
     reconciliations: int
@@ -319,13 +329,17 @@ def replay_book(settings: Settings) -> Book:
     """
     universe = universe_of(read_instruments(settings.run.state_folder))
     engine = engine_of(settings, universe, Timeframe.parse(settings.market.source))
-    trade_ids: set[str] = set()
+    trade_ids, submitted = set[str](), set[OrderId]()
     count = reconciliations = 0
     for entry in JournalReader(settings.run.state_folder / "journal.sqlite").read_from(1):
         virgin = not engine.state.book.ledger.cash
         divergence = replay_entry(engine, entry)
         assert divergence is None, str(divergence)
         count += 1
+        for one in entry.commands:
+            if isinstance(one, Submit):
+                assert one.approved.order.order_id not in submitted, "an order id was used again"
+                submitted.add(one.approved.order.order_id)
         if isinstance(entry.event, OrderFilled):
             trade_ids.add(entry.event.fill.trade_id)
         if isinstance(entry.event, Snapshotted) and not virgin and not engine.state.mismatches:
@@ -333,7 +347,31 @@ def replay_book(settings: Settings) -> Book:
             assert differences(engine.state.book.ledger, entry.event.snapshot) == ()
     book = engine.state.book
     assert not engine.state.halted_why, engine.state.halted_why
-    return Book(book.ledger, frozenset(trade_ids), book.net_weight_worst, count, reconciliations)
+    return Book(
+        ledger=book.ledger,
+        trade_ids=frozenset(trade_ids),
+        submitted=frozenset(submitted),
+        net_weight_worst=book.net_weight_worst,
+        entries=count,
+        reconciliations=reconciliations,
+    )
+
+
+def check_what_is_left(settings: Settings) -> None:
+    """Check a killed daemon's files: each whole, and neither ahead where it must not be.
+
+    The journal has every order before the venue has it, the venue every fill before the journal.
+    """
+    state = settings.run.state_folder
+    account = read_account(state)
+    if account is None:
+        return
+    JournalReader(state / "journal.sqlite").verify()
+    book = replay_book(settings)
+    known = [fill.trade_id for fill in account.fills]
+    assert len(known) == len(set(known))
+    assert book.trade_ids <= set(known), "the journal has a fill that the venue never committed"
+    assert account.order_ids <= book.submitted, "the venue has an order that was not journalled"
 
 
 def check_books_agree(settings: Settings) -> Book:

@@ -199,6 +199,7 @@ def test_a_model_that_is_not_there_is_named(tmp_path: Path, exchange: LaunchedEx
         "exchange.generated=true",
         "estimator.kind=model",
         "estimator.model=a-model-of-mine",
+        "universe.symbols=top:2",
         f"estimator.models_folder={tmp_path / 'models'}",
     ]
     done = command("trade", "--paper", *sets(chosen), cwd=tmp_path)

@@ -14,6 +14,7 @@ from daemon.domain.instrument import InstrumentKey
 from daemon.domain.messages import (
     AlertKind,
     AskSnapshot,
+    Cancel,
     Command,
     Estimate,
     EstimatesMissing,
@@ -29,6 +30,7 @@ from daemon.domain.messages import (
     Query,
     Snapshotted,
     Started,
+    Submit,
     Tick,
     Transferred,
 )
@@ -40,7 +42,6 @@ from daemon.engine.risk import RiskLimits, TradingState
 from daemon.engine.state import Phase, remember
 from daemon.engine.trader import Trader
 from tests.engine.world import (
-    BAR_MS,
     CASH_KEY,
     H1,
     M90,
@@ -179,11 +180,30 @@ def test_kill_cancels_what_is_open_and_asks_again_about_the_uncertain() -> None:
     assert feed(engine, OrderAccepted(orders[1].order_id, at(4))) == []
 
 
+def test_pause_ends_the_rebalance_under_way_and_takes_opening_orders_back() -> None:
+    engine = with_a_pair(limits=RiskLimits(net_weight_max=0.11))
+    orders = submitted(decide(engine, 6, (-0.2, 0.2, 0.0, 0.0)))
+    told = feed(engine, wish(OperatorAction.PAUSE))
+    assert "legs unsent: paused by the operator" in decided(told)[0].note
+    opening = [o.order_id for o in orders if not o.reduce_only]
+    assert [c.order_id for c in told if isinstance(c, Cancel)] == opening
+    assert submitted(feed(engine, *(fill_of(o, o.order_id) for o in orders))) == []
+
+
 def test_resume_when_nothing_is_wrong_only_ends_the_pause() -> None:
     engine = trading_engine()
     assert feed(engine, wish(OperatorAction.PAUSE, "p"), wish(OperatorAction.RESUME, "r")) == []
     assert trading(engine) is TradingState.TRADING
     assert not engine.state.paused
+
+
+def test_after_a_resume_nothing_is_sent_before_the_account_was_compared() -> None:
+    engine = with_a_pair()
+    feed(engine, wish(OperatorAction.KILL, "k"), wish(OperatorAction.RESUME, "r"))
+    assert trading(engine) is TradingState.RECONCILING
+    assert submitted(decide(engine, 6, (0.2, -0.2, 0.0, 0.0))) == []
+    feed(engine, snapshot({0: "10", 1: "-10"}, "10000", cursor=3))
+    assert submitted(decide(engine, 8, (0.2, -0.2, 0.0, 0.0)))
 
 
 def test_a_memory_of_names_is_bounded_and_forgets_the_oldest() -> None:
@@ -233,8 +253,8 @@ def test_an_unresolved_order_keeps_its_instrument_out_and_its_exposure_in() -> N
     engine = trading_engine()
     first = submitted(decide(engine, 4, PAIR))
     feed(engine, OrderUncertain(first[0].order_id, at(4), "reset"), fill_of(first[1], "t1"))
-    told = decide(engine, 6, (0.0, 0.0, 0.1, -0.1))
-    assert 0 not in {o.index for o in submitted(told)}
+    told = decide(engine, 6, (0.2, -0.2, 0.1, -0.1))
+    assert {o.index for o in submitted(told)} == {2}  # the sells would stand alone
     assert engine.state.book.pending_up >= 1_000.0
     high, low = engine.state.book.worst_net()
     assert max(high, -low) <= 2_500.0
@@ -350,9 +370,8 @@ def test_too_few_bars_are_recorded_as_warming() -> None:
 
 def test_an_instant_without_any_bar_is_decided_at_its_deadline_with_all_absent() -> None:
     engine = trading_engine()
-    told = feed(engine, bars(3), Tick(at(4)))
-    assert engine.state.phase is Phase.GATHERING
-    assert decided(told) == []
+    told = feed(engine, bars(3), Tick(at(4)), Tick(at(4) + 19_999))
+    assert names(told) == ["Estimate"]  # of half past three
     told = feed(engine, Tick(at(4) + 20_000), forecast(4, PAIR))
     assert decided(told)[0].absent == (0, 1, 2, 3)
 
@@ -436,8 +455,20 @@ def test_only_timeframes_with_a_new_bar_are_asked_about() -> None:
 def test_equity_below_zero_stops_the_engine_instead_of_trading_on_nonsense() -> None:
     engine = with_a_pair()
     feed(engine, Transferred("w", CASH_KEY, at(4), Decimal(-20_000)))
-    with pytest.raises(InvariantViolated, match="equity"):
-        decide(engine, 6, PAIR)
+    told = decide(engine, 6, PAIR)
+    assert trading(engine) is TradingState.HALTED
+    assert "equity" in alerts(told, AlertKind.HALTED)[0].text
+    assert decided(told) == []
+
+
+def test_a_ruined_book_can_still_be_flattened_by_the_operator() -> None:
+    engine = with_a_pair()
+    held = [k for k, q in enumerate(engine.state.book.held) if q]
+    feed(engine, Transferred("w", CASH_KEY, at(4), Decimal(-20_000)))
+    told = feed(engine, Operator(OperatorAction.FLATTEN, "f1", at(4)))
+    sent = [c.approved.order for c in told if isinstance(c, Submit)]
+    assert sorted(o.index for o in sent) == held
+    assert all(o.reduce_only for o in sent)
 
 
 # ---- the account ---------------------------------------------------------------------------------
@@ -542,14 +573,14 @@ def test_a_restart_after_a_halt_stays_halted() -> None:
     assert trading(engine) is TradingState.HALTED
 
 
-def test_the_engine_asks_to_be_woken_at_the_next_source_close_or_at_its_deadline() -> None:
+def test_the_engine_asks_to_be_woken_at_the_deadline_of_the_next_source_close() -> None:
     engine = trading_engine()
-    assert engine.wake_ms == at(3)
+    assert engine.wake_ms == at(3) + 20_000
     feed(engine, bars(3, (100.0, NAN, NAN, NAN), final=False))
     assert engine.wake_ms == at(3) + 20_000
     assert engine.state.phase is Phase.GATHERING
     feed(engine, Tick(at(3) + 20_000))
-    assert engine.wake_ms == at(3) + BAR_MS
+    assert engine.wake_ms == at(4) + 20_000
 
 
 def test_a_tick_before_trading_changes_nothing() -> None:

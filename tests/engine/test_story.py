@@ -85,31 +85,27 @@ def half_past_only_refreshes_forecasts(story: Story) -> None:
 
 
 def slices_fit_below_the_bound(story: Story) -> None:
-    # two o'clock: 20 and 10 coins a side do not fit below 2,500 USDT at once, so slices go out
+    # two o'clock: 20 and 10 coins a side do not fit below 2,500 USDT at once, so some must wait
     state = story.engine.state
     assert story(bars(4)) == ["estimate 02:00: 1h@02:00"]
     assert story(forecast(4, LONG_SHORT)) == [
         "submit 02:00-0-1 20.00",  # high 2,000
-        "submit 02:00-1-2 -20.00",  # low -2,000
-        "submit 02:00-2-3 4.99",  # 99.9 % of the 500 left
-        "submit 02:00-3-4 -4.99",
+        "submit 02:00-1-2 -20.00",  # low -2,000; the 500 left are less than a quarter: no crumbs
     ]
     assert accepted(story, "02:00-0-1") == []
-    # bought 20: net 2,000, low -499; room below is 2,001
-    assert filled(story, "02:00-0-1") == ["submit 02:00-3-5 -5.01"]
+    # bought 20: net 2,000, so there is room for all of the other sale
+    assert filled(story, "02:00-0-1") == ["submit 02:00-3-3 -10.00"]
     assert state.book.net == 2_000.0
-    # sold 5 of 20: high 1,999; 5.00 would fit but leave 0.01, which is too small to send
-    assert filled(story, "02:00-1-2", "-5") == ["submit 02:00-2-6 4.96"]
-    # the rest of the slices: the last child is out and the decision is complete
+    # sold 5 of 20: high 1,500; 9.99 would fit but leave 0.01, which is too small to send
+    assert filled(story, "02:00-1-2", "-5") == ["submit 02:00-2-4 9.95"]
+    # sold the rest: the last child is out and the decision is complete
     assert filled(story, "02:00-1-2", "-15") == [
-        "submit 02:00-2-7 0.05",
-        "traded 02:00, 7 orders",
+        "submit 02:00-2-5 0.05",
+        "traded 02:00, 5 orders",
     ]
-    assert filled(story, "02:00-2-3") == []
-    assert filled(story, "02:00-3-4") == []
-    assert filled(story, "02:00-3-5", fee="0.25") == []
-    assert filled(story, "02:00-2-7") == []
-    assert filled(story, "02:00-2-6", "2") == []  # 2.96 are still open
+    assert filled(story, "02:00-3-3", fee="0.25") == []
+    assert filled(story, "02:00-2-5") == []
+    assert filled(story, "02:00-2-4", "2") == []  # 7.95 are still open
     assert state.book.net_weight_worst <= 0.25
 
 
@@ -117,7 +113,7 @@ def the_same_news_again_changes_nothing(story: Story) -> None:
     # the same news again changes nothing
     state = story.engine.state
     before = state.to_plain()
-    again = fill_of(story.orders["02:00-2-6"], f"trade-{story.trades_n}", "2")
+    again = fill_of(story.orders["02:00-2-4"], f"trade-{story.trades_n}", "2")
     assert story(again) == []
     assert str(state.to_plain()) == str(before)
 
@@ -127,7 +123,7 @@ def funding_moves_cash_once(story: Story) -> None:
     state = story.engine.state
     paid = FundingPaid("f1", key(0), CASH_KEY, at(5), 0.0001, Decimal("-1.50"))
     assert story(paid, paid) == []
-    assert state.book.ledger.cash[CASH_KEY] == Decimal(10000) + 296 - Decimal("1.75")
+    assert state.book.ledger.cash[CASH_KEY] == Decimal(10000) + 795 - Decimal("1.75")
     assert state.book.ledger.funding == Decimal("-1.50")
 
 
@@ -136,10 +132,10 @@ def orders_wait_for_cancels(story: Story) -> None:
     state = story.engine.state
     assert story(bars(5)) == []  # the forecast of two o'clock is the newest there can be
     assert story(bars(6)) == ["estimate 03:00: 1h@03:00"]
-    assert story(forecast(6, SMALLER)) == ["cancel 02:00-2-6"]
+    assert story(forecast(6, SMALLER)) == ["cancel 02:00-2-4"]
     assert state.phase is Phase.CLEARING
-    assert filled(story, "02:00-2-6", "0.96") == []  # the race that a cancel can lose in part
-    told = story(OrderEnded(story.id("02:00-2-6"), at(6), "cancelled"))
+    assert filled(story, "02:00-2-4", "5.95") == []  # the race that a cancel can lose in part
+    told = story(OrderEnded(story.id("02:00-2-4"), at(6), "cancelled"))
     # held 20, -20, 8, -10; equity 9,998.25 asks for trades of -10.00175, 10.00175, 1.99825 and
     # 0.00175: down to lots the buys miss 0.01 to a net of zero, which the first of them takes
     assert told == [

@@ -117,14 +117,30 @@ def test_of_a_large_universe_the_ends_and_the_traded_are_shown() -> None:
     assert "and 175 more between them" in text
 
 
+@pytest.mark.parametrize("width", [80, 100])
 @pytest.mark.parametrize("n", [1, 2, 12, 24, 60])
-def test_nothing_is_wider_than_the_terminal_and_the_table_is_not_cut(n: int) -> None:
-    orders = tuple(order(i, "-1234.567") for i in range(min(n, 5)))
+def test_nothing_is_wider_than_the_terminal_and_the_table_is_not_cut(n: int, width: int) -> None:
+    orders = tuple(order(i, "-12.345") for i in range(min(n, 5)))
     made = decision([(-1) ** i * 0.123456 / n * (1 + i / n) for i in range(n)], orders)
-    text = shown(decision_view(made, symbols(n), start_equity=1.0))
-    assert max(len(line) for line in text.splitlines()) <= 100
+    text = shown(decision_view(made, symbols(n), start_equity=9_000.0), width)
+    assert max(len(line) for line in text.splitlines()) <= width
     assert "…" not in text
-    assert len(shown(decision_line(made)).splitlines()) == 1
+    (heading,) = [line for line in text.splitlines() if "instrument" in line]
+    assert heading.split() == [
+        *("#", "instrument", "1h", "90m", "2h", "strength", "sure", "now", "%", "target", "%"),
+        "order",
+    ]
+    rows = [line for line in text.splitlines() if line.split()[1:2] and " C" in line[:6]]
+    assert len(rows) >= min(n, 24)
+
+
+def test_a_large_decision_and_its_fill_take_one_line_of_80_columns_each() -> None:
+    made = decision([0.5, -0.5], tuple(order(0, "1") for _ in range(99)), equity=99_999.99)
+    assert len(shown(decision_line(made, start_equity=120_000.0), 80).splitlines()) == 1
+    numbers = (Decimal("-123.4567"), Decimal("64250.10"), Decimal("3.9661"))
+    fill = Fill("t", OrderId("o"), InstrumentKey("v", "DOGE/USDT:USDT"), 0, *numbers, AT_MS)
+    wide = dataclasses.replace(fill, quantity=Decimal("-0.1234567"))
+    assert len(shown(fill_line(wide), 80).splitlines()) == 1
 
 
 def test_a_decision_without_target_or_forecasts_still_says_where_we_are() -> None:

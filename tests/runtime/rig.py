@@ -58,8 +58,9 @@ def funding_of(bars_n: int) -> Funding:
 class Momentum:
     """Forecast from the bars that are handed in, in place or as the port wants it."""
 
-    def __init__(self) -> None:
+    def __init__(self, gross: float = 0.3) -> None:
         self.asked: list[int] = []
+        self.gross = gross
 
     def estimate_sync(self, as_of_ms: int, windows: Sequence[Window]) -> Event:
         self.asked.append(as_of_ms)
@@ -70,12 +71,11 @@ class Momentum:
         await asyncio.sleep(0)
         return self.estimate_sync(as_of_ms, windows)
 
-    @staticmethod
-    def _predict(window: Window) -> Prediction:
+    def _predict(self, window: Window) -> Prediction:
         closes = window.closes
         move = closes[-1] / closes[0] - 1.0
         ranks = np.argsort(np.argsort(move)).astype(float)
-        mean = 0.3 * (ranks - ranks.mean()) / np.abs(ranks - ranks.mean()).sum()
+        mean = self.gross * (ranks - ranks.mean()) / np.abs(ranks - ranks.mean()).sum()
         return Prediction(window.timeframe, window.newest_ms, mean, np.full(N, 0.01), "momentum")
 
 

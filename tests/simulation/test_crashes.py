@@ -10,7 +10,7 @@ import pytest
 
 from adapters.journal import JournalReader
 from daemon.domain.units import HOUR_MS, iso
-from tests.e2e.line import check_books_agree
+from tests.e2e.line import check_books_agree, check_what_is_left
 from tests.simulation.paper_line import (
     BEGIN_MS,
     Camera,
@@ -34,6 +34,7 @@ async def recover(
 ) -> None:
     """Start anew from an image, trade on, and check the book."""
     shutil.copytree(image, state)
+    check_what_is_left(market.settings(state))
     before_ms = JournalReader(state / "journal.sqlite").last_event_ms or BEGIN_MS
     begin_ms = before_ms + downtime_ms
     end_ms = begin_ms + GOES_ON_HOURS * HOUR_MS

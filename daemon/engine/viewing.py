@@ -1,0 +1,29 @@
+"""What a strategy is shown at a decision: everything known at the instant, nothing later."""
+
+from __future__ import annotations
+
+from daemon.domain.instrument import Universe
+from daemon.domain.view import View
+from daemon.engine.cadence import usable_predictions
+from daemon.engine.rules import EngineRules
+from daemon.engine.state import EngineState
+
+
+def view_of(universe: Universe, state: EngineState, rules: EngineRules) -> View:
+    """Gather the strategy's inputs from the engine's state."""
+    instant, book = state.instant_ms, state.book
+    oldest_ms = instant - rules.limits.mark_age_ms_max
+    return View(
+        as_of_ms=instant,
+        universe=universe,
+        windows={t: w.view() for t, w in state.windows.items()},
+        predictions=usable_predictions(state.newest, rules.cadence.timeframes, instant),
+        disagreement=state.disagreement,
+        marks=book.marks,
+        weights=book.weights(),
+        equity=book.equity,
+        eligible=(book.marks > 0) & (book.mark_ms >= oldest_ms),
+        cost=rules.cost,
+        funding_rates=state.funding_rates,
+        gross_multiplier=state.gross_multiplier,
+    )

@@ -1,0 +1,30 @@
+"""Observers cannot stop trading: one that fails is told once and heard no more."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import structlog
+
+from daemon.domain.messages import Command, Event
+from daemon.engine.engine import Engine
+from daemon.runtime.live import Observer
+
+log = structlog.get_logger()
+
+
+def unfailing(observer: Observer) -> Observer:
+    """Wrap what only shows (status, terminal): its failure is logged once and ends only itself."""
+    failed = False
+
+    def observe(event: Event, commands: Sequence[Command], engine: Engine) -> None:
+        nonlocal failed
+        if failed:
+            return
+        try:
+            observer(event, commands, engine)
+        except Exception as e:  # noqa: BLE001 a display that breaks must not stop trading
+            failed = True
+            log.warning("observer_dropped", observer=type(observer).__name__, why=repr(e))
+
+    return observe

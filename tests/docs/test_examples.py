@@ -1,0 +1,91 @@
+"""Run the pages: every block that says so, in order, in an empty folder, as a newcomer would."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.docs.pages import PAGES, Block, blocks, name_of
+
+PORT_SHOWN = "18080"  # of the exchange on the page; a test takes any free one
+SECONDS_MAX = 100
+RUN = [page for page in PAGES if any("run" in b.marks for b in blocks(page) if b.language == "sh")]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    """Give an empty folder whose PATH finds the command of this checkout."""
+    yield tmp_path
+    shutil.rmtree(tmp_path / "state", ignore_errors=True)
+
+
+def environment() -> dict[str, str]:
+    """Give our environment with the installed command in front and no settings of the machine."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("EQUIPOISE")}
+    programs = str(Path(sys.executable).parent)
+    return {**kept, "PATH": f"{programs}{os.pathsep}{kept.get('PATH', '')}", "COLUMNS": "100"}
+
+
+def write(folder: Path, block: Block, port: str = PORT_SHOWN) -> None:
+    """Write a block that is a file."""
+    if block.file is not None:
+        (folder / block.file).write_text(block.text.replace(PORT_SHOWN, port), encoding="utf-8")
+
+
+def run(folder: Path, block: Block) -> None:
+    """Run a block in a shell that stops at the first failure; its exit code must be the stated."""
+    done = subprocess.run(
+        ["bash", "-e", "-c", block.text],
+        cwd=folder,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=SECONDS_MAX,
+    )
+    assert done.returncode == block.exit_code, f"{block.text}\n{done.stdout}\n{done.stderr}"
+
+
+def test_there_are_pages_to_run() -> None:
+    assert {"README.md", "docs/guide.md", "docs/rehearsal.md"} <= {name_of(page) for page in RUN}
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("page", RUN, ids=name_of)
+def test_what_a_page_says_to_run_runs_and_ends_as_it_says(page: Path, folder: Path) -> None:
+    for block in blocks(page):
+        write(folder, block)
+        if block.language == "sh" and "run" in block.marks:
+            run(folder, block)
+
+
+def test_the_settings_on_the_page_lead_every_command_to_an_exchange_of_its_own(
+    folder: Path,
+) -> None:
+    page = next(page for page in PAGES if page.name == "rehearsal.md")
+    written = {block.file: block for block in blocks(page) if block.file}
+    asked = {**json.loads(written["exchange.json"].text), "port": 0, "history_days": 20}
+    program = [sys.executable, "-m", "adapters.rehearsal", "--settings-json"]
+    (folder / "exchange.json").write_text(json.dumps(asked), encoding="utf-8")
+    with subprocess.Popen(
+        [*program, str(folder / "exchange.json")], stdout=subprocess.PIPE, text=True
+    ) as exchange:
+        try:
+            assert exchange.stdout is not None
+            port = str(json.loads(exchange.stdout.readline())["port"])
+            write(folder, written["here.toml"], port)
+            served = [b for b in blocks(page) if b.language == "sh" and "served" in b.marks]
+            assert served
+            for block in served:
+                run(folder, block)
+        finally:
+            exchange.terminate()
+    bars = list((folder / "fetched" / "ohlcv" / "binanceusdm").glob("*-30m.parquet"))
+    assert len(bars) == 12
