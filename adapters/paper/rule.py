@@ -91,9 +91,9 @@ class FillRule:
             cost += self._impact * _impact_share(taken, abs(float(quantity)), volume)
         step = terms.price_step
         if quantity > 0:
-            exact = _shown(reference * (1.0 + cost), cost) if cost else Decimal(repr(reference))
+            exact = _shown(reference * (1.0 + cost), cost)
             return (exact / step).to_integral_value(ROUND_CEILING) * step
-        exact = _shown(reference * (1.0 - cost), cost) if cost else Decimal(repr(reference))
+        exact = _shown(reference * (1.0 - cost), cost)
         return (exact / step).to_integral_value(ROUND_FLOOR) * step
 
     def fee(self, notional: Decimal) -> Decimal:

@@ -93,11 +93,6 @@ class Market:
         """Tell whether nothing more will be learnt of the bar that closed at the instant."""
         return self.final or self.closed_ms[index] == self.instant_ms
 
-    def reference(self, index: int) -> float:
-        """Give the open to fill at, or NaN while there is none or the last bar is not settled."""
-        is_settled = self.final or self.closed_ms[index] == self.instant_ms
-        return self.opens[index] if is_settled else math.nan
-
     def aligned(self, symbols: tuple[str, ...]) -> Market:
         """Give the same knowledge for another universe; new instruments are unknown."""
         if symbols == self.symbols:

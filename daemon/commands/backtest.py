@@ -89,7 +89,7 @@ def _values(result: BacktestResult, path: Path | None) -> dict[str, object]:
 
 
 def _known(text: str, value: float) -> str:
-    return text if math.isfinite(value) else "unknown: nothing was traded"
+    return text if math.isfinite(value) else "unknown: too little was traded, or too few days"
 
 
 def _without_trades(result: BacktestResult) -> list[str]:

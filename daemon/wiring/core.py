@@ -120,6 +120,18 @@ def universe_of(instruments: list[Instrument]) -> Universe:
     return Universe(tuple(instruments))
 
 
+def made_folder(folder: Path) -> Path:
+    """Make a state folder unless it is there; raises ConfigurationError when that is impossible."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise ConfigurationError(
+            f"run.state_folder = {str(folder)!r}: cannot be made: {e.strerror}; accepted: a folder "
+            "that this user may write"
+        ) from e
+    return folder
+
+
 def rules_path(name: str) -> Path:
     """Find the table of trading rules: where the name says, else beside the program."""
     path = Path(name)

@@ -1,4 +1,7 @@
-"""Observers cannot stop trading: one that fails is told once and heard no more."""
+"""Observers cannot stop trading: one that fails is told once and heard no more.
+
+One exception is deliberate: a closed pipe ends the command, as it ends every command.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +26,8 @@ def unfailing(observer: Observer) -> Observer:
             return
         try:
             observer(event, commands, engine)
+        except BrokenPipeError:
+            raise  # whoever read our output has gone: the command ends, and the book is whole
         except Exception as e:  # noqa: BLE001 a display that breaks must not stop trading
             failed = True
             log.warning("observer_dropped", observer=type(observer).__name__, why=repr(e))

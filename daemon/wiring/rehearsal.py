@@ -26,7 +26,7 @@ from daemon.domain.failures import ConfigurationError, DataError
 from daemon.domain.messages import BarsClosed
 from daemon.domain.units import DAY_MS, Timeframe, instant_ms, require
 from daemon.settings import Settings, check_settings
-from daemon.wiring.core import rules_path
+from daemon.wiring.core import made_folder, rules_path
 
 JOURNAL_NAME: Final = "journal.sqlite"
 MARKET_FILE: Final = "rehearsal-market.json"
@@ -98,7 +98,7 @@ def exchange_settings(settings: Settings, *, resume_at_ms: int | None) -> Rehear
         start_ms=None if wanted.start is None else instant_ms(wanted.start),
         resume_at_ms=resume_at_ms,
         end_ms=None if wanted.until is None else instant_ms(wanted.until),
-        parquet_folder=wanted.data_folder,
+        parquet_folder=_for_the_child(wanted.data_folder),
         parquet_timeframe=wanted.source,
         funding_folder=_funding_folder(wanted.data_folder),
         rules_file=_rules_for_files(settings) if wanted.data_folder else "",
@@ -131,7 +131,7 @@ def _pin_market(settings: Settings) -> None:
     path = settings.run.state_folder / MARKET_FILE
     wanted = {key: getattr(settings.rehearsal, key) for key in PINNED}
     if not (settings.run.state_folder / JOURNAL_NAME).exists():
-        settings.run.state_folder.mkdir(parents=True, exist_ok=True)
+        made_folder(settings.run.state_folder)
         path.write_text(json.dumps(wanted, indent=1), encoding="utf-8")
         return
     if not path.exists():
@@ -151,7 +151,12 @@ def _funding_folder(data_folder: str) -> str:
         return ""
     bars = Path(data_folder)
     beside = data_root(bars.parent) / "funding" / bars.name
-    return str(beside) if beside.is_dir() else ""
+    return _for_the_child(str(beside)) if beside.is_dir() else ""
+
+
+def _for_the_child(folder: str) -> str:
+    """Give a folder as the exchange finds it too, which runs in another working folder."""
+    return str(Path(folder).resolve()) if folder else ""
 
 
 def _rules_for_files(settings: Settings) -> str:
@@ -169,8 +174,7 @@ def _rules_for_files(settings: Settings) -> str:
         for name in sorted(names)
         for rules in (table.rules_of(name),)
     }
-    folder = settings.run.state_folder
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = made_folder(settings.run.state_folder)
     path = folder / "rehearsal-rules.json"
     path.write_text(json.dumps(rows, indent=1), encoding="utf-8")
     return str(path.resolve())

@@ -1,4 +1,4 @@
-"""A quickly made value is the dataclass it was before: frozen, equal, checked, and refusing oddities."""
+"""A quickly made value is the dataclass it was before: frozen, equal and checked."""
 
 from __future__ import annotations
 
