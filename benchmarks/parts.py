@@ -24,6 +24,7 @@ from daemon.domain.instrument import Universe
 from daemon.domain.units import Timeframe, instant_ms
 from daemon.engine.engine import Engine
 from daemon.report.run_record import RunRecord
+from daemon.runtime.collector import collect_rarely
 from daemon.runtime.replay import ReplayShell
 from daemon.settings import Settings, load_settings
 from daemon.wiring.backtest import book_row, symbols_of
@@ -32,6 +33,7 @@ from daemon.wiring.core import engine_of, paper_settings
 
 def main() -> None:
     """Time the parts one after the other."""
+    collect_rarely()  # as the command does
     settings = load_settings([packaged("backtest.toml"), Path(sys.argv[1])])
     clock = time.process_time
     start = clock()

@@ -22,6 +22,7 @@ from daemon.commands.options import (
     read_settings,
 )
 from daemon.report.backtest_page import write_page
+from daemon.runtime.collector import collect_rarely
 from daemon.runtime.logs import configure_logs
 from daemon.wiring.backtest import BacktestResult, run_backtest
 from daemon.wiring.decisions import write_decisions
@@ -42,6 +43,7 @@ def backtest(
     ] = None,
 ) -> None:
     """Trade over recorded bars and write an HTML report."""
+    collect_rarely()
     settings = read_settings(config, overrides, base="backtest.toml")
     configure_logs(settings.run.log_level, as_json=settings.run.log_json)
     columns = (

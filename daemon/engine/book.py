@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from decimal import Decimal
+from itertools import compress
+from operator import attrgetter
 from typing import Final, cast
 
 import numpy as np
@@ -21,6 +23,7 @@ from daemon.domain.portfolio import Ledger, Position
 MIRROR_TOLERANCE: Final = 1e-9  # of gross plus equity
 SAME: Final = 1.0 + 1e-12  # sums of floats that should be equal are, up to this factor
 _count = np.count_nonzero  # a tenth of the price of all() on short arrays
+_quantity = attrgetter("quantity")
 
 
 class Book:
@@ -217,10 +220,10 @@ class Book:
 
     def check_mirror(self) -> None:
         """Hold the float mirror against the ledger; raise InvariantViolated beyond 1e-9."""
-        exact, values, index_of = self._cash(), self._values, self.universe.index
-        for key, position in self.ledger.positions.items():
-            if position.quantity:
-                exact += float(position.quantity) * values[index_of[key]]
+        values, index_of, positions = self._values, self.universe.index, self.ledger.positions
+        exact = self._cash()
+        for key in compress(positions, map(_quantity, positions.values())):  # those not flat
+            exact += float(positions[key].quantity) * values[index_of[key]]
         scale = abs(exact) + self.gross_worst
         gap = abs(exact - self.equity)
         if not gap <= MIRROR_TOLERANCE * max(scale, 1.0):

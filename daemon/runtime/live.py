@@ -13,11 +13,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, assert_never
 
+import numpy as np
 import structlog
 
+from daemon.domain.bar import FIELDS
 from daemon.domain.messages import (
     Alert,
     AskSnapshot,
+    BarsClosed,
     Cancel,
     Command,
     Decided,
@@ -87,6 +90,8 @@ class LiveShell:
         self._outstanding = Gauge()  # events not yet processed, and commands being carried out
         self._unprocessed = Gauge()  # events alone
         self._trading = asyncio.Event()
+        self._one_at_a_time = asyncio.Lock()
+        self._final_ms = 0  # the newest instant that nothing more can come for
         self._showing: asyncio.Task[None] | None = None
         self.events_n = 0
 
@@ -147,6 +152,7 @@ class LiveShell:
         log.info(
             "trading_started", market_time=iso(now), equity=round(self.engine.state.book.equity, 2)
         )
+        self._final_ms = now
         pump = group.create_task(self._pump(group, now), name="feed")
         ticks = group.create_task(self._keep_time(), name="timekeeper")
         try:
@@ -163,22 +169,30 @@ class LiveShell:
 
     async def _market(self, event: MarketEvent) -> None:
         """Show a market event to the venue, finish what that causes, then show it to the engine."""
-        self._outstanding.change(
-            1
-        )  # one hold over the whole of it, so that nobody sees a gap as silence
-        try:
-            answers = await self._parts.account.observe(event)
-            if answers:
-                await self._deliver(answers)
-                await self._outstanding.at_most(1)  # only the hold of this very event
-            await self.put(event)
-        finally:
-            self._outstanding.change(-1)
+        async with self._one_at_a_time:
+            # One hold over the whole of it, so that nobody sees a gap as silence.
+            self._outstanding.change(1)
+            try:
+                answers = await self._parts.account.observe(event)
+                if answers:
+                    await self._deliver(answers)
+                    await self._outstanding.at_most(1)  # only the hold of this very event
+                await self.put(event)
+            finally:
+                self._outstanding.change(-1)
+        if isinstance(event, BarsClosed) and event.final:
+            self._final_ms = max(self._final_ms, event.close_ms)
 
     async def _keep_time(self) -> None:
         clock = self._parts.clock
         while True:
             now = await clock.sleep_until(self.engine.wake_ms)
+            cadence = self.engine.rules.cadence
+            overdue_ms = cadence.source.last_close(now - cadence.deadline_ms)
+            if (
+                overdue_ms > self._final_ms
+            ):  # who waits for late bars, venue included, waits no more
+                await self._market(_nothing_more(overdue_ms, len(self.engine.universe)))
             await self.put(Tick(now))
             await self._unprocessed.at_most(0)  # only then the next waking time is known
 
@@ -294,6 +308,17 @@ class LiveShell:
         if self.engine.quiescent and not failed and not self._outstanding.count:
             await self._parts.journal.save_snapshot(save_bytes(self.engine))
         log.info("trading_stopped", instant=iso(self.engine.state.instant_ms))
+
+
+def _nothing_more(close_ms: int, instruments_n: int) -> BarsClosed:
+    """Say that the deadline of an instant has passed: what has not come is absent."""
+    return BarsClosed(
+        close_ms,
+        np.full((instruments_n, FIELDS), np.nan),
+        np.zeros(instruments_n, dtype=np.uint8),
+        np.full(instruments_n, np.nan),
+        final=True,
+    )
 
 
 async def _wait_named(tasks: set[asyncio.Task[None]], timeout_s: float, stage: str) -> None:

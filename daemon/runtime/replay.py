@@ -6,10 +6,8 @@ stream of market events, the synchronous core of a venue, an estimator and a jou
 
 from __future__ import annotations
 
-import gc
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, assert_never
 
@@ -36,23 +34,7 @@ from daemon.domain.order import Order, OrderId
 from daemon.domain.units import require
 from daemon.engine.engine import Engine
 
-COLLECT_EVERY = 250_000  # new objects
 CONSEQUENCES_MAX = 100_000  # events that one market event may cause before we call it a loop
-
-
-@contextmanager
-def rare_collections() -> Iterator[None]:
-    """Let the collector of reference cycles look rarely.
-
-    A run makes millions of small values that live until its end and are in no cycle; looking at
-    them again and again costs a twentieth of the time.
-    """
-    before = gc.get_threshold()
-    gc.set_threshold(COLLECT_EVERY, *before[1:])
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
 
 
 class VenueCore(Protocol):
@@ -137,11 +119,10 @@ class ReplayShell:
 
     def run(self, events: Iterable[MarketEvent]) -> ReplayResult:
         """Process every market event with all its consequences; give what came of it."""
-        with rare_collections():
-            for event in events:
-                self._show(event)
-                if self._on_instant is not None and isinstance(event, BarsClosed):
-                    self._on_instant(event.close_ms, self.engine)
+        for event in events:
+            self._show(event)
+            if self._on_instant is not None and isinstance(event, BarsClosed):
+                self._on_instant(event.close_ms, self.engine)
         return self.result
 
     def _show(self, event: MarketEvent) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
 import textwrap
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,7 @@ from daemon.wiring.rehearsal import last_instant_ms
 from tests.e2e.line import (
     NEUTRAL,
     SMALL,
+    START_S_MAX,
     Daemon,
     check_books_agree,
     command,
@@ -118,9 +121,14 @@ def test_when_the_reader_of_its_output_ends_so_does_the_session_and_the_book_is_
     script = f'"$@" 2>{log} | head -n 3; exit "${{PIPESTATUS[0]}}"'
     words = program(*rehearse(state, *SMALL), "--json")
     piped = ["bash", "-c", script, "bash", *words]
-    done = subprocess.run(piped, cwd=tmp_path, env=environment(), timeout=60, check=False)
-    assert done.returncode == 1
+    with subprocess.Popen(piped, cwd=tmp_path, env=environment(), start_new_session=True) as shell:
+        try:
+            assert shell.wait(START_S_MAX) == 1
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(shell.pid, signal.SIGKILL)
     assert "Traceback" not in log.read_text()
+    assert "observer_dropped" not in log.read_text()
     again = command(*rehearse(state, *SMALL), "--json", "--days", "0.1", cwd=tmp_path)
     assert again.code == 0, again.complaint
     check_books_agree(settings_of(state, *SMALL))

@@ -1,0 +1,187 @@
+"""What becomes of orders when things go wrong: each scenario in a few events."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from daemon.domain.messages import (
+    AlertKind,
+    EstimatesMissing,
+    OrderAbsent,
+    OrderAccepted,
+    OrderEnded,
+    OrderRejected,
+    OrderUncertain,
+    Query,
+    Started,
+    Tick,
+)
+from daemon.domain.order import DoneReason, Resting, Uncertain
+from daemon.engine.risk import RiskLimits, TradingState
+from tests.engine.acts import PAIR, decide, with_a_pair
+from tests.engine.world import (
+    alerts,
+    at,
+    bars,
+    decided,
+    feed,
+    fill_of,
+    forecast,
+    key,
+    names,
+    submitted,
+    trading,
+    trading_engine,
+)
+
+# ---- orders --------------------------------------------------------------------------------------
+
+
+def test_slices_that_turn_a_position_round_do_not_all_claim_to_reduce_it() -> None:
+    limits = RiskLimits(order_weight_max=0.06, net_weight_max=1.0)
+    engine = with_a_pair(limits=limits)
+    orders = submitted(decide(engine, 6, (-0.1, 0.1, 0.0, 0.0)))
+    sells = [o for o in orders if o.index == 0]
+    assert sum(o.quantity for o in sells) == -20
+    reducing = [o.quantity for o in sells if o.reduce_only]
+    assert -10 <= sum(reducing, Decimal(0)) < 0  # a venue would refuse or clip any more
+    assert [o.reduce_only for o in sells] == [True] + [False] * (len(sells) - 1)
+
+
+def test_orders_the_venue_did_not_cancel_until_the_next_instant_end_the_decision() -> None:
+    engine = trading_engine()
+    decide(engine, 4, PAIR)
+    told = decide(engine, 6, (0.2, -0.2, 0.0, 0.0))
+    assert names(told)[-2:] == ["Cancel", "Cancel"]
+    told = feed(engine, bars(7))
+    assert submitted(told) == []
+    record = decided(told)[0]
+    assert record.note == f"no orders: {alerts(told, AlertKind.NO_DECISION)[0].text}"
+    assert "was still clearing" in record.note
+    assert submitted(feed(engine, EstimatesMissing(at(7), "late"))) == []
+
+
+def test_legs_that_never_found_room_are_named_when_the_next_decision_takes_over() -> None:
+    engine = trading_engine()
+    told = decide(engine, 4, (0.4, -0.4, 0.0, 0.0))
+    assert decided(told) == []  # 0.25 is the bound: the rest waits for fills
+    told = decide(engine, 6, (0.4, -0.4, 0.0, 0.0))
+    assert decided(told)[0].note == "2 legs unsent: superseded by the next decision"
+
+
+def test_no_slice_of_the_last_decision_goes_out_while_the_next_one_is_worked_on() -> None:
+    engine = trading_engine()
+    orders = submitted(decide(engine, 4, (0.4, -0.4, 0.0, 0.0)))
+    feed(engine, bars(5), bars(6))  # the estimator is asked, and its answer is on the way
+    assert feed(engine, fill_of(orders[0], "a")) == []  # there would be room for a sale now
+    told = feed(engine, forecast(6, (0.4, -0.4, 0.0, 0.0)))
+    assert decided(told)[0].note == "2 legs unsent: superseded by the next decision"
+
+
+def test_an_unresolved_order_keeps_its_instrument_out_and_its_exposure_in() -> None:
+    engine = trading_engine()
+    first = submitted(decide(engine, 4, PAIR))
+    feed(engine, OrderUncertain(first[0].order_id, at(4), "reset"), fill_of(first[1], "t1"))
+    told = decide(engine, 6, (0.2, -0.2, 0.1, -0.1))
+    assert {o.index for o in submitted(told)} == {2}  # the sells would stand alone
+    assert engine.state.book.pending_up >= 1_000.0
+    high, low = engine.state.book.worst_net()
+    assert max(high, -low) <= 2_500.0
+
+
+def test_a_lost_answer_is_asked_about_a_bounded_number_of_times_also_over_many_ticks() -> None:
+    engine = trading_engine(asks_max=3)
+    orders = submitted(decide(engine, 4, PAIR))
+    name = orders[0].order_id
+    asked = 0
+    told = feed(engine, OrderUncertain(name, at(4), "reset"))
+    for bar in range(5, 40):
+        asked += sum(isinstance(c, Query) for c in told)
+        told = feed(engine, OrderUncertain(name, at(bar), "reset"), Tick(at(bar) + 30_000))
+    assert asked <= 6  # three questions, and at most one more at each Tick in between
+    assert trading(engine) is TradingState.HALTED
+    assert str(name) in engine.state.halted_why
+    # a start asks once more, and halts at once when that is in vain
+    told = feed(engine, Started(at(40), "again"))
+    assert Query(name, key(0)) in told
+    told = feed(engine, OrderUncertain(name, at(40), "reset"))
+    assert trading(engine) is TradingState.HALTED
+
+
+def test_an_answer_that_comes_at_last_resolves_the_doubt() -> None:
+    engine = trading_engine()
+    orders = submitted(decide(engine, 4, PAIR))
+    name = orders[0].order_id
+    feed(engine, OrderUncertain(name, at(4), "reset"))
+    assert engine.state.orders.open[name].state == Uncertain(0)
+    feed(engine, OrderAccepted(name, at(4)))
+    assert engine.state.orders.open[name].state == Resting()
+    feed(engine, fill_of(orders[0], "t1"))
+    assert engine.state.orders.ended[name] is DoneReason.FILLED
+    assert feed(engine, OrderUncertain(name, at(4), "too late")) == []
+
+
+def test_more_filled_than_ordered_halts_and_names_the_order() -> None:
+    engine = trading_engine()
+    orders = submitted(decide(engine, 4, PAIR))
+    told = feed(engine, fill_of(orders[0], "t1", "12.00"))
+    assert trading(engine) is TradingState.HALTED
+    assert alerts(told)[0].text == f"order {orders[0].order_id} of 10.00: venue filled 12.00"
+    assert engine.state.book.held[0] == 12.0  # the venue's truth all the same
+    assert engine.state.book.pending_down == 1_000.0  # the other order is still out
+    assert engine.state.orders.ended[orders[0].order_id] is DoneReason.FILLED
+
+
+def test_a_fill_of_an_order_that_is_over_or_unknown_still_moves_the_book() -> None:
+    engine = trading_engine()
+    orders = submitted(decide(engine, 4, PAIR))
+    feed(engine, OrderEnded(orders[0].order_id, at(4), "cancelled"))
+    feed(engine, fill_of(orders[0], "late", "4"))
+    assert engine.state.book.held[0] == 4.0
+    assert engine.state.book.pending_buy[0] == 0.0
+    assert engine.state.book.shortfall == 0.0
+
+
+def test_how_orders_end_is_remembered() -> None:
+    engine = trading_engine()
+    orders = submitted(decide(engine, 4, (0.1, -0.1, 0.1, -0.1)))
+    feed(
+        engine,
+        OrderEnded(orders[0].order_id, at(4), "expired"),
+        OrderEnded(orders[1].order_id, at(4), "cancelled on request"),
+        OrderRejected(orders[2].order_id, at(4), "margin"),
+        OrderAbsent(orders[3].order_id, at(4)),
+        OrderRejected(orders[3].order_id, at(4), "said again"),
+    )
+    ended = list(engine.state.orders.ended.values())
+    assert ended == [
+        DoneReason.EXPIRED,
+        DoneReason.CANCELLED,
+        DoneReason.REJECTED,
+        DoneReason.ABSENT,
+    ]
+    assert engine.state.book.worst_net() == (0.0, 0.0)
+
+
+def test_an_order_that_ended_early_is_noted_in_the_decision_that_sent_it() -> None:
+    engine = trading_engine()
+    orders = submitted(decide(engine, 4, (0.4, -0.4, 0.0, 0.0)))
+    feed(engine, OrderRejected(orders[0].order_id, at(4), "margin"))
+    told = decide(engine, 6, (0.0, 0.0, 0.0, 0.0))
+    assert f"{orders[0].order_id} rejected" in decided(told)[0].note
+
+
+def test_what_risk_refuses_is_in_the_record_and_said_aloud() -> None:
+    engine = trading_engine(limits=RiskLimits(name_weight_max=0.15))
+    told = decide(engine, 4, (0.2, -0.1, -0.1, 0.0))
+    record = decided(told)[0]
+    assert [r.order.index for r in record.refusals] == [0]
+    assert "name_weight_max" in alerts(told, AlertKind.ORDER_REFUSED)[0].text
+
+
+def test_a_leg_that_fits_nowhere_is_refused_by_name_and_the_rest_goes_on() -> None:
+    engine = trading_engine(limits=RiskLimits(net_weight_max=0.0004))
+    told = decide(engine, 4, PAIR)  # 4 USDT of room, orders from 5 USDT on
+    record = decided(told)[0]
+    assert record.orders == ()
+    assert [r.detail for r in record.refusals] == ["no slice fits into the net bound"] * 2
