@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from daemon.domain.failures import InvariantViolated
@@ -34,6 +34,7 @@ def book(
     st.lists(st.booleans(), min_size=N, max_size=N),
     st.sampled_from([0.0, 0.5, 10.0]),
 )
+@example([0.1] * N, [True] * N, 10.0)  # more legs than the short way takes
 def test_both_ways_give_the_same_lots(
     weights: list[float], traded: list[bool], tolerance: float
 ) -> None:

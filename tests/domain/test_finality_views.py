@@ -59,5 +59,10 @@ def test_rows_from_before_what_is_remembered_are_ignored() -> None:
     gate = gate_at(FINAL_BARS_KEPT + 5)
     assert gate.see_stream(0, [row(0, 55.0)]) == []
     assert gate.final_values(0, close_of(0)) is None
+    left = gate_at(0)  # a bar that a broken stream never proved
+    left.subscribed(0)
+    for number in range(1, FINAL_BARS_KEPT + 6):
+        left.see_stream(0, [row(number, 100.0)])
+    assert left.see_reread(0, [row(0, 55.0)], read_ms=close_of(FINAL_BARS_KEPT)) == []
     early = FinalityGate(1, HALF_HOUR, T0 + 10 * STEP, confirms=False)
     assert early.see_stream(0, [row(3, 55.0), row(4, 56.0)]) == []

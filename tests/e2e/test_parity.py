@@ -22,9 +22,9 @@ from daemon.wiring.rehearsal import rehearsal_exchange
 from tests.e2e.line import NEUTRAL, SMALL, Values, command, daemon, sets, settings_of
 
 BEGIN_MS = 1_706_140_800_000  # 2024-01-25
-ABSENT = {"kind": "absent", "symbol": "BTCUSDT", "open": "2024-01-26T03:00:00Z"}
+ABSENT = {"kind": "absent", "symbol": "BTCUSDT", "open": "2024-01-26T03:30:00Z"}
 LATE = {"kind": "late", "symbol": "SOLUSDT", "open": "2024-01-27T04:30:00Z", "delay_s": 9.0}
-ABSENT_AT_MS = BEGIN_MS + DAY_MS + 3 * HOUR_MS + HOUR_MS // 2  # its close
+ABSENT_AT_MS = BEGIN_MS + DAY_MS + 4 * HOUR_MS  # its close, when a decision falls
 DIVERGED = 4
 SOURCE = Timeframe(30)
 TICK = 0.01  # of ETHUSDT at the rehearsal exchange
