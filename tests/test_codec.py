@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
+from msgspec import Struct
 
 from daemon import codec
 from daemon.domain import messages as m
@@ -105,6 +106,8 @@ def same(left: object, right: object) -> bool:
     if isinstance(left, np.ndarray) and isinstance(right, np.ndarray):
         alike = (left.dtype, left.shape) == (right.dtype, right.shape)
         return alike and left.tobytes() == right.tobytes()
+    if isinstance(left, Struct):
+        return all(same(getattr(left, n), getattr(right, n)) for n in left.__struct_fields__)
     if is_dataclass(left):
         names = [f.name for f in fields(left)]
         return all(same(getattr(left, n), getattr(right, n)) for n in names)

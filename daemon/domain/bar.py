@@ -6,14 +6,13 @@ A bar is labelled by its open, usable from its close. Arrays hold the five field
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
 
 from daemon.domain.failures import InvariantViolated
-from daemon.domain.quick import quickly_made
 from daemon.domain.units import Timeframe
 
 Floats = npt.NDArray[np.float64]
@@ -43,9 +42,7 @@ class Proof(IntEnum):
     DERIVED = 4  # aggregated from final source bars
 
 
-@quickly_made
-@dataclass(frozen=True, slots=True)
-class CrossSection:
+class CrossSection(Struct, frozen=True):
     """Hold the bars of one timeframe that closed at one instant.
 
     values: (N, 5) float64, prices in quote currency, volume in base units, NaN rows are absent.
@@ -72,9 +69,7 @@ class CrossSection:
         return np.asarray(self.proof != Proof.ABSENT)
 
 
-@quickly_made
-@dataclass(frozen=True, slots=True)
-class Window:
+class Window(Struct, frozen=True):
     """Hold the last T closed bars of one timeframe for all instruments.
 
     values: (T, N, 5), oldest first, NaN where a bar is missing. newest_ms is the close of the last

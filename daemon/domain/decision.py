@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
 from enum import StrEnum
 
 import numpy as np
+from msgspec import Struct
 
 from daemon.domain.bar import Floats
 from daemon.domain.forecast import Prediction, Signals
 from daemon.domain.order import Order, Refused
 from daemon.domain.portfolio import TargetPortfolio
-from daemon.domain.quick import quickly_made
 
 
 class DecisionKind(StrEnum):
@@ -30,9 +29,7 @@ class DecisionKind(StrEnum):
     WARMING = "warming"  # not enough bars yet
 
 
-@quickly_made
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(Struct, frozen=True):
     """Hold everything that led from bars to orders at one instant.
 
     bars_digest: hex sha256 over the newest bar of every window. absent: indices without a source
@@ -94,5 +91,5 @@ def _prediction_bytes(p: Prediction) -> bytes:
 
 
 def _signal_bytes(signals: Signals) -> bytes:
-    arrays = [getattr(signals, f.name) for f in fields(signals) if f.name != "as_of_ms"]
+    arrays = [getattr(signals, f) for f in signals.__struct_fields__ if f != "as_of_ms"]
     return b"".join(a.tobytes() for a in arrays)

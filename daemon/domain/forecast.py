@@ -6,18 +6,16 @@ means 'no forecast' and must never be read as zero.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
 
 from daemon.domain.units import Timeframe
 
 Floats = npt.NDArray[np.float64]
 
 
-@dataclass(frozen=True, slots=True)
-class Prediction:
+class Prediction(Struct, frozen=True):
     """Hold one model's forecasts at one timeframe for all instruments.
 
     as_of_ms is the close of the newest bar it saw. mean, variance: (N,), NaN = missing; variance is
@@ -31,8 +29,7 @@ class Prediction:
     model_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Estimates:
+class Estimates(Struct, frozen=True):
     """Answer an Estimate command: parts may be missing.
 
     disagreement: (K, K) out-of-sample correlation of the timeframes' errors, in the order of the
@@ -47,8 +44,7 @@ class Estimates:
     gross_multiplier: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Signals:
+class Signals(Struct, frozen=True):
     """Hold the strength of every instrument at one decision, all arrays (N,), NaN = no signal.
 
     Names follow the strength formula: magnitude m, consistency C, confidence kappa, alpha a,

@@ -17,10 +17,10 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
 
 from daemon.domain.failures import InvariantViolated
 from daemon.domain.instrument import TradingRules, Universe
-from daemon.domain.quick import quickly_made
 from daemon.domain.units import require
 
 Floats = npt.NDArray[np.float64]
@@ -59,9 +59,7 @@ class LotRules:
         return cls(universe.steps(), universe.quantity_minima(), universe.notional_minima())
 
 
-@quickly_made
-@dataclass(frozen=True, slots=True)
-class FeasibleBook:
+class FeasibleBook(Struct, frozen=True):
     """Hold the trades of one decision.
 
     lots: (N,) signed whole lots to trade, as float64. net_error: by how much the trades miss the

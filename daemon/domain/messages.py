@@ -6,12 +6,12 @@ The engine turns one into the other. Every member is an immutable fact with plai
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
 
 from daemon.domain.bar import FIELDS, Floats, Window
 from daemon.domain.decision import Decision
@@ -20,13 +20,10 @@ from daemon.domain.forecast import Estimates
 from daemon.domain.instrument import CashKey, InstrumentKey
 from daemon.domain.order import Approved, Fill, OrderId
 from daemon.domain.portfolio import AccountSnapshot
-from daemon.domain.quick import quickly_made
 from daemon.domain.units import Timeframe
 
 
-@quickly_made
-@dataclass(frozen=True, slots=True)
-class BarsClosed:
+class BarsClosed(Struct, frozen=True):
     """Tell which final source bars closed at `close_ms`.
 
     values: (N, 5), NaN rows are not (yet) known. proof: (N,) uint8 of `Proof`. opens: (N,), the
@@ -49,8 +46,7 @@ class BarsClosed:
             )
 
 
-@dataclass(frozen=True, slots=True)
-class Revised:
+class Revised(Struct, frozen=True):
     """Tell that the venue now shows other values for a bar that was already emitted."""
 
     close_ms: int
@@ -59,8 +55,7 @@ class Revised:
     after: Floats
 
 
-@dataclass(frozen=True, slots=True)
-class FundingRates:
+class FundingRates(Struct, frozen=True):
     """Tell the funding rates that settle at `settle_ms`: (N,) fractions, longs pay; NaN = none."""
 
     settle_ms: int
@@ -68,39 +63,33 @@ class FundingRates:
     marks: Floats
 
 
-@dataclass(frozen=True, slots=True)
-class Tick:
+class Tick(Struct, frozen=True):
     """Tell the market time; deadlines are met by these, never by a clock read in the engine."""
 
     now_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class EstimatesReady:
+class EstimatesReady(Struct, frozen=True):
     """Bring the answer to an Estimate command."""
 
     estimates: Estimates
 
 
-@dataclass(frozen=True, slots=True)
-class EstimatesMissing:
+class EstimatesMissing(Struct, frozen=True):
     """Tell that no estimates will come for `as_of_ms`, and why (late, worker died, no model)."""
 
     as_of_ms: int
     why: str
 
 
-@quickly_made
-@dataclass(frozen=True, slots=True)
-class OrderAccepted:
+class OrderAccepted(Struct, frozen=True, gc=False):
     """Tell that the venue admitted the order."""
 
     order_id: OrderId
     at_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class OrderRejected:
+class OrderRejected(Struct, frozen=True):
     """Tell that the venue refused the order, or that it was certainly never sent."""
 
     order_id: OrderId
@@ -108,8 +97,7 @@ class OrderRejected:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class OrderUncertain:
+class OrderUncertain(Struct, frozen=True):
     """Tell that a send or query ended without the venue's word about the order."""
 
     order_id: OrderId
@@ -117,24 +105,20 @@ class OrderUncertain:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class OrderAbsent:
+class OrderAbsent(Struct, frozen=True):
     """Tell the venue's answer to a Query: it does not know the order."""
 
     order_id: OrderId
     at_ms: int
 
 
-@quickly_made
-@dataclass(frozen=True, slots=True)
-class OrderFilled:
+class OrderFilled(Struct, frozen=True, gc=False):
     """Bring one fill; it counts once per venue trade id."""
 
     fill: Fill
 
 
-@dataclass(frozen=True, slots=True)
-class OrderEnded:
+class OrderEnded(Struct, frozen=True):
     """Tell that the venue stopped working on the order (cancelled, expired); fills came before."""
 
     order_id: OrderId
@@ -142,8 +126,7 @@ class OrderEnded:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class FundingPaid:
+class FundingPaid(Struct, frozen=True):
     """Bring one funding cash flow: negative amount = paid. cashflow_id is unique per venue."""
 
     cashflow_id: str
@@ -154,8 +137,7 @@ class FundingPaid:
     amount: Decimal
 
 
-@dataclass(frozen=True, slots=True)
-class Transferred:
+class Transferred(Struct, frozen=True):
     """Bring a deposit (positive) or withdrawal (negative)."""
 
     cashflow_id: str
@@ -164,8 +146,7 @@ class Transferred:
     amount: Decimal
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshotted:
+class Snapshotted(Struct, frozen=True):
     """Bring the venue's own account of what we hold; reconciliation compares it."""
 
     snapshot: AccountSnapshot
@@ -181,8 +162,7 @@ class OperatorAction(StrEnum):
     KILL = "kill"
 
 
-@dataclass(frozen=True, slots=True)
-class Operator:
+class Operator(Struct, frozen=True):
     """Bring an operator's wish; request_id makes it idempotent."""
 
     action: OperatorAction
@@ -190,8 +170,7 @@ class Operator:
     at_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class Started:
+class Started(Struct, frozen=True):
     """Tell that the daemon (re)started: what is in flight must be asked about before trading.
 
     warming: history follows first, to be seen but not traded on; a second Started ends it.
@@ -237,40 +216,34 @@ VenueEvent = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Estimate:
+class Estimate(Struct, frozen=True):
     """Ask the estimator for forecasts at `as_of_ms` from the windows of the due timeframes."""
 
     as_of_ms: int
     windows: tuple[Window, ...]
 
 
-@quickly_made
-@dataclass(frozen=True, slots=True)
-class Submit:
+class Submit(Struct, frozen=True, gc=False):
     """Send an order that risk approved."""
 
     approved: Approved
 
 
-@dataclass(frozen=True, slots=True)
-class Cancel:
+class Cancel(Struct, frozen=True):
     """Ask the venue to stop working on an order."""
 
     order_id: OrderId
     key: InstrumentKey
 
 
-@dataclass(frozen=True, slots=True)
-class Query:
+class Query(Struct, frozen=True):
     """Ask the venue what became of an order, by our id."""
 
     order_id: OrderId
     key: InstrumentKey
 
 
-@dataclass(frozen=True, slots=True)
-class AskSnapshot:
+class AskSnapshot(Struct, frozen=True):
     """Ask the venue what we hold and which executions came since the cursor.
 
     A negative cursor asks for the account only.
@@ -280,9 +253,7 @@ class AskSnapshot:
     executions_cursor: int
 
 
-@quickly_made
-@dataclass(frozen=True, slots=True)
-class Decided:
+class Decided(Struct, frozen=True, gc=False):
     """Hand out a finished Decision record for journal, status and comparison."""
 
     decision: Decision
@@ -300,8 +271,7 @@ class AlertKind(StrEnum):
     ORDER_REFUSED = "order_refused"
 
 
-@dataclass(frozen=True, slots=True)
-class Alert:
+class Alert(Struct, frozen=True):
     """Tell the operator something; the text names instrument, order or instant."""
 
     kind: AlertKind
@@ -312,8 +282,7 @@ class Alert:
 Command = Estimate | Submit | Cancel | Query | AskSnapshot | Decided | Alert
 
 
-@dataclass(frozen=True, slots=True)
-class WindowDigest:
+class WindowDigest(Struct, frozen=True):
     """Stand for a Window: its shape (T, N, 5) and the hex sha256 of its values' bytes."""
 
     timeframe: Timeframe
@@ -322,8 +291,7 @@ class WindowDigest:
     digest: str
 
 
-@dataclass(frozen=True, slots=True)
-class RecordedEstimate:
+class RecordedEstimate(Struct, frozen=True):
     """Stand in a journal for an Estimate, whose windows follow from the recorded bars anyway."""
 
     as_of_ms: int

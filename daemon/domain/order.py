@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 from typing import NewType
 
+from msgspec import Struct
+
 from daemon.domain.instrument import InstrumentKey
-from daemon.domain.quick import quickly_made
 
 OrderId = NewType("OrderId", str)
 
@@ -23,9 +23,7 @@ class OrderKind(StrEnum):
     LIMIT = "limit"
 
 
-@quickly_made
-@dataclass(frozen=True, slots=True)
-class Order:
+class Order(Struct, frozen=True, gc=False):
     """Describe one intention to trade.
 
     quantity: signed base units (positive buys). limit_price: None for market orders. index is the
@@ -43,9 +41,7 @@ class Order:
     reduce_only: bool = False
 
 
-@quickly_made
-@dataclass(frozen=True, slots=True)
-class Fill:
+class Fill(Struct, frozen=True, gc=False):
     """Record an exchanged quantity.
 
     quantity: signed base units. fee: quote currency, >= 0 is paid. trade_id is the venue's and is
@@ -72,26 +68,21 @@ class DoneReason(StrEnum):
     EXPIRED = "expired"
 
 
-@dataclass(frozen=True, slots=True)
-class InFlight:
+class InFlight(Struct, frozen=True, gc=False):
     """The intention is journalled and sent; the venue has not answered yet."""
 
 
-@dataclass(frozen=True, slots=True)
-class Resting:
+class Resting(Struct, frozen=True, gc=False):
     """The venue admitted the order and works on what is left of it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Uncertain:
+class Uncertain(Struct, frozen=True, gc=False):
     """No answer tells whether the order exists; it is asked about, never sent again."""
 
     asked: int = 0
 
 
-@quickly_made
-@dataclass(frozen=True, slots=True)
-class Done:
+class Done(Struct, frozen=True, gc=False):
     """The order is over."""
 
     why: DoneReason
@@ -117,16 +108,13 @@ class RefusalReason(StrEnum):
     ORDER_COUNT = "orders_open_max"
 
 
-@quickly_made
-@dataclass(frozen=True, slots=True)
-class Approved:
+class Approved(Struct, frozen=True, gc=False):
     """Prove that risk let an order pass; only this can be submitted."""
 
     order: Order
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(Struct, frozen=True):
     """Record that risk stopped an order, and why."""
 
     order: Order

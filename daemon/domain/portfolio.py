@@ -11,25 +11,23 @@ balance by the cost of the open positions (`wallet_balance` converts).
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from decimal import Decimal
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
 
 from daemon.domain.forecast import Signals
 from daemon.domain.instrument import CashKey, InstrumentKey
 from daemon.domain.order import Fill
-from daemon.domain.quick import quickly_made
 from daemon.domain.units import require
 
 Floats = npt.NDArray[np.float64]
 ZERO = Decimal(0)
 
 
-@quickly_made
-@dataclass(frozen=True, slots=True)
-class TargetPortfolio:
+class TargetPortfolio(Struct, frozen=True):
     """Hold what the strategy wants, in weights (signed fractions of equity), all (N,).
 
     weights: where to trade to now (after the no-trade band). ideal: the frictionless target.
@@ -47,9 +45,7 @@ class TargetPortfolio:
     note: str = ""
 
 
-@quickly_made
-@dataclass(frozen=True, slots=True)
-class Position:
+class Position(Struct, frozen=True, gc=False):
     """Hold a signed quantity in base units and what it cost (signed, quote currency)."""
 
     quantity: Decimal = ZERO
@@ -110,7 +106,7 @@ class Ledger:
     ) -> None:
         """Adopt a difference to the venue's truth explicitly; never disguised as a trade."""
         held = self.positions.get(key, _FLAT)
-        self.positions[key] = replace(held, quantity=held.quantity + quantity)
+        self.positions[key] = Position(held.quantity + quantity, held.cost)
         self.cash[cash_key] = self.cash.get(cash_key, ZERO) + cash
         self.adjustments += cash
 
@@ -144,8 +140,7 @@ def _after(held: Position, quantity: Decimal, notional: Decimal) -> Position:
     return Position(left, held.cost * left / before)
 
 
-@dataclass(frozen=True, slots=True)
-class AccountSnapshot:
+class AccountSnapshot(Struct, frozen=True):
     """Hold what a venue says we have at an instant: quantities, cash in our cash-flow form."""
 
     venue: str

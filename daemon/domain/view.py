@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
 
 from daemon.domain.bar import Floats, Window
 from daemon.domain.forecast import Prediction
 from daemon.domain.instrument import Universe
-from daemon.domain.quick import quickly_made
 from daemon.domain.units import Timeframe
 
 
-@quickly_made
-@dataclass(frozen=True, slots=True)
-class View:
+class View(Struct, frozen=True):
     """Hold the strategy's inputs at one decision; arrays are (N,) in universe order.
 
     windows by timeframe; predictions: the newest of each timeframe (possibly stale: compare their

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from decimal import Decimal
-from itertools import compress
-from operator import attrgetter
+from operator import attrgetter, mul
 from typing import Final, cast
 
 import numpy as np
@@ -62,6 +61,7 @@ class Book:
             0.0  # quote currency lost between the mark an order was sized at and its fill
         )
         self._cash_keys = [i.cash_key for i in universe.instruments]
+        self._places: list[int] = []  # of the ledger's positions, which are never taken out
 
     def mark(self, close_ms: int, closes: Floats) -> None:
         """Take the closes of the bars that closed at `close_ms`; NaN leaves the old mark."""
@@ -220,12 +220,13 @@ class Book:
 
     def check_mirror(self) -> None:
         """Hold the float mirror against the ledger; raise InvariantViolated beyond 1e-9."""
-        values, index_of, positions = self._values, self.universe.index, self.ledger.positions
-        exact = self._cash()
-        for key in compress(positions, map(_quantity, positions.values())):  # those not flat
-            exact += float(positions[key].quantity) * values[index_of[key]]
+        positions, values, places = self.ledger.positions, self._values, self._places
+        if len(places) != len(positions):
+            self._places = places = [self.universe.index[key] for key in positions]
+        held = map(float, map(_quantity, positions.values()))
+        exact = self._cash() + sum(map(mul, held, map(values.__getitem__, places)))
         scale = abs(exact) + self.gross_worst
-        gap = abs(exact - self.equity)
+        gap = abs(exact - self.cash - self.net)
         if not gap <= MIRROR_TOLERANCE * max(scale, 1.0):
             raise InvariantViolated(f"float book is {gap} off the ledger")
 
@@ -258,6 +259,7 @@ class Book:
         for name, amount in cast(dict[str, str], plain["totals"]).items():
             setattr(ledger, name, Decimal(amount))
         self.ledger = ledger
+        self._places = []
         self.cash = self._cash()
         self.net_weight_worst = cast(float, plain["net_weight_worst"])
         self.shortfall = cast(float, plain["shortfall"])

@@ -16,6 +16,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 import numpy as np
+from msgspec import Struct
 
 from daemon.domain.failures import InvariantViolated
 from daemon.domain.instrument import InstrumentKey
@@ -61,6 +62,8 @@ def _plain_composite(value: object) -> Any:
             return [plain(item) for item in value]
         case Set():
             return sorted(plain(item) for item in value)
+        case Struct():
+            return {name: plain(getattr(value, name)) for name in value.__struct_fields__}
         case _ if dataclasses.is_dataclass(value) and not isinstance(value, type):
             names = [field.name for field in dataclasses.fields(value)]
             return {name: plain(getattr(value, name)) for name in names}

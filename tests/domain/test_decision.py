@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from daemon.domain.decision import Decision, DecisionKind
 from daemon.domain.forecast import Prediction, Signals

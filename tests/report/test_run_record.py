@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import numpy as np
+from msgspec.structs import replace
 
 from daemon.domain.decision import Decision, DecisionKind
 from daemon.domain.portfolio import TargetPortfolio

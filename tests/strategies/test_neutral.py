@@ -1,10 +1,11 @@
 """Hold the default strategy to a lively, neutral, thrifty book in a market whose truth is known."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from daemon.domain.bar import Floats
 from daemon.domain.failures import ConfigurationError, InvariantViolated

@@ -1,11 +1,11 @@
 """Build the views that strategy tests decide on."""
 
-from dataclasses import replace
 from decimal import Decimal
 from functools import cache
 from typing import Any
 
 import numpy as np
+from msgspec.structs import replace
 
 from daemon.domain.bar import FIELDS, Floats, Window
 from daemon.domain.instrument import Instrument, InstrumentKey, TradingRules, Universe
