@@ -21,7 +21,6 @@ from daemon.domain.messages import (
     Command,
     Event,
     MarketEvent,
-    Operator,
     Recorded,
     VenueEvent,
 )
@@ -143,7 +142,10 @@ class Strategy(Protocol):
         ...
 
     def decide(self, state: StrategyState, view: View) -> tuple[StrategyState, TargetPortfolio]:
-        """Give the next state and the target; may not read anything but its arguments."""
+        """Give the next state and the target; may not read anything but its arguments.
+
+        Without predictions, one that needs estimates keeps the book and grows no position.
+        """
         ...
 
 
@@ -205,12 +207,4 @@ class AlertSink(Protocol):
 
     def alert(self, alert: Alert) -> None:
         """Take an alert; never blocks."""
-        ...
-
-
-class CommandSource(Protocol):
-    """Bring operator wishes into the queue."""
-
-    def commands(self) -> AsyncIterator[Operator]:
-        """Yield authenticated operator events."""
         ...

@@ -77,9 +77,13 @@ class Resting(Struct, frozen=True, gc=False):
 
 
 class Uncertain(Struct, frozen=True, gc=False):
-    """No answer tells whether the order exists; it is asked about, never sent again."""
+    """No answer tells whether the order exists; it is asked about, never sent again.
+
+    asked: questions so far. ask_ms: market time before which it is not asked about again.
+    """
 
     asked: int = 0
+    ask_ms: int = 0
 
 
 class Done(Struct, frozen=True, gc=False):

@@ -11,7 +11,6 @@ Between the instants only fills, answers and operator wishes change anything.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from typing import Final, assert_never
 
@@ -42,7 +41,6 @@ from daemon.domain.messages import (
     OrderFilled,
     OrderRejected,
     OrderUncertain,
-    Query,
     Revised,
     Snapshotted,
     Started,
@@ -52,6 +50,7 @@ from daemon.domain.messages import (
 from daemon.domain.order import DoneReason, Fill, OrderId, Uncertain
 from daemon.domain.portfolio import AccountSnapshot, TargetPortfolio
 from daemon.domain.units import DAY_MS, Timeframe, iso
+from daemon.engine.doubts import Doubts
 from daemon.engine.reconcile import ReconcilePolicy, adopt, differences
 from daemon.engine.risk import TradingState
 from daemon.engine.rules import EngineRules
@@ -80,6 +79,7 @@ class Engine:
         self._everyone = b"\1" * len(universe)
         self._out: list[Command] = []
         self._trader = Trader(self.state, rules.limits, rules.id_prefix, self._out)
+        self._doubts = Doubts(self.state, rules.uncertain_asks_max, self._out)
 
     def process(self, event: Event) -> tuple[Command, ...]:
         """Take one event, change the state, return the commands it causes."""
@@ -105,7 +105,9 @@ class Engine:
         state, cadence = self.state, self.rules.cadence
         gathers = state.phase is Phase.GATHERING
         close_ms = state.instant_ms if gathers else cadence.source.next_close(state.instant_ms)
-        return close_ms + cadence.deadline_ms
+        deadline_ms = close_ms + cadence.deadline_ms
+        ask_ms = None if state.trading is TradingState.STARTING else self._doubts.next_ms
+        return deadline_ms if ask_ms is None else min(ask_ms, deadline_ms)
 
     def _take(self, event: Event) -> None:
         match event:
@@ -158,6 +160,9 @@ class Engine:
         else:
             np.maximum(state.seen, close_ms, out=state.seen, where=present)
         state.book.mark(close_ms, event.values[:, _CLOSE])
+        if state.orders.open and state.trading is not TradingState.STARTING:
+            self._ask_again(close_ms)
+            self._trader.keep_bound()
         for bars in state.builder.add(close_ms, event.values, present):
             state.windows[bars.timeframe].take(bars)
         gathering = state.phase is Phase.GATHERING and close_ms == state.instant_ms
@@ -195,12 +200,11 @@ class Engine:
             self._begin(overdue_ms)
         if state.phase is Phase.GATHERING and overdue_ms == state.instant_ms:
             self._gathered()
-        self._ask_about(self.rules.uncertain_asks_max)
+        self._ask_again(now_ms)
 
-    def _ask_about(self, asked_below: int) -> None:
-        """Ask about the orders nobody can vouch for, unless they were asked about too often."""
-        for record in self.state.orders.uncertain(asked_below):
-            self._out.append(Query(record.order.order_id, record.order.key))
+    def _ask_again(self, now_ms: int) -> None:
+        for order_id, state in self._doubts.due(now_ms):
+            self._unresolved(order_id, state.asked, now_ms)
 
     def _gathered(self) -> None:
         """All bars that will come in time are here: ask for forecasts, or decide without."""
@@ -326,25 +330,28 @@ class Engine:
         if state.paused:
             return DecisionKind.HELD, None, "paused by the operator"
         view = view_of(self.universe, self.state, self.rules)
-        if self.strategy.needs_estimates and not view.predictions:
-            return self._stale()
-        self._fresh()
+        is_stale = self.strategy.needs_estimates and not view.predictions
+        stale_note = self._stale() if is_stale else self._fresh()
         state.strategy, target = self.strategy.decide(state.strategy, view)
         reducing = state.trading is TradingState.REDUCE_ONLY
-        return (DecisionKind.REDUCED if reducing else DecisionKind.TRADED), target, target.note
+        kind = DecisionKind.REDUCED if reducing else DecisionKind.TRADED
+        note = "; ".join(filter(None, (stale_note, target.note)))
+        return DecisionKind.HELD if is_stale else kind, target, note
 
-    def _stale(self) -> tuple[DecisionKind, TargetPortfolio | None, str]:
+    def _stale(self) -> str:
+        """Count a decision without forecasts: the strategy holds, later it may only reduce."""
         state = self.state
         state.stale_decisions += 1
         if state.stale_decisions > self.rules.cadence.stale_decisions_max:
             state.trading = TradingState.REDUCE_ONLY
-        return DecisionKind.HELD, None, f"no usable forecast ({state.stale_decisions} in a row)"
+        return f"no usable forecast ({state.stale_decisions} in a row)"
 
-    def _fresh(self) -> None:
+    def _fresh(self) -> str:
         state = self.state
         if state.stale_decisions and not state.operator_reduce_only:
             state.trading = TradingState.TRADING
         state.stale_decisions = 0
+        return ""
 
     # ---- orders and cash -------------------------------------------------------------------
 
@@ -378,17 +385,15 @@ class Engine:
             self._trader.ended(record, why)
 
     def _uncertain(self, order_id: OrderId, at_ms: int) -> None:
-        record = self.state.orders.doubt(order_id)
-        if record is None or not isinstance(record.state, Uncertain):
-            return
-        asked, asks_max = record.state.asked, self.rules.uncertain_asks_max
-        if asked < asks_max:
-            self._out.append(Query(order_id, record.order.key))
-            return
+        state = self._doubts.raised(order_id, at_ms)
+        if state is not None:
+            self._unresolved(order_id, state.asked, at_ms)
+
+    def _unresolved(self, order_id: OrderId, asked: int, at_ms: int) -> None:
         text = f"order {order_id} could not be resolved after {asked} questions"
         if self.state.trading is not TradingState.HALTED:
             self._halt(at_ms, text)
-        if asked == asks_max:
+        if asked == self.rules.uncertain_asks_max:
             self._out.append(Alert(AlertKind.ORDER_UNRESOLVED, at_ms, text))
 
     def _cash_flow(self, event: FundingPaid | Transferred) -> None:
@@ -408,9 +413,9 @@ class Engine:
             return
         state.instant_ms = max(state.instant_ms, self.rules.cadence.source.last_close(at_ms))
         state.trading = TradingState.HALTED if state.halted_why else TradingState.RECONCILING
-        for record in list(state.orders.open.values()):
-            state.orders.doubt(record.order.order_id)
-            self._out.append(Query(record.order.order_id, record.order.key))
+        for order_id in state.orders.open:
+            state.orders.doubt(order_id)
+        self._doubts.ask_all(at_ms)
         self._ask_snapshots()
 
     def _ask_snapshots(self, cursor: int | None = None) -> None:
@@ -464,7 +469,7 @@ class Engine:
                 if state.trading is TradingState.TRADING:  # never a way past reconciliation
                     state.trading = TradingState.REDUCE_ONLY
             case OperatorAction.RESUME:
-                self._resume()
+                self._resume(event.at_ms)
             case OperatorAction.FLATTEN:
                 self._flatten(event.at_ms)
             case OperatorAction.KILL:
@@ -472,14 +477,14 @@ class Engine:
             case _:
                 assert_never(event.action)
 
-    def _resume(self) -> None:
+    def _resume(self, at_ms: int) -> None:
         state = self.state
         state.paused = state.operator_reduce_only = state.flattening = False
         state.stale_decisions = 0
         if state.trading in (TradingState.HALTED, TradingState.REDUCE_ONLY):
             state.halted_why = ""
             state.trading = TradingState.RECONCILING
-            self._ask_about(sys.maxsize)
+            self._doubts.ask_all(at_ms)
             self._ask_snapshots()
 
     def _cancel_all(self, *, keep_reducing: bool = False) -> None:

@@ -7,7 +7,7 @@ repeated or late answer is recognised and changes nothing.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final, cast
@@ -31,7 +31,7 @@ TRADE_IDS_KEPT: Final = 65_536
 
 TRANSITIONS: Final[Mapping[type, frozenset[type]]] = {
     InFlight: frozenset({Resting, Uncertain, Done}),
-    Uncertain: frozenset({Resting, Uncertain, Done}),
+    Uncertain: frozenset({Resting, Done}),
     Resting: frozenset({Resting, Uncertain, Done}),
     Done: frozenset(),
 }
@@ -89,11 +89,10 @@ class OrderTable:
         return record
 
     def doubt(self, order_id: OrderId) -> OrderRecord | None:
-        """Note that no answer tells what became of the order; counts the questions asked."""
+        """Note that no answer tells what became of the order; None when it is not open."""
         record = self.open.get(order_id)
-        if record is not None:
-            asked = record.state.asked + 1 if isinstance(record.state, Uncertain) else 0
-            self._move(record, Uncertain(asked))
+        if record is not None and not isinstance(record.state, Uncertain):
+            self._move(record, Uncertain())
         return record
 
     def fill(self, order_id: OrderId, trade_id: str, quantity: Decimal) -> OrderRecord | None:
@@ -126,12 +125,6 @@ class OrderTable:
         if len(self.ended) > ENDED_KEPT:
             self.ended.popitem(last=False)
         return record
-
-    def uncertain(self, asked_below: int) -> Iterator[OrderRecord]:
-        """Yield the orders nobody can vouch for that were asked about fewer times than that."""
-        for record in self.open.values():
-            if isinstance(record.state, Uncertain) and record.state.asked < asked_below:
-                yield record
 
     def _move(self, record: OrderRecord, to: OrderState) -> None:
         if type(to) not in TRANSITIONS[type(record.state)]:
@@ -172,7 +165,7 @@ _STATES: Final[dict[str, type]] = {c.__name__: c for c in (InFlight, Resting, Un
 
 def _record_to_plain(record: OrderRecord) -> dict[str, object]:
     order = record.order
-    asked = record.state.asked if isinstance(record.state, Uncertain) else 0
+    doubt = record.state if isinstance(record.state, Uncertain) else Uncertain()
     return {
         "id": str(order.order_id),
         "key": list(order.key),
@@ -184,7 +177,8 @@ def _record_to_plain(record: OrderRecord) -> dict[str, object]:
         "limit_price": None if order.limit_price is None else str(order.limit_price),
         "reduce_only": order.reduce_only,
         "state": type(record.state).__name__,
-        "asked": asked,
+        "asked": doubt.asked,
+        "ask_ms": doubt.ask_ms,
         "filled": str(record.filled),
     }
 
@@ -203,5 +197,6 @@ def _record_from_plain(row: Mapping[str, object]) -> OrderRecord:
         reduce_only=cast(bool, row["reduce_only"]),
     )
     kind = _STATES[cast(str, row["state"])]
-    state = Uncertain(cast(int, row["asked"])) if kind is Uncertain else kind()
+    asked, ask_ms = cast(int, row["asked"]), cast(int, row["ask_ms"])
+    state = Uncertain(asked, ask_ms) if kind is Uncertain else kind()
     return OrderRecord(order, state, Decimal(cast(str, row["filled"])))

@@ -21,7 +21,7 @@ from daemon.engine.orders import OrderTable
 from daemon.engine.risk import TradingState
 from daemon.engine.windows import WindowStore
 
-SCHEMA: Final = 2
+SCHEMA: Final = 3
 REMEMBERED_REQUESTS: Final = 1024
 REMEMBERED_CASHFLOWS: Final = 16_384
 

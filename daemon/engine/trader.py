@@ -19,7 +19,7 @@ from daemon.domain.decision import Decision, DecisionKind
 from daemon.domain.failures import InvariantViolated
 from daemon.domain.forecast import Prediction
 from daemon.domain.lots import LotRules, feasible_book
-from daemon.domain.messages import Alert, AlertKind, Command, Decided, Submit
+from daemon.domain.messages import Alert, AlertKind, Cancel, Command, Decided, Submit
 from daemon.domain.order import (
     Approved,
     DoneReason,
@@ -28,6 +28,7 @@ from daemon.domain.order import (
     OrderKind,
     RefusalReason,
     Refused,
+    Resting,
     Uncertain,
 )
 from daemon.domain.portfolio import TargetPortfolio
@@ -154,6 +155,18 @@ class Trader:
         mine = draft is not None and record.order.as_of_ms == draft.as_of_ms
         if draft is not None and mine and why is not DoneReason.FILLED:
             draft.notes.append(f"{record.order.order_id} {why}")
+
+    def keep_bound(self) -> None:
+        """Take back what rests on a side whose worst case new prices carried past the net bound."""
+        book, open_orders = self._state.book, self._state.orders.open
+        bound = self._limits.net_weight_max * book.equity
+        if bound <= 0:
+            return  # what is open then only closes positions
+        high, low = book.worst_net()
+        for order_id, record in open_orders.items():
+            adds = high > bound if record.order.quantity > 0 else low < -bound
+            if adds and isinstance(record.state, Resting):
+                self._out.append(Cancel(order_id, record.order.key))
 
     def _make_plan(self, draft: _Draft, target: TargetPortfolio) -> None:
         draft.planned = True

@@ -199,6 +199,7 @@ class Run:
     snapshots: list[tuple[int, bytes]] = field(default_factory=list)
     checks: list[Callable[[Run], None]] = field(default_factory=list)
     wishes_n: int = 0
+    now_ms: int = at(0)
 
     def say(self, event: Event) -> None:
         commands = self.engine.process(event)
@@ -221,17 +222,25 @@ class Run:
         for _ in range(times):
             if self.rng.random() < 0.4:
                 self.venue.fill_something()
+            if self.rng.random() < 0.2:
+                self.tick(10_000)
             for event in self.venue.arrive():
                 self.say(event)
 
+    def tick(self, later_ms: int) -> None:
+        self.now_ms += later_ms
+        self.say(Tick(self.now_ms))
+
     def settle(self) -> None:
-        """Let everything arrive that was said."""
+        """Let everything arrive that was said, and the engine ask as often as it wants to."""
         for _ in range(2_000):
             told = self.venue.arrive()
             for event in told:
                 self.say(event)
             if not told:
-                return
+                if self.engine.wake_ms > self.now_ms + 10 * 60_000:
+                    return
+                self.tick(60_000)
         raise AssertionError("the talk with the venue never ends")
 
 
@@ -263,12 +272,13 @@ def chaos_run(
         if moving:
             moved = [float(m) * (1 + rng.gauss(0, 0.01)) for m in run.venue.marks]
             run.venue.marks = [Decimal(f"{m:.2f}") for m in moved]
+        run.now_ms = at(bar)
         run.say(bars(bar, [float(m) for m in run.venue.marks]))
         run.stir(rng.randint(0, 40))
         if rng.random() < 0.2:
             run.venue.pay_funding()
         if rng.random() < 0.3:
-            run.say(Tick(at(bar) + 60_000))
+            run.tick(60_000)
         if wishes and rng.random() < 0.15:
             run.wish(rng.choice(list(OperatorAction)))
         if wishes and rng.random() < 0.05:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from decimal import Decimal
 
 import numpy as np
@@ -29,11 +30,13 @@ from daemon.domain.messages import (
     Tick,
     Transferred,
 )
-from daemon.domain.portfolio import AccountSnapshot
+from daemon.domain.portfolio import AccountSnapshot, TargetPortfolio
+from daemon.domain.view import View
 from daemon.engine.reconcile import ReconcilePolicy
 from daemon.engine.risk import RiskLimits, TradingState
 from daemon.engine.state import Phase
 from daemon.engine.trader import Trader
+from daemon.ports import StrategyState
 from tests.engine.acts import PAIR, decide, wish, with_a_pair
 from tests.engine.world import (
     CASH_KEY,
@@ -236,6 +239,32 @@ def test_deposits_and_withdrawals_are_no_gain_and_no_loss_and_count_once() -> No
     feed(engine, deposit(Decimal(-300), 1), deposit(Decimal(-300), 1))
     assert engine.state.book.cash == 9_700.0
     assert engine.state.book.ledger.transfers == 9_700
+
+
+# ---- forecasts that do not come ------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class LetGo(FollowForecasts):
+    """Close the book where there are no forecasts."""
+
+    def decide(self, state: StrategyState, view: View) -> tuple[StrategyState, TargetPortfolio]:
+        if view.predictions:
+            return super().decide(state, view)
+        zero = np.zeros(len(view.weights))
+        return dict(state), TargetPortfolio(view.as_of_ms, zero, zero, zero, note="let go")
+
+
+def test_without_forecasts_the_strategy_may_still_give_positions_up() -> None:
+    engine = with_a_pair(strategy=LetGo())
+    feed(engine, bars(5), bars(6), EstimatesMissing(at(6), "late"))  # one of an hour ago serves
+    feed(engine, bars(7), EstimatesMissing(at(7), "late"), bars(8))
+    told = feed(engine, EstimatesMissing(at(8), "late"))
+    (record,) = decided(told)
+    assert record.kind is DecisionKind.HELD
+    assert record.note == "no usable forecast (1 in a row); let go"
+    assert sorted(str(o.quantity) for o in submitted(told)) == ["-10.00", "10.00"]
+    assert all(o.reduce_only for o in submitted(told))
 
 
 # ---- restart -------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from decimal import Decimal
 
 from daemon.domain.messages import (
     AlertKind,
+    Cancel,
     EstimatesMissing,
     OrderAbsent,
     OrderAccepted,
@@ -98,7 +99,7 @@ def test_a_lost_answer_is_asked_about_a_bounded_number_of_times_also_over_many_t
     for bar in range(5, 40):
         asked += sum(isinstance(c, Query) for c in told)
         told = feed(engine, OrderUncertain(name, at(bar), "reset"), Tick(at(bar) + 30_000))
-    assert asked <= 6  # three questions, and at most one more at each Tick in between
+    assert asked == 3
     assert trading(engine) is TradingState.HALTED
     assert str(name) in engine.state.halted_why
     # a start asks once more, and halts at once when that is in vain
@@ -108,12 +109,53 @@ def test_a_lost_answer_is_asked_about_a_bounded_number_of_times_also_over_many_t
     assert trading(engine) is TradingState.HALTED
 
 
+def test_a_venue_that_is_away_for_a_minute_does_not_use_up_the_questions() -> None:
+    engine = trading_engine(asks_max=5)
+    name = submitted(decide(engine, 4, PAIR))[0].order_id
+    asked_ms = []
+    told = feed(engine, OrderUncertain(name, at(4), "reset"))
+    for second in range(60):
+        now_ms = at(4) + second * 1_000
+        told += feed(engine, Tick(now_ms))
+        for _ in [c for c in told if isinstance(c, Query)]:
+            asked_ms.append(now_ms - at(4))
+            feed(engine, *[OrderUncertain(name, now_ms, "away")] * 3)  # said more than once
+        told = []
+    assert asked_ms == [0, 5_000, 15_000, 35_000]
+    assert trading(engine) is TradingState.TRADING
+    feed(engine, OrderAbsent(name, at(4) + 61_000))
+    assert name not in engine.state.orders.open
+
+
+def test_a_venue_that_answers_nothing_at_all_is_not_waited_for_for_ever() -> None:
+    engine = trading_engine(asks_max=2)
+    name = submitted(decide(engine, 4, PAIR))[0].order_id
+    told = feed(engine, OrderUncertain(name, at(4), "reset"))
+    for second in range(1, 30):
+        told += feed(engine, Tick(at(4) + second * 1_000))
+    assert sum(isinstance(c, Query) for c in told) == 2
+    assert trading(engine) is TradingState.HALTED
+    (unresolved,) = alerts(told, AlertKind.ORDER_UNRESOLVED)
+    assert str(name) in unresolved.text
+
+
+def test_what_rests_is_taken_back_when_new_prices_carry_its_worst_case_past_the_bound() -> None:
+    engine = trading_engine()
+    orders = submitted(decide(engine, 4, (0.24, -0.24, 0.0, 0.0)))
+    buy, sell = sorted(orders, key=lambda o: -o.quantity)
+    feed(engine, OrderAccepted(buy.order_id, at(4)), OrderAccepted(sell.order_id, at(4)))
+    assert feed(engine, bars(5, [103.0, 100.0, 100.0, 100.0])) == []  # 0.2472 of equity still fits
+    told = feed(engine, bars(6, [106.0, 100.0, 100.0, 100.0]))
+    # 24 coins at 106 could take the book to 0.2544 of equity; the sale still fits
+    assert [c.order_id for c in told if isinstance(c, Cancel)] == [buy.order_id]
+
+
 def test_an_answer_that_comes_at_last_resolves_the_doubt() -> None:
     engine = trading_engine()
     orders = submitted(decide(engine, 4, PAIR))
     name = orders[0].order_id
     feed(engine, OrderUncertain(name, at(4), "reset"))
-    assert engine.state.orders.open[name].state == Uncertain(0)
+    assert engine.state.orders.open[name].state == Uncertain(1, at(4) + 5_000)
     feed(engine, OrderAccepted(name, at(4)))
     assert engine.state.orders.open[name].state == Resting()
     feed(engine, fill_of(orders[0], "t1"))

@@ -112,7 +112,7 @@ def test_kill_cancels_what_is_open_and_asks_again_about_the_uncertain() -> None:
     feed(engine, OrderUncertain(orders[0].order_id, at(4), "reset"))
     told = feed(engine, wish(OperatorAction.KILL))
     assert names(told) == ["Alert", "Cancel"]
-    assert names(feed(engine, Tick(at(4) + 1000))) == ["Query"]
+    assert names(feed(engine, Tick(at(4) + 5_000))) == ["Query"]
     assert names(feed(engine, OrderAccepted(orders[0].order_id, at(4)))) == ["Cancel"]
     assert feed(engine, OrderAccepted(orders[1].order_id, at(4))) == []
 

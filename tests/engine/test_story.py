@@ -216,13 +216,19 @@ def a_lost_answer_is_asked_about_and_then_halts(story: Story) -> None:
     told = story(forecast(22, (0.2, -0.2, 0.1, -0.1)))
     assert told[:2] == ["submit 11:00-0-1 10.00", "submit 11:00-1-2 -10.00"]
     assert story(OrderRejected(story.id("11:00-1-2"), at(22), "insufficient margin")) == []
-    for _ in range(3):
-        assert story(OrderUncertain(story.id("11:00-0-1"), at(22), "connection reset")) == [
-            "query 11:00-0-1"
-        ]
     name = story.id("11:00-0-1")
+    asked_ms = at(22)
+    for pause_ms in (5_000, 10_000, 20_000):
+        lost = OrderUncertain(name, asked_ms, "connection reset")
+        if pause_ms == 5_000:
+            assert story(lost) == ["query 11:00-0-1"]  # at once
+        else:  # and then further and further apart
+            assert story(lost, Tick(asked_ms + pause_ms // 2 - 1)) == []
+            asked_ms += pause_ms // 2
+            assert story.engine.wake_ms == asked_ms
+            assert story(Tick(asked_ms)) == ["query 11:00-0-1"]
     why = f"order {name} could not be resolved after 3 questions"
-    assert story(OrderUncertain(name, at(22), "connection reset")) == [
+    assert story(OrderUncertain(name, asked_ms, "connection reset")) == [
         f"alert halted: {why}",
         f"alert order_unresolved: {why}",
     ]

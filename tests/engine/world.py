@@ -86,7 +86,7 @@ class FollowForecasts:
         return {"decisions": np.zeros(1), "last": np.zeros(instruments_n)}
 
     def decide(self, state: StrategyState, view: View) -> tuple[StrategyState, TargetPortfolio]:
-        wanted = view.predictions[-1].mean if view.predictions else np.zeros(len(view.weights))
+        wanted = view.predictions[-1].mean if view.predictions else view.weights
         weights = np.where(np.isnan(wanted) | ~view.eligible, view.weights, wanted)
         fresh = {"decisions": state["decisions"] + 1.0, "last": weights}
         return fresh, TargetPortfolio(view.as_of_ms, weights, weights, np.zeros(len(weights)))

@@ -19,6 +19,7 @@ from daemon.domain.messages import (
     MarketEvent,
     OrderUncertain,
     Snapshotted,
+    Started,
     VenueEvent,
 )
 from daemon.domain.order import Order, OrderId
@@ -169,6 +170,13 @@ def test_alerts_are_kept_for_the_caller() -> None:
     assert all(not d.orders for d in shell.result.decisions)
 
 
+class Restarting(NotedVenue):
+    """Answer the question for the account with what asks for it."""
+
+    def snapshot(self, executions_cursor: int) -> Sequence[VenueEvent]:
+        return [Started(0, "again")]  # type: ignore[list-item]  # no venue may say this
+
+
 class Deaf(NotedVenue):
     """Never say what became of an order."""
 
@@ -183,9 +191,9 @@ def test_consequences_without_end_are_an_error_and_not_a_hang(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("daemon.runtime.replay.CONSEQUENCES_MAX", 100)
-    engine = make_engine(FixedWeights(pairs_in_turn), asks_max=10**9)
-    with pytest.raises(InvariantViolated, match="BarsClosed caused 100 events: a loop"):
-        run(ReplayShell(engine, Deaf(venue_core()), None))
+    engine = make_engine(FixedWeights(pairs_in_turn))
+    with pytest.raises(InvariantViolated, match="Started caused 100 events: a loop"):
+        run(ReplayShell(engine, Restarting(venue_core()), None))
 
 
 def test_a_deaf_venue_halts_the_run_and_costs_nothing() -> None:

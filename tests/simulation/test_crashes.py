@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import random
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from adapters.journal import JournalReader
 from daemon.domain.units import HOUR_MS, iso
-from tests.e2e.line import check_books_agree, check_what_is_left
+from tests.e2e.books import check_books_agree, check_what_is_left, read_account
 from tests.simulation.paper_line import (
     BEGIN_MS,
     Camera,
@@ -53,6 +54,9 @@ async def album_of_a_run(market: Market, folder: Path, hours: int) -> list[tuple
     decisions = await run_until(market, camera.state, BEGIN_MS, BEGIN_MS + hours * HOUR_MS, camera)
     assert sum(bool(d.orders) for d in decisions) >= hours - 1  # the last is not finished
     check_books_agree(market.settings(camera.state))
+    account = read_account(camera.state)
+    assert account is not None
+    assert account.funding, "no funding was settled"
     return camera.shots
 
 
@@ -67,7 +71,7 @@ async def test_after_a_crash_at_any_commit_of_a_rebalance_the_book_is_the_ledger
     assert {"cancel", "journal", "submit", "observe"} <= {name for name, _ in rebalance}
     dice = random.Random(1)
     submitted = shots[names.index("submit") - 1 : names.index("submit") + 2]
-    for _, image in [*shots[:2], *submitted, *rebalance]:
+    for _, image in [*shots[:3], *submitted, *rebalance]:
         await recover(market, image, tmp_path / f"again-{image.name}", dice.choice(DOWNTIMES_MS))
 
 
@@ -76,7 +80,7 @@ async def test_after_a_crash_at_any_commit_of_a_rebalance_the_book_is_the_ledger
 async def test_after_crashes_in_the_recovery_from_a_crash_the_book_is_the_ledgers(
     market: Market, tmp_path: Path
 ) -> None:
-    shots = await album_of_a_run(market, tmp_path, hours=12)
+    shots = await album_of_a_run(market, tmp_path, hours=6)
     dice, count = random.Random(2), 0
     for _, image in shots:
         state = tmp_path / f"after-{image.name}"
@@ -86,4 +90,5 @@ async def test_after_crashes_in_the_recovery_from_a_crash_the_book_is_the_ledger
             await recover(market, again, tmp_path / f"again-{count}", dice.choice(DOWNTIMES_MS))
             count += 1
         shutil.rmtree(camera.album)
-    print(f"{len(shots)} crashes, {count} crashes in their recovery")
+    after = dict(Counter(name for name, _ in shots))
+    print(f"{len(shots)} crashes, after {after}; {count} crashes in their recovery")
