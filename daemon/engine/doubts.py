@@ -17,6 +17,7 @@ from daemon.engine.risk import TradingState
 from daemon.engine.state import EngineState
 
 ASK_AGAIN_MS: Final = 5_000  # after the first question; doubles with each
+DOUBLINGS_MAX: Final = 6  # then every 320 s
 
 
 class Doubts:
@@ -66,5 +67,5 @@ class Doubts:
         return [(r, r.state) for r in records if isinstance(r.state, Uncertain)]
 
     def _ask(self, record: OrderRecord, asked: int, at_ms: int) -> None:
-        record.state = Uncertain(asked + 1, at_ms + ASK_AGAIN_MS * 2**asked)
+        record.state = Uncertain(asked + 1, at_ms + ASK_AGAIN_MS * 2 ** min(asked, DOUBLINGS_MAX))
         self._out.append(Query(record.order.order_id, record.order.key))
