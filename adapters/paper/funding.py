@@ -14,14 +14,15 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Final
 
+from msgspec import Struct
+
 from daemon.domain.messages import FundingRates
 from daemon.domain.units import DAY_MS, money
 
 REMEMBERED_MS: Final = DAY_MS
 
 
-@dataclass(slots=True)
-class Remembered:
+class Remembered(Struct):
     """Hold what was held (nonzero, by index) just before trading at an instant, and the closes."""
 
     close_ms: int

@@ -13,6 +13,8 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Protocol
 
+from msgspec import Struct
+
 from adapters.paper.funding import FundingBook
 from daemon.domain.bar import Field, Floats
 from daemon.domain.messages import BarsClosed, VenueEvent
@@ -31,8 +33,7 @@ class PaperStatus(StrEnum):
     EXPIRED = "expired"
 
 
-@dataclass(slots=True)
-class PaperOrder:
+class PaperOrder(Struct):
     """Hold an admitted order: number counts submissions, filled is signed, fills in order."""
 
     order: Order
@@ -41,7 +42,7 @@ class PaperOrder:
     accepted_ms: int
     status: PaperStatus = PaperStatus.OPEN
     filled: Decimal = ZERO
-    fills: list[Fill] = field(default_factory=list)
+    fills: list[Fill] = []
     ended_ms: int = 0
     reason: str = ""
 
@@ -147,16 +148,15 @@ class VenueState:
     funding: FundingBook
 
 
-@dataclass(slots=True)
-class Changes:
+class Changes(Struct):
     """Collect what one call changed.
 
     orders: touched ones by id. executions: fills, funding, transfers with consecutive numbers that
     end at account.executions_n. bars: market and funding books changed by a market event.
     """
 
-    orders: dict[OrderId, PaperOrder] = field(default_factory=dict)
-    executions: list[VenueEvent] = field(default_factory=list)
+    orders: dict[OrderId, PaperOrder] = {}
+    executions: list[VenueEvent] = []
     bars: bool = False
 
     def __bool__(self) -> bool:

@@ -9,28 +9,39 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
-from decimal import Decimal
+from decimal import ROUND_UP, Decimal
 from typing import Final
 
+from msgspec import Struct
+
+from daemon.domain.instrument import TradingRules
 from daemon.domain.units import quantise
 
 ROOM_USED: Final = 0.999  # keeps float rounding on the safe side of the bound
 
 
-@dataclass(slots=True)
-class Leg:
-    """Hold what is left to trade in one instrument: signed base units."""
+class Leg(Struct):
+    """Hold what is left to trade in one instrument: signed base units.
+
+    value: of what is left, quote currency, >= 0.
+    """
 
     index: int
     left: Decimal
     mark: float
-    step: Decimal
-    smallest: Decimal  # base units; a slice below this would be refused by the venue
+    rules: TradingRules
     reduces: bool
-    value: float = field(init=False)  # of what is left, quote currency, >= 0
+    value: float
 
-    def __post_init__(self) -> None:
-        self.value = abs(float(self.left)) * self.mark
+    @property
+    def smallest(self) -> Decimal:
+        """Give the size, in base units, below which a slice would be refused by the venue."""
+        rules = self.rules
+        smallest = max(rules.quantity_min, rules.quantity_step)
+        if rules.notional_min and self.mark > 0:
+            by_notional = float(rules.notional_min) / self.mark
+            smallest = max(smallest, quantise(by_notional, rules.quantity_step, ROUND_UP))
+        return smallest
 
     def take(self, quantity: Decimal) -> None:
         """Count `quantity` (signed) as sent."""
@@ -108,11 +119,11 @@ def _slice(leg: Leg, notional_max: float) -> Decimal:
     """Cut what fits into `notional_max`; never leave a rest that could not be sent on its own."""
     if notional_max <= 0:
         return Decimal(0)
-    whole = abs(leg.left)
-    fits = quantise(notional_max / leg.mark, leg.step)
-    if whole - fits < leg.smallest:
-        fits = whole - leg.smallest
-    fits = quantise(fits, leg.step) if fits > 0 else Decimal(0)
-    if fits < leg.smallest:
+    whole, step, smallest = abs(leg.left), leg.rules.quantity_step, leg.smallest
+    fits = quantise(notional_max / leg.mark, step)
+    if whole - fits < smallest:
+        fits = whole - smallest
+    fits = quantise(fits, step) if fits > 0 else Decimal(0)
+    if fits < smallest:
         return Decimal(0)
     return fits if leg.left > 0 else -fits

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final, cast
+
+from msgspec import Struct
 
 from daemon.domain.failures import InvariantViolated
 from daemon.domain.instrument import InstrumentKey
@@ -41,8 +42,7 @@ _RESTING = Resting()
 _FILLED: Final = DoneReason.FILLED  # looking up a member of an enum is slow
 
 
-@dataclass(slots=True)
-class OrderRecord:
+class OrderRecord(Struct):
     """Hold one open order: the intention, its state and what was filled (signed, base units)."""
 
     order: Order

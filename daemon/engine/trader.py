@@ -8,11 +8,11 @@ the Decision once the last child is out or the next decision supersedes it.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
-from decimal import ROUND_UP, Decimal
+from decimal import Decimal
 from typing import Final
 
 import numpy as np
+from msgspec import Struct
 
 from daemon.domain.bar import Floats
 from daemon.domain.decision import Decision, DecisionKind
@@ -32,7 +32,6 @@ from daemon.domain.order import (
     Uncertain,
 )
 from daemon.domain.portfolio import TargetPortfolio
-from daemon.domain.units import quantise
 from daemon.engine.execution import Leg, Plan
 from daemon.engine.orders import OrderRecord
 from daemon.engine.risk import Risk, RiskLimits, TradingState
@@ -44,8 +43,7 @@ SLICE_SHARE_MIN: Final = 0.25  # of the largest slice; smaller ones wait while f
 NET_TOLERANCE_WEIGHT: Final = 1e-6  # a rounding this small is not worth a flip of lots
 
 
-@dataclass(slots=True)
-class _Draft:
+class _Draft(Struct):
     """Gather a decision while it is being carried out."""
 
     as_of_ms: int
@@ -59,9 +57,9 @@ class _Draft:
     kind: DecisionKind = DecisionKind.HELD
     target: TargetPortfolio | None = None
     planned: bool = False
-    notes: list[str] = field(default_factory=list)
-    orders: list[Order] = field(default_factory=list)
-    refusals: list[Refused] = field(default_factory=list)
+    notes: list[str] = []
+    orders: list[Order] = []
+    refusals: list[Refused] = []
 
 
 class Trader:
@@ -80,8 +78,7 @@ class Trader:
         universe = state.book.universe
         self._lot_rules = LotRules.of(universe)
         self._keys = [i.key for i in universe.instruments]
-        self._rules = rules = [i.rules for i in universe.instruments]
-        self._smallest = [max(r.quantity_min, r.quantity_step) for r in rules]
+        self._rules = [i.rules for i in universe.instruments]
 
     @property
     def idle(self) -> bool:
@@ -202,13 +199,9 @@ class Trader:
         self._plan = Plan.of(draft.as_of_ms, legs, draft.tag)
 
     def _leg(self, index: int, quantity: Decimal) -> Leg:
-        book, rules, smallest = self._state.book, self._rules[index], self._smallest[index]
-        mark, held = book.prices[index], book.held[index]
-        if rules.notional_min and mark > 0:
-            by_notional = quantise(float(rules.notional_min) / mark, rules.quantity_step, ROUND_UP)
-            smallest = max(smallest, by_notional)
-        reduces = held * float(quantity) < 0
-        return Leg(index, quantity, mark, rules.quantity_step, smallest, reduces)
+        book, size = self._state.book, float(quantity)
+        mark, reduces = book.prices[index], book.held[index] * size < 0
+        return Leg(index, quantity, mark, self._rules[index], reduces, abs(size) * mark)
 
     def _send(self, draft: _Draft, plan: Plan) -> None:
         state = self._state

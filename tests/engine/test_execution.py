@@ -7,13 +7,17 @@ from decimal import Decimal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from daemon.domain.instrument import TradingRules
 from daemon.engine.execution import Leg, Plan
 
 STEP = Decimal("0.01")
 
 
-def leg(index: int, left: str, mark: float = 100.0, *, reduces: bool = False) -> Leg:
-    return Leg(index, Decimal(left), mark, STEP, STEP, reduces)
+def leg(
+    index: int, left: str, mark: float = 100.0, *, reduces: bool = False, smallest: Decimal = STEP
+) -> Leg:
+    rules = TradingRules(STEP, STEP, smallest, Decimal(0))
+    return Leg(index, Decimal(left), mark, rules, reduces, abs(float(left)) * mark)
 
 
 def test_reducing_legs_go_first_and_sides_alternate_towards_zero() -> None:
@@ -37,11 +41,16 @@ def test_a_leg_larger_than_the_room_is_cut_and_waits_for_the_rest() -> None:
 
 
 def test_a_slice_never_leaves_a_rest_too_small_to_send() -> None:
-    big = Leg(0, Decimal(10), 100.0, STEP, Decimal(1), False)
+    big = leg(0, "10", smallest=Decimal(1))
     plan = Plan.of(0, [big])
     child = plan.next_child(0.0, 0.0, bound=1e9, order_max=950.0)
     assert child is not None
     assert child[1] == Decimal(9)
+
+
+def test_a_slice_is_worth_the_least_notional_that_the_venue_takes() -> None:
+    rules = TradingRules(STEP, STEP, STEP, notional_min=Decimal(100))
+    assert Leg(0, Decimal(10), 30.0, rules, reduces=False, value=300.0).smallest == Decimal("3.34")
 
 
 def test_the_largest_leg_that_fits_nowhere_is_named() -> None:
