@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from daemon.domain.failures import BadPayload, ConfigurationError, VenueError
+from daemon.domain.failures import BadPayload, VenueError
 from daemon.domain.units import iso, require
 
 if TYPE_CHECKING:
@@ -242,37 +242,3 @@ class LockStepClock:
         self._now_ms = now_ms
         self._is_over = answer.get("finished") is True
         return now_ms
-
-
-class SimulatedClock:
-    """Jump through history: sleeping takes no time."""
-
-    def __init__(self, start_ms: int) -> None:
-        self._now_ms = start_ms
-
-    def now(self) -> int:
-        """Give the instant that the replay has reached."""
-        return self._now_ms
-
-    async def sleep_until(self, at_ms: int) -> int:
-        """Jump to `at_ms`; an instant in the past changes nothing."""
-        self._now_ms = max(self._now_ms, at_ms)
-        return self._now_ms
-
-    def set(self, at_ms: int) -> None:
-        """Move to the instant of the next event; raises InvariantViolated when going back."""
-        require(at_ms >= self._now_ms, f"history goes back from {self._now_ms} to {at_ms}")
-        self._now_ms = at_ms
-
-
-def market_clock(
-    kind: str, transport: TransportClock, ask: Callable[[], Awaitable[int]]
-) -> SystemClock | VenueClock:
-    """Make the clock that a setting names: `venue` or `system`."""
-    match kind:
-        case "venue":
-            return VenueClock(ask, transport)
-        case "system":
-            return SystemClock(transport)
-        case _:
-            raise ConfigurationError(f"market clock {kind!r}: want 'venue' or 'system'")

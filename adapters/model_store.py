@@ -165,7 +165,8 @@ def require_origin_fits(
     span = f"{iso(manifest.data.from_ms)} .. {iso(manifest.data.to_ms)}"
     raise ModelError(
         f"this model learned from a {manifest.origin.kind} market ({manifest.origin.name}, {span})"
-        " and would trade on real prices: train one on recorded bars, or allow it explicitly"
+        " and would trade on real prices: train one on real bars, or set "
+        "estimator.allow_foreign_model = true to let it, for practice only"
     )
 
 

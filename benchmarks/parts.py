@@ -57,7 +57,7 @@ def main() -> None:
 def _load(settings: Settings) -> tuple[ReplayFeed, Universe]:
     chosen, symbols = settings.backtest, symbols_of(settings)
     rules = load_rules(Path(chosen.rules_file))
-    instruments = instruments_from(rules, settings.market.venue, symbols).instruments
+    instruments = instruments_from(rules, settings.exchange.id, symbols).instruments
     source = Timeframe.parse(chosen.source)
     until_ms = None if chosen.until is None else instant_ms(chosen.until)
     root = data_root(Path(chosen.data_folder))

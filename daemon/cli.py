@@ -32,6 +32,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "backtest": "daemon.commands.backtest:backtest",
     "trade": "daemon.commands.trade:trade",
     "rehearse": "daemon.commands.rehearse:rehearse",
+    "exchange": "daemon.commands.exchange:exchange",
     "status": "daemon.commands.status:status",
     "replay": "daemon.commands.replay:replay",
     "compare": "daemon.commands.replay:compare",

@@ -211,8 +211,8 @@ def test_a_mistake_is_named_with_key_value_and_what_is_accepted(
         (["mqtt.url=mqtts://h", "mqtt.tls_key_file=x"], ["are needed together"]),
         (["rehearsal.base_minutes=7"], ["rehearsal.base_minutes = 7", "must divide"]),
         (
-            ["rehearsal.since=2024-01-02", "rehearsal.until=2024-01-01"],
-            ["rehearsal.until", "must be after rehearsal.since"],
+            ["rehearsal.start=2024-01-02", "rehearsal.until=2024-01-01"],
+            ["rehearsal.until", "must be after rehearsal.start"],
         ),
         (
             ["backtest.since=2024-01-02", "backtest.until=2024-01-02"],

@@ -15,6 +15,7 @@ BLANKET_HANDLERS = frozenset(
     {
         "daemon/cli.py::run",  # the top of the process: exit code 70 and what to report
         "daemon/wiring/observing.py::observe",  # a display: its failure must not stop trading
+        "daemon/runtime/live.py::_noting_failure",  # the top of a task: raised after the shutdown
         "daemon/status/outbox.py::_run",  # a sink: losing Redis or MQTT must not stop trading
     }
 )

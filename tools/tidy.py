@@ -40,8 +40,8 @@ CLOCK_NAMES = {
     "datetime.date.today",
 }
 QUIET_ROOMS = {
-    "daemon/domain/": {"numpy"},
-    "daemon/engine/": {"numpy"},
+    "daemon/domain/": {"msgspec", "numpy"},
+    "daemon/engine/": {"msgspec", "numpy"},
     "daemon/statistics/": {"numpy", "scipy"},
 }
 ASYNC_NODES = (ast.AsyncFunctionDef, ast.Await, ast.AsyncFor, ast.AsyncWith)

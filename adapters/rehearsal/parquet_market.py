@@ -28,7 +28,7 @@ from adapters.rehearsal.market import (
 )
 from adapters.rehearsal.universe import NAMES, QUOTE, step_of, traits_of
 from daemon.domain.failures import ConfigurationError, CorruptFile
-from daemon.domain.units import HOUR_MS, Timeframe, require
+from daemon.domain.units import HOUR_MS, Timeframe, iso, require
 
 COLUMNS: Final = ("open", "high", "low", "close", "volume")
 _DECIMALS_MAX: Final = 10
@@ -124,8 +124,10 @@ def open_parquet_market(
     rules = _rules_table(rules_file)
     coins: dict[str, Coin] = {}
     series: dict[str, _Series] = {}
+    held: list[int] = []  # the first opening and the last close of each file
     for symbol, path in _files(folder, timeframe, symbols).items():
         times, columns = _read_bars(path, step_ms)
+        held += [int(times[0]), int(times[-1]) + step_ms] if len(times) else []
         kept = np.ones(len(times), dtype=bool)
         if start_ms is not None:
             kept &= times >= start_ms
@@ -138,9 +140,19 @@ def open_parquet_market(
         coins[symbol] = _coin(symbol, columns, times, funding_ms, rules.get(symbol, {}))
         series[symbol] = _on_full_grid(times, columns, step_ms, funding_ms, rates)
     if not coins:
-        raise ConfigurationError(f"parquet_folder {folder}: no bars between start and end")
+        raise ConfigurationError(_nothing_between(folder, timeframe, held, start_ms, end_ms))
     last = max(item.first + item.columns.shape[1] for item in series.values()) * step_ms
     return ParquetMarket(coins, series, step_ms, last if end_ms is None else min(last, end_ms))
+
+
+def _nothing_between(
+    folder: Path, timeframe: str, held: Sequence[int], start_ms: int | None, end_ms: int | None
+) -> str:
+    """Say what was asked for and what there is."""
+    since = f" from {iso(start_ms)}" if start_ms is not None else ""
+    until = f" until {iso(end_ms)}" if end_ms is not None else ""
+    have = f"hold {iso(min(held))} to {iso(max(held))}" if held else "are empty"
+    return f"parquet_folder {folder}: no bars{since}{until}; its files *-{timeframe}.parquet {have}"
 
 
 def _files(folder: Path, timeframe: str, symbols: Sequence[str]) -> dict[str, Path]:

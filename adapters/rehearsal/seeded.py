@@ -17,7 +17,6 @@ from adapters.rehearsal.market import Coin, FloatArray, Settlement, Steps, coin_
 from adapters.rehearsal.planted import (
     HORIZON_HOURS,
     PlantedTruth,
-    information_coefficient,
 )
 from adapters.rehearsal.seeded_day import (
     FUNDING_SLOTS,
@@ -132,10 +131,6 @@ class SeededMarket:
             alpha[~lives, place] = np.nan
             label[~lives, place] = np.nan
         return PlantedTruth(close_ms, tuple(self._coins), alpha, label)
-
-    def true_information_coefficient(self, start_ms: int, end_ms: int) -> float:
-        """Correlate what was knowable with what came, over the hours closing in (start, end]."""
-        return information_coefficient(self.planted_truth(start_ms, end_ms))
 
     def prepare(self, until_ms: int) -> None:
         """Generate everything up to `until_ms` now, so that the first request does not wait."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
@@ -22,6 +21,8 @@ from daemon.commands.options import (
     read_settings,
 )
 from daemon.report.backtest_page import write_page
+from daemon.report.figures import UNDEFINED
+from daemon.report.metrics import RunMetrics
 from daemon.runtime.collector import collect_rarely
 from daemon.runtime.logs import configure_logs
 from daemon.wiring.backtest import BacktestResult, run_backtest
@@ -90,8 +91,9 @@ def _values(result: BacktestResult, path: Path | None) -> dict[str, object]:
     }
 
 
-def _known(text: str, value: float) -> str:
-    return text if math.isfinite(value) else "unknown: too little was traded, or too few days"
+def _known(text: str, m: RunMetrics, name: str) -> str:
+    why = m.why_unknown(name)
+    return f"{UNDEFINED}  ({why})" if why else text
 
 
 def _without_trades(result: BacktestResult) -> list[str]:
@@ -111,15 +113,15 @@ def _print(result: BacktestResult, path: Path | None) -> None:
     sharpe = f"{m.sharpe:.2f}  (95 %: {m.sharpe_low:.2f} to {m.sharpe_high:.2f})"
     correlation = f"{m.correlation_first:+.3f}, {m.correlation_market:+.3f}"
     rows = [
-        ("return", f"{m.total_return:+.2%} over {m.days:,.0f} days"),
-        ("Sharpe, net", _known(sharpe, m.sharpe)),
+        ("return", f"{m.total_return:+.2%} over {m.days:,.1f} days"),
+        ("Sharpe, net", _known(sharpe, m, "sharpe")),
         ("deepest drawdown", f"{m.drawdown_max:.2%}"),
         ("turnover a year", f"{m.turnover_per_year:,.0f} x equity"),
-        ("cost", _known(f"{m.cost_bps:.1f} bps of traded notional", m.cost_bps)),
+        ("cost", _known(f"{m.cost_bps:.1f} bps of traded notional", m, "cost_bps")),
         ("fees / shortfall / funding", f"{m.fees:,.2f} / {m.shortfall:,.2f} / {m.funding:,.2f}"),
         ("gross, mean", f"{m.gross_mean:.2f} of equity"),
         ("|net| mean / worst after a fill", f"{m.net_abs_mean:.3%} / {facts.net_weight_worst:.3%}"),
-        ("correlation to first, to market", _known(correlation, m.correlation_first)),
+        ("correlation to first, to market", _known(correlation, m, "correlation_first")),
         (
             "orders / fills / decisions",
             f"{facts.orders:,} / {facts.fills:,} / {len(result.decisions):,}",

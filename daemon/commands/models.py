@@ -22,6 +22,7 @@ from daemon.commands.training import load_bars, run_training, show_card
 from daemon.domain.failures import ConfigurationError
 from daemon.domain.units import iso
 from daemon.runtime.logs import configure_logs
+from daemon.settings import Settings
 from daemon.wiring.estimator import list_models, promote_model, rollback_model
 from daemon.wiring.rehearsal import rehearsal_exchange
 from daemon.wiring.training import bars_from_files, promote_first
@@ -103,5 +104,14 @@ def models(
         until = iso(one.trained_until_ms)[:10] if one.trained_until_ms is not None else ""
         mark = "*" if one.is_champion else ""
         table.add_row(mark, one.model_id, until, one.origin, one.skill.replace(", ", "\n"))
-    folder = settings.estimator.models_folder
-    console().print(table if found else f"no models in {folder}; `equipoise train` makes one")
+    console().print(table if found else _none(settings), soft_wrap=not found)
+
+
+def _none(settings: Settings) -> str:
+    """Say that there are none here, and where a rehearsal keeps its own."""
+    text = f"no models in {settings.estimator.models_folder}; `equipoise train` makes one"
+    apart = read_settings(None, None, base="rehearsal.toml")
+    if list_models(apart):
+        folder = apart.estimator.models_folder
+        text += f"\nthose of rehearsals: --set estimator.models_folder={folder}"
+    return text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Final
@@ -48,8 +49,20 @@ def read_settings(
 
 
 def print_json(values: Mapping[str, object]) -> None:
-    """Print one JSON object on stdout."""
-    typer.echo(json.dumps(values, default=str, sort_keys=True))
+    """Print one JSON object on stdout; what is not known (NaN) becomes null, as JSON has no NaN."""
+    typer.echo(json.dumps(_known(values), default=str, sort_keys=True, allow_nan=False))
+
+
+def _known(value: object) -> object:
+    match value:
+        case float() if not math.isfinite(value):
+            return None
+        case Mapping():
+            return {key: _known(one) for key, one in value.items()}
+        case list() | tuple():
+            return [_known(one) for one in value]
+        case _:
+            return value
 
 
 def console() -> Console:

@@ -78,9 +78,10 @@ def report(
     if as_json:
         print_json(values)
         return
-    table = Table(show_header=False, box=None)
+    table = Table.grid(padding=(0, 2))
     for name, value in values.items():
-        table.add_row(name.replace("_", " "), str(value))
+        shown = f"{value:,}" if isinstance(value, int | float) else str(value)
+        table.add_row(name.replace("_", " "), shown)
     console().print(table)
 
 

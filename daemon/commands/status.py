@@ -13,6 +13,7 @@ from daemon.commands.options import (
     ConfigFiles,
     Overrides,
     console,
+    packaged_for_journal,
     print_json,
     read_settings,
 )
@@ -33,8 +34,8 @@ def status(
 ) -> int:
     """Show equity, positions, targets and recent events.
 
-    A rehearsal that runs with these settings is shown before a paper run. Exit code 3 says that
-    nothing runs.
+    A rehearsal that runs with these settings is shown before a paper run; the one that left a book
+    here is named when nothing runs, with exit code 3.
     """
     settings = _running(config, overrides)
     if watch:
@@ -49,13 +50,19 @@ def status(
 
 
 def _running(config: ConfigFiles, overrides: Overrides) -> Settings:
-    """Choose whose status is meant: of a rehearsal that runs with these settings, else of paper."""
+    """Choose whose status is meant: of a rehearsal that runs with these settings, else of paper.
+
+    Where neither is there, it is the one whose state folder is.
+    """
     rehearsal = read_settings(config, overrides, base="rehearsal.toml")
     if is_shown(rehearsal):
         seen = asyncio.run(status_once(rehearsal))
         if seen.get("daemon") == "running":
             return rehearsal
-    return read_settings(config, overrides, base="paper.toml")
+    paper = read_settings(config, overrides, base="paper.toml")
+    if is_shown(paper):
+        return paper
+    return read_settings(config, overrides, base=packaged_for_journal(config, overrides))
 
 
 async def _watch(settings: Settings, *, as_json: bool) -> None:

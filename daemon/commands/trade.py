@@ -34,8 +34,6 @@ def trade(
             "--live: orders with real money are not built yet; accepted today: --paper"
         )
     chosen = [*(overrides or []), *([f"exchange.id={exchange}"] if exchange else [])]
-    if exchange:
-        chosen.append(f"market.venue={exchange}")
     settings = read_settings(config, chosen, base="paper.toml")
     configure_logs(settings.run.log_level, as_json=settings.run.log_json)
     ensure_champion(settings, as_json=as_json)

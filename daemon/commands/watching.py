@@ -210,5 +210,5 @@ class Watcher:
     def _alert(self, alert: Alert) -> None:
         if self._as_json:
             print_json({"type": "alert", **plain(alert_values(alert))})
-        elif not self._quiet:
+        else:  # in quiet runs too: at the usual log level nobody else tells it
             self._console.print(alert_line(alert))

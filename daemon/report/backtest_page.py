@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,10 +13,21 @@ import numpy as np
 from daemon.domain.decision import Decision
 from daemon.domain.units import HOUR_MS, iso
 from daemon.report.charts import Line, line_chart
+from daemon.report.figures import UNDEFINED
 from daemon.report.metrics import RunMetrics, drawdown
 from daemon.report.run_record import RunRecord, gross_reached
 
 BLUE, RED, GREEN, AMBER, VIOLET = "#3b82c4", "#c8553d", "#3f9d6d", "#c08a2d", "#8465b8"
+
+
+@dataclass(frozen=True, slots=True)
+class Undefined:
+    """Stand for a figure that this run does not have; shown as a dash that says why."""
+
+    why: str
+
+
+Cell = str | Undefined
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,19 +98,38 @@ def _settings(facts: RunFacts) -> str:
 
 def _tiles(m: RunMetrics, facts: RunFacts, decisions: list[Decision]) -> str:
     share, decisions_n = gross_reached(decisions)
+    reached = f"{share:.1%} of {decisions_n:,}" if math.isfinite(share) else "0 of 0"
     first = facts.symbols[0]
-    tiles = [
-        ("Return", f"{m.total_return:+.2%}", f"{m.days:,.0f} days"),
-        ("Sharpe, net", f"{m.sharpe:.2f}", f"95 %: {m.sharpe_low:.2f} to {m.sharpe_high:.2f}"),
+    tiles: list[tuple[str, Cell, str]] = [
+        ("Return", f"{m.total_return:+.2%}", f"{m.days:,.1f} days"),
+        (
+            "Sharpe, net",
+            _cell(m, "sharpe", ".2f"),
+            m.why_unknown("sharpe") or f"95 %: {m.sharpe_low:.2f} to {m.sharpe_high:.2f}",
+        ),
         ("Deepest drawdown", f"{m.drawdown_max:.2%}", "from the highest equity so far"),
         ("Turnover", f"{m.turnover_per_year:,.0f} x", "of equity a year"),
-        ("Cost", f"{m.cost_bps:.1f} bps", "of traded notional"),
-        ("Gross", f"{m.gross_mean:.2f}", f"≥ 80 % of target in {share:.1%} of {decisions_n:,}"),
+        (
+            "Cost",
+            _cell(m, "cost_bps", ".1f", " bps"),
+            m.why_unknown("cost_bps") or "of traded notional",
+        ),
+        ("Gross", f"{m.gross_mean:.2f}", f"≥ 80 % of target in {reached}"),
         ("Net, worst fill", f"{facts.net_weight_worst:.2%}", "of equity, after any single fill"),
-        (f"Correlation to {first}", f"{m.correlation_first:+.2f}", f"beta {m.beta_first:+.3f}"),
+        (
+            f"Correlation to {first}",
+            _cell(m, "correlation_first", "+.2f"),
+            m.why_unknown("correlation_first") or f"beta {m.beta_first:+.3f}",
+        ),
     ]
     cells = (f"<div><b>{_e(v)}</b><span>{_e(n)}</span><i>{_e(h)}</i></div>" for n, v, h in tiles)
     return f"<section class=tiles>{''.join(cells)}</section>"
+
+
+def _cell(m: RunMetrics, name: str, spec: str, unit: str = "") -> Cell:
+    """Write a figure of the run, or the dash for one that it does not have."""
+    why = m.why_unknown(name)
+    return Undefined(why) if why else f"{getattr(m, name):{spec}}{unit}"
 
 
 def _charts(record: RunRecord) -> list[str]:
@@ -137,32 +168,36 @@ def _charts(record: RunRecord) -> list[str]:
     ]
 
 
-def _figures(m: RunMetrics, facts: RunFacts) -> list[tuple[str, ...]]:
+def _figures(m: RunMetrics, facts: RunFacts) -> list[tuple[Cell, ...]]:
     return [
         ("Equity, first and last", f"{m.equity_first:,.2f}", f"{m.equity_last:,.2f}"),
-        ("Return and volatility a year", f"{m.annual_return:+.2%}", f"{m.annual_volatility:.2%}"),
+        (
+            "Return and volatility a year",
+            _cell(m, "annual_return", "+.2%"),
+            _cell(m, "annual_volatility", ".2%"),
+        ),
         ("Fees, spread and impact", f"{m.fees:,.2f}", f"{m.shortfall:,.2f}"),
         ("Funding, negative is paid", f"{m.funding:,.2f}", ""),
         ("|net| / equity, mean and highest", f"{m.net_abs_mean:.3%}", f"{m.net_abs_max:.3%}"),
         (
             f"Correlation and beta to {facts.symbols[0]}",
-            f"{m.correlation_first:+.3f}",
-            f"{m.beta_first:+.4f}",
+            _cell(m, "correlation_first", "+.3f"),
+            _cell(m, "beta_first", "+.4f"),
         ),
         (
             "Correlation and beta to the market",
-            f"{m.correlation_market:+.3f}",
-            f"{m.beta_market:+.4f}",
+            _cell(m, "correlation_market", "+.3f"),
+            _cell(m, "beta_market", "+.4f"),
         ),
     ]
 
 
-def _months(record: RunRecord) -> list[tuple[str, ...]]:
+def _months(record: RunRecord) -> list[tuple[Cell, ...]]:
     equity = record.column("equity")
     # A close at midnight is the end of the month before, as it is of the day before.
     closed = np.asarray(record.times_ms, dtype=np.int64) - 1
     months = closed.astype("datetime64[ms]").astype("datetime64[M]")
-    rows: list[tuple[str, ...]] = []
+    rows: list[tuple[Cell, ...]] = []
     before = float(equity[0])
     for month in np.unique(months):
         last = float(equity[months == month][-1])
@@ -171,15 +206,19 @@ def _months(record: RunRecord) -> list[tuple[str, ...]]:
     return rows
 
 
-def _facts(facts: RunFacts) -> list[tuple[str, ...]]:
+def _facts(facts: RunFacts) -> list[tuple[Cell, ...]]:
     return [
         ("Time and peak memory", f"{facts.run_seconds:.1f} s", f"{facts.memory_mb:,.0f} MB"),
-        ("Data fingerprint", facts.fingerprint[:16], ""),
+        (
+            "Data fingerprint",
+            facts.fingerprint[:16] or Undefined("not defined: the bars came live, from no file"),
+            "",
+        ),
         ("Instruments", ", ".join(facts.symbols), ""),
     ]
 
 
-def _table(title: str, rows: Sequence[tuple[str, ...]]) -> str:
+def _table(title: str, rows: Sequence[tuple[Cell, ...]]) -> str:
     body = "".join(
         f"<tr><th>{_e(r[0])}</th>{''.join(f'<td>{_e(c)}</td>' for c in r[1:])}</tr>" for r in rows
     )
@@ -201,6 +240,8 @@ def period_text(times_ms: Sequence[int]) -> str:
 
 
 def _e(text: object) -> str:
+    if isinstance(text, Undefined):
+        return f'<abbr title="{html.escape(text.why)}">{UNDEFINED}</abbr>'
     return html.escape(str(text))
 
 
@@ -226,5 +267,6 @@ svg{{width:100%;height:auto;display:block}}
 table{{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}}
 th{{text-align:left;font-weight:400;color:var(--dim)}}td{{text-align:right}}
 th,td{{padding:5px 8px;border-top:1px solid var(--rule)}}tr:first-child>*{{border-top:0}}
+abbr{{color:var(--dim);text-decoration:none;cursor:help}}
 pre{{white-space:pre-wrap;font-size:.8rem}}
 </style>"""

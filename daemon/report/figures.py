@@ -9,6 +9,7 @@ from typing import Final
 from rich.text import Text
 
 GAP: Final = "·"  # not known; never to be read as zero
+UNDEFINED: Final = "\N{EN DASH}"  # has no value in this run; always said why
 LONG, SHORT, QUIET, WARN = "green", "red", "dim", "yellow"
 _EIGHTHS: Final = " ▏▎▍▌▋▊▉█"
 

@@ -1,7 +1,7 @@
 """The figures of a run. Returns are of UTC days; a year has 365 of them.
 
 Sharpe's standard error is Lo's for independent returns; the full inference comes with the
-evaluation tools. NaN means 'cannot be known from this run'.
+evaluation tools. NaN means 'cannot be known from this run'; `RunMetrics.why_unknown` says why.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from daemon.report.run_record import RunRecord
 
 Floats = npt.NDArray[np.float64]
 YEAR_DAYS = 365.0
+SPREAD_RETURNS_MIN = 2  # daily returns below which there is no spread
+PAIRED_RETURNS_MIN = 3  # and no correlation
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,7 @@ class RunMetrics:
     """Hold the figures; fractions are of equity unless the name says otherwise."""
 
     days: float
+    daily_returns: int  # how many there are
     equity_first: float
     equity_last: float
     total_return: float
@@ -45,6 +48,20 @@ class RunMetrics:
     beta_first: float
     correlation_market: float
     beta_market: float
+
+    def why_unknown(self, name: str) -> str:
+        """Say why the figure of that name is NaN; empty when it is a number."""
+        if math.isfinite(getattr(self, name)):
+            return ""
+        if name == "cost_bps":
+            return "not defined: nothing was traded"
+        if name == "annual_return":
+            return "not defined: less than a day"
+        paired = name.startswith(("correlation", "beta"))
+        least = PAIRED_RETURNS_MIN if paired else SPREAD_RETURNS_MIN
+        if self.daily_returns < least:
+            return f"not defined: fewer than {least} daily returns"
+        return "not defined: no variance"
 
 
 def daily(times_ms: Floats | list[int], values: Floats) -> Floats:
@@ -76,6 +93,7 @@ def measure(record: RunRecord) -> RunMetrics:
     total = equity[-1] / equity[0] - 1.0
     return RunMetrics(
         days=days,
+        daily_returns=len(returns),
         equity_first=float(equity[0]),
         equity_last=float(equity[-1]),
         total_return=float(total),
@@ -113,7 +131,7 @@ def _returns(values: Floats) -> Floats:
 
 
 def _std(returns: Floats) -> float:
-    return float(returns.std(ddof=1)) if len(returns) > 1 else math.nan
+    return float(returns.std(ddof=1)) if len(returns) >= SPREAD_RETURNS_MIN else math.nan
 
 
 def _sharpe(returns: Floats) -> tuple[float, float]:
@@ -133,13 +151,13 @@ def _both(left: Floats, right: Floats) -> tuple[Floats, Floats]:
 
 def _correlation(left: Floats, right: Floats) -> float:
     a, b = _both(left, right)
-    if len(a) < 3 or not a.std() > 0 or not b.std() > 0:
+    if len(a) < PAIRED_RETURNS_MIN or not a.std() > 0 or not b.std() > 0:
         return math.nan
     return float(np.corrcoef(a, b)[0, 1])
 
 
 def _beta(left: Floats, right: Floats) -> float:
     a, b = _both(left, right)
-    if len(a) < 3 or not b.var() > 0:
+    if len(a) < PAIRED_RETURNS_MIN or not b.var() > 0:
         return math.nan
     return float(np.cov(a, b)[0, 1] / b.var(ddof=1))

@@ -117,11 +117,6 @@ def fill_line(fill: Fill) -> Text:
     )
 
 
-def fills_view(fills: Iterable[Fill]) -> RenderableType:
-    """Show several fills, one line each."""
-    return Group(*(fill_line(fill) for fill in fills))
-
-
 def alert_line(alert: Alert) -> Text:
     """Show one alert in one line."""
     style = "bold red" if alert.kind in _GRAVE else WARN

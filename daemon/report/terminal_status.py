@@ -7,10 +7,11 @@ nested values are tables. It shows what is there and leaves out what is not.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from rich import box
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.padding import Padding
 from rich.panel import Panel
 from rich.table import Table
@@ -36,6 +37,7 @@ from daemon.report.figures import (
 )
 
 WEIGHT_CHARS: Final = 8
+WIDE_COLUMNS: Final = 96  # from here on there is room for weight bars
 FILLS_SHOWN: Final = 6
 ALERTS_SHOWN: Final = 3
 DECISIONS_SHOWN: Final = 3
@@ -60,9 +62,9 @@ def status_view(status: Values) -> RenderableType:
     if health in ("absent", "unreachable"):
         return _nothing(status, health)
     parts: list[RenderableType] = [_head(status, health), _figures(status.get("status", {}))]
-    book = _book(status.get("positions", {}), status.get("targets", {}))
-    if book.row_count:
-        parts.append(book)
+    positions, targets = status.get("positions", {}), status.get("targets", {})
+    if positions or targets:
+        parts.append(_Book(positions, targets))
     parts += _recent(status)
     return Group(*(Padding(part, (0, 1)) for part in parts))
 
@@ -116,13 +118,13 @@ def _figures(shown: Values) -> RenderableType:
         _figure("fees paid", Text(amount(number_of(shown.get("fees"))))),
         _figure("funding", signed(funding, ",.2f")),
         _figure("turnover", Text(amount(number_of(shown.get("turnover")), 0))),
-        _figure("fills", Text(str(shown.get("fills_n") or GAP))),
+        _figure("fills", _count(shown, "fills_n")),
     )
     next_decision = str(shown.get("next_decision") or "")
     grid.add_row(
-        _figure("positions", Text(str(shown.get("positions_n") or GAP))),
-        _figure("open orders", Text(str(shown.get("orders_open_n") or GAP))),
-        _figure("decisions", Text(str(shown.get("decisions_n") or GAP))),
+        _figure("positions", _count(shown, "positions_n")),
+        _figure("open orders", _count(shown, "orders_open_n")),
+        _figure("decisions", _count(shown, "decisions_n")),
         _figure("next", Text(clock(next_decision)[11:] if next_decision else GAP)),
     )
     return Padding(grid, (0, 1))
@@ -132,8 +134,25 @@ def _figure(name: str, value: Text) -> Text:
     return Text.assemble((f"{name} ", QUIET), value, no_wrap=True)
 
 
-def _book(positions: Values, targets: Values) -> Table:
-    """Show positions and targets together, strongest long first."""
+def _count(shown: Values, name: str) -> Text:
+    number = number_of(shown.get(name))
+    return Text(amount(number, 0))
+
+
+@dataclass(frozen=True, slots=True)
+class _Book:
+    """Show positions and targets as wide as the terminal is: narrow ones get no weight bars."""
+
+    positions: Values
+    targets: Values
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Yield the table that fits."""
+        yield _book(self.positions, self.targets, wide=options.max_width >= WIDE_COLUMNS)
+
+
+def _book(positions: Values, targets: Values, *, wide: bool) -> Table:
+    """Show positions and targets together, strongest long first; gains are unrealised."""
     table = Table(
         box=box.SIMPLE_HEAD,
         show_edge=False,
@@ -141,16 +160,22 @@ def _book(positions: Values, targets: Values) -> Table:
         padding=(0, 0, 0, 1),
         pad_edge=False,
     )
-    names = ("#", "instrument", "quantity", "entry", "mark", "weight %", "", "target %", "gain")
+    names = ["#", "instrument", "quantity", "entry", "mark", "weight %"]
+    names += ["", "target %", "gain"] if wide else ["target %", "gain"]
     for name in names:
+        # only the last column may break, so that a long figure costs a line and no digit
         table.add_column(
-            name, justify="left" if name in ("instrument", "") else "right", no_wrap=True
+            name,
+            justify="left" if name in ("instrument", "") else "right",
+            no_wrap=name != names[-1],
+            overflow="fold",
         )
     symbols = sorted({*positions, *targets}, key=lambda s: _order(s, positions, targets))
-    held = [abs(number_of(row.get("weight")) or 0.0) for row in positions.values()]
-    top = max(held, default=0.0)
+    weights = [abs(number_of(row.get("weight")) or 0.0) for row in positions.values()]
+    top = max(weights, default=0.0)
     for symbol, shown in zip(symbols, names_of(symbols), strict=True):
-        table.add_row(*_book_row(shown, positions.get(symbol, {}), targets.get(symbol, {}), top))
+        held, target = positions.get(symbol, {}), targets.get(symbol, {})
+        table.add_row(*_book_row(shown, held, target, top if wide else None))
     return table
 
 
@@ -160,9 +185,12 @@ def _order(symbol: str, positions: Values, targets: Values) -> tuple[float, floa
     return (rank if rank is not None else 1e9, -weight, symbol)
 
 
-def _book_row(name: str, held: Values, target: Values, top: float) -> Sequence[Text]:
+def _book_row(name: str, held: Values, target: Values, top: float | None) -> Sequence[Text]:
+    """Give the cells of a row; `top` is the weight of a full bar, None leaves the bar away."""
     weight = number_of(held.get("weight")) if held else 0.0
-    scaled = weight / top if weight is not None and top > 0 else 0.0
+    bars: list[Text] = []
+    if top is not None:
+        bars.append(balance_bar(weight / top if weight and top > 0 else 0.0, WEIGHT_CHARS))
     rank = target.get("rank")
     return (
         Text(str(rank) if rank is not None else GAP, QUIET),
@@ -171,7 +199,7 @@ def _book_row(name: str, held: Values, target: Values, top: float) -> Sequence[T
         Text(price(number_of(held.get("average_price"))) if held else ""),
         Text(price(number_of(held.get("mark"))) if held else ""),
         hundredths(weight),
-        balance_bar(scaled, WEIGHT_CHARS),
+        *bars,
         hundredths(number_of(target.get("weight"))),
         signed(number_of(held.get("gain")), ",.2f") if held else Text(""),
     )
@@ -185,18 +213,22 @@ def _recent(status: Values) -> list[RenderableType]:
         lines.append(_fill_line(fill))
     for alert in list(status.get("alerts", []))[:ALERTS_SHOWN]:
         words = str(alert.get("kind", "")).replace("_", " ")
-        at = clock(str(alert.get("at", "")))
+        at = _when(alert.get("at"))
         lines.append(Text.assemble((f"{at}  ", QUIET), (f"! {words}", WARN), f"  {alert['text']}"))
-    return [Text("latest", QUIET), *lines] if lines else []
+    return [Text("latest, in UTC", QUIET), *lines] if lines else []
+
+
+def _when(at: object) -> str:
+    return clock(str(at or "")).removesuffix(" UTC")
 
 
 def _decision_line(decision: Values) -> Text:
     orders = decision.get("orders", [])
     count = len(orders) if isinstance(orders, list) else 0
     return Text.assemble(
-        (f"{clock(str(decision.get('as_of', '')))}  ", QUIET),
-        f"decision {decision.get('sequence', '')} {decision.get('kind', '')}",
-        f"  equity {amount(number_of(decision.get('equity')))}",
+        (f"{_when(decision.get('as_of'))}  ", QUIET),
+        f"#{decision.get('sequence', '')} {decision.get('kind', '')}",
+        f"  {amount(number_of(decision.get('equity')))}",
         f"  gross {percent(number_of(decision.get('gross_weight')), 0)}  net ",
         signed_percent(number_of(decision.get("net_weight")), 2),
         f"  {count} order{'' if count == 1 else 's'}",
@@ -209,10 +241,10 @@ def _fill_line(fill: Values) -> Text:
     quantity = str(fill.get("quantity", ""))
     side, style = ("SELL", SHORT) if quantity.startswith("-") else ("BUY ", LONG)
     return Text.assemble(
-        (f"{clock(str(fill.get('at', '')))}  ", QUIET),
+        (f"{_when(fill.get('at'))}  ", QUIET),
         (side, f"bold {style}"),
-        f" {quantity.lstrip('-'):>14}  {short_symbol(str(fill.get('symbol', ''))):<13}",
-        f" at {price(number_of(fill.get('price'))):>12}",
-        (f"   fee {amount(number_of(fill.get('fee')), 4)}", QUIET),
+        f" {quantity.lstrip('-'):>11} {short_symbol(str(fill.get('symbol', ''))):<11}",
+        f" at {price(number_of(fill.get('price'))):>10}",
+        (f"  fee {amount(number_of(fill.get('fee')), 4)}", QUIET),
         no_wrap=True,
     )

@@ -4,19 +4,25 @@ Callbacks and streams only put events on the queue. The consumer lets the engine
 there, journals events and commands durably in one commit, and only then hands the commands out.
 Venue commands are carried out one after another, estimates one at a time; every answer is an event
 again.
+
+Who waits for whom: sources wait for room in the queue, the consumer may wait for room in a worker's
+queue, and a worker never waits for the consumer. Nobody waits in a circle.
+
+A task that fails ends the run in the same stages as a stop; its exception is raised at the end.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Final, assert_never
+from typing import Any, Final, TypeVar, assert_never
 
 import numpy as np
 import structlog
 
 from daemon.domain.bar import FIELDS
+from daemon.domain.log_events import LogEvent
 from daemon.domain.messages import (
     Alert,
     AskSnapshot,
@@ -42,11 +48,13 @@ from daemon.ports import AccountView, Clock, Estimator, Journal, MarketFeed, Ord
 from daemon.runtime.gauge import Gauge
 from daemon.runtime.recovery import Recovered, recover, save_bytes
 
-QUEUE_EVENTS_MAX: Final = 10_000
+QUEUE_EVENTS_MAX: Final = 10_000  # for sources; answers of the workers always find room
 BATCH_EVENTS_MAX: Final = 512
 EFFECTS_QUEUED_MAX: Final = 10_000
+CONSUMER: Final = "consumer"
 
 Observer = Callable[[Event, Sequence[Command], Engine], None]
+Work = TypeVar("Work")
 
 log = structlog.get_logger()
 
@@ -84,7 +92,8 @@ class LiveShell:
         self._parts = parts
         self.engine = parts.engine
         self._timeouts = timeouts or ShellTimeouts()
-        self._queue: asyncio.Queue[Event] = asyncio.Queue(QUEUE_EVENTS_MAX)
+        self._queue: asyncio.Queue[Event] = asyncio.Queue()  # `put` keeps the bound
+        self._queued = Gauge()
         self._venue_work: asyncio.Queue[Sequence[Command]] = asyncio.Queue(EFFECTS_QUEUED_MAX)
         self._estimate_work: asyncio.Queue[Estimate] = asyncio.Queue(EFFECTS_QUEUED_MAX)
         self._outstanding = Gauge()  # events not yet processed, and commands being carried out
@@ -93,35 +102,81 @@ class LiveShell:
         self._one_at_a_time = asyncio.Lock()
         self._final_ms = 0  # the newest instant that nothing more can come for
         self._showing: asyncio.Task[None] | None = None
+        self._failures: dict[str, Exception] = {}  # by task, in the order in which they came
+        self._failed = asyncio.Event()
         self.events_n = 0
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Recover, warm up, reconcile, trade until `stop`; then shut down in stages."""
+        """Recover, warm up, reconcile, trade until `stop`; then shut down in stages.
+
+        A failing task shuts down in the same stages; an ExceptionGroup then names what failed.
+        """
         found = self._parts.recovered or recover(self.engine, self._parts.journal)
-        log.info("recovered", snapshot=found.snapshot_sequence, tail_n=found.tail_n)
+        log.info(LogEvent.ENGINE_RECOVERED, snapshot=found.snapshot_sequence, tail_n=found.tail_n)
         async with asyncio.TaskGroup() as group:
-            spawn = group.create_task
             workers = [
-                spawn(self._consume(), name="consumer"),
-                spawn(self._work_for_venue(), name="venue"),
-                spawn(self._work_for_estimator(), name="estimator"),
+                self._spawn(group, CONSUMER, self._consume()),
+                self._spawn(group, "venue", self._work("venue", self._venue_work, self._trade)),
+                self._spawn(
+                    group, "estimator", self._work("estimator", self._estimate_work, self._ask)
+                ),
             ]
-            intake = spawn(self._live(group, stop), name="intake")
-            stopping = spawn(stop.wait(), name="stop")
-            await asyncio.wait((intake, stopping), return_when=asyncio.FIRST_COMPLETED)
-            stopping.cancel()
+            intake = self._spawn(group, "intake", self._live(group))
+            ends = {
+                group.create_task(stop.wait(), name="stop"),
+                group.create_task(self._failed.wait(), name="failure"),
+            }
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            for end in ends:
+                end.cancel()
             await self._shut_down(intake, workers)
+        if self._failures:
+            names = ", ".join(self._failures)
+            raise ExceptionGroup(f"the run failed in: {names}", [*self._failures.values()])
+
+    def _spawn(
+        self, group: asyncio.TaskGroup, name: str, work: Coroutine[Any, Any, None]
+    ) -> asyncio.Task[None]:
+        """Start a task whose failure ends the run in stages instead of cancelling the others."""
+        return group.create_task(self._noting_failure(name, work), name=name)
+
+    async def _noting_failure(self, name: str, work: Awaitable[None]) -> None:
+        try:
+            await work
+        except Exception as e:  # noqa: BLE001 the top of a task: `run` raises it after the shutdown
+            self._note_failure(name, e)
+
+    def _note_failure(self, name: str, failure: Exception) -> None:
+        # Only info: it is raised at the end, and whoever runs us tells people.
+        log.info(LogEvent.TASK_FAILED, task=name, why=f"{type(failure).__name__}: {failure}")
+        failure.add_note(f"the task {name!r} failed; the run was shut down in stages")
+        self._failures.setdefault(name, failure)
+        self._failed.set()
 
     async def put(self, event: Event) -> None:
         """Queue an event; waits when the queue is full, so a flood slows its source."""
         self._outstanding.change(1)
         self._unprocessed.change(1)
         try:
-            await self._queue.put(event)
+            await self._queued.at_most(QUEUE_EVENTS_MAX - 1)
         except asyncio.CancelledError:  # it never got in: nobody must wait for it
             self._unprocessed.change(-1)
             self._outstanding.change(-1)
             raise
+        self._enter(event)
+
+    def _answer(self, event: Event) -> None:
+        """Queue what a worker brings, at once: the consumer may be waiting for that very worker.
+
+        A worker brings no more than it was given, so what enters above the bound is bounded too.
+        """
+        self._outstanding.change(1)
+        self._unprocessed.change(1)
+        self._enter(event)
+
+    def _enter(self, event: Event) -> None:
+        self._queued.change(1)
+        self._queue.put_nowait(event)
 
     async def quiet(self) -> None:
         """Return when the feed has told all it can and nothing is queued or under way."""
@@ -135,7 +190,7 @@ class LiveShell:
 
     # ---- sources ---------------------------------------------------------------------------
 
-    async def _live(self, group: asyncio.TaskGroup, stop: asyncio.Event) -> None:
+    async def _live(self, group: asyncio.TaskGroup) -> None:
         parts = self._parts
         newest = self.engine.state.instant_ms
         now = parts.clock.now()
@@ -149,12 +204,11 @@ class LiveShell:
         await self.put(Started(now, parts.run_id))
         async with asyncio.timeout(self._timeouts.reconcile_s):
             await self._trading.wait()
-        log.info(
-            "trading_started", market_time=iso(now), equity=round(self.engine.state.book.equity, 2)
-        )
+        equity = round(self.engine.state.book.equity, 2)
+        log.info(LogEvent.TRADING_STARTED, market_time=iso(now), equity=equity)
         self._final_ms = now
-        pump = group.create_task(self._pump(group, now), name="feed")
-        ticks = group.create_task(self._keep_time(), name="timekeeper")
+        pump = self._spawn(group, "feed", self._pump(group, now))
+        ticks = self._spawn(group, "timekeeper", self._keep_time())
         try:
             await asyncio.gather(pump, ticks)
         finally:
@@ -164,8 +218,10 @@ class LiveShell:
     async def _pump(self, group: asyncio.TaskGroup, after_ms: int) -> None:
         async for event in self._parts.feed.events(after_ms):
             # A stop ends the feed, but not half way: what the venue did at this event comes home.
-            self._showing = group.create_task(self._market(event), name="market event")
+            self._showing = self._spawn(group, "market event", self._market(event))
             await asyncio.shield(self._showing)
+            if self._failed.is_set():
+                return
 
     async def _market(self, event: MarketEvent) -> None:
         """Show a market event to the venue, finish what that causes, then show it to the engine."""
@@ -208,6 +264,7 @@ class LiveShell:
             batch = [await self._queue.get()]
             while not self._queue.empty() and len(batch) < BATCH_EVENTS_MAX:
                 batch.append(self._queue.get_nowait())
+            self._queued.change(-len(batch))
             entries = [(event, self.engine.process(event)) for event in batch]
             await parts.journal.append(entries)
             decided = False
@@ -235,7 +292,8 @@ class LiveShell:
                     self._outstanding.change(1)
                     await self._estimate_work.put(command)
                 case Alert():
-                    log.warning("alert_raised", kind=str(command.kind), text=command.text)
+                    # Only info: observers bring alerts to people, and nobody wants them twice.
+                    log.info(LogEvent.ALERT_RAISED, kind=str(command.kind), text=command.text)
                 case Decided():
                     pass
                 case _:
@@ -246,21 +304,35 @@ class LiveShell:
 
     # ---- effects ---------------------------------------------------------------------------
 
-    async def _work_for_venue(self) -> None:
+    async def _work(
+        self, name: str, work: asyncio.Queue[Work], act: Callable[[Work], Awaitable[None]]
+    ) -> None:
+        """Do one thing after another; after a failure the rest is taken away and not begun.
+
+        Without a consumer nothing is begun either: an answer could not be written down.
+        """
         while True:
-            commands = await self._venue_work.get()
-            orders: list[Order] = []
-            for command in commands:
-                if isinstance(command, Submit):
-                    orders.append(command.approved.order)
-                    continue
-                if orders:
-                    await self._deliver(await self._parts.orders.submit(orders))
-                    orders = []
-                await self._deliver(await self._ask_venue(command))
-            if orders:
-                await self._deliver(await self._parts.orders.submit(orders))
+            thing = await work.get()
+            if not self._failures.keys() & {name, CONSUMER}:
+                await self._noting_failure(name, act(thing))
             self._outstanding.change(-1)
+
+    async def _trade(self, commands: Sequence[Command]) -> None:
+        orders: list[Order] = []
+        for command in commands:
+            if isinstance(command, Submit):
+                orders.append(command.approved.order)
+                continue
+            if orders:
+                self._take(await self._parts.orders.submit(orders))
+                orders = []
+            self._take(await self._ask_venue(command))
+        if orders:
+            self._take(await self._parts.orders.submit(orders))
+
+    def _take(self, answers: Sequence[VenueEvent]) -> None:
+        for answer in answers:
+            self._answer(answer)
 
     async def _ask_venue(self, command: Command) -> Sequence[VenueEvent]:
         match command:
@@ -273,13 +345,10 @@ class LiveShell:
             case _:
                 return ()
 
-    async def _work_for_estimator(self) -> None:
-        while True:
-            command = await self._estimate_work.get()
-            estimator = self._parts.estimator
-            if estimator is not None:
-                await self.put(await estimator.estimate(command.as_of_ms, command.windows))
-            self._outstanding.change(-1)
+    async def _ask(self, command: Estimate) -> None:
+        estimator = self._parts.estimator
+        if estimator is not None:
+            self._answer(await estimator.estimate(command.as_of_ms, command.windows))
 
     async def _deliver(self, events: Sequence[Event]) -> None:
         for event in events:
@@ -290,24 +359,32 @@ class LiveShell:
     async def _shut_down(
         self, intake: asyncio.Task[None], workers: list[asyncio.Task[None]]
     ) -> None:
-        """Stop the sources, let what is under way finish, save, stop the workers."""
+        """Stop the sources, let what is under way finish, stop the workers, save."""
         timeouts = self._timeouts
-        failed = intake.done() and not intake.cancelled() and intake.exception() is not None
         intake.cancel()
         await _wait_named({intake}, timeouts.close_s, "stop_sources")
-        try:
-            async with asyncio.timeout(timeouts.drain_s):
-                await self._outstanding.at_most(0)
-        except TimeoutError:
-            log.warning("shutdown_late", stage="drain", outstanding=self._outstanding.count)
+        await self._drain()
+        drained = not self._outstanding.count
         if self._showing is not None:
             workers.append(self._showing)
         for worker in workers:
             worker.cancel()
         await _wait_named(set(workers), timeouts.close_s, "stop_workers")
-        if self.engine.quiescent and not failed and not self._outstanding.count:
+        # After a failure the next start takes the journal's word for it, not our memory's.
+        if self.engine.quiescent and drained and not self._failures:
             await self._parts.journal.save_snapshot(save_bytes(self.engine))
-        log.info("trading_stopped", instant=iso(self.engine.state.instant_ms))
+        log.info(LogEvent.TRADING_STOPPED, instant=iso(self.engine.state.instant_ms))
+
+    async def _drain(self) -> None:
+        """Let what is queued be journalled and what is decided be answered, as far as it can."""
+        if CONSUMER in self._failures:
+            return  # nobody is left to write anything down
+        try:
+            async with asyncio.timeout(self._timeouts.drain_s):
+                await self._outstanding.at_most(0)
+        except TimeoutError:
+            left = self._outstanding.count
+            log.warning(LogEvent.SHUTDOWN_LATE, stage="drain", outstanding=left)
 
 
 def _nothing_more(close_ms: int, instruments_n: int) -> BarsClosed:
@@ -324,4 +401,4 @@ def _nothing_more(close_ms: int, instruments_n: int) -> BarsClosed:
 async def _wait_named(tasks: set[asyncio.Task[None]], timeout_s: float, stage: str) -> None:
     _, late = await asyncio.wait(tasks, timeout=timeout_s)
     for task in late:
-        log.warning("shutdown_late", stage=stage, task=task.get_name())
+        log.warning(LogEvent.SHUTDOWN_LATE, stage=stage, task=task.get_name())

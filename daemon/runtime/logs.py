@@ -10,8 +10,7 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping, MutableMapping
 from typing import Any, Final, TextIO
 
 import structlog
@@ -139,10 +138,3 @@ def scrub(secrets: Collection[str] = ()) -> Processor:
 
 def _is_secret(key: object) -> bool:
     return isinstance(key, str) and _SECRET_KEY.search(key) is not None
-
-
-@contextmanager
-def log_context(**fields: object) -> Iterator[None]:
-    """Add fields (as_of, decision_id, order_id...) to every entry within the context."""
-    with structlog.contextvars.bound_contextvars(**fields):
-        yield

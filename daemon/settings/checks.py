@@ -96,8 +96,8 @@ def _rehearsal(settings: Settings) -> Iterator[Conflict]:
     source = Timeframe.parse(rehearsal.source)
     if source.minutes % rehearsal.base_minutes:
         yield Conflict("rehearsal.base_minutes", f"must divide rehearsal.source {rehearsal.source}")
-    if rehearsal.since and rehearsal.until and rehearsal.since >= rehearsal.until:
-        yield Conflict("rehearsal.until", "must be after rehearsal.since")
+    if rehearsal.start and rehearsal.until and rehearsal.start >= rehearsal.until:
+        yield Conflict("rehearsal.until", "must be after rehearsal.start")
     for number, item in enumerate(rehearsal.irregularities):
         key = f"rehearsal.irregularities[{number}]"
         if item.open is None or not source.closes_at(instant_ms(item.open)):

@@ -66,9 +66,6 @@ class UniverseSettings(Section):
 class MarketSettings(Section):
     """Say which bars are read and when decisions fall."""
 
-    venue: str = setting(
-        "binanceusdm", "Label of the venue in positions and records.", pattern=_NAME
-    )
     source: Bars = setting("30m", "Length of the bars that are read; all others are built of it.")
     timeframes: tuple[Bars, ...] = setting(
         ("1h", "90m", "2h"), "Bar lengths that forecasts are made at.", min_length=1
@@ -300,7 +297,6 @@ class RehearsalSettings(Section):
         le=0.5,
     )
     data_folder: str = setting("", "Folder of Parquet bars; empty generates the market.")
-    since: Instant = setting(None, "First bar of the recorded market; empty takes all.")
     until: Instant = setting(None, "End of the market; empty never ends or takes all.")
     irregularities: tuple[Irregularity, ...] = setting((), "Bars that shall be absent or late.")
     port: int = setting(0, "Port on 127.0.0.1; 0 takes any free one.", ge=0, le=65535)

@@ -104,7 +104,10 @@ def run_backtest(
         shell.start(start_ms, settings.run.run_name)
         result = shell.run(feed.replay(start_ms, feed.last_ms))
     if not record.rows:
-        raise DataError(f"no bars after {iso(start_ms)}: nothing to trade on")
+        raise DataError(
+            f"no bars after {iso(start_ms)}: those of {settings.backtest.venue!r} in "
+            f"{settings.backtest.data_folder} end at {iso(feed.last_ms)}"
+        )
     model = model_facts(settings) if engine.strategy.needs_estimates else None
     facts = _facts(settings, history, engine, record, model, clock.monotonic() - started_s)
     alerts: dict[str, int] = {}
@@ -168,7 +171,7 @@ def _instruments(settings: Settings, book: Path | None) -> FileInstruments:
     if book is not None:
         return FileInstruments(tuple(read_instruments(book)), ())
     table = load_rules(rules_path(settings.backtest.rules_file))
-    return instruments_from(table, settings.market.venue, symbols_of(settings))
+    return instruments_from(table, settings.exchange.id, symbols_of(settings))
 
 
 def _since_ms(settings: Settings) -> int | None:

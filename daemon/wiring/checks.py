@@ -150,7 +150,10 @@ def _model_text(settings: Settings, facts: ModelFacts) -> Finding:
     text = f"{facts.model_id[:12]} from {facts.origin}"
     foreign = facts.is_generated and not settings.exchange.generated
     if foreign and not settings.estimator.allow_foreign_model:
-        text += f"; trained on a generated market, refused on {origin_of(settings).name}"
+        text += (
+            f"; trained on a generated market, refused on {origin_of(settings).name} unless "
+            "estimator.allow_foreign_model is true"
+        )
         return Finding("model", Verdict.BAD, text)
     return Finding("model", Verdict.GOOD, text)
 
@@ -203,9 +206,10 @@ async def _exchange(settings: Settings) -> list[Finding]:
     gross = float(str(settings.strategy.parameters.get("gross_weight", 1.0)))
     capital = minimum_capital(instruments, marks, gross_weight=gross, legs=len(instruments))
     enough = float(settings.paper.cash) >= capital.least
+    currency = instruments[0].settle
     text = (
-        f"least {capital.least:,.0f} {instruments[0].settle} (decided by {capital.tightest}), "
-        f"comfortable {capital.comfortable:,.0f}; paper.cash is {settings.paper.cash:,}"
+        f"least {capital.least:,.0f} {currency} (decided by {capital.tightest}), comfortable "
+        f"{capital.comfortable:,.0f} {currency}; paper.cash is {settings.paper.cash:,} {currency}"
     )
     return [*found, Finding("minimum capital", Verdict.GOOD if enough else Verdict.BAD, text)]
 

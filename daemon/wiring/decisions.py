@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ from adapters.journal import JournalReader
 from daemon.domain.decision import Decision, DecisionKind
 from daemon.domain.failures import DataError
 from daemon.domain.units import iso
+
+Turn = tuple[int, int]  # an instant in ms, and how many decisions of the run came before within it
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +32,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Report two runs over the instants that both decided at."""
+    """Report two runs over the decisions that both took: by instant, and by turn within it."""
 
     compared: int
     orders: int
@@ -75,25 +78,37 @@ def read_run(path: Path) -> list[Line]:
 
 
 def compare_runs(left: list[Line], right: list[Line]) -> Comparison:
-    """Compare two runs over their common instants, from the first common one on."""
-    ours, theirs = {x.as_of_ms: x for x in left}, {x.as_of_ms: x for x in right}
+    """Compare two runs over their common instants, from the first common one to the last."""
+    ours, theirs = _by_turn(left), _by_turn(right)
     both = sorted(ours.keys() & theirs.keys())
-    first, last = (both[0], both[-1]) if both else (0, -1)
-    inside = [t for t in ours.keys() | theirs.keys() if first <= t <= last]
-    differing = [t for t in both if ours[t].digest != theirs[t].digest]
+    first, last = (both[0][0], both[-1][0]) if both else (0, -1)
+    inside = [turn for turn in ours.keys() | theirs.keys() if first <= turn[0] <= last]
+    differing = [turn for turn in both if ours[turn].digest != theirs[turn].digest]
     return Comparison(
         compared=len(both),
-        orders=sum(ours[t].orders_n for t in both),
+        orders=sum(ours[turn].orders_n for turn in both),
         equal=len(both) - len(differing),
-        first_difference=_difference(ours[differing[0]], theirs[differing[0]]) if differing else "",
-        only_left=sum(t not in theirs for t in inside),
-        only_right=sum(t not in ours for t in inside),
+        first_difference=_difference(differing[0], ours, theirs) if differing else "",
+        only_left=sum(turn not in theirs for turn in inside),
+        only_right=sum(turn not in ours for turn in inside),
     )
 
 
-def _difference(left: Line, right: Line) -> str:
-    names = [n for n in left.fields | right.fields if left.fields.get(n) != right.fields.get(n)]
-    return f"first divergence at {iso(left.as_of_ms)}: {', '.join(names) or 'digest'} differ"
+def _by_turn(lines: list[Line]) -> dict[Turn, Line]:
+    """Key decisions by instant and turn: an operator's flatten adds one to the instant's own."""
+    turns: Counter[int] = Counter()
+    found: dict[Turn, Line] = {}
+    for line in lines:
+        found[line.as_of_ms, turns[line.as_of_ms]] = line
+        turns[line.as_of_ms] += 1
+    return found
+
+
+def _difference(turn: Turn, ours: dict[Turn, Line], theirs: dict[Turn, Line]) -> str:
+    left, right = ours[turn].fields, theirs[turn].fields
+    names = [n for n in left | right if left.get(n) != right.get(n)]
+    which = f", decision {turn[1] + 1} of that instant" if turn[1] else ""
+    return f"first divergence at {iso(turn[0])}{which}: {', '.join(names) or 'digest'} differ"
 
 
 def _line(decision: Decision) -> Line:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import structlog
 
+from daemon.domain.log_events import LogEvent
 from daemon.domain.messages import Command, Event
 from daemon.engine.engine import Engine
 from daemon.runtime.live import Observer
@@ -30,6 +31,6 @@ def unfailing(observer: Observer) -> Observer:
             raise  # whoever read our output has gone: the command ends, and the book is whole
         except Exception as e:  # noqa: BLE001 a display that breaks must not stop trading
             failed = True
-            log.warning("observer_dropped", observer=type(observer).__name__, why=repr(e))
+            log.warning(LogEvent.OBSERVER_DROPPED, observer=type(observer).__name__, why=repr(e))
 
     return observe

@@ -18,6 +18,7 @@ from adapters.journal import JournalReader
 from daemon import codec
 from daemon.domain.failures import ConfigurationError, JournalError
 from daemon.domain.instrument import Universe
+from daemon.domain.log_events import LogEvent
 from daemon.domain.units import Timeframe
 from daemon.engine.engine import Engine
 from daemon.ports import Entry
@@ -29,13 +30,22 @@ log = structlog.get_logger()
 
 
 def recorded_settings(reader: JournalReader) -> list[tuple[int, Settings]]:
-    """Give the settings of each start and the first entry they were in force at."""
+    """Give the settings of each start and the first entry they were in force at.
+
+    Raises JournalError when this version cannot read them: then it cannot replay either.
+    """
     found = []
     for first, _, text in reader.runs():
         with tempfile.TemporaryDirectory() as scratch:
             path = Path(scratch) / f"settings recorded at entry {first}.toml"
             path.write_text(text, encoding="utf-8")
-            found.append((first, load_settings([path], environment={})))
+            try:
+                found.append((first, load_settings([path], environment={})))
+            except ConfigurationError as e:
+                raise JournalError(
+                    f"{reader.path}: recorded by another version, with settings that this one does "
+                    f"not have; name another run.state_folder for a new book\n{e}"
+                ) from e
     return found
 
 
@@ -53,7 +63,7 @@ def recovered_engine(
     starts = recorded_settings(reader)
     snapshot = reader.last_snapshot()
     for problem in reader.snapshot_problems:
-        log.warning("snapshot_passed_over", problem=problem)
+        log.warning(LogEvent.SNAPSHOT_PASSED_OVER, problem=problem)
     sequence = snapshot.sequence if snapshot is not None else 0
     before = [s for first, s in starts if first <= sequence]
     stretch = Stretches(universe, [s for s in starts if s[0] > sequence])

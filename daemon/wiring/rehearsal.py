@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from adapters.history.parquet_file import is_generated
 from adapters.history.rules import load_rules
 from adapters.history.store import data_root
 from adapters.journal import JournalReader
+from adapters.rehearsal.ccxt_options import ccxt_options
 from adapters.rehearsal.launch import LaunchedExchange, launch
+from adapters.rehearsal.server import serve
 from adapters.rehearsal.settings import (
     AbsentBar,
     LateBar,
@@ -55,6 +57,31 @@ def rehearsal_exchange(settings: Settings) -> Iterator[Rehearsal]:
     chosen = exchange_settings(settings, resume_at_ms=last_instant_ms(settings.run.state_folder))
     with launch(chosen) as exchange:
         yield Rehearsal(exchange, _leading_to(settings, exchange), chosen.factor)
+
+
+@dataclass(frozen=True, slots=True)
+class ServedExchange:
+    """Hold where a rehearsal exchange without a daemon can be reached, and how by ccxt."""
+
+    rest_url: str
+    ws_url: str
+    symbols: tuple[str, ...]
+    ccxt_options: Mapping[str, Any]
+
+
+@asynccontextmanager
+async def served_exchange(settings: Settings) -> AsyncIterator[ServedExchange]:
+    """Serve the market of the settings from its beginning, in this process, for other ones.
+
+    Raises ConfigurationError for settings that do not fit together, PortTaken for a used port.
+    """
+    async with await serve(exchange_settings(settings, resume_at_ms=None)) as running:
+        yield ServedExchange(
+            running.rest_url,
+            running.ws_url,
+            tuple(running.exchange.market.coins),
+            ccxt_options(running.rest_url, running.ws_url),
+        )
 
 
 def with_venue_time(settings: Settings) -> Settings:

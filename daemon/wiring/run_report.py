@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from daemon.report.backtest_page import RunFacts, period_text, write_page
+from daemon.report.figures import UNDEFINED
 from daemon.report.metrics import measure
 from daemon.report.run_record import gross_reached
 from daemon.settings import effective
@@ -32,6 +33,9 @@ def write_run_report(folder: Path, out: Path, progress: Progress) -> dict[str, o
     facts = _facts(run, wall_seconds() - started_s)
     write_page(out, run.record, metrics, run.decisions, facts)
     after_band, decisions_n = gross_reached(run.decisions, SHARE)
+    reached = f"{UNDEFINED} (not defined: no decision traded)"
+    if decisions_n:
+        reached = f"{after_band:.1%} of {decisions_n:,} decisions at >= {SHARE:.0%}"
     equity = run.record.column("equity")
     held = float(np.median(run.record.column("gross") / equity))
     return {
@@ -41,7 +45,7 @@ def write_run_report(folder: Path, out: Path, progress: Progress) -> dict[str, o
         "fills": facts.fills,
         "equity": round(metrics.equity_last, 2),
         "total_return": f"{metrics.total_return:+.2%}",
-        "gross_of_target_reached": f"{after_band:.1%} of {decisions_n} decisions at >= {SHARE:.0%}",
+        "gross_of_target_reached": reached,
         "gross_median": f"{held:.3f} of equity",
         "net_worst_after_a_fill": f"{facts.net_weight_worst:.3%} of equity",
         "net_mean": f"{metrics.net_abs_mean:.3%} of equity",

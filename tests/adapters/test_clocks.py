@@ -10,17 +10,14 @@ from aiohttp import web
 
 from adapters.clocks import (
     LockStepClock,
-    SimulatedClock,
     SystemClock,
     TransportClock,
     VenueClock,
-    market_clock,
 )
 from adapters.rehearsal.server import RunningExchange, serve
 from adapters.rehearsal.settings import RehearsalSettings
 from daemon.domain.failures import (
     BadPayload,
-    ConfigurationError,
     InvariantViolated,
     VenueError,
 )
@@ -133,25 +130,6 @@ async def test_at_many_times_real_speed_market_time_runs_as_fast() -> None:
     await clock.measure()
     transport.seconds += 2
     assert clock.now() == 10_000 + 120_000
-
-
-async def test_the_simulated_clock_jumps_and_refuses_to_go_back() -> None:
-    clock = SimulatedClock(1000)
-    assert await clock.sleep_until(5000) == 5000
-    assert await clock.sleep_until(4000) == 5000
-    clock.set(6000)
-    with pytest.raises(InvariantViolated, match="goes back"):
-        clock.set(5999)
-
-
-def test_a_setting_names_the_market_clock() -> None:
-    async def ask() -> int:
-        return 1
-
-    assert isinstance(market_clock("venue", Scripted(), ask), VenueClock)
-    assert isinstance(market_clock("system", Scripted(), ask), SystemClock)
-    with pytest.raises(ConfigurationError, match="'sundial'"):
-        market_clock("sundial", Scripted(), ask)
 
 
 # ---- lock-step, against the real rehearsal exchange ----------------------------------------------

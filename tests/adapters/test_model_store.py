@@ -139,5 +139,8 @@ def test_a_generated_markets_model_stays_off_real_prices(case: Case) -> None:
     if case.fits:
         ask()
     else:
-        with pytest.raises(ModelError, match=rf"a {case.kind} market \(seed 7, 1970-01-01"):
+        with pytest.raises(
+            ModelError, match=rf"a {case.kind} market \(seed 7, 1970-01-01"
+        ) as refused:
             ask()
+        assert "estimator.allow_foreign_model = true" in str(refused.value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -71,15 +72,14 @@ def test_the_settings_on_the_page_lead_every_command_to_an_exchange_of_its_own(
 ) -> None:
     page = next(page for page in PAGES if page.name == "rehearsal.md")
     written = {block.file: block for block in blocks(page) if block.file}
-    asked = {**json.loads(written["exchange.json"].text), "port": 0, "history_days": 20}
-    program = [sys.executable, "-m", "adapters.rehearsal", "--settings-json"]
-    (folder / "exchange.json").write_text(json.dumps(asked), encoding="utf-8")
-    with subprocess.Popen(
-        [*program, str(folder / "exchange.json")], stdout=subprocess.PIPE, text=True
-    ) as exchange:
+    (alone,) = [b for b in blocks(page) if b.language == "sh" and "exchange" in b.marks]
+    assert PORT_SHOWN in alone.text
+    words = [*shlex.split(alone.text.replace(PORT_SHOWN, "0")), "--json"]
+    program = [sys.executable, "-m", "daemon", *words[1:]]
+    with subprocess.Popen(program, cwd=folder, stdout=subprocess.PIPE, text=True) as exchange:
         try:
             assert exchange.stdout is not None
-            port = str(json.loads(exchange.stdout.readline())["port"])
+            port = json.loads(exchange.stdout.readline())["rest_url"].rpartition(":")[2]
             write(folder, written["here.toml"], port)
             served = [b for b in blocks(page) if b.language == "sh" and "served" in b.marks]
             assert served

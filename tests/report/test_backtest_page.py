@@ -14,6 +14,7 @@ from daemon.domain.decision import Decision
 from daemon.engine.engine import Engine
 from daemon.report.backtest_page import RunFacts, period_text, render, write_page
 from daemon.report.charts import POINTS_MAX, Line, line_chart
+from daemon.report.figures import UNDEFINED
 from daemon.report.metrics import RunMetrics, measure
 from daemon.report.run_record import BookRow, RunRecord
 from daemon.runtime.replay import ReplayShell
@@ -171,11 +172,26 @@ def test_a_page_is_written_into_a_new_folder(run: Run, text: str, tmp_path: Path
 
 
 @pytest.mark.parametrize("rows", [1, 2])
-def test_the_shortest_runs_have_a_page_too(run: Run, rows: int) -> None:
+def test_the_shortest_runs_have_a_page_that_says_what_it_cannot_know(run: Run, rows: int) -> None:
     whole, _, decisions, facts = run
     record = RunRecord(whole.times_ms[:rows], whole.rows[:rows])
     page = Page(render(record, measure(record), decisions[:0], facts))
     assert page.open == []
+    assert not [text for text in page.texts if re.search(r"\bnan\b", text)]
+    why = [value for tag, name, value in page.attributes if (tag, name) == ("abbr", "title")]
+    assert why.count("not defined: fewer than 2 daily returns") == 2  # Sharpe and volatility
+    assert why.count("not defined: fewer than 3 daily returns") == 5
+    assert page.texts.count(UNDEFINED) == len(why)
+
+
+def test_a_book_that_never_moved_has_no_sharpe_ratio_and_the_page_says_why(run: Run) -> None:
+    whole, _, decisions, facts = run
+    still = [(1e4, *row[1:5], 0.0, *row[6:]) for row in whole.rows]  # equity, ..., turnover
+    record = RunRecord(whole.times_ms, still)
+    text = render(record, measure(record), decisions[:0], facts)
+    for why in ("no variance", "nothing was traded"):
+        assert f'<abbr title="not defined: {why}">{UNDEFINED}</abbr>' in text
+    assert not [t for t in Page(text).texts if re.search(r"\bnan\b", t)]
 
 
 def test_a_bar_that_closes_at_midnight_belongs_to_the_month_before(run: Run) -> None:

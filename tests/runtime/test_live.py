@@ -319,7 +319,7 @@ async def test_a_stop_finishes_what_is_under_way_saves_and_leaves_no_task_behind
     with capture_logs() as logs:
         await line.run()
     assert [entry["event"] for entry in logs if entry["log_level"] == "info"] == [
-        "recovered",
+        "engine_recovered",
         "trading_started",
         "trading_stopped",
     ]

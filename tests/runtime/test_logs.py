@@ -13,7 +13,7 @@ import structlog
 from structlog.testing import capture_logs
 
 from daemon.domain.log_events import LogEvent
-from daemon.runtime.logs import configure_logs, log_context
+from daemon.runtime.logs import configure_logs
 
 
 @pytest.fixture(autouse=True)
@@ -110,7 +110,7 @@ def test_very_short_secrets_do_not_blot_out_ordinary_words() -> None:
 def test_context_fields_are_added_within_the_context_only() -> None:
     stream = io.StringIO()
     configure_logs(as_json=True, stream=stream)
-    with log_context(decision_id="d1"):
+    with structlog.contextvars.bound_contextvars(decision_id="d1"):
         structlog.get_logger().info(LogEvent.REDIS_STARTED)
     structlog.get_logger().info(LogEvent.REDIS_ENDED)
     first, second = entries(stream)

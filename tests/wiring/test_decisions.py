@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from adapters.journal import SqliteJournal
 from daemon.domain.decision import Decision, DecisionKind
@@ -75,6 +75,26 @@ def test_an_instant_only_one_run_decided_at_is_a_difference(file: Path) -> None:
     assert (found.only_left, found.only_right) == (1, 3)
     assert not found.same
     assert found.first_difference == ""
+
+
+def test_two_decisions_at_one_instant_are_both_compared(file: Path) -> None:
+    some = decisions(3)
+    flattened = replace(some[1], sequence=99, kind=DecisionKind.REDUCED)
+    twice = [some[0], some[1], flattened, some[2]]
+    same = compare_runs(lines(twice, file), lines(twice, file))
+    assert same.same
+    assert (same.compared, same.orders) == (4, 4)
+    missing = compare_runs(lines(twice, file), lines(some, file))
+    assert (missing.compared, missing.only_left, missing.only_right) == (3, 1, 0)
+    assert not missing.same
+    other = [some[0], some[1], replace(flattened, equity=1.0), some[2]]
+    found = compare_runs(lines(twice, file), lines(other, file))
+    assert found.equal == 3
+    assert found.first_difference == (
+        "first divergence at 2023-11-15T01:00:00Z, decision 2 of that instant: equity differ"
+    )
+    first = [some[0], replace(some[1], equity=1.0), flattened, some[2]]
+    assert not compare_runs(lines(twice, file), lines(first, file)).same  # the last one alone was
 
 
 def test_runs_of_another_length_are_compared_where_they_overlap(file: Path) -> None:

@@ -111,6 +111,22 @@ def test_missing_folders_and_symbols_are_named(tmp_path: Path) -> None:
         open_parquet_market(tmp_path, timeframe="30m", symbols=["BARUSDT"])
 
 
+def test_a_period_without_bars_is_refused_with_the_period_that_the_files_hold(
+    tmp_path: Path,
+) -> None:
+    write(tmp_path, "FOOUSDT", [bar(i, 10.0) for i in range(3)])
+    write(tmp_path, "BARUSDT", [bar(i, 10.0) for i in range(2, 5)])
+    held = r"its files \*-30m\.parquet hold 2023-11-15T00:00:00Z to 2023-11-15T02:30:00Z"
+    late_ms = FIRST_MS + 7 * DAY_MS
+    with pytest.raises(ConfigurationError, match=rf"no bars from 2023-11-22T00:00:00Z; {held}"):
+        open_parquet_market(tmp_path, timeframe="30m", start_ms=late_ms)
+    early_ms = FIRST_MS - DAY_MS
+    with pytest.raises(ConfigurationError, match=rf"no bars until 2023-11-14T00:00:00Z; {held}"):
+        open_parquet_market(tmp_path, timeframe="30m", end_ms=early_ms)
+    with pytest.raises(ConfigurationError, match=str(tmp_path)):
+        open_parquet_market(tmp_path, timeframe="30m", end_ms=early_ms)
+
+
 def test_an_exported_market_reads_back_to_the_bit(tmp_path: Path) -> None:
     origin_ms = 1_704_067_200_000
     names = ["BTCUSDT", "DOGEUSDT", "ATOMUSDT"]
