@@ -114,7 +114,7 @@ class PaperVenue:
     def submit(self, orders: Sequence[Order]) -> list[VenueEvent]:
         """Admit or refuse orders in this order and fill what can be filled at once.
 
-        An order id that is known with the same terms answers with what became of it.
+        What fills completely is answered by its fill alone; what rests is accepted first. An order id that is known with the same terms answers with what became of it.
         """
         self._check_usable()
         events: list[VenueEvent] = []
@@ -135,7 +135,7 @@ class PaperVenue:
         return _story(record)
 
     def query(self, order_id: OrderId, key: InstrumentKey) -> list[VenueEvent]:
-        """Tell what became of an order: accepted, its fills, its end; or OrderAbsent."""
+        """Tell what became of an order as `submit` would, with its end; or OrderAbsent."""
         self._check_usable()
         record = self._find(order_id)
         return [OrderAbsent(order_id, self._now_ms)] if record is None else _story(record)
@@ -251,8 +251,10 @@ class PaperVenue:
         self._account.orders_n += 1
         record = PaperOrder(order, self._account.orders_n, terms.index, now_ms)
         self._orders[order_id] = self._changes.orders[order_id] = record
-        events.append(OrderAccepted(order_id, now_ms))
+        told_n = len(events)
         self._try_fill(record, events)
+        if record.status is not _FILLED:  # a fill of everything says that it was accepted, too
+            events.insert(told_n, OrderAccepted(order_id, now_ms))
         if record.status is _OPEN:
             self._resting[order_id] = record
 
@@ -433,7 +435,10 @@ class PaperVenue:
 def _story(record: PaperOrder) -> list[VenueEvent]:
     """Tell an order's life from the start."""
     order_id = record.order.order_id
-    events: list[VenueEvent] = [OrderAccepted(order_id, record.accepted_ms)]
+    events: list[VenueEvent] = []
+    at_once = len(record.fills) == 1 and record.fills[0].at_ms == record.accepted_ms
+    if record.status is not _FILLED or not at_once:
+        events.append(OrderAccepted(order_id, record.accepted_ms))
     events.extend(OrderFilled(fill) for fill in record.fills)
     if record.status in (PaperStatus.CANCELLED, PaperStatus.EXPIRED):
         events.append(OrderEnded(order_id, record.ended_ms, record.reason))
