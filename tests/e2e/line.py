@@ -1,4 +1,4 @@
-"""Run the command line as a user does, and read what it says and leaves behind.
+"""Run the command line as a user does, and read what it says.
 
 Every program runs in a process of its own, in a folder of its own and without our environment
 variables, so that nothing of the machine a test runs on has a say.
@@ -9,31 +9,19 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
 import psutil
 
-from adapters.journal import JournalReader
-from adapters.paper import SqliteStore
-from daemon.domain.instrument import CashKey, InstrumentKey
-from daemon.domain.messages import FundingPaid, OrderFilled, Snapshotted, Submit
-from daemon.domain.order import Fill, OrderId
-from daemon.domain.portfolio import Ledger
-from daemon.domain.units import Timeframe
-from daemon.engine.reconcile import differences
-from daemon.runtime.recovery import replay_entry
 from daemon.settings import Settings, load_settings
-from daemon.wiring.core import engine_of, universe_of
-from daemon.wiring.instruments import read_instruments
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 REHEARSAL: Final = ROOT / "config" / "rehearsal.toml"
@@ -56,7 +44,6 @@ START_S_MAX: Final = 90.0
 STOP_S_MAX: Final = 5.0  # the promise of the command line
 LOOK_S: Final = 0.02  # between two looks at a file that cannot tell us of changes
 LINE_BYTES_MAX: Final = 1 << 20
-ORDERS_MAX: Final = 1_000_000
 
 Values = dict[str, Any]
 
@@ -133,6 +120,8 @@ class Daemon:
     process: asyncio.subprocess.Process
     log: Path
     lines: list[Values] = field(default_factory=list)
+    count: Counter[str] = field(default_factory=Counter)  # of the lines, by type
+    ended: bool = False  # its output has
     _news: asyncio.Condition = field(default_factory=asyncio.Condition)
     _reader: asyncio.Task[None] | None = None
 
@@ -148,7 +137,11 @@ class Daemon:
 
     async def decided(self, count: int, seconds: float = START_S_MAX) -> None:
         """Wait for so many decisions since the start."""
-        await self.until(lambda d: len(d.of("decision")) >= count, seconds)
+        await self.until(lambda d: d.count["decision"] >= count, seconds)
+
+    async def printed(self, lines: int, seconds: float = START_S_MAX) -> None:
+        """Wait for so many lines of any type since the start."""
+        await self.until(lambda d: len(d.lines) >= lines, seconds)
 
     async def beginning(self, file: Path, seconds: float = START_S_MAX) -> None:
         """Wait until it has made a file."""
@@ -160,11 +153,6 @@ class Daemon:
     def of(self, kind: str) -> list[Values]:
         """Give the printed objects of one type."""
         return [line for line in self.lines if line.get("type") == kind]
-
-    @property
-    def ended(self) -> bool:
-        """Tell whether its output has ended."""
-        return self._reader is not None and self._reader.done()
 
     @property
     def said(self) -> str:
@@ -198,6 +186,8 @@ class Daemon:
         """Make sure that nothing of it is left."""
         if self.process.returncode is None and not self.ended:
             await self.kill()
+        with suppress(ProcessLookupError):
+            self.process.kill()  # it lives still when its output could not be read
         await self.process.wait()
         if self._reader is not None:
             await self._reader
@@ -209,17 +199,12 @@ class Daemon:
                 async with self._news:
                     if raw.endswith(b"\n"):  # a kill may cut the last line
                         self.lines.append(json.loads(raw))
+                        self.count[self.lines[-1].get("type", "")] += 1
                     self._news.notify_all()
         finally:
-            # the waiters look at `ended`, which is true only after this task's last step
-            asyncio.get_running_loop().call_soon(self._wake)
-
-    def _wake(self) -> None:
-        self._waking = asyncio.create_task(self._tell())
-
-    async def _tell(self) -> None:
-        async with self._news:
-            self._news.notify_all()
+            async with self._news:
+                self.ended = True
+                self._news.notify_all()
 
 
 @asynccontextmanager
@@ -256,134 +241,3 @@ async def gone(processes: Iterable[psutil.Process], seconds: float = 10.0) -> No
     """Wait until none of these processes lives; fails and names those that do."""
     _, alive = await asyncio.to_thread(psutil.wait_procs, list(processes), seconds)
     assert not alive, f"left behind: {[p.cmdline() for p in alive]}"
-
-
-# ---- what a run leaves behind --------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """Hold the paper account's own file: what is owned, every order, every execution in order."""
-
-    quantities: Mapping[InstrumentKey, Decimal]
-    cash: Mapping[CashKey, Decimal]
-    fills: tuple[Fill, ...]
-    funding: tuple[FundingPaid, ...]
-    order_ids: frozenset[OrderId]
-
-
-def copied(state: Path, to: Path) -> Path:
-    """Copy the durable files as a kill left them: reading them must not mend the original."""
-    to.mkdir(parents=True)
-    for name in ("journal.sqlite", "paper.sqlite"):
-        for suffix in ("", "-wal"):
-            if (state / f"{name}{suffix}").exists():
-                shutil.copy(state / f"{name}{suffix}", to)
-    shutil.copy(state / "instruments.json", to)
-    return to
-
-
-def read_account(state: Path) -> Account | None:
-    """Read the paper ledger, which checks that it adds up; None before the account was opened."""
-    store = SqliteStore(state / "paper.sqlite")
-    try:
-        loaded = store.load(ORDERS_MAX)
-        if loaded is None:
-            return None
-        account = loaded.state.account
-        executions = tuple(store.executions_after(0, account.executions_n))
-    finally:
-        store.close()
-    ledger = account.ledger
-    return Account(
-        quantities=held(ledger),
-        cash=dict(ledger.cash),
-        fills=tuple(e.fill for e in executions if isinstance(e, OrderFilled)),
-        funding=tuple(e for e in executions if isinstance(e, FundingPaid)),
-        order_ids=frozenset(record.order.order_id for record in loaded.orders),
-    )
-
-
-def held(ledger: Ledger) -> dict[InstrumentKey, Decimal]:
-    """Give the positions that are not flat."""
-    return {k: p.quantity for k, p in ledger.positions.items() if p.quantity}
-
-
-@dataclass(frozen=True, slots=True)
-class Book:
-    """Hold the engine's book after its journal was played again from the first entry."""
-
-    ledger: Ledger
-    trade_ids: frozenset[str]
-    submitted: frozenset[OrderId]
-    net_weight_worst: float
-    entries: int
-    reconciliations: int
-
-
-def replay_book(settings: Settings) -> Book:
-    """Play a journal again; every command must be the recorded one, every account ours.
-
-    One engine goes through all of it, where the daemon began anew from a snapshot at each start. At
-    each account that the venue gave, ours must be the same, once the engine has settled on it.
-    """
-    universe = universe_of(read_instruments(settings.run.state_folder))
-    engine = engine_of(settings, universe, Timeframe.parse(settings.market.source))
-    trade_ids, submitted = set[str](), set[OrderId]()
-    count = reconciliations = 0
-    for entry in JournalReader(settings.run.state_folder / "journal.sqlite").read_from(1):
-        virgin = not engine.state.book.ledger.cash
-        divergence = replay_entry(engine, entry)
-        assert divergence is None, str(divergence)
-        count += 1
-        for one in entry.commands:
-            if isinstance(one, Submit):
-                assert one.approved.order.order_id not in submitted, "an order id was used again"
-                submitted.add(one.approved.order.order_id)
-        if isinstance(entry.event, OrderFilled):
-            trade_ids.add(entry.event.fill.trade_id)
-        if isinstance(entry.event, Snapshotted) and not virgin and not engine.state.mismatches:
-            reconciliations += 1
-            assert differences(engine.state.book.ledger, entry.event.snapshot) == ()
-    book = engine.state.book
-    assert not engine.state.halted_why, engine.state.halted_why
-    return Book(
-        ledger=book.ledger,
-        trade_ids=frozenset(trade_ids),
-        submitted=frozenset(submitted),
-        net_weight_worst=book.net_weight_worst,
-        entries=count,
-        reconciliations=reconciliations,
-    )
-
-
-def check_what_is_left(settings: Settings) -> None:
-    """Check a killed daemon's files: each whole, and neither ahead where it must not be.
-
-    The journal has every order before the venue has it, the venue every fill before the journal.
-    """
-    state = settings.run.state_folder
-    account = read_account(state)
-    if account is None:
-        return
-    JournalReader(state / "journal.sqlite").verify()
-    book = replay_book(settings)
-    known = [fill.trade_id for fill in account.fills]
-    assert len(known) == len(set(known))
-    assert book.trade_ids <= set(known), "the journal has a fill that the venue never committed"
-    assert account.order_ids <= book.submitted, "the venue has an order that was not journalled"
-
-
-def check_books_agree(settings: Settings) -> Book:
-    """Check the engine's book against the paper ledger's file: nothing lost, nothing doubled."""
-    book, account = replay_book(settings), read_account(settings.run.state_folder)
-    assert account is not None
-    told = [fill.trade_id for fill in account.fills]
-    assert len(told) == len(set(told)), "the venue has a trade id twice"
-    assert book.trade_ids == set(told)
-    assert book.ledger.fills == len(told), "a fill was counted twice or not at all"
-    assert held(book.ledger) == account.quantities
-    assert book.ledger.cash == account.cash
-    assert book.ledger.funding == sum((f.amount for f in account.funding), Decimal(0))
-    assert len({f.cashflow_id for f in account.funding}) == len(account.funding)
-    return book

@@ -19,20 +19,10 @@ from adapters.rehearsal.launch import LaunchedExchange, launch
 from adapters.rehearsal.settings import RehearsalSettings
 from adapters.state_lock import LOCK_NAME
 from daemon.wiring.decisions import read_run
-from tests.e2e.line import (
-    SMALL,
-    Finished,
-    check_books_agree,
-    command,
-    copied,
-    read_account,
-    rehearse,
-    replay_book,
-    sets,
-    settings_of,
-)
+from tests.e2e.books import check_books_agree, copied, read_account, replay_book
+from tests.e2e.line import SMALL, Finished, command, rehearse, sets, settings_of
 
-DATA, MODEL, VENUE, JOURNAL, PORT, SETTING = 65, 66, 69, 74, 71, 78
+USAGE, DATA, MODEL, VENUE, PORT, JOURNAL, SETTING = 2, 65, 66, 69, 71, 74, 78
 
 
 def said(done: Finished, code: int, *words: str) -> str:
@@ -95,11 +85,20 @@ def test_a_wrong_setting_in_the_environment_and_in_a_file_is_named_with_its_plac
     said(command("config", "-c", "mine.toml", cwd=tmp_path), SETTING, "mine.toml", "line 1")
 
 
-def test_an_unknown_command_or_option_is_a_usage_error(tmp_path: Path) -> None:
-    for words in (["trad"], ["rehearse", "--dais", "3"], ["rehearse", "--days", "many"]):
-        done = command(*words, cwd=tmp_path)
-        assert done.code == 2
-        assert words[-1] in done.complaint or words[1] in done.complaint
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["trad"], "trad"),
+        (["rehearse", "--dais", "3"], "--dais"),
+        (["rehearse", "--days", "many"], "--days"),
+    ],
+)
+def test_an_unknown_command_or_option_is_a_usage_error(
+    tmp_path: Path, words: list[str], named: str
+) -> None:
+    done = command(*words, cwd=tmp_path)
+    assert done.code == USAGE
+    assert named in done.complaint
 
 
 # ---- the exchange --------------------------------------------------------------------------------
@@ -349,9 +348,12 @@ def test_good_files_are_listed_and_traded_over(data: Path) -> None:
     assert "<html" in (data.parent / "report.html").read_text()
 
 
-@pytest.mark.parametrize("harm", ["truncated", "corrupt", "empty", "other"])
+# A listing reads the times only; all values are checked before they are used.
+@pytest.mark.parametrize(
+    ("harm", "problems"), [("truncated", 1), ("corrupt", 0), ("empty", 1), ("other", 1)]
+)
 def test_a_harmed_file_is_named_by_backtest_and_list_data(
-    data: Path, tmp_path: Path, harm: str
+    data: Path, tmp_path: Path, harm: str, problems: int
 ) -> None:
     copy = tmp_path / "data"
     shutil.copytree(data, copy)
@@ -367,9 +369,8 @@ def test_a_harmed_file_is_named_by_backtest_and_list_data(
     path.write_bytes(harmed[harm])
     said(backtest(copy), DATA, path.name)
     listed = command("list-data", "--folder", copy, "--json", cwd=tmp_path)
-    if harm != "corrupt":  # a listing reads the times; all values are checked before they are used
-        assert listed.code == DATA
-        assert listed.values["problems"] == 1
+    assert listed.code == (DATA if problems else 0)
+    assert listed.values["problems"] == problems
 
 
 def test_missing_files_folders_and_runs_are_named(data: Path, tmp_path: Path) -> None:

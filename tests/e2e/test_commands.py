@@ -16,22 +16,20 @@ def test_init_writes_a_settings_file_that_every_command_then_reads(tmp_path: Pat
     done = command("init", cwd=tmp_path)
     assert done.code == 0, done.complaint
     written = tmp_path / "equipoise.toml"
-    before = command("config", "--json", cwd=tmp_path)
-    assert before.code == 0, before.complaint
+    before = command("config", "--json", cwd=tmp_path).values
     json.loads((tmp_path / "equipoise.schema.json").read_text())
-    written.write_text(written.read_text() + "\n[paper]\ncash = 4321\n")
-    doubled = command("config", "--json", cwd=tmp_path)
-    if doubled.code:  # the starter names the section already
-        assert "equipoise.toml" in doubled.complaint
-        written.write_text("[paper]\ncash = 4321\n")
+    starter = written.read_text()
+    assert starter.count('# cash = "10000.0"') == 1
+    mine = starter.replace('# cash = "10000.0"', 'cash = "4321"')
+    written.write_text(mine)
     after = command("config", "--json", cwd=tmp_path).values
-    assert float(after["paper"]["cash"]) == 4321
-    changed = {name for name in after if after[name] != before.values[name]}
-    assert "paper" in changed
+    assert float(after["paper"].pop("cash")) == 4321
+    assert float(before["paper"].pop("cash")) == 10_000
+    assert after == before
     again = command("init", cwd=tmp_path)
     assert again.code == EXISTS
     assert "--force" in again.complaint
-    assert written.read_text() == "[paper]\ncash = 4321\n"
+    assert written.read_text() == mine
 
 
 def test_later_layers_win_and_what_config_prints_is_a_settings_file(tmp_path: Path) -> None:

@@ -1,111 +1,81 @@
-"""How long a start takes after a long run, and how large the files grow.
+"""How long a killed daemon takes to trade again after a simulated year, and how its files grow.
 
-A simulated year in lock-step takes longer than a test may, so the line runs for some minutes, is
-killed a few times on the way, and what recovery took at each length is drawn out to a year.
+The year is traded hour by hour through the real command, sockets, journal and paper ledger.
 """
 
 from __future__ import annotations
 
 import asyncio
-import signal
+import random
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from adapters.journal import JournalReader, SqliteJournal
-from daemon.domain.units import DAY_MS, Timeframe
-from daemon.engine.state import SCHEMA
-from daemon.runtime.recovery import recover
-from daemon.settings import Settings
-from daemon.wiring.core import engine_of, universe_of
-from daemon.wiring.decisions import read_run
-from daemon.wiring.instruments import read_instruments
-from daemon.wiring.session import code_version
-from tests.e2e.line import (
-    SMALL,
-    check_books_agree,
-    copied,
-    daemon,
-    read_account,
-    rehearse,
-    settings_of,
-)
+from adapters.journal import JournalReader
+from daemon.wiring.rehearsal import last_instant_ms
+from tests.e2e.books import check_books_agree
+from tests.e2e.line import SMALL, Daemon, command, daemon, rehearse, settings_of
 
 YEAR_DAYS = 365
+YEAR_DECISIONS = YEAR_DAYS * 24
+YEAR_S_MAX = 2_700.0
 RECOVERY_S_MAX = 15.0
-LEGS = 4
-LEG_S = 75.0
+RESTARTS = 3
+# A rule that turns its book over all day pays fees all year; it must not run out of money.
+OPTIONS = (*SMALL, "paper.cash=100000")
 
 
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """Hold what one recovery took, in seconds, after so many simulated days."""
-
-    days: float
-    entries: int
-    tail_entries: int
-    journal_bytes: int
-    ledger_bytes: int
-    engine_s: float
-    ledger_s: float
-
-    @property
-    def seconds(self) -> float:
-        return self.engine_s + self.ledger_s
+async def went_on(running: Daemon, reached_ms: int) -> None:
+    """Wait for a decision at a later market time than the journal had reached."""
+    await running.until(lambda d: any(one["as_of_ms"] > reached_ms for one in d.of("decision")))
 
 
-async def measure(settings: Settings, left: Path) -> Measured:
-    """Recover from a killed daemon's files as a start does: the engine, then the paper ledger."""
-    path = left / "journal.sqlite"
-    begin_s = time.perf_counter()
-    universe = universe_of(read_instruments(left))
-    engine = engine_of(settings, universe, Timeframe.parse(settings.market.source))
-    journal = SqliteJournal(path, state_schema=SCHEMA, code_version=code_version())
-    async with journal:
-        found = recover(engine, journal)
-    middle_s = time.perf_counter()
-    assert read_account(left) is not None
-    end_s = time.perf_counter()
-    lines = read_run(left)
-    return Measured(
-        days=(lines[-1].as_of_ms - lines[0].as_of_ms) / DAY_MS,
-        entries=JournalReader(path).entries_n,
-        tail_entries=found.tail_n,
-        journal_bytes=JournalReader(path).file_bytes,
-        ledger_bytes=(left / "paper.sqlite").stat().st_size,
-        engine_s=middle_s - begin_s,
-        ledger_s=end_s - middle_s,
+def describe(state: Path) -> str:
+    """Say how large the files of a year are."""
+    journal = JournalReader(state / "journal.sqlite")
+    snapshot = journal.last_snapshot()
+    assert snapshot is not None
+    ledger_bytes = (state / "paper.sqlite").stat().st_size
+    return (
+        f"{journal.entries_n:,} entries; journal {journal.file_bytes / 1e6:.1f} MB, "
+        f"{journal.file_bytes / YEAR_DAYS / 1e3:.0f} kB a day; ledger {ledger_bytes / 1e6:.1f} MB; "
+        f"newest snapshot {len(snapshot.state) / 1e3:.1f} kB"
     )
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
-async def test_recovery_after_a_simulated_year_stays_below_its_bound(tmp_path: Path) -> None:
-    state, settings = tmp_path / "state", settings_of(tmp_path / "state", *SMALL)
-    found: list[Measured] = []
-    for number in range(LEGS):
-        async with daemon(*rehearse(state, *SMALL), cwd=tmp_path) as running:
-            await running.decided(1)
-            await asyncio.sleep(LEG_S)
-            await running.kill()
-        left = copied(state, tmp_path / f"copy{number}")
-        found.append(await measure(settings, left))
-        print(found[-1])
+async def test_after_a_simulated_year_a_killed_daemon_trades_again_within_its_bound(
+    tmp_path: Path,
+) -> None:
+    state, dice = tmp_path / "state", random.Random(4)
     begin_s = time.perf_counter()
-    async with daemon(*rehearse(state, *SMALL), cwd=tmp_path) as running:
-        await running.decided(2)  # the first only closes what the kill had interrupted
-        print(f"from the command to the first new decision: {time.perf_counter() - begin_s:.1f} s")
-        assert await running.end(signal.SIGTERM) == 0
-    check_books_agree(settings)
-    slope, start = np.polyfit([m.days for m in found], [m.seconds for m in found], 1)
-    year_s = start + max(slope, 0.0) * YEAR_DAYS
-    last = found[-1]
-    print(
-        f"{last.journal_bytes / last.days / 1e3:.0f} kB of journal and "
-        f"{last.ledger_bytes / last.days / 1e3:.0f} kB of ledger a day; "
-        f"recovery after a year: {year_s:.1f} s"
-    )
-    assert year_s < RECOVERY_S_MAX
+    async with daemon(*rehearse(state, *OPTIONS), cwd=tmp_path) as running:
+        await running.decided(YEAR_DECISIONS, YEAR_S_MAX)
+        await running.kill()
+        lines = running.of("decision")
+        fills = running.count["fill"]
+    year_s = time.perf_counter() - begin_s
+    last_month = lines[-30 * 24 :]
+    assert sum(bool(line["orders"]) for line in last_month) > 24, "the book had come to rest"
+    print(f"{len(lines):,} decisions, {fills:,} fills in {year_s:.0f} s", describe(state), sep="\n")
+    took_s = []
+    for _ in range(RESTARTS):
+        reached_ms = last_instant_ms(state)
+        assert reached_ms is not None
+        begin_s = time.perf_counter()
+        async with daemon(*rehearse(state, *OPTIONS), cwd=tmp_path) as running:
+            await went_on(running, reached_ms)
+            took_s.append(time.perf_counter() - begin_s)
+            await asyncio.sleep(dice.uniform(0.0, 3.0))  # the next kill falls anywhere in an hour
+            await running.kill()
+    print("from the command to the first decision after a kill:", [round(s, 1) for s in took_s])
+    begin_s = time.perf_counter()
+    done = command("replay", "--verify", "--json", "--state", state, cwd=tmp_path, seconds=900)
+    assert done.code == 0, done.complaint
+    print(f"verified in {time.perf_counter() - begin_s:.0f} s: {done.out}")
+    again = command(*rehearse(state, *OPTIONS), "--json", "--days", "0.1", cwd=tmp_path)
+    assert again.code == 0, again.complaint
+    check_books_agree(settings_of(state, *OPTIONS))
+    assert max(took_s) < RECOVERY_S_MAX

@@ -17,12 +17,12 @@ from adapters.state_lock import LOCK_NAME
 from daemon.domain.failures import AlreadyRunning
 from daemon.wiring.decisions import read_run
 from daemon.wiring.rehearsal import last_instant_ms
+from tests.e2e.books import check_books_agree
 from tests.e2e.line import (
     NEUTRAL,
     SMALL,
     START_S_MAX,
     Daemon,
-    check_books_agree,
     command,
     daemon,
     environment,

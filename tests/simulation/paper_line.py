@@ -27,20 +27,22 @@ from daemon.domain.decision import Decision
 from daemon.domain.instrument import InstrumentKey
 from daemon.domain.messages import Command, Decided, Event, MarketEvent, VenueEvent
 from daemon.domain.order import Order, OrderId
-from daemon.domain.units import DAY_MS, Timeframe
+from daemon.domain.units import DAY_MS, HOUR_MS, Timeframe
 from daemon.engine.engine import Engine
 from daemon.engine.state import SCHEMA
 from daemon.ports import Entry, Snapshot
 from daemon.runtime.live import LiveShell, ShellParts
-from daemon.settings import Settings
+from daemon.settings import Settings, effective_toml
 from daemon.wiring.backtest import History, load_history
-from daemon.wiring.core import engine_of, history_ms, paper_settings
+from daemon.wiring.core import history_ms, paper_settings
 from daemon.wiring.instruments import write_instruments
+from daemon.wiring.recovery import recovered_engine
 from tests.e2e.line import ROOT, settings_of
 
 COINS: Final = 6
 ORIGIN_MS: Final = 1_704_067_200_000  # 2024-01-01
-BEGIN_MS: Final = ORIGIN_MS + 3 * DAY_MS  # the first instant that is traded
+# The second decision, from the first book to the next, falls on a settlement of funding.
+BEGIN_MS: Final = ORIGIN_MS + 3 * DAY_MS + 6 * HOUR_MS
 SOURCE: Final = Timeframe(30)
 # Little of a bar may be taken, so that orders rest; no band, so that every hour trades.
 OVERRIDES: Final = (
@@ -227,11 +229,18 @@ async def paper_line(
         history.panel, SOURCE, history.universe.instruments, history.funding, Follower(clock)
     )
     begin_book(state, market)
-    engine = engine_of(settings, history.universe, SOURCE)
+    path = state / "journal.sqlite"
+    engine, recovered = recovered_engine(settings, history.universe, path)
     async with AsyncExitStack() as stack:
-        path = state / "journal.sqlite"
-        journal = SqliteJournal(path, state_schema=SCHEMA, code_version="simulation")
+        journal = SqliteJournal(
+            path,
+            state_schema=SCHEMA,
+            code_version="simulation",
+            settings_text=effective_toml(settings),
+        )
         await stack.enter_async_context(journal)
+        if camera is not None:
+            camera.shoot("begun")
         store = SqliteStore(state / "paper.sqlite")
         stack.callback(store.close)
         core = PaperVenue(engine.universe, paper_settings(settings), store, opened_ms=start_ms)
@@ -248,6 +257,7 @@ async def paper_line(
             run_id="simulation",
             history_ms=history_ms(settings, engine),
             observers=(observer,),
+            recovered=recovered,
         )
         shell = LiveShell(parts)
         clock.quiet = shell.quiet

@@ -21,6 +21,9 @@ from tests.simulation.paper_line import (
 )
 
 NET_WEIGHT_MAX = 0.25
+# The bound is checked when an order is sent. Its cost lowers equity, and prices move while it rests
+# and nobody is there to withdraw it: a book may pass the bound by this share of the bound.
+NET_PASSED_SHARE_MAX = 0.03
 GOES_ON_HOURS = 2
 DOWNTIMES_MS = (0, HOUR_MS // 2, 3 * HOUR_MS)
 
@@ -43,7 +46,7 @@ async def recover(
     text = f"{image.name}, down for {downtime_ms // 60_000} min"
     assert any(d.orders for d in decisions), f"{text}: nothing was traded after {iso(begin_ms)}"
     book = check_books_agree(market.settings(state))
-    assert book.net_weight_worst <= NET_WEIGHT_MAX, text
+    assert book.net_weight_worst <= NET_WEIGHT_MAX * (1 + NET_PASSED_SHARE_MAX), text
     assert book.reconciliations >= 1, text
     shutil.rmtree(state)
 
