@@ -63,7 +63,13 @@ def line_chart(
             spine.set_visible(side in ("left", "bottom"))
             spine.set_color(_INK)
         if len(lines) > 1:
-            axes.legend(frameon=False, labelcolor=_INK, ncols=len(lines), loc="upper left")
+            axes.legend(  # above the axes, where it hides nothing
+                frameon=False,
+                labelcolor=_INK,
+                ncols=len(lines),
+                loc="lower left",
+                bbox_to_anchor=(0.0, 1.0),
+            )
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
         plt.close(figure)
