@@ -3,7 +3,9 @@
     SR = mean / sd per period,   se(SR) = sqrt((1 - g3 SR + (g4 - 1)/4 SR^2) / (T - 1))
 
 g3 is the skewness and g4 the kurtosis (normal: 3) of the returns (Mertens 2002). Serial dependence
-is not in this error: aggregate hourly profit to days first.
+is not in this error: aggregate hourly profit to days first. What dependence does to annualising:
+
+    SR(q) = eta(q) SR,   eta(q) = q / sqrt(q + 2 * sum over k < q of (q - k) rho_k)     (Lo 2002)
 """
 
 from __future__ import annotations
@@ -44,14 +46,43 @@ def sharpe_standard_error(
 
 def sharpe(returns: Floats) -> Sharpe:
     """Measure the Sharpe ratio of (T,) returns; NaN where fewer than two or none vary."""
+    return sharpe_moments(returns).sharpe
+
+
+@dataclass(frozen=True, slots=True)
+class SharpeMoments:
+    """Hold a Sharpe ratio with the skewness and kurtosis (normal: 3) that went into its error."""
+
+    sharpe: Sharpe
+    skewness: float
+    kurtosis: float
+
+
+def sharpe_moments(returns: Floats) -> SharpeMoments:
+    """Measure the Sharpe ratio of (T,) returns and its moments; NaN as in `sharpe`."""
     T = len(returns)
     require(bool(np.isfinite(returns).all()), "a return is not finite")
-    sd = float(returns.std(ddof=1)) if T >= 2 else 0.0
-    if sd == 0.0:
-        return Sharpe(float("nan"), float("nan"), T)
+    # compared by value, because rounding leaves equal returns a tiny deviation
+    if T < 2 or returns.max() == returns.min():
+        unknown = float("nan")
+        return SharpeMoments(Sharpe(unknown, unknown, T), unknown, unknown)
     z = (returns - returns.mean()) / float(returns.std())
-    ratio = float(returns.mean()) / sd
-    error = sharpe_standard_error(
-        ratio, T, skewness=float((z**3).mean()), kurtosis=float((z**4).mean())
-    )
-    return Sharpe(ratio, error, T)
+    skewness, kurtosis = float((z**3).mean()), float((z**4).mean())
+    ratio = float(returns.mean()) / float(returns.std(ddof=1))
+    error = sharpe_standard_error(ratio, T, skewness=skewness, kurtosis=kurtosis)
+    return SharpeMoments(Sharpe(ratio, error, T), skewness, kurtosis)
+
+
+def annualisation_factor(periods: int, autocorrelations: Floats) -> float:
+    """Give eta(q), which scales a per-period ratio to q periods under serial dependence.
+
+    autocorrelations: (L,) rho_1 .. rho_L; lags beyond L count as zero, beyond q - 1 they are not
+    used. Raises where they leave no variance over q periods, which no true series can.
+    """
+    require(periods >= 1, f"periods {periods}: at least 1 is accepted")
+    rho = np.asarray(autocorrelations, dtype=np.float64)[: periods - 1]
+    require(bool((np.abs(rho) <= 1.0).all()), "an autocorrelation lies outside -1 to 1 or is NaN")
+    k = np.arange(1, len(rho) + 1)
+    variance = periods + 2.0 * float((periods - k) @ rho)
+    require(variance > 0, f"these autocorrelations leave no variance over {periods} periods")
+    return float(periods / variance**0.5)
