@@ -19,6 +19,7 @@ from typer.core import TyperGroup
 
 from daemon.domain.failures import EquipoiseError, InvariantViolated, JournalError
 from daemon.package_guard import check_package_names
+from daemon.runtime.collector import not_collecting
 from daemon.runtime.logs import configure_logs
 
 COMMANDS: Final[Mapping[str, str]] = {
@@ -53,7 +54,8 @@ class _LazyGroup(TyperGroup):
         if cmd_name not in COMMANDS:
             return None
         module, _, name = COMMANDS[cmd_name].partition(":")
-        function: Callable[..., object] = getattr(importlib.import_module(module), name)
+        with not_collecting():
+            function: Callable[..., object] = getattr(importlib.import_module(module), name)
         app = typer.Typer(add_completion=False, rich_markup_mode=None)
         app.command(name=cmd_name, context_settings=WIDTHS)(_with_exit_code(function))
         return typer.main.get_command(app)

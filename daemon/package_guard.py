@@ -67,11 +67,11 @@ def owners_of(
         # the raw text is searched, not parsed: some distributions list tens of thousands of files
         record = distribution.read_text("RECORD") or ""
         top_level = (distribution.read_text("top_level.txt") or "").split()
-        name = str(distribution.metadata["Name"]).lower().replace("_", "-")
         for package in owners:
             listed = record.startswith(f"{package}/") or f"\n{package}/" in record
-            if listed or package in top_level:
-                owners[package].add(name)
+            if listed or package in top_level:  # only then, because names are slow to read
+                name = str(distribution.metadata["Name"])
+                owners[package].add(name.lower().replace("_", "-"))
     return owners
 
 

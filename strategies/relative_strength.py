@@ -36,6 +36,9 @@ class Direction(StrEnum):
     REVERSAL = "reversal"
 
 
+_REVERSAL: Final = Direction.REVERSAL  # looking up a member of an enum is slow
+
+
 @dataclass(frozen=True, slots=True)
 class RelativeStrengthSettings:
     """Hold the knobs; weights are fractions of equity."""
@@ -66,9 +69,12 @@ class RelativeStrength:
 
     settings: RelativeStrengthSettings = field(default_factory=RelativeStrengthSettings)
     timeframe: Timeframe = field(init=False)
+    windows_needed: Mapping[Timeframe, int] = field(init=False)  # the lookback and the newest bar
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "timeframe", Timeframe(self.settings.timeframe_minutes))
+        timeframe = Timeframe(self.settings.timeframe_minutes)
+        object.__setattr__(self, "timeframe", timeframe)
+        object.__setattr__(self, "windows_needed", {timeframe: self.settings.lookback_bars + 1})
 
     @property
     def name(self) -> str:
@@ -80,11 +86,6 @@ class RelativeStrength:
         """Tell that decisions do not wait for the estimator."""
         return False
 
-    @property
-    def windows_needed(self) -> Mapping[Timeframe, int]:
-        """Give the bars without which it cannot decide: the lookback and the newest."""
-        return {self.timeframe: self.settings.lookback_bars + 1}
-
     def initial_state(self, instruments_n: int) -> State:
         """Give the state before the first decision: its version; the rule remembers nothing."""
         return {"version": np.array([STATE_VERSION])}
@@ -93,15 +94,17 @@ class RelativeStrength:
         """Give the target; instruments without both closes, or not eligible, go to zero."""
         closes = view.windows[self.timeframe].closes
         score = closes[-1] / closes[-1 - self.settings.lookback_bars]
-        usable = view.eligible & np.isfinite(score)
-        all_usable = np.count_nonzero(usable) == len(usable)
-        ideal, note = self._legs(score, None if all_usable else usable)
+        # Two short questions settle the usual case, which several passes over arrays cost more.
+        total = sum(score.tolist())
+        all_usable = total - total == 0.0 and view.eligible.tobytes().find(0) < 0
+        usable = None if all_usable else view.eligible & np.isfinite(score)
+        ideal, note = self._legs(score, usable)
         if note:
-            weights = np.where(usable, view.weights, 0.0)
+            weights = view.weights if usable is None else np.where(usable, view.weights, 0.0)
             return state, TargetPortfolio(view.as_of_ms, weights, weights, ideal, note=note)
         band = self.settings.band_weight
         weights = drift_band(view.weights, ideal, band)
-        if not all_usable:
+        if usable is not None:
             weights = np.where(usable, weights, 0.0)
         return state, TargetPortfolio(
             as_of_ms=view.as_of_ms,
@@ -115,21 +118,24 @@ class RelativeStrength:
 
         usable: None when all are.
         """
-        ideal = np.zeros(len(score))
-        if self.settings.direction is Direction.REVERSAL:
+        if self.settings.direction is _REVERSAL:
             score = -score
         if usable is None:
             order = score.argsort(kind="stable")
         else:
             index = usable.nonzero()[0]
             order = index[score[index].argsort(kind="stable")]
-        K = min(self.settings.legs_each_side, len(order) // 2)
+        ideal, ranked_n = np.zeros(len(score)), len(order)
+        K = min(self.settings.legs_each_side, ranked_n // 2)
         if K == 0:
-            return ideal, f"{len(order)} instrument(s) can be ranked; two are needed: hold"
-        leg = self.settings.gross_weight / (2 * K)
-        ideal[order[-K:]] = leg
-        ideal[order[:K]] = -leg
+            return ideal, f"{ranked_n} instrument(s) can be ranked; two are needed: hold"
+        ideal[order] = _by_rank(ranked_n, K, self.settings.gross_weight / (2 * K))
         return ideal, ""
+
+
+@lru_cache(maxsize=8)
+def _by_rank(ranked_n: int, legs_n: int, leg: float) -> Floats:
+    return np.array([-leg] * legs_n + [0.0] * (ranked_n - 2 * legs_n) + [leg] * legs_n)
 
 
 @lru_cache(maxsize=8)

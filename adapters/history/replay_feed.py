@@ -79,12 +79,15 @@ class ReplayFeed:
         start, end = np.searchsorted(close_ms, (since_ms, until_ms), side="right").tolist()
         settlements = self._settlements(since_ms, until_ms)
         settlement = next(settlements, None)
-        values, opens, proof = self._panel.values, self._panel.opens, self._proof
-        for at, instant_ms in enumerate(close_ms[start:end].tolist(), start):
+        part = slice(start, end)
+        rows = zip(
+            self._panel.values[part], self._proof[part], self._panel.opens[part], strict=True
+        )
+        for instant_ms, (values, proof, opens) in zip(close_ms[part].tolist(), rows, strict=True):
             while settlement is not None and settlement.settle_ms <= instant_ms:
                 yield settlement
                 settlement = next(settlements, None)
-            yield BarsClosed(instant_ms, values[at], proof[at], opens[at])
+            yield BarsClosed(instant_ms, values, proof, opens)
 
     def _settlements(self, since_ms: int, until_ms: int) -> Iterator[FundingRates]:
         if self._funding is None:

@@ -22,7 +22,7 @@ from daemon.domain.units import DAY_MS, money
 REMEMBERED_MS: Final = DAY_MS
 
 
-class Remembered(Struct):
+class Remembered(Struct, gc=False):
     """Hold what was held (nonzero, by index) just before trading at an instant, and the closes."""
 
     close_ms: int
@@ -56,14 +56,16 @@ class FundingBook:
 
     def remember(self, close_ms: int, held: dict[int, Decimal], closes: list[float]) -> None:
         """Note what is held when an instant begins; forgets what is older than a day."""
+        past = self.past
         self.first_ms = self.first_ms or close_ms
-        self.past.append(Remembered(close_ms, dict(held), closes))
+        past.append(Remembered(close_ms, held.copy(), closes))
         oldest = close_ms - REMEMBERED_MS
         # One entry at or before the oldest settlement stays, for its closes.
-        while len(self.past) > 2 and self.past[1].close_ms <= oldest:
-            del self.past[0]
-        for settle_ms in [s for s in self.settled if s < oldest]:
-            del self.settled[settle_ms]
+        while len(past) > 2 and past[1].close_ms <= oldest:
+            del past[0]
+        if self.settled:
+            for settle_ms in [s for s in self.settled if s < oldest]:
+                del self.settled[settle_ms]
 
     def update_closes(self, closes: list[float]) -> None:
         """Let bars that came late for the newest instant count for its marks."""

@@ -29,7 +29,8 @@ class MemoryStore:
 
     def commit(self, state: VenueState, changes: Changes) -> None:
         """Keep the executions; the state is the venue's own memory."""
-        self._executions.extend(changes.executions)
+        if changes.executions:
+            self._executions.extend(changes.executions)
 
     def executions_after(self, cursor: int, last: int) -> Iterable[VenueEvent]:
         """Give the executions cursor + 1 .. last; raises VenueError when they are forgotten."""

@@ -25,6 +25,7 @@ from adapters.paper.settings import PaperSettings
 from daemon.domain.instrument import CashKey, Instrument, InstrumentKey
 from daemon.domain.units import MONEY_STEP
 
+_ZERO: Final = Decimal(0)
 _BPS: Final = 1e-4
 _NOISE: Final = 1e-12  # far above the rounding of a float, far below any cost
 
@@ -89,25 +90,19 @@ class FillRule:
         if self._impact:
             taken = float(used) if used else 0.0
             cost += self._impact * _impact_share(taken, abs(float(quantity)), volume)
-        step = terms.price_step
-        if quantity > 0:
-            exact = _shown(reference * (1.0 + cost), cost)
-            return (exact / step).to_integral_value(ROUND_CEILING) * step
-        exact = _shown(reference * (1.0 - cost), cost)
-        return (exact / step).to_integral_value(ROUND_FLOOR) * step
+        if quantity > _ZERO:
+            price, rounding = reference * (1.0 + cost), ROUND_CEILING
+        else:
+            price, rounding = reference * (1.0 - cost), ROUND_FLOOR
+        # Read exactly; where costs are in it, without the noise of the multiplication: 100 x 1.1 is
+        # 110.00000000000001 in floats, which must not become one tick more.
+        exact = Decimal(f"{price:.15g}" if cost > _NOISE else repr(price))
+        return (exact / terms.price_step).to_integral_value(rounding) * terms.price_step
 
     def fee(self, notional: Decimal) -> Decimal:
         """Give the fee of a fill from its notional (>= 0), to 1e-8 of the quote currency."""
         # 5 bps of 1_000 USDT = 0.50 USDT
         return (notional * self._fee).quantize(MONEY_STEP, ROUND_HALF_EVEN)
-
-
-def _shown(price: float, cost: float) -> Decimal:
-    """Read a price exactly; where costs are in it, without the noise of the multiplication.
-
-    100 x 1.1 is 110.00000000000001 in floats, which must not become one tick more.
-    """
-    return Decimal(f"{price:.15g}" if cost > _NOISE else repr(price))
 
 
 def _impact_share(used: float, quantity: float, volume: float) -> float:

@@ -114,7 +114,8 @@ class PaperVenue:
     def submit(self, orders: Sequence[Order]) -> list[VenueEvent]:
         """Admit or refuse orders in this order and fill what can be filled at once.
 
-        What fills completely is answered by its fill alone; what rests is accepted first. An order id that is known with the same terms answers with what became of it.
+        What fills completely is answered by its fill alone; what rests is accepted first. An order
+        id that is known with the same terms answers with what became of it.
         """
         self._check_usable()
         events: list[VenueEvent] = []
@@ -166,8 +167,9 @@ class PaperVenue:
             case BarsClosed():
                 self._see_bars(event)
                 self._book_funding(events)
-                for record in tuple(self._resting.values()):
-                    self._try_fill(record, events)
+                if self._resting:
+                    for record in tuple(self._resting.values()):
+                        self._try_fill(record, events)
             case FundingRates():
                 require(len(event.rates) == len(self._by_index), "rates do not fit the universe")
                 self._state.funding.add(event)
@@ -239,22 +241,26 @@ class PaperVenue:
         if known is not None:
             events.extend(_answer_again(known, order, self._now_ms))
             return
-        now_ms, terms = max(self._now_ms, order.as_of_ms), self._terms.get(order.key)
+        now_ms, terms = self._now_ms, self._terms.get(order.key)
+        if order.as_of_ms > now_ms:
+            now_ms = order.as_of_ms
         if terms is None:
             events.append(OrderRejected(order_id, now_ms, f"unknown instrument {order.key}"))
             return
-        held, mark = self._held.get(terms.index, ZERO), self._market.closes[terms.index]
+        index, account = terms.index, self._account
+        held, mark = self._held.get(index, ZERO), self._market.closes[index]
         refusal = self._admission.refusal(order, terms, held, mark)
         if refusal is not None:
             events.append(OrderRejected(order_id, now_ms, f"{order.key.symbol}: {refusal}"))
             return
-        self._account.orders_n += 1
-        record = PaperOrder(order, self._account.orders_n, terms.index, now_ms)
+        account.orders_n += 1
+        record = PaperOrder(order, account.orders_n, index, now_ms)
         self._orders[order_id] = self._changes.orders[order_id] = record
         told_n = len(events)
         self._try_fill(record, events)
-        if record.status is not _FILLED:  # a fill of everything says that it was accepted, too
-            events.insert(told_n, OrderAccepted(order_id, now_ms))
+        if record.status is _FILLED:  # a fill of everything says that it was accepted, too
+            return
+        events.insert(told_n, OrderAccepted(order_id, now_ms))
         if record.status is _OPEN:
             self._resting[order_id] = record
 
@@ -269,7 +275,7 @@ class PaperVenue:
         wanted = order.quantity - record.filled
         if order.reduce_only:
             held = self._held.get(index, ZERO)
-            if held * wanted >= 0:
+            if held * wanted >= ZERO:
                 self._expire(record, events)
                 return
             wanted = wanted if abs(wanted) <= abs(held) else -held
@@ -281,10 +287,11 @@ class PaperVenue:
         price = self._rule.price(terms, reference, quantity, used, volume)
         if order.kind is _LIMIT and is_beyond(price, quantity, order.limit_price):
             return
-        if price <= 0:
+        if price <= ZERO:
             return
-        market.used[index] = used + abs(quantity)
-        self._fill(record, terms, quantity, price, events)
+        size = abs(quantity)
+        market.used[index] = used + size
+        self._fill(record, terms, quantity, price, self._rule.fee(size * price), events)
         if order.reduce_only and record.status is _OPEN and index not in self._held:
             self._expire(record, events)
 
@@ -307,29 +314,31 @@ class PaperVenue:
         terms: Terms,
         quantity: Decimal,
         price: Decimal,
+        fee: Decimal,
         events: list[VenueEvent],
     ) -> None:
-        order, index, at_ms = record.order, terms.index, self._market.instant_ms
-        fee = self._rule.fee(abs(quantity) * price)
+        order, index, at_ms = record.order, record.index, self._market.instant_ms
         account, order_id = self._account, order.order_id
         account.executions_n += 1
         trade_id = f"{self._trade_prefix}{account.executions_n}"
         fill = Fill(trade_id, order_id, terms.key, index, quantity, price, fee, at_ms)
         self._unbooked.append((fill, terms.cash_key))
-        held = self._held.get(index, ZERO) + quantity
+        holdings = self._held
+        held = holdings.get(index, ZERO) + quantity
         if held:
-            self._held[index] = held
+            holdings[index] = held
         else:
-            del self._held[index]
+            del holdings[index]
         record.filled += quantity
         record.fills.append(fill)
         event = OrderFilled(fill)
         self._changes.executions.append(event)
         events.append(event)
+        self._changes.orders[order_id] = record
         if record.filled == order.quantity:
-            self._end(record, _FILLED, "")
-        else:
-            self._changes.orders[order_id] = record
+            record.status, record.ended_ms = _FILLED, self._now_ms
+            self._resting.pop(order_id, None)
+            self._forget_oldest(order_id)
 
     def _expire(self, record: PaperOrder, events: list[VenueEvent]) -> None:
         self._end(record, PaperStatus.EXPIRED, "reduce_only: nothing is left to reduce")
@@ -343,9 +352,10 @@ class PaperVenue:
         self._forget_oldest(order_id)
 
     def _forget_oldest(self, ended_id: OrderId) -> None:
-        self._ended.append(ended_id)
-        if len(self._ended) > ENDED_KEPT:
-            del self._orders[self._ended.popleft()]
+        ended = self._ended
+        ended.append(ended_id)
+        if len(ended) > ENDED_KEPT:
+            del self._orders[ended.popleft()]
 
     def _find(self, order_id: OrderId) -> PaperOrder | None:
         found = self._orders.get(order_id)
@@ -363,8 +373,9 @@ class PaperVenue:
             funding.remember(event.close_ms, self._held, market.closes)
         else:
             funding.update_closes(market.closes)
-        self._budget = {}
-        self._now_ms = max(self._now_ms, market.instant_ms)
+        self._budget.clear()
+        if market.instant_ms > self._now_ms:
+            self._now_ms = market.instant_ms
         self._changes.bars = True
 
     def _book_funding(self, events: list[VenueEvent]) -> None:
@@ -413,15 +424,15 @@ class PaperVenue:
         return AccountSnapshot(self.venue, self._now_ms, quantities, dict(ledger.cash), cursor)
 
     def _commit(self) -> None:
-        changes = self._changes
-        if not changes:
+        changes, store = self._changes, self._store
+        if not (changes.bars or changes.orders or changes.executions):
             return
-        if self._store.is_durable or len(self._unbooked) > UNBOOKED_MAX:
+        if store.is_durable or len(self._unbooked) > UNBOOKED_MAX:
             self._book_fills()
         self._changes = Changes()
         # Should the store fail, memory stays ahead of the record and must not be trusted any more.
         self._is_ahead = True
-        self._store.commit(self._state, changes)
+        store.commit(self._state, changes)
         self._is_ahead = False
 
     def _check_usable(self) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from daemon.commands.options import (
@@ -25,7 +26,7 @@ from daemon.report.figures import UNDEFINED
 from daemon.report.metrics import RunMetrics
 from daemon.runtime.collector import collect_rarely
 from daemon.runtime.logs import configure_logs
-from daemon.wiring.backtest import BacktestResult, run_backtest
+from daemon.wiring.backtest import BacktestResult, Progress, run_backtest
 from daemon.wiring.decisions import write_decisions
 
 
@@ -47,18 +48,11 @@ def backtest(
     collect_rarely()
     settings = read_settings(config, overrides, base="backtest.toml")
     configure_logs(settings.run.log_level, as_json=settings.run.log_json)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    progress_console = Console(stderr=True)
-    with Progress(*columns, console=progress_console, disable=as_json, transient=True) as bar:
-        task = bar.add_task("instants", total=None)
-        result = run_backtest(
-            settings, lambda done, total: bar.update(task, completed=done, total=total), book
-        )
+    if as_json:
+        result = run_backtest(settings, book=book)
+    else:
+        with shown_progress() as progress:
+            result = run_backtest(settings, progress, book)
     path = report if report is not None else _configured(settings.backtest.report)
     if path is not None:
         write_page(path, result.record, result.metrics, result.decisions, result.facts)
@@ -68,6 +62,23 @@ def backtest(
         print_json(_values(result, path))
     else:
         _print(result, path)
+
+
+@contextmanager
+def shown_progress() -> Iterator[Progress]:
+    """Draw a bar on stderr; imports what draws it only now, because that takes its time."""
+    from rich import progress as rich_progress
+
+    columns = (
+        rich_progress.TextColumn("{task.description}"),
+        rich_progress.BarColumn(),
+        rich_progress.MofNCompleteColumn(),
+        rich_progress.TimeRemainingColumn(),
+    )
+    console_ = Console(stderr=True)
+    with rich_progress.Progress(*columns, console=console_, transient=True) as drawn:
+        task = drawn.add_task("instants", total=None)
+        yield lambda done, total: drawn.update(task, completed=done, total=total)
 
 
 def _configured(name: str) -> Path | None:

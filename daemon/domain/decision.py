@@ -29,7 +29,7 @@ class DecisionKind(StrEnum):
     WARMING = "warming"  # not enough bars yet
 
 
-class Decision(Struct, frozen=True):
+class Decision(Struct, frozen=True, gc=False):
     """Hold everything that led from bars to orders at one instant.
 
     bars_digest: hex sha256 over the newest bar of every window. absent: indices without a source

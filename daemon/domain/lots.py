@@ -38,13 +38,17 @@ BALANCED: Final = 1e-12  # share of the traded notional below which nothing is m
 
 @dataclass(frozen=True, slots=True)
 class LotRules:
-    """Hold the trading rules as columns, (N,): base units, and quote currency for notional_min."""
+    """Hold the trading rules as columns, (N,): base units, and quote currency for notional_min.
+
+    rows: step, notional_min and lots_min of each instrument once more, to read single numbers.
+    """
 
     steps: Floats
     quantity_min: Floats
     notional_min: Floats
     lots_min: Floats = field(init=False)
     is_lot_enough: bool = field(init=False)
+    rows: list[tuple[float, float, float]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         require(bool((self.steps > 0).all()), "a quantity step is not positive")
@@ -52,6 +56,8 @@ class LotRules:
         least = np.maximum(np.ceil(self.quantity_min / self.steps - LOT_TOLERANCE), 1.0)
         object.__setattr__(self, "lots_min", least)
         object.__setattr__(self, "is_lot_enough", bool((least <= 1.0).all()))
+        columns = (self.steps.tolist(), self.notional_min.tolist(), least.tolist())
+        object.__setattr__(self, "rows", list(zip(*columns, strict=True)))
 
     @classmethod
     def of(cls, universe: Universe) -> LotRules:
@@ -59,22 +65,39 @@ class LotRules:
         return cls(universe.steps(), universe.quantity_minima(), universe.notional_minima())
 
 
-class FeasibleBook(Struct, frozen=True):
-    """Hold the trades of one decision.
+class FeasibleBook(Struct, frozen=True, gc=False):
+    """Hold the trades of one decision, legs by index in ascending order.
 
-    lots: (N,) signed whole lots to trade, as float64. net_error: by how much the trades miss the
-    wanted change of net notional, in quote currency. dropped: (N,) legs whose weight should change
-    but that cannot trade (too small, untradable, not allowed to grow) or were given up for those.
+    trades: (index, signed whole lots as float64) of every leg that trades. net_error: by how much
+    the trades miss the wanted change of net notional, in quote currency. left_out: legs whose
+    weight should change but that cannot trade (too small, untradable, not allowed to grow) or were
+    given up for those.
     """
 
-    lots: Floats
+    instruments_n: int
+    trades: list[tuple[int, float]]
     net_error: float
-    dropped: Flags
+    left_out: Sequence[int] = ()
+
+    @property
+    def lots(self) -> Floats:
+        """Give the signed whole lots to trade as an array, (N,)."""
+        lots = np.zeros(self.instruments_n)
+        for index, lots_n in self.trades:
+            lots[index] = lots_n
+        return lots
+
+    @property
+    def dropped(self) -> Flags:
+        """Tell which legs were left out, (N,)."""
+        dropped = np.zeros(self.instruments_n, dtype=np.bool_)
+        dropped[list(self.left_out)] = True
+        return dropped
 
     @property
     def note(self) -> str:
         """Say in plain words what was dropped, '' when nothing was."""
-        count = _count(self.dropped)
+        count = len(self.left_out)
         return f"{count} leg(s) left as they are: too small or not tradable" if count else ""
 
 
@@ -130,10 +153,10 @@ def feasible_book(
     error = float(value @ (lots - wanted))
     if abs(error) > net_tolerance:
         lots, error = _flipped(plan, exact, lots, error, net_tolerance)
-    dropped = np.zeros(len(lots), dtype=bool)
-    if exact is not wanted:
-        dropped = (wanted != 0) & (exact == 0)
-    return FeasibleBook(lots, error, dropped)
+    traded = lots.nonzero()[0]
+    trades = list(zip(traded.tolist(), lots[traded].tolist(), strict=True))
+    left_out = [] if exact is wanted else ((wanted != 0) & (exact == 0)).nonzero()[0].tolist()
+    return FeasibleBook(len(lots), trades, error, left_out)
 
 
 def _plain_book(
@@ -152,9 +175,9 @@ def _plain_book(
     legs = trade.nonzero()[0].tolist()
     if len(legs) > FEW_LEGS:
         return None
-    lots, error = np.zeros(len(weights)), 0.0
+    trades, error = [], 0.0
     for i in legs:
-        step = rules.steps.item(i)
+        step, notional_min, lots_min = rules.rows[i]
         value = marks.item(i) * step
         if not value > 0:
             return None
@@ -163,13 +186,12 @@ def _plain_book(
             return None
         whole = math.trunc(wanted + math.copysign(LOT_TOLERANCE, wanted))
         size = abs(whole)
-        if size and (size * value < rules.notional_min.item(i) or size < rules.lots_min.item(i)):
+        if size and (size * value < notional_min or size < lots_min):
             return None
-        lots[i] = whole
+        if size:
+            trades.append((i, float(whole)))
         error += value * (whole - wanted)
-    if abs(error) > net_tolerance:
-        return None
-    return FeasibleBook(lots, error, np.zeros(len(lots), dtype=bool))
+    return None if abs(error) > net_tolerance else FeasibleBook(len(weights), trades, error)
 
 
 @dataclass(frozen=True, slots=True)

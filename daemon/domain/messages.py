@@ -23,7 +23,7 @@ from daemon.domain.portfolio import AccountSnapshot
 from daemon.domain.units import Timeframe
 
 
-class BarsClosed(Struct, frozen=True):
+class BarsClosed(Struct, frozen=True, gc=False):
     """Tell which final source bars closed at `close_ms`.
 
     values: (N, 5), NaN rows are not (yet) known. proof: (N,) uint8 of `Proof`. opens: (N,), the

@@ -27,7 +27,7 @@ Floats = npt.NDArray[np.float64]
 ZERO = Decimal(0)
 
 
-class TargetPortfolio(Struct, frozen=True):
+class TargetPortfolio(Struct, frozen=True, gc=False):
     """Hold what the strategy wants, in weights (signed fractions of equity), all (N,).
 
     weights: where to trade to now (after the no-trade band). ideal: the frictionless target.
@@ -81,10 +81,21 @@ class Ledger:
 
     def apply_fill(self, fill: Fill, cash_key: CashKey) -> Position:
         """Book an exchange of quantity for cash, and its fee; give the position it leaves."""
-        quantity, fee = fill.quantity, fill.fee
+        key, quantity, fee = fill.key, fill.quantity, fill.fee
         notional = quantity * fill.price
-        position = _after(self.positions.get(fill.key, _FLAT), quantity, notional)
-        self.positions[fill.key] = position
+        held = self.positions.get(key, _FLAT)
+        before = held.quantity
+        left = before + quantity
+        if not before or (before > ZERO) == (quantity > ZERO):
+            position = Position(left, held.cost + notional)
+        elif not left:
+            position = _FLAT
+        elif (left > ZERO) == (quantity > ZERO):
+            # What was left after closing the old side was opened at this fill's price.
+            position = Position(left, notional * left / quantity)
+        else:
+            position = Position(left, held.cost * left / before)
+        self.positions[key] = position
         self.cash[cash_key] = self.cash.get(cash_key, ZERO) - notional - fee
         self.fees += fee
         self.turnover += abs(notional)
@@ -122,22 +133,6 @@ class Ledger:
 
 
 _FLAT = Position()
-
-
-def _after(held: Position, quantity: Decimal, notional: Decimal) -> Position:
-    """Give the position after trading `quantity` (signed) for `notional` (signed)."""
-    before = held.quantity
-    left = before + quantity
-    grows = not before or (before > 0) == (quantity > 0)
-    if grows:
-        return Position(left, held.cost + notional)
-    if not left:
-        return _FLAT
-    flips = (left > 0) == (quantity > 0)
-    if flips:
-        # What was left after closing the old side was opened at this fill's price.
-        return Position(left, notional * left / quantity)
-    return Position(left, held.cost * left / before)
 
 
 class AccountSnapshot(Struct, frozen=True):

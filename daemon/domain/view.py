@@ -12,7 +12,7 @@ from daemon.domain.instrument import Universe
 from daemon.domain.units import Timeframe
 
 
-class View(Struct, frozen=True):
+class View(Struct, frozen=True, gc=False):
     """Hold the strategy's inputs at one decision; arrays are (N,) in universe order.
 
     windows by timeframe; predictions: the newest of each timeframe (possibly stale: compare their

@@ -8,21 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from decimal import Decimal
-from operator import attrgetter, mul
 from typing import Final, cast
 
 import numpy as np
 
-from daemon.domain.bar import Floats
+from daemon.domain.bar import Flags, Floats
 from daemon.domain.failures import InvariantViolated
 from daemon.domain.instrument import CashKey, InstrumentKey, Universe
-from daemon.domain.order import Fill, Order
+from daemon.domain.order import Fill
 from daemon.domain.portfolio import Ledger, Position
 
 MIRROR_TOLERANCE: Final = 1e-9  # of gross plus equity
 SAME: Final = 1.0 + 1e-12  # sums of floats that should be equal are, up to this factor
-_count = np.count_nonzero  # a tenth of the price of all() on short arrays
-_quantity = attrgetter("quantity")
+UNKNOWN: Final = -1  # before every instant
+_NEVER: Final = Position()  # an object that no ledger holds
 
 
 class Book:
@@ -47,9 +46,13 @@ class Book:
         self.pending_buy = [0.0] * n
         self.pending_sell = [0.0] * n
         self._pending: set[int] = set()  # all indices where one of the two is not zero
+        self._sizes = np.zeros(n)  # |quantity|
         self._valued = np.zeros(n)  # marks with 0 where unknown
         self._values = [0.0] * n  # the same as a list
         self._newest_ms = 0  # the newest mark of all
+        self._whole_ms = UNKNOWN  # the close that all marks are of, where they are of one
+        self._everyone = np.ones(n, dtype=np.bool_)
+        self._everyone.flags.writeable = False
         self._weights: Floats | None = None  # kept while nothing that they depend on changes
         self.net = 0.0  # quote currency, signed
         self.pending_up = 0.0  # notional that open buys may still add
@@ -61,46 +64,57 @@ class Book:
             0.0  # quote currency lost between the mark an order was sized at and its fill
         )
         self._cash_keys = [i.cash_key for i in universe.instruments]
-        self._places: list[int] = []  # of the ledger's positions, which are never taken out
+        # In the ledger's order, which only grows: places in the universe, and what was checked last
+        self._places: list[int] = []
+        self._checked: list[Position] = []
+        self._exact = np.zeros(n)  # what they hold, in universe order
 
     def mark(self, close_ms: int, closes: Floats) -> None:
         """Take the closes of the bars that closed at `close_ms`; NaN leaves the old mark."""
+        marks = closes.copy()
+        prices = marks.tolist()
+        total = sum(prices)  # a number if all are: asked in this way for a third of the price
+        if total == total and close_ms >= self._newest_ms:
+            self._newest_ms = self._whole_ms = close_ms
+            self.marks = self._valued = marks
+            self.prices = self._values = prices
+            self.mark_ms.fill(close_ms)
+        else:
+            self._mark_some(close_ms, marks)
+        self._recount()
+
+    def _mark_some(self, close_ms: int, closes: Floats) -> None:
         fresh = closes == closes
         if close_ms < self._newest_ms:
             fresh &= self.mark_ms <= close_ms
-        self._newest_ms = max(self._newest_ms, close_ms)
-        if _count(fresh) == len(fresh):
-            self.marks = self._valued = closes.copy()
-            self.prices = self._values = self.marks.tolist()
-            self.mark_ms.fill(close_ms)
-        else:
-            self.marks = np.where(fresh, closes, self.marks)
-            self.mark_ms[fresh] = close_ms
-            self._value()
-        self._recount()
+        self._newest_ms, self._whole_ms = max(self._newest_ms, close_ms), UNKNOWN
+        self.marks = np.where(fresh, closes, self.marks)
+        self.mark_ms[fresh] = close_ms
+        self._value()
+
+    def eligible(self, oldest_ms: int) -> Flags:
+        """Tell whose mark is positive and from `oldest_ms` or later, (N,), not to be written to."""
+        if self._whole_ms >= oldest_ms and min(self.prices) > 0:
+            return self._everyone
+        return (self.marks > 0) & (self.mark_ms >= oldest_ms)
 
     def _value(self) -> None:
         self._valued = np.where(self.marks == self.marks, self.marks, 0.0)
         self.prices, self._values = self.marks.tolist(), self._valued.tolist()
 
     def _recount(self) -> None:
-        sizes = np.abs(self.quantity)
         self._weights = None
         self.net = float(self.quantity.dot(self._valued))
-        self.worst = sizes.tolist()
-        self.gross_worst = float(sizes.dot(self._valued))
+        self.worst = list(map(abs, self.held))
+        self.gross_worst = self.gross
         self.pending_up = self.pending_down = 0.0
         if self._pending:
             self._recount_pending()
 
     def _recount_pending(self) -> None:
         for index in sorted(self._pending):  # sums of floats depend on their order
-            buy, sell = self.pending_buy[index], self.pending_sell[index]
-            if not (buy or sell):
-                self._pending.discard(index)
-                continue
-            self.pending_up += buy * self._values[index]
-            self.pending_down += sell * self._values[index]
+            self.pending_up += self.pending_buy[index] * self._values[index]
+            self.pending_down += self.pending_sell[index] * self._values[index]
             self._renew_worst(index)
 
     def _renew_worst(self, index: int) -> None:
@@ -112,8 +126,11 @@ class Book:
     def worst_name_and_gross(self, index: int, quantity: float) -> tuple[float, float]:
         """Give the worst notional of one name and of the book if `quantity` were sent as well."""
         held, mark = self.held[index], self._values[index]
-        up = held + self.pending_buy[index] + max(quantity, 0.0)
-        down = held - self.pending_sell[index] + min(quantity, 0.0)
+        up, down = held + self.pending_buy[index], held - self.pending_sell[index]
+        if quantity > 0.0:
+            up += quantity
+        else:
+            down += quantity
         worst = max(abs(up), abs(down))
         gross = self.gross_worst + (worst - self.worst[index]) * mark
         return worst * mark, gross
@@ -134,7 +151,7 @@ class Book:
     @property
     def gross(self) -> float:
         """Give the sum of absolute position values, in quote currency."""
-        return float(np.abs(self.quantity).dot(self._valued))
+        return float(self._sizes.dot(self._valued))
 
     def weights(self) -> Floats:
         """Give signed fractions of equity, (N,), not to be written to; zero equity is refused."""
@@ -143,7 +160,8 @@ class Book:
         equity = self.equity
         if not equity > 0:
             raise InvariantViolated(f"equity {equity:.2f} is not positive: weights are undefined")
-        weights: Floats = self.quantity * self._valued / equity
+        weights: Floats = self.quantity * self._valued
+        weights /= equity
         weights.flags.writeable = False
         self._weights = weights
         return weights
@@ -152,9 +170,9 @@ class Book:
         """Give the highest and lowest net notional that any subset of fills could reach."""
         return self.net + self.pending_up, self.net - self.pending_down
 
-    def reserve(self, order: Order) -> None:
-        """Count an order at its worst case from the moment it may reach the venue."""
-        self._pend(order.index, float(order.quantity), 1.0)
+    def reserve(self, index: int, quantity: float) -> None:
+        """Count an order's signed quantity from the moment it may reach the venue."""
+        self._pend(index, quantity, 1.0)
 
     def release(self, index: int, left: Decimal) -> None:
         """Stop counting what an ended order can no longer trade."""
@@ -163,29 +181,39 @@ class Book:
     def _pend(self, index: int, quantity: float, sign: float) -> None:
         """Add (sign +1) or take off (sign -1) a signed quantity that an order may trade."""
         change = sign * quantity
-        value = self._values[index]
+        value, held = self._values[index], self.held[index]
+        buy, sell = self.pending_buy[index], self.pending_sell[index]
+        # Plain comparisons, because max() takes five times as long; nothing pends below zero.
         if quantity > 0:
-            self.pending_buy[index] = max(0.0, self.pending_buy[index] + change)
-            self.pending_up = max(0.0, self.pending_up + change * value)
+            buy += change
+            self.pending_buy[index] = buy = buy if buy > 0.0 else 0.0  # noqa: FURB136
+            up = self.pending_up + change * value
+            self.pending_up = up if up > 0.0 else 0.0  # noqa: FURB136
         else:
-            self.pending_sell[index] = max(0.0, self.pending_sell[index] - change)
-            self.pending_down = max(0.0, self.pending_down - change * value)
-        self._pending.add(index)  # taken out at the next mark if nothing is left
-        held = self.held[index]  # as in _renew_worst
-        worst = max(held + self.pending_buy[index], self.pending_sell[index] - held)
+            sell -= change
+            self.pending_sell[index] = sell = sell if sell > 0.0 else 0.0  # noqa: FURB136
+            down = self.pending_down - change * value
+            self.pending_down = down if down > 0.0 else 0.0  # noqa: FURB136
+        if buy or sell:
+            self._pending.add(index)
+        else:
+            self._pending.discard(index)
+        longest, shortest = held + buy, sell - held  # as in _renew_worst
+        worst = shortest if shortest > longest else longest  # noqa: FURB136
         self.gross_worst += (worst - self.worst[index]) * value
         self.worst[index] = worst
 
-    def fill(self, fill: Fill, reference_price: float, *, reserved: bool) -> None:
+    def fill(self, fill: Fill, quantity: float, reference_price: float, *, reserved: bool) -> None:
         """Book a fill in the ledger and in the mirror; reference_price is what it was sized at.
 
-        reserved: an order of ours was counted at its worst case for this quantity.
+        quantity: that of the fill as a float. reserved: an order of ours was counted at its worst
+        case for this quantity.
         """
-        index, quantity, ledger = fill.index, float(fill.quantity), self.ledger
+        index, ledger = fill.index, self.ledger
         key = self._cash_keys[index]
-        position = ledger.apply_fill(fill, key)
-        held = float(position.quantity) if position.quantity else 0.0
-        self.quantity[index] = self.held[index] = held
+        left = ledger.apply_fill(fill, key).quantity
+        self.quantity[index] = self.held[index] = held = float(left) if left else 0.0
+        self._sizes[index] = abs(held)
         self._weights = None
         self.cash = cash = float(ledger.cash[key]) if len(ledger.cash) == 1 else self._cash()
         self.net = net = self.net + quantity * self._values[index]
@@ -212,6 +240,7 @@ class Book:
         index = self.universe.index[key]
         self.ledger.apply_adjustment(key, self._cash_keys[index], quantity, Decimal(0))
         self.quantity[index] = self.held[index] = float(self.ledger.positions[key].quantity)
+        self._sizes = np.abs(self.quantity)
         self._recount()
 
     def _cash(self) -> float:
@@ -220,11 +249,17 @@ class Book:
 
     def check_mirror(self) -> None:
         """Hold the float mirror against the ledger; raise InvariantViolated beyond 1e-9."""
-        positions, values, places = self.ledger.positions, self._values, self._places
-        if len(places) != len(positions):
-            self._places = places = [self.universe.index[key] for key in positions]
-        held = map(float, map(_quantity, positions.values()))
-        exact = self._cash() + sum(map(mul, held, map(values.__getitem__, places)))
+        positions, values = list(self.ledger.positions.values()), self._valued
+        if len(self._places) != len(positions):
+            self._places = [self.universe.index[key] for key in self.ledger.positions]
+            self._checked, self._exact = [_NEVER] * len(positions), np.zeros(len(values))
+        for position, checked, place in zip(positions, self._checked, self._places, strict=True):
+            # Positions never change, new ones take their place: the same one is the same number,
+            # and reading a Decimal is slow.
+            if position is not checked:
+                self._exact[place] = float(position.quantity)
+        self._checked = positions
+        exact = self._cash() + float(self._exact.dot(values))
         scale = abs(exact) + self.gross_worst
         gap = abs(exact - self.cash - self.net)
         if not gap <= MIRROR_TOLERANCE * max(scale, 1.0):
@@ -259,16 +294,17 @@ class Book:
         for name, amount in cast(dict[str, str], plain["totals"]).items():
             setattr(ledger, name, Decimal(amount))
         self.ledger = ledger
-        self._places = []
+        self._places, self._checked, self._exact = [], [], np.zeros(len(self.universe))
         self.cash = self._cash()
         self.net_weight_worst = cast(float, plain["net_weight_worst"])
         self.shortfall = cast(float, plain["shortfall"])
         self.marks = np.array(plain["marks"], dtype=np.float64)
         self.mark_ms = np.array(plain["mark_ms"], dtype=np.int64)
-        self._newest_ms = int(self.mark_ms.max())
+        self._newest_ms, self._whole_ms = int(self.mark_ms.max()), UNKNOWN
         self._value()
         self.held = [float(ledger.quantity(i.key)) for i in self.universe.instruments]
         self.quantity = np.array(self.held)
+        self._sizes = np.abs(self.quantity)
         for name, value in cast(dict[str, float | list[float]], plain["exposure"]).items():
             setattr(self, name, list(value) if isinstance(value, list) else value)
         sides = zip(self.pending_buy, self.pending_sell, strict=True)

@@ -29,7 +29,7 @@ class CadenceRules:
 
     def due(self, close_ms: int) -> tuple[Timeframe, ...]:
         """List the timeframes that close at this instant."""
-        return tuple(t for t in self.timeframes if t.closes_at(close_ms))
+        return tuple([t for t in self.timeframes if t.closes_at(close_ms)])
 
 
 def usable(prediction: Prediction, as_of_ms: int) -> bool:

@@ -76,7 +76,6 @@ class Engine:
             universe, rules.cadence, rules.bars_n, strategy.initial_state(len(universe))
         )
         self.state.strategy_name = strategy.name
-        self._everyone = b"\1" * len(universe)
         self._out: list[Command] = []
         self._trader = Trader(self.state, rules.limits, rules.id_prefix, self._out)
         self._doubts = Doubts(self.state, rules.uncertain_asks_max, self._out)
@@ -85,7 +84,10 @@ class Engine:
         """Take one event, change the state, return the commands it causes."""
         out = self._out
         out.clear()
-        self._take(event)
+        if type(event) is OrderFilled:  # most events are: a plain question is faster than a match
+            self._filled(event.fill)
+        else:
+            self._take(event)
         self._trader.advance()
         return tuple(out)
 
@@ -111,12 +113,12 @@ class Engine:
 
     def _take(self, event: Event) -> None:
         match event:
+            case BarsClosed():
+                self._bars_closed(event)
             case OrderFilled(fill=fill):
                 self._filled(fill)
             case OrderAccepted(order_id=order_id):
                 self._accepted(order_id)
-            case BarsClosed():
-                self._bars_closed(event)
             case EstimatesReady(estimates=estimates):
                 self._estimates_ready(estimates)
             case EstimatesMissing(as_of_ms=as_of_ms, why=why):
@@ -152,13 +154,9 @@ class Engine:
 
     def _bars_closed(self, event: BarsClosed) -> None:
         state, close_ms = self.state, event.close_ms
-        present = event.proof.astype(np.bool_)  # all proofs but ABSENT are above 0
         if close_ms > state.instant_ms:
             self._begin(close_ms)
-        if close_ms == state.instant_ms and present.tobytes() == self._everyone:
-            state.seen.fill(close_ms)
-        else:
-            np.maximum(state.seen, close_ms, out=state.seen, where=present)
+        present = state.see(close_ms, event.proof)
         state.book.mark(close_ms, event.values[:, _CLOSE])
         if state.orders.open and state.trading is not TradingState.STARTING:
             self._ask_again(close_ms)
@@ -166,7 +164,8 @@ class Engine:
         for bars in state.builder.add(close_ms, event.values, present):
             state.windows[bars.timeframe].take(bars)
         gathering = state.phase is Phase.GATHERING and close_ms == state.instant_ms
-        if gathering and (event.final or not self._awaited().any()):
+        alive_ms = self.rules.cadence.alive_ms
+        if gathering and (event.final or not state.awaited(alive_ms).any()):
             self._gathered()
 
     def _begin(self, close_ms: int) -> None:
@@ -182,12 +181,6 @@ class Engine:
         state.instant_ms = close_ms
         live = state.trading is not TradingState.STARTING
         state.phase = Phase.GATHERING if live else Phase.IDLE
-
-    def _awaited(self) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-        """Tell which living instruments have not shown their bar of this instant."""
-        state = self.state
-        alive = state.seen >= state.instant_ms - self.rules.cadence.alive_ms
-        return alive & (state.seen < state.instant_ms)
 
     def _tick(self, now_ms: int) -> None:
         state, cadence = self.state, self.rules.cadence
@@ -278,8 +271,7 @@ class Engine:
         if state.book.equity <= 0 and not state.flattening:
             self._halt(state.instant_ms, f"equity is {state.book.equity:.2f}, nothing is left")
             return
-        absent = tuple((state.seen < state.instant_ms).nonzero()[0].tolist())
-        self._trader.open(bars_digest(state.windows), absent)
+        self._trader.open(bars_digest(state.windows), state.absent())
         kind, target, note = self._wanted()
         self._trader.want(kind, target, note)
         if target is not None:
@@ -320,11 +312,8 @@ class Engine:
         if state.flattening and state.book.gross > 0:
             target = self._flat()
             return DecisionKind.REDUCED, target, target.note
-        short = [
-            t.label
-            for t in self.strategy.windows_needed
-            if state.windows[t].filled < self._needed(t)
-        ]
+        needed = self.strategy.windows_needed
+        short = [t.label for t, bars_n in needed.items() if state.windows[t].filled < bars_n]
         if short:
             return DecisionKind.WARMING, None, f"not enough bars yet: {', '.join(short)}"
         if state.paused:
@@ -335,7 +324,9 @@ class Engine:
         state.strategy, target = self.strategy.decide(state.strategy, view)
         reducing = state.trading is TradingState.REDUCE_ONLY
         kind = DecisionKind.REDUCED if reducing else DecisionKind.TRADED
-        note = "; ".join(filter(None, (stale_note, target.note)))
+        note = stale_note or target.note
+        if stale_note and target.note:
+            note = f"{stale_note}; {target.note}"
         return DecisionKind.HELD if is_stale else kind, target, note
 
     def _stale(self) -> str:
@@ -357,14 +348,17 @@ class Engine:
 
     def _filled(self, fill: Fill) -> None:
         orders, book = self.state.orders, self.state.book
-        if orders.knows_trade(fill.trade_id):
+        if fill.trade_id in orders.trade_ids:  # counted already
             return
         record = orders.fill(fill.order_id, fill.trade_id, fill.quantity)
-        # A fill of an order we hold closed is still the venue's truth: it moves the book.
-        known = record is not None
-        reference = record.order.reference_price if record is not None else float(fill.price)
-        book.fill(fill, reference, reserved=known)
-        if record is not None and record.is_overfilled:
+        if record is None:
+            # A fill of an order we hold closed is still the venue's truth: it moves the book.
+            book.fill(fill, float(fill.quantity), float(fill.price), reserved=False)
+            return
+        is_whole = fill.quantity == record.order.quantity
+        quantity = record.size if is_whole else float(fill.quantity)
+        book.fill(fill, quantity, record.order.reference_price, reserved=True)
+        if record.filled != record.order.quantity and record.is_overfilled:
             order_id, size = record.order.order_id, record.order.quantity
             self._halt(fill.at_ms, f"order {order_id} of {size}: venue filled {record.filled}")
 

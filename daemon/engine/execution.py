@@ -20,14 +20,15 @@ from daemon.domain.units import quantise
 ROOM_USED: Final = 0.999  # keeps float rounding on the safe side of the bound
 
 
-class Leg(Struct):
+class Leg(Struct, gc=False):
     """Hold what is left to trade in one instrument: signed base units.
 
-    value: of what is left, quote currency, >= 0.
+    size: the same as a float. value: of what is left, quote currency, >= 0.
     """
 
     index: int
     left: Decimal
+    size: float
     mark: float
     rules: TradingRules
     reduces: bool
@@ -46,7 +47,8 @@ class Leg(Struct):
     def take(self, quantity: Decimal) -> None:
         """Count `quantity` (signed) as sent."""
         self.left -= quantity
-        self.value = abs(float(self.left)) * self.mark
+        self.size = float(self.left)
+        self.value = abs(self.size) * self.mark
 
 
 @dataclass(slots=True)
@@ -57,13 +59,13 @@ class Plan:
     buys: deque[Leg] = field(default_factory=deque)
     sells: deque[Leg] = field(default_factory=deque)
     children_n: int = 0
-    tag: str = ""  # part of the orders' names
+    stem: str = ""  # the orders' names begin with it
 
     @classmethod
-    def of(cls, as_of_ms: int, legs: list[Leg], tag: str = "") -> Plan:
+    def of(cls, as_of_ms: int, legs: list[Leg], stem: str = "") -> Plan:
         """Sort legs into a plan; the order is a pure function of the legs."""
         ranked = sorted(legs, key=lambda g: (not g.reduces, -g.value, g.index))
-        plan = cls(as_of_ms, tag=tag)
+        plan = cls(as_of_ms, stem=stem)
         for leg in ranked:
             (plan.buys if leg.left > 0 else plan.sells).append(leg)
         return plan
@@ -75,9 +77,10 @@ class Plan:
 
     def next_child(
         self, high: float, low: float, bound: float, order_max: float, least: float = 0.0
-    ) -> tuple[Leg, Decimal] | None:
-        """Give the next (leg, signed quantity) that keeps high and low within +-bound, or None.
+    ) -> tuple[Leg, Decimal, float] | None:
+        """Give the next leg and signed quantity that keep high and low within +-bound, or None.
 
+        The quantity comes twice, exact and as a float.
         high and low: the worst-case net notionals now; bound and order_max in quote currency. A leg
         is not cut into slices below `least`: more room is worth waiting for. The caller must
         account the order before it asks again.
@@ -92,12 +95,20 @@ class Plan:
             if side:
                 leg = side[0]
                 room = ((bound - high) if side is buys else (bound + low)) * ROOM_USED
-                most = min(room, order_max)
-                fits = leg.value <= most
-                quantity = leg.left if fits else _slice(leg, most if most >= least else 0.0)
-                if quantity:
-                    self._take(side, leg, quantity)
-                    return leg, quantity
+                most = order_max if order_max < room else room  # noqa: FURB136 - min() is slow
+                if leg.value <= most:
+                    quantity, size = leg.left, leg.size
+                    side.popleft()
+                else:
+                    quantity = _slice(leg, most if most >= least else 0.0)
+                    if not quantity:
+                        continue
+                    size = float(quantity)
+                    leg.take(quantity)
+                    if not leg.left:
+                        side.popleft()
+                self.children_n += 1
+                return leg, quantity, size
         return None
 
     def drop_next(self) -> Leg:
@@ -105,14 +116,6 @@ class Plan:
         sides = [s for s in (self.buys, self.sells) if s]
         side = max(sides, key=lambda s: s[0].value)
         return side.popleft()
-
-    def _take(self, side: deque[Leg], leg: Leg, quantity: Decimal) -> None:
-        self.children_n += 1
-        if quantity is not leg.left:
-            leg.take(quantity)
-            if leg.left:
-                return
-        side.popleft()
 
 
 def _slice(leg: Leg, notional_max: float) -> Decimal:

@@ -39,15 +39,20 @@ TRANSITIONS: Final[Mapping[type, frozenset[type]]] = {
 
 _IN_FLIGHT = InFlight()
 _RESTING = Resting()
+_DONE: Final = {why: Done(why) for why in DoneReason}
 _FILLED: Final = DoneReason.FILLED  # looking up a member of an enum is slow
 
 
-class OrderRecord(Struct):
-    """Hold one open order: the intention, its state and what was filled (signed, base units)."""
+class OrderRecord(Struct, gc=False):
+    """Hold one open order: the intention, its state and what was filled (signed, base units).
+
+    size: the order's quantity as a float.
+    """
 
     order: Order
     state: OrderState
     filled: Decimal
+    size: float
 
     @property
     def left(self) -> Decimal:
@@ -67,16 +72,20 @@ class OrderTable:
     def __init__(self) -> None:
         self.open: dict[OrderId, OrderRecord] = {}
         self.ended: OrderedDict[OrderId, DoneReason] = OrderedDict()
-        self._trade_ids: OrderedDict[str, None] = OrderedDict()
+        self.trade_ids: OrderedDict[str, None] = OrderedDict()
         self.submitted_n = 0
         self.ended_n = 0
 
-    def submit(self, order: Order) -> OrderRecord:
-        """Enter an approved order as in flight; an id is used once, ever."""
+    def submit(self, order: Order, size: float | None = None) -> OrderRecord:
+        """Enter an approved order as in flight; an id is used once, ever.
+
+        size: its quantity as a float, if the caller has it at hand.
+        """
         order_id = order.order_id
         if order_id in self.open or order_id in self.ended:
             raise InvariantViolated(f"order id {order_id} was used before")
-        record = OrderRecord(order, _IN_FLIGHT, _ZERO)
+        number = float(order.quantity) if size is None else size
+        record = OrderRecord(order, _IN_FLIGHT, _ZERO, number)
         self.open[order_id] = record
         self.submitted_n += 1
         return record
@@ -97,41 +106,38 @@ class OrderTable:
 
     def fill(self, order_id: OrderId, trade_id: str, quantity: Decimal) -> OrderRecord | None:
         """Count a fill once per trade id; ends the order when nothing is left. None: not ours."""
-        self._trade_ids[trade_id] = None
-        if len(self._trade_ids) > TRADE_IDS_KEPT:
-            self._trade_ids.popitem(last=False)
+        trade_ids = self.trade_ids
+        trade_ids[trade_id] = None
+        if len(trade_ids) > TRADE_IDS_KEPT:
+            trade_ids.popitem(last=False)
         record = self.open.get(order_id)
         if record is None:
             return None
-        record.filled += quantity
-        if record.filled == record.order.quantity or record.is_overfilled:
+        record.filled = filled = record.filled + quantity
+        if filled == record.order.quantity or record.is_overfilled:
             self.end(order_id, _FILLED)
         elif not isinstance(record.state, Resting):
             self._move(record, _RESTING)
         return record
-
-    def knows_trade(self, trade_id: str) -> bool:
-        """Tell whether this fill was counted already."""
-        return trade_id in self._trade_ids
 
     def end(self, order_id: OrderId, why: DoneReason) -> OrderRecord | None:
         """Close an order; None when it was closed before or never ours."""
         record = self.open.pop(order_id, None)
         if record is None:
             return None
-        self._move(record, Done(why))
-        self.ended[order_id] = why
+        if Done not in TRANSITIONS[type(record.state)]:
+            raise _forbidden(record, Done)
+        record.state = _DONE[why]
+        ended = self.ended
+        ended[order_id] = why
         self.ended_n += 1
-        if len(self.ended) > ENDED_KEPT:
-            self.ended.popitem(last=False)
+        if len(ended) > ENDED_KEPT:
+            ended.popitem(last=False)
         return record
 
     def _move(self, record: OrderRecord, to: OrderState) -> None:
         if type(to) not in TRANSITIONS[type(record.state)]:
-            raise InvariantViolated(
-                f"order {record.order.order_id}: {type(record.state).__name__} cannot become "
-                f"{type(to).__name__}"
-            )
+            raise _forbidden(record, type(to))
         record.state = to
 
     def to_plain(self) -> dict[str, object]:
@@ -139,7 +145,7 @@ class OrderTable:
         return {
             "open": [_record_to_plain(r) for r in self.open.values()],
             "ended": [[str(i), str(w)] for i, w in self.ended.items()],
-            "trade_ids": list(self._trade_ids),
+            "trade_ids": list(self.trade_ids),
             "submitted_n": self.submitted_n,
             "ended_n": self.ended_n,
         }
@@ -153,10 +159,16 @@ class OrderTable:
             table.open[record.order.order_id] = record
         for order_id, why in cast(list[list[str]], plain["ended"]):
             table.ended[OrderId(order_id)] = DoneReason(why)
-        table._trade_ids.update((t, None) for t in cast(list[str], plain["trade_ids"]))
+        table.trade_ids.update((t, None) for t in cast(list[str], plain["trade_ids"]))
         table.submitted_n = cast(int, plain["submitted_n"])
         table.ended_n = cast(int, plain["ended_n"])
         return table
+
+
+def _forbidden(record: OrderRecord, to: type) -> InvariantViolated:
+    return InvariantViolated(
+        f"order {record.order.order_id}: {type(record.state).__name__} cannot become {to.__name__}"
+    )
 
 
 _ZERO = Decimal(0)
@@ -199,4 +211,4 @@ def _record_from_plain(row: Mapping[str, object]) -> OrderRecord:
     kind = _STATES[cast(str, row["state"])]
     asked, ask_ms = cast(int, row["asked"]), cast(int, row["ask_ms"])
     state = Uncertain(asked, ask_ms) if kind is Uncertain else kind()
-    return OrderRecord(order, state, Decimal(cast(str, row["filled"])))
+    return OrderRecord(order, state, Decimal(cast(str, row["filled"])), float(order.quantity))

@@ -59,55 +59,51 @@ class Risk:
         self._notional_min = [float(i.rules.notional_min) for i in instruments]
 
     def judge(
-        self, order: Order, state: TradingState, now_ms: int, open_n: int
+        self, order: Order, size: float, state: TradingState, now_ms: int, open_n: int
     ) -> Approved | Refused:
-        """Approve or refuse; the caller reserves what is approved."""
-        index, quantity = order.index, float(order.quantity)
-        reduces = self._book.reduces(index, quantity)
-        found = self._forbidden(order, quantity, reduces, state, now_ms)
-        if found is None and open_n >= self.limits.orders_open_max:
-            found = RefusalReason.ORDER_COUNT, f"{open_n} orders are open"
-        if found is None:
-            found = self._too_large(index, quantity, reduces)
-        if found is None:
-            return Approved(order)
-        return Refused(order, *found)
+        """Approve or refuse; the caller reserves what is approved.
 
-    def _forbidden(
-        self, order: Order, quantity: float, reduces: bool, state: TradingState, now_ms: int
-    ) -> tuple[RefusalReason, str] | None:
-        index, book = order.index, self._book
-        rules, held = self._rules[index], book.held[index]
+        size: the order's signed quantity as a float, which the caller has at hand.
+        """
+        # In one piece although it is long: this runs at every order, and calls cost more than sums.
+        index, quantity, book = order.index, order.quantity, self._book
+        rules, reduces = self._rules[index], book.reduces(index, size)
         if state is not _TRADING:
             if state is not TradingState.REDUCE_ONLY:
-                return RefusalReason.HALTED, f"trading state is {state}"
+                return Refused(order, RefusalReason.HALTED, f"trading state is {state}")
             if not reduces:
-                return RefusalReason.REDUCE_ONLY, f"holds {held}, order {quantity} does not reduce"
-        if order.quantity % rules.quantity_step:
-            return RefusalReason.QUANTITY_STEP, f"{order.quantity} off step {rules.quantity_step}"
-        if abs(order.quantity) < rules.quantity_min:
-            return RefusalReason.QUANTITY_MIN, f"{order.quantity} below {rules.quantity_min}"
+                text = f"holds {book.held[index]}, order {size} does not reduce"
+                return Refused(order, RefusalReason.REDUCE_ONLY, text)
+        if quantity % rules.quantity_step:
+            text = f"{quantity} off step {rules.quantity_step}"
+            return Refused(order, RefusalReason.QUANTITY_STEP, text)
+        if abs(quantity) < rules.quantity_min:
+            text = f"{quantity} below {rules.quantity_min}"
+            return Refused(order, RefusalReason.QUANTITY_MIN, text)
         mark = book.prices[index]
         if not mark > 0:
-            return RefusalReason.PRICE, f"mark is {mark}"
+            return Refused(order, RefusalReason.PRICE, f"mark is {mark}")
         age_ms = now_ms - book.mark_ms.item(index)
         if age_ms > self.limits.mark_age_ms_max:
-            return RefusalReason.STALE, f"mark is {age_ms} ms old"
-        notional = abs(quantity) * mark
-        closes = reduces and abs(quantity) == abs(held)
-        if notional < self._notional_min[index] and not (closes or order.reduce_only):
-            return RefusalReason.NOTIONAL_MIN, f"{notional:.2f} below {rules.notional_min}"
-        return None
+            return Refused(order, RefusalReason.STALE, f"mark is {age_ms} ms old")
+        value = size * mark
+        if abs(value) < self._notional_min[index] and not order.reduce_only:
+            closes = reduces and abs(size) == abs(book.held[index])
+            if not closes:
+                text = f"{abs(value):.2f} below {rules.notional_min}"
+                return Refused(order, RefusalReason.NOTIONAL_MIN, text)
+        if open_n >= self.limits.orders_open_max:
+            return Refused(order, RefusalReason.ORDER_COUNT, f"{open_n} orders are open")
+        found = self._too_large(index, size, value, reduces)
+        return Approved(order) if found is None else Refused(order, *found)
 
     def _too_large(
-        self, index: int, quantity: float, reduces: bool
+        self, index: int, quantity: float, value: float, reduces: bool
     ) -> tuple[RefusalReason, str] | None:
         book, limits = self._book, self.limits
         equity = book.cash + book.net
         if equity <= 0:
             return None if reduces else (RefusalReason.GROSS, f"equity is {equity:.2f}")
-        mark = book.prices[index]
-        value = quantity * mark
         if abs(value) > limits.order_weight_max * equity:
             return RefusalReason.ORDER_SIZE, f"{abs(value) / equity:.4f} of equity"
         side = book.pending_up if value > 0 else -book.pending_down

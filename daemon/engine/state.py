@@ -9,8 +9,9 @@ from enum import StrEnum
 from typing import Final, cast
 
 import numpy as np
+import numpy.typing as npt
 
-from daemon.domain.bar import Floats
+from daemon.domain.bar import Flags, Floats
 from daemon.domain.bar_builder import BarBuilder
 from daemon.domain.forecast import Prediction
 from daemon.domain.instrument import Universe
@@ -64,6 +65,8 @@ class EngineState:
     disagreement: Floats | None = None
     gross_multiplier: float | None = None
     seen: Floats = field(default_factory=lambda: np.zeros(0))  # close_ms of the newest source bar
+    seen_all_ms: int = 0  # the newest instant of which every bar was seen
+    everyone: Flags = field(default_factory=lambda: np.zeros(0, dtype=np.bool_))
     funding_rates: Floats = field(default_factory=lambda: np.zeros(0))
     operator_requests: OrderedDict[str, None] = field(default_factory=OrderedDict)
     cashflow_ids: OrderedDict[str, None] = field(default_factory=OrderedDict)
@@ -86,7 +89,30 @@ class EngineState:
             strategy=strategy,
             seen=np.zeros(n),
             funding_rates=np.full(n, np.nan),
+            everyone=np.ones(n, dtype=np.bool_),
         )
+
+    def see(self, close_ms: int, proof: npt.NDArray[np.uint8]) -> Flags:
+        """Note whose source bars came; give who has one, (N,), not to be written to."""
+        all_there = proof.tobytes().find(0) < 0  # all proofs but ABSENT are above 0
+        present = self.everyone if all_there else proof.astype(np.bool_)
+        if all_there and close_ms == self.instant_ms:
+            self.seen.fill(close_ms)
+            self.seen_all_ms = close_ms
+        else:
+            np.maximum(self.seen, close_ms, out=self.seen, where=present)
+        return present
+
+    def awaited(self, alive_ms: int) -> Flags:
+        """Tell which living instruments have not shown their bar of this instant, (N,)."""
+        alive = self.seen >= self.instant_ms - alive_ms
+        return alive & (self.seen < self.instant_ms)
+
+    def absent(self) -> tuple[int, ...]:
+        """List who has not shown the bar of this instant."""
+        if self.seen_all_ms == self.instant_ms:
+            return ()
+        return tuple((self.seen < self.instant_ms).nonzero()[0].tolist())
 
     def is_new_request(self, request_id: str) -> bool:
         """Note an operator's wish; False when it was obeyed already."""
@@ -140,7 +166,7 @@ class EngineState:
         self.newest = {Timeframe.parse(k): _prediction_from_plain(v) for k, v in newest.items()}
         disagreement = plain["disagreement"]
         self.disagreement = None if disagreement is None else np.array(disagreement)
-        self.seen = np.array(plain["seen"], dtype=np.float64)
+        self.seen, self.seen_all_ms = np.array(plain["seen"], dtype=np.float64), 0
         self.funding_rates = np.array(plain["funding_rates"], dtype=np.float64)
         self.operator_requests = OrderedDict.fromkeys(cast(list[str], plain["operator_requests"]))
         self.cashflow_ids = OrderedDict.fromkeys(cast(list[str], plain["cashflow_ids"]))

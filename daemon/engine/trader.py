@@ -8,6 +8,7 @@ the Decision once the last child is out or the next decision supersedes it.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Final
 
@@ -18,7 +19,7 @@ from daemon.domain.bar import Floats
 from daemon.domain.decision import Decision, DecisionKind
 from daemon.domain.failures import InvariantViolated
 from daemon.domain.forecast import Prediction
-from daemon.domain.lots import LotRules, feasible_book
+from daemon.domain.lots import LOTS_MAX, LotRules, feasible_book
 from daemon.domain.messages import Alert, AlertKind, Cancel, Command, Decided, Submit
 from daemon.domain.order import (
     Approved,
@@ -62,6 +63,12 @@ class _Draft(Struct):
     refusals: list[Refused] = []
 
 
+def exact_ratio(step: Decimal) -> tuple[float, float]:
+    """Give two whole numbers whose ratio is `step`; (inf, 1) where floats do not hold them."""
+    top, bottom = step.as_integer_ratio()
+    return (float(top), float(bottom)) if max(top, bottom) < LOTS_MAX else (math.inf, 1.0)
+
+
 class Trader:
     """Carry out one decision at a time against the engine's state."""
 
@@ -79,6 +86,7 @@ class Trader:
         self._lot_rules = LotRules.of(universe)
         self._keys = [i.key for i in universe.instruments]
         self._rules = [i.rules for i in universe.instruments]
+        self._steps = [exact_ratio(rules.quantity_step) for rules in self._rules]
 
     @property
     def idle(self) -> bool:
@@ -178,82 +186,89 @@ class Trader:
         trade = target.weights != draft.weights_before
         if draft.equity <= 0:  # weights mean nothing then; what is held may still be closed
             trade = (target.weights == 0.0) & (book.quantity != 0.0)
+        equity = max(draft.equity, EQUITY_LEAST)
         feasible = feasible_book(
             target.weights,
-            equity=max(draft.equity, EQUITY_LEAST),
+            equity=equity,
             marks=draft.marks,
             quantities=book.quantity,
             rules=self._lot_rules,
             trade=trade,
             untradable=untradable,
             reduce_only=reduce_only,
-            net_tolerance=NET_TOLERANCE_WEIGHT * max(draft.equity, EQUITY_LEAST),
+            net_tolerance=NET_TOLERANCE_WEIGHT * equity,
         )
-        if feasible.note:
+        if feasible.left_out:
             draft.notes.append(feasible.note)
-        lots, rules = feasible.lots, self._rules
-        legs = [
-            self._leg(i, Decimal(int(lots.item(i))) * rules[i].quantity_step)
-            for i in lots.nonzero()[0].tolist()
-        ]
-        self._plan = Plan.of(draft.as_of_ms, legs, draft.tag)
+        stem = f"{self._prefix}{draft.as_of_ms // 1000:x}{draft.tag}"
+        self._plan = Plan.of(draft.as_of_ms, self._legs(feasible.trades), stem)
 
-    def _leg(self, index: int, quantity: Decimal) -> Leg:
-        book, size = self._state.book, float(quantity)
-        mark, reduces = book.prices[index], book.held[index] * size < 0
-        return Leg(index, quantity, mark, self._rules[index], reduces, abs(size) * mark)
+    def _legs(self, trades: Sequence[tuple[int, float]]) -> list[Leg]:
+        """Turn whole lots by index into exact quantities."""
+        prices, held, rules = self._state.book.prices, self._state.book.held, self._rules
+        legs = []
+        for index, lots_n in trades:
+            rule, mark, (top, bottom) = rules[index], prices[index], self._steps[index]
+            quantity = int(lots_n) * rule.quantity_step
+            # The same number as float(quantity), which is slow: one division of two whole numbers
+            # that floats hold exactly is rounded once, as the reading of a Decimal is.
+            whole = lots_n * top
+            size = whole / bottom if abs(whole) < LOTS_MAX else float(quantity)
+            reduces = held[index] * size < 0
+            legs.append(Leg(index, quantity, size, mark, rule, reduces, abs(size) * mark))
+        return legs
 
     def _send(self, draft: _Draft, plan: Plan) -> None:
-        state = self._state
-        equity = state.book.equity
+        book, open_orders = self._state.book, self._state.orders.open
+        equity = book.equity
         bound = self._limits.net_weight_max * equity
         order_max = self._limits.order_weight_max * equity * 0.999
         if equity <= 0:  # only closing is left, and no share of nothing bounds it
             bound = order_max = math.inf
         crumbs = SLICE_SHARE_MIN * min(bound, order_max)
-        book = state.book
         while plan.buys or plan.sells:
             high, low = book.net + book.pending_up, book.net - book.pending_down
-            least = crumbs if state.orders.open else 0.0
+            least = crumbs if open_orders else 0.0
             child = plan.next_child(high, low, bound, order_max, least)
             if child is not None:
                 self._submit(draft, plan, *child)
-            elif state.orders.open:
+            elif open_orders:
                 return  # the fills or ends of what is open will make room
             else:
                 self._give_up(draft, plan)
         self._finish(draft)
 
-    def _submit(self, draft: _Draft, plan: Plan, leg: Leg, quantity: Decimal) -> None:
-        order = self._order(plan, leg, quantity)
+    def _submit(self, draft: _Draft, plan: Plan, leg: Leg, quantity: Decimal, size: float) -> None:
         state = self._state
-        verdict = self._risk.judge(order, state.trading, state.instant_ms, len(state.orders.open))
+        order = self._order(plan, leg, quantity, size)
+        open_n = len(state.orders.open)
+        verdict = self._risk.judge(order, size, state.trading, state.instant_ms, open_n)
         if isinstance(verdict, Approved):
-            state.orders.submit(order)
-            state.book.reserve(order)
+            state.orders.submit(order, size)
+            state.book.reserve(leg.index, size)
             draft.orders.append(order)
             self._out.append(Submit(verdict))
         else:
             self._refused(draft, verdict)
 
-    def _order(self, plan: Plan, leg: Leg, quantity: Decimal) -> Order:
-        index, as_of_ms = leg.index, plan.as_of_ms
-        name = f"{self._prefix}{as_of_ms // 1000:x}{plan.tag}-{index}-{plan.children_n}"
+    def _order(self, plan: Plan, leg: Leg, quantity: Decimal, size: float) -> Order:
+        index = leg.index
         return Order(
-            OrderId(name),
+            OrderId(f"{plan.stem}-{index}-{plan.children_n}"),
             self._keys[index],
             index,
             quantity,
             _MARKET,
-            as_of_ms,
-            reference_price=leg.mark,
-            reduce_only=self._state.book.reduces(index, float(quantity)),
+            plan.as_of_ms,
+            leg.mark,  # reference_price
+            None,  # limit_price
+            self._state.book.reduces(index, size),  # reduce_only
         )
 
     def _give_up(self, draft: _Draft, plan: Plan) -> None:
         """Nothing is open and nothing fits: name the leg that cannot be placed and go on."""
         leg = plan.drop_next()
-        order = self._order(plan, leg, leg.left)
+        order = self._order(plan, leg, leg.left, leg.size)
         detail = "no slice fits into the net bound"
         self._refused(draft, Refused(order, RefusalReason.NET, detail))
 

@@ -12,7 +12,6 @@ from daemon.engine.state import EngineState
 def view_of(universe: Universe, state: EngineState, rules: EngineRules) -> View:
     """Gather the strategy's inputs from the engine's state."""
     instant, book = state.instant_ms, state.book
-    oldest_ms = instant - rules.limits.mark_age_ms_max
     return View(
         as_of_ms=instant,
         universe=universe,
@@ -22,7 +21,7 @@ def view_of(universe: Universe, state: EngineState, rules: EngineRules) -> View:
         marks=book.marks,
         weights=book.weights(),
         equity=book.equity,
-        eligible=(book.marks > 0) & (book.mark_ms >= oldest_ms),
+        eligible=book.eligible(instant - rules.limits.mark_age_ms_max),
         cost=rules.cost,
         funding_rates=state.funding_rates,
         gross_multiplier=state.gross_multiplier,

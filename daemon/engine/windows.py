@@ -6,8 +6,8 @@ a window is always one contiguous view. A late bar fills the NaN row that was ke
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
+from hashlib import sha256
 from typing import cast
 
 import numpy as np
@@ -25,7 +25,8 @@ class WindowStore:
         self.timeframe = timeframe
         self.bars_n = bars_n
         self.newest_ms = 0
-        self.rows_n = 0  # rows ever held, at most bars_n count
+        self.rows_n = 0  # rows ever held
+        self.filled = 0  # rows that the window holds, at most bars_n
         self._buffer = np.full((bars_n + SLACK_BARS, instruments_n, FIELDS), np.nan)
         self._end = 0
         self._ms = timeframe.ms
@@ -33,8 +34,7 @@ class WindowStore:
     def take(self, bars: CrossSection) -> None:
         """Enter a cross-section; older ones fill gaps, never change what is there."""
         if self.rows_n == 0 or bars.close_ms > self.newest_ms:
-            self.advance(bars.close_ms)
-            self._buffer[self._end - 1] = bars.values
+            self.advance(bars.close_ms, bars.values)
             return
         back = (self.newest_ms - bars.close_ms) // self._ms
         if back < self.filled:
@@ -42,29 +42,26 @@ class WindowStore:
             fresh = bars.present & np.isnan(row[:, 0])
             row[fresh] = bars.values[fresh]
 
-    def advance(self, close_ms: int) -> None:
-        """Append empty rows so that the newest row is the bar closing at `close_ms`."""
+    def advance(self, close_ms: int, newest: Floats | float = np.nan) -> None:
+        """Append empty rows up to the bar closing at `close_ms`, which is `newest`."""
         steps = 1 if self.rows_n == 0 else (close_ms - self.newest_ms) // self._ms
         if steps <= 0:
             return
-        for _ in range(min(steps, self.bars_n)):
+        for left in range(min(steps, self.bars_n), 0, -1):
             if self._end == len(self._buffer):
                 kept = self._buffer[self._end - self.bars_n + 1 :].copy()
                 self._buffer[: len(kept)] = kept
                 self._end = len(kept)
-            self._buffer[self._end] = np.nan
+            self._buffer[self._end] = newest if left == 1 else np.nan
             self._end += 1
         self.rows_n += steps
+        self.filled = min(self.rows_n, self.bars_n, self._end)
         self.newest_ms = close_ms
-
-    @property
-    def filled(self) -> int:
-        """Tell how many rows the window holds, at most bars_n."""
-        return min(self.rows_n, self.bars_n, self._end)
 
     def view(self) -> Window:
         """Give the window without copying: for a strategy that reads and returns."""
-        rows = self._buffer[self._end - self.filled : self._end]
+        end = self._end
+        rows = self._buffer[end - self.filled : end]
         return Window(self.timeframe, self.newest_ms, rows)
 
     def frozen(self) -> Window:
@@ -95,13 +92,14 @@ class WindowStore:
         self._buffer[: self._end] = values
         self.newest_ms = cast(int, plain["newest_ms"])
         self.rows_n = cast(int, plain["rows_n"])
+        self.filled = min(self.rows_n, self.bars_n, self._end)
 
 
 def bars_digest(stores: Mapping[Timeframe, WindowStore]) -> str:
     """Give the hex sha256 over the newest bars of every timeframe that has any."""
-    state = hashlib.sha256()
+    parts = []
     for timeframe, store in stores.items():
         if store.rows_n:
-            state.update(f"{timeframe.minutes},{store.newest_ms},".encode())
-            state.update(store.newest().tobytes())
-    return state.hexdigest()
+            parts.append(f"{timeframe.minutes},{store.newest_ms},".encode())
+            parts.append(store.newest().tobytes())
+    return sha256(b"".join(parts)).hexdigest()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import atexit
 import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 COLLECT_EVERY: Final = 1_000_000  # new objects
@@ -18,3 +20,15 @@ def collect_rarely() -> None:
     """
     gc.set_threshold(COLLECT_EVERY)
     atexit.register(gc.freeze)
+
+
+@contextmanager
+def not_collecting() -> Iterator[None]:
+    """Look for no cycles while modules are imported: what they make is there to stay."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()

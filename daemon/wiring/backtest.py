@@ -84,9 +84,8 @@ def run_backtest(
     started_s = clock.monotonic()
     source = Timeframe.parse(settings.backtest.source)
     made = _instruments(settings, book)
-    probe = engine_of(settings, universe_of(list(made.instruments)), source)
-    history = load_history(settings, made, history_ms(settings, probe))
-    engine = engine_of(settings, history.universe, source)
+    engine = engine_of(settings, universe_of(list(made.instruments)), source)
+    history = load_history(settings, made, history_ms(settings, engine))
     feed = ReplayFeed(history.panel, source, history.universe.instruments, history.funding)
     start_ms = max(_since_ms(settings) or 0, feed.first_ms - source.ms)
     venue = PaperVenue(

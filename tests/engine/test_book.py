@@ -29,12 +29,16 @@ def buy(book: Book, index: int, quantity: str, price: str, fee: str = "0") -> No
     number = f"t{book.ledger.fills}"
     size, cost = Decimal(quantity), Decimal(price)
     fill = Fill(number, OrderId("o"), key(index), index, size, cost, Decimal(fee), NOW_MS)
-    book.fill(fill, float(price), reserved=False)
+    book.fill(fill, float(fill.quantity), float(price), reserved=False)
 
 
 def order(index: int, quantity: str) -> Order:
     size = Decimal(quantity)
     return Order(OrderId("o"), key(index), index, size, OrderKind.MARKET, NOW_MS, 100.0)
+
+
+def reserve(book: Book, sent: Order) -> None:
+    book.reserve(sent.index, float(sent.quantity))
 
 
 def test_a_fill_moves_cash_quantity_and_equity_by_hand() -> None:
@@ -55,7 +59,7 @@ def test_the_cost_between_sizing_and_fill_is_summed_for_both_sides() -> None:
         fill = Fill(
             quantity, OrderId("o"), key(0), 0, Decimal(quantity), Decimal(price), Decimal(0), 0
         )
-        book.fill(fill, 100.0, reserved=False)
+        book.fill(fill, float(fill.quantity), 100.0, reserved=False)
     assert book.shortfall == 4.0  # 2 x 1 and -2 x -1
 
 
@@ -68,13 +72,13 @@ def test_the_worst_net_after_a_single_fill_is_remembered_for_good() -> None:
 
 def test_open_orders_count_on_their_own_side_until_they_fill_or_end() -> None:
     book = funded()
-    book.reserve(order(0, "3"))
-    book.reserve(order(1, "-2"))
+    reserve(book, order(0, "3"))
+    reserve(book, order(1, "-2"))
     assert book.worst_net() == (300.0, -100.0)
     book.release(0, Decimal(1))
     assert book.worst_net() == (200.0, -100.0)
     fill = Fill("a", OrderId("o"), key(0), 0, Decimal(2), Decimal(100), Decimal(0), NOW_MS)
-    book.fill(fill, 100.0, reserved=True)
+    book.fill(fill, float(fill.quantity), 100.0, reserved=True)
     assert book.worst_net() == (200.0, 100.0)
     book.release(1, Decimal(-2))
     assert book.worst_net() == (200.0, 200.0)
@@ -82,7 +86,7 @@ def test_open_orders_count_on_their_own_side_until_they_fill_or_end() -> None:
 
 def test_releasing_more_than_was_reserved_never_makes_room() -> None:
     book = funded()
-    book.reserve(order(0, "1"))
+    reserve(book, order(0, "1"))
     book.release(0, Decimal(5))
     assert book.worst_net() == (0.0, 0.0)
     assert book.pending_buy[0] == 0.0
@@ -90,8 +94,8 @@ def test_releasing_more_than_was_reserved_never_makes_room() -> None:
 
 def test_new_prices_value_open_orders_too() -> None:
     book = funded()
-    book.reserve(order(0, "3"))
-    book.reserve(order(3, "-10"))
+    reserve(book, order(0, "3"))
+    reserve(book, order(3, "-10"))
     book.mark(NOW_MS + 1, np.array([200.0, NAN, NAN, 2.0]))
     assert book.worst_net() == (600.0, -20.0)
     assert book.prices == [200.0, 50.0, 10.0, 2.0]
@@ -137,7 +141,7 @@ def test_several_currencies_are_added_up_and_kept_apart() -> None:
     book.cash_flow(CashKey(VENUE, "USDC"), Decimal(5), funding=True)
     book.mark(NOW_MS, np.array([1.0, 1.0]))
     fill = Fill("a", OrderId("o"), both[1].key, 1, Decimal(2), Decimal(1), Decimal("0.5"), NOW_MS)
-    book.fill(fill, 1.0, reserved=False)
+    book.fill(fill, float(fill.quantity), 1.0, reserved=False)
     assert book.ledger.cash == {
         CashKey(VENUE, "USDT"): Decimal(10),
         CashKey(VENUE, "USDC"): Decimal("2.5"),
@@ -156,7 +160,7 @@ def test_a_book_is_restored_to_the_last_bit() -> None:
     book = funded("1000.1")
     for number in range(7):
         buy(book, number % 3, "0.1", "33.3", fee="0.01")
-        book.reserve(order(number % 4, "0.3"))
+        reserve(book, order(number % 4, "0.3"))
         book.release(number % 2, Decimal("0.1"))
     plain: dict[str, Any] = codec.decode(codec.encode(book.to_plain()), dict[str, Any])
     again = Book(universe_of())
@@ -166,7 +170,31 @@ def test_a_book_is_restored_to_the_last_bit() -> None:
     assert again.ledger == book.ledger
     for one in (book, again):
         one.mark(NOW_MS + 1, np.array([0.1, 0.2, 0.3, NAN]))
-        one.reserve(order(3, "0.7"))
+        reserve(one, order(3, "0.7"))
     assert again.worst_net() == book.worst_net()
     assert again.gross_worst == book.gross_worst
     assert codec.encode(again.to_plain()) == codec.encode(book.to_plain())
+
+
+def test_only_positive_marks_of_late_enough_bars_are_eligible() -> None:
+    book = funded()
+    assert book.eligible(NOW_MS).tolist() == [True] * 4
+    assert book.eligible(NOW_MS + 1).tolist() == [False] * 4
+    book.mark(NOW_MS + 1, np.array([100.0, NAN, 0.0, 1.0]))
+    assert book.eligible(NOW_MS).tolist() == [True, True, False, True]
+    assert book.eligible(NOW_MS + 1).tolist() == [True, False, False, True]
+    book.mark(NOW_MS + 2, np.array([100.0, 50.0, -1.0, 1.0]))
+    assert book.eligible(NOW_MS).tolist() == [True, True, False, True]
+    book.mark(NOW_MS + 3, np.array([100.0, 50.0, 10.0, 1.0]))
+    assert book.eligible(NOW_MS + 3).tolist() == [True] * 4
+
+
+def test_the_mirror_is_checked_again_after_every_trade_of_a_position() -> None:
+    book = funded()
+    buy(book, 0, "2", "100")
+    book.check_mirror()
+    buy(book, 0, "1", "100")
+    book.check_mirror()
+    book.ledger.apply_adjustment(key(0), CASH_KEY, Decimal("0.001"), Decimal(0))
+    with pytest.raises(InvariantViolated, match="off the ledger"):
+        book.check_mirror()

@@ -8,7 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from daemon.domain.instrument import TradingRules
+from daemon.domain.lots import LOTS_MAX
 from daemon.engine.execution import Leg, Plan
+from daemon.engine.trader import exact_ratio
 
 STEP = Decimal("0.01")
 
@@ -17,7 +19,8 @@ def leg(
     index: int, left: str, mark: float = 100.0, *, reduces: bool = False, smallest: Decimal = STEP
 ) -> Leg:
     rules = TradingRules(STEP, STEP, smallest, Decimal(0))
-    return Leg(index, Decimal(left), mark, rules, reduces, abs(float(left)) * mark)
+    size = float(left)
+    return Leg(index, Decimal(left), size, mark, rules, reduces, abs(size) * mark)
 
 
 def test_reducing_legs_go_first_and_sides_alternate_towards_zero() -> None:
@@ -50,7 +53,9 @@ def test_a_slice_never_leaves_a_rest_too_small_to_send() -> None:
 
 def test_a_slice_is_worth_the_least_notional_that_the_venue_takes() -> None:
     rules = TradingRules(STEP, STEP, STEP, notional_min=Decimal(100))
-    assert Leg(0, Decimal(10), 30.0, rules, reduces=False, value=300.0).smallest == Decimal("3.34")
+    assert Leg(0, Decimal(10), 10.0, 30.0, rules, reduces=False, value=300.0).smallest == Decimal(
+        "3.34"
+    )
 
 
 def test_the_largest_leg_that_fits_nowhere_is_named() -> None:
@@ -88,3 +93,21 @@ def test_no_subset_of_fills_can_push_net_past_the_bound(
             net += out.pop(int(next(fate, 0.0) * (len(out) - 1)))
         else:
             break
+
+
+@given(
+    lots=st.integers(-(2**52), 2**52),
+    step=st.decimals("0.00000001", "1000", allow_nan=False, places=8),
+)
+def test_a_size_from_lots_is_the_float_of_the_exact_quantity_to_the_last_bit(
+    lots: int, step: Decimal
+) -> None:
+    top, bottom = exact_ratio(step)
+    whole = float(lots) * top
+    if abs(whole) < LOTS_MAX:
+        assert whole / bottom == float(lots * step)
+
+
+def test_a_step_that_floats_do_not_hold_is_left_to_the_exact_way() -> None:
+    top, _ = exact_ratio(Decimal(2**53 + 1))
+    assert not abs(1.0 * top) < LOTS_MAX
