@@ -275,7 +275,8 @@ def load_funding(
         if not path.is_file():
             absent.append(symbol)
         series.append(read_rates(path) if path.is_file() else NO_RATES)
-    settle_ms = np.unique(np.concatenate([one.settle_ms for one in series]))
+    together = np.sort(np.concatenate([one.settle_ms for one in series]))
+    settle_ms = together[np.diff(together, prepend=together[:1] - 1) > 0]
     if since_ms is not None:
         settle_ms = settle_ms[settle_ms > since_ms]
     if until_ms is not None:

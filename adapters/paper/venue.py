@@ -102,6 +102,11 @@ class PaperVenue:
         return self._store.is_durable
 
     @property
+    def instant_ms(self) -> int:
+        """Give the close of the newest bars seen, 0 before the first."""
+        return self._market.instant_ms
+
+    @property
     def executions_cursor(self) -> int:
         """Give the number of the last fill or cash flow."""
         return self._account.executions_n

@@ -269,6 +269,7 @@ class AlertKind(StrEnum):
     BAR_REVISED = "bar_revised"
     ESTIMATES_STALE = "estimates_stale"
     ORDER_REFUSED = "order_refused"
+    STRANGE_FILL = "strange_fill"
 
 
 class Alert(Struct, frozen=True):

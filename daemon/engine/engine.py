@@ -25,7 +25,6 @@ from daemon.domain.messages import (
     AlertKind,
     AskSnapshot,
     BarsClosed,
-    Cancel,
     Command,
     Estimate,
     EstimatesMissing,
@@ -55,7 +54,7 @@ from daemon.engine.reconcile import ReconcilePolicy, adopt, differences
 from daemon.engine.risk import TradingState
 from daemon.engine.rules import EngineRules
 from daemon.engine.state import EngineState, Phase
-from daemon.engine.trader import Trader
+from daemon.engine.trader import Trader, flat_target
 from daemon.engine.viewing import view_of
 from daemon.engine.windows import bars_digest
 from daemon.ports import Strategy
@@ -96,6 +95,11 @@ class Engine:
         self.state.restore(plain)
         self._trader = Trader(self.state, self.rules.limits, self.rules.id_prefix, self._out)
 
+    def take_over(self, other: Engine) -> None:
+        """Go on where an engine with other rules stands, its unfinished decision included."""
+        self.restore(other.state.to_plain())
+        self._trader.take_over(other._trader)
+
     @property
     def quiescent(self) -> bool:
         """Tell whether no decision is in progress, so that a snapshot holds everything."""
@@ -132,8 +136,8 @@ class Engine:
                 self._ended(order_id, DoneReason.REJECTED)
             case OrderAbsent(order_id=order_id):
                 self._ended(order_id, DoneReason.ABSENT)
-            case OrderUncertain(order_id=order_id, at_ms=at_ms):
-                self._uncertain(order_id, at_ms)
+            case OrderUncertain(order_id=order_id):
+                self._uncertain(order_id)
             case FundingRates(rates=rates):
                 known = ~np.isnan(rates)
                 self.state.funding_rates = np.where(known, rates, self.state.funding_rates)
@@ -154,13 +158,15 @@ class Engine:
 
     def _bars_closed(self, event: BarsClosed) -> None:
         state, close_ms = self.state, event.close_ms
+        if close_ms > state.now_ms:
+            state.now_ms = close_ms
         if close_ms > state.instant_ms:
             self._begin(close_ms)
         present = state.see(close_ms, event.proof)
         state.book.mark(close_ms, event.values[:, _CLOSE])
         if state.orders.open and state.trading is not TradingState.STARTING:
-            self._ask_again(close_ms)
-            self._trader.keep_bound()
+            self._ask_again()
+            self._trader.take_back()
         for bars in state.builder.add(close_ms, event.values, present):
             state.windows[bars.timeframe].take(bars)
         gathering = state.phase is Phase.GATHERING and close_ms == state.instant_ms
@@ -186,6 +192,7 @@ class Engine:
         state, cadence = self.state, self.rules.cadence
         if state.trading is TradingState.STARTING:
             return
+        state.now_ms = max(state.now_ms, now_ms)
         # Time alone begins no instant before its deadline: whether a Tick or the bars come first is
         # chance, and must change nothing.
         overdue_ms = cadence.source.last_close(now_ms - cadence.deadline_ms)
@@ -193,11 +200,11 @@ class Engine:
             self._begin(overdue_ms)
         if state.phase is Phase.GATHERING and overdue_ms == state.instant_ms:
             self._gathered()
-        self._ask_again(now_ms)
+        self._ask_again()
 
-    def _ask_again(self, now_ms: int) -> None:
-        for order_id, state in self._doubts.due(now_ms):
-            self._unresolved(order_id, state.asked, now_ms)
+    def _ask_again(self) -> None:
+        for order_id, state in self._doubts.due():
+            self._unresolved(order_id, state.asked)
 
     def _gathered(self) -> None:
         """All bars that will come in time are here: ask for forecasts, or decide without."""
@@ -282,7 +289,7 @@ class Engine:
         state = self.state
         if state.orders.open:
             state.phase = Phase.CLEARING
-            self._cancel_all()
+            self._trader.cancel_all()
 
     def _flatten(self, at_ms: int) -> None:
         """Go to zero now, and at each decision until it is done or the operator resumes."""
@@ -294,15 +301,9 @@ class Engine:
             return
         state.phase = Phase.IDLE  # this comes before whatever was being worked on
         self._trader.open(bars_digest(state.windows), (), extra=True)
-        target = self._flat()
+        target = flat_target(state.instant_ms, len(self.universe))
         self._trader.want(DecisionKind.REDUCED, target, target.note)
         self._clear()
-
-    def _flat(self) -> TargetPortfolio:
-        zero = np.zeros(len(self.universe))
-        return TargetPortfolio(
-            self.state.instant_ms, zero, zero, zero, note="flattened by the operator"
-        )
 
     def _wanted(self) -> tuple[DecisionKind, TargetPortfolio | None, str]:
         """Ask the strategy, unless something forbids to act on what it would say."""
@@ -310,7 +311,7 @@ class Engine:
         if state.trading is TradingState.HALTED:
             return DecisionKind.HELD, None, f"halted: {state.halted_why}"
         if state.flattening and state.book.gross > 0:
-            target = self._flat()
+            target = flat_target(state.instant_ms, len(self.universe))
             return DecisionKind.REDUCED, target, target.note
         needed = self.strategy.windows_needed
         short = [t.label for t, bars_n in needed.items() if state.windows[t].filled < bars_n]
@@ -348,29 +349,44 @@ class Engine:
 
     def _filled(self, fill: Fill) -> None:
         orders, book = self.state.orders, self.state.book
-        if fill.trade_id in orders.trade_ids:  # counted already
+        if fill.trade_id in orders.trade_ids:
             return
         record = orders.fill(fill.order_id, fill.trade_id, fill.quantity)
         if record is None:
             # A fill of an order we hold closed is still the venue's truth: it moves the book.
             book.fill(fill, float(fill.quantity), float(fill.price), reserved=False)
+            if fill.order_id not in orders.ended:
+                self._strange(fill, "an order that is not ours")
             return
-        is_whole = fill.quantity == record.order.quantity
-        quantity = record.size if is_whole else float(fill.quantity)
+        quantity = record.size if fill.quantity == record.order.quantity else float(fill.quantity)
         book.fill(fill, quantity, record.order.reference_price, reserved=True)
         if record.filled != record.order.quantity and record.is_overfilled:
             order_id, size = record.order.order_id, record.order.quantity
             self._halt(fill.at_ms, f"order {order_id} of {size}: venue filled {record.filled}")
+        if fill.index != record.order.index:
+            self._strange(fill, f"order {fill.order_id}, which is for {record.order.key}")
+        if self.state.paused or self.state.trading is TradingState.HALTED:
+            self._trader.withdraw(record)
+
+    def _strange(self, fill: Fill, whose: str) -> None:
+        """Say that a fill is booked which nothing of ours explains; by policy stop trading."""
+        state = self.state
+        if state.trading not in (TradingState.TRADING, TradingState.REDUCE_ONLY):
+            return  # what happened while we were away is learnt in bulk and compared as a whole
+        text = f"fill {fill.trade_id} of {fill.quantity} {fill.key} belongs to {whose}"
+        self._out.append(Alert(AlertKind.STRANGE_FILL, fill.at_ms, text))
+        if self.rules.reconcile is ReconcilePolicy.HALT:
+            self._halt(fill.at_ms, text)
 
     def _accepted(self, order_id: OrderId) -> None:
-        """Note an admission; an order that turns up after a halt is stopped."""
+        """Note an admission; a lost order that turns up after a halt or a pause is stopped."""
         record = self.state.orders.open.get(order_id)
         if record is None:
             return
         was_lost = isinstance(record.state, Uncertain)
         self.state.orders.accept(order_id)
-        if was_lost and self.state.trading is TradingState.HALTED:
-            self._out.append(Cancel(order_id, record.order.key))
+        if was_lost:
+            self._trader.withdraw(record)
 
     def _ended(self, order_id: OrderId, why: DoneReason) -> None:
         record = self.state.orders.end(order_id, why)
@@ -378,12 +394,13 @@ class Engine:
             self.state.book.release(record.order.index, record.left)
             self._trader.ended(record, why)
 
-    def _uncertain(self, order_id: OrderId, at_ms: int) -> None:
-        state = self._doubts.raised(order_id, at_ms)
+    def _uncertain(self, order_id: OrderId) -> None:
+        state = self._doubts.raised(order_id)
         if state is not None:
-            self._unresolved(order_id, state.asked, at_ms)
+            self._unresolved(order_id, state.asked)
 
-    def _unresolved(self, order_id: OrderId, asked: int, at_ms: int) -> None:
+    def _unresolved(self, order_id: OrderId, asked: int) -> None:
+        at_ms = self.state.now_ms
         text = f"order {order_id} could not be resolved after {asked} questions"
         if self.state.trading is not TradingState.HALTED:
             self._halt(at_ms, text)
@@ -405,11 +422,12 @@ class Engine:
         if warming:
             state.trading = TradingState.STARTING
             return
+        state.now_ms = max(state.now_ms, at_ms)
         state.instant_ms = max(state.instant_ms, self.rules.cadence.source.last_close(at_ms))
         state.trading = TradingState.HALTED if state.halted_why else TradingState.RECONCILING
         for order_id in state.orders.open:
             state.orders.doubt(order_id)
-        self._doubts.ask_all(at_ms)
+        self._doubts.ask_all()
         self._ask_snapshots()
 
     def _ask_snapshots(self, cursor: int | None = None) -> None:
@@ -447,7 +465,7 @@ class Engine:
         self.state.halted_why = why
         self._trader.close_plan("halted")
         self._out.append(Alert(AlertKind.HALTED, at_ms, why))
-        self._cancel_all()
+        self._trader.cancel_all()
 
     def _operator(self, event: Operator) -> None:
         state = self.state
@@ -457,13 +475,13 @@ class Engine:
             case OperatorAction.PAUSE:
                 state.paused = True
                 self._trader.close_plan("paused by the operator")
-                self._cancel_all(keep_reducing=True)
+                self._trader.cancel_all(keep_reducing=True)
             case OperatorAction.REDUCE_ONLY:
                 state.operator_reduce_only = True
                 if state.trading is TradingState.TRADING:  # never a way past reconciliation
                     state.trading = TradingState.REDUCE_ONLY
             case OperatorAction.RESUME:
-                self._resume(event.at_ms)
+                self._resume()
             case OperatorAction.FLATTEN:
                 self._flatten(event.at_ms)
             case OperatorAction.KILL:
@@ -471,18 +489,12 @@ class Engine:
             case _:
                 assert_never(event.action)
 
-    def _resume(self, at_ms: int) -> None:
+    def _resume(self) -> None:
         state = self.state
         state.paused = state.operator_reduce_only = state.flattening = False
         state.stale_decisions = 0
         if state.trading in (TradingState.HALTED, TradingState.REDUCE_ONLY):
             state.halted_why = ""
             state.trading = TradingState.RECONCILING
-            self._doubts.ask_all(at_ms)
+            self._doubts.ask_all()
             self._ask_snapshots()
-
-    def _cancel_all(self, *, keep_reducing: bool = False) -> None:
-        for record in self.state.orders.open.values():
-            kept = keep_reducing and record.order.reduce_only
-            if not isinstance(record.state, Uncertain) and not kept:
-                self._out.append(Cancel(record.order.order_id, record.order.key))

@@ -17,7 +17,8 @@ from msgspec import Struct
 from daemon.domain.instrument import TradingRules
 from daemon.domain.units import quantise
 
-ROOM_USED: Final = 0.999  # keeps float rounding on the safe side of the bound
+# Leaves room for what a slice costs, which lowers the equity that the bound is a share of.
+ROOM_USED: Final = 0.99
 
 
 class Leg(Struct, gc=False):

@@ -28,7 +28,7 @@ from daemon.domain.order import (
 )
 
 ENDED_KEPT: Final = 4096
-TRADE_IDS_KEPT: Final = 65_536
+TRADE_IDS_KEPT: Final = 8_192
 
 TRANSITIONS: Final[Mapping[type, frozenset[type]]] = {
     InFlight: frozenset({Resting, Uncertain, Done}),

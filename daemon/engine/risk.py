@@ -25,6 +25,7 @@ class TradingState(StrEnum):
     HALTED = "halted"
 
 
+COST_SHARE_MAX: Final = 0.01  # of notional: fee, spread and impact of a fill, generously
 _TRADING: Final = TradingState.TRADING  # looking up a member of an enum is slow
 
 
@@ -97,6 +98,15 @@ class Risk:
         found = self._too_large(index, size, value, reduces)
         return Approved(order) if found is None else Refused(order, *found)
 
+    def net_bound(self, value: float) -> float:
+        """Give the largest |net| notional allowed if `value` is sent as well, in quote currency.
+
+        Fills cost something, which lowers the equity that the bound is a share of.
+        """
+        book = self._book
+        traded = book.pending_up + book.pending_down + abs(value)
+        return self.limits.net_weight_max * (book.cash + book.net - COST_SHARE_MAX * traded)
+
     def _too_large(
         self, index: int, quantity: float, value: float, reduces: bool
     ) -> tuple[RefusalReason, str] | None:
@@ -108,7 +118,7 @@ class Risk:
             return RefusalReason.ORDER_SIZE, f"{abs(value) / equity:.4f} of equity"
         side = book.pending_up if value > 0 else -book.pending_down
         worst = book.net + side + value
-        if abs(worst) > limits.net_weight_max * equity and not abs(worst) < abs(worst - value):
+        if abs(worst) > self.net_bound(value) and not abs(worst) < abs(worst - value):
             return RefusalReason.NET, f"net could reach {worst / equity:+.4f} of equity"
         if reduces:
             return None

@@ -24,7 +24,7 @@ from daemon.engine.windows import WindowStore
 
 SCHEMA: Final = 3
 REMEMBERED_REQUESTS: Final = 1024
-REMEMBERED_CASHFLOWS: Final = 16_384
+REMEMBERED_CASHFLOWS: Final = 4_096
 
 
 class Phase(StrEnum):
@@ -41,7 +41,8 @@ class EngineState:
     """Hold the engine's memory. Arrays are (N,) in universe order.
 
     strategy: the strategy's own versioned arrays. newest: last forecast per timeframe. cursor: the
-    venue's execution count at the last snapshot. operator_requests: ids already obeyed.
+    venue's execution count at the last snapshot. now_ms: the newest market time that a bar or Tick
+    told. operator_requests: ids already obeyed.
     """
 
     book: Book
@@ -54,6 +55,7 @@ class EngineState:
     halted_why: str = ""
     phase: Phase = Phase.IDLE
     instant_ms: int = 0
+    now_ms: int = 0
     sequence: int = 0
     stale_decisions: int = 0
     paused: bool = False
@@ -185,6 +187,7 @@ def remember(name: str, seen: OrderedDict[str, None], kept: int) -> bool:
 _SCALARS: Final = (
     "halted_why",
     "instant_ms",
+    "now_ms",
     "sequence",
     "stale_decisions",
     "paused",

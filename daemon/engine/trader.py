@@ -93,6 +93,10 @@ class Trader:
         """Tell whether no decision is being carried out."""
         return self._draft is None
 
+    def take_over(self, other: Trader) -> None:
+        """Go on with the decision that another one carries out on the same state."""
+        self._draft, self._plan = other._draft, other._plan
+
     def open(self, bars_digest: str, absent: tuple[int, ...], *, extra: bool = False) -> None:
         """Begin the record of a decision at the present instant, ending the one before.
 
@@ -173,6 +177,28 @@ class Trader:
             if adds and isinstance(record.state, Resting):
                 self._out.append(Cancel(order_id, record.order.key))
 
+    def take_back(self) -> None:
+        """At a close, take back what may not rest any longer."""
+        if self._state.paused or self._state.trading is TradingState.HALTED:
+            for record in self._state.orders.open.values():
+                self.withdraw(record)
+        else:
+            self.keep_bound()
+
+    def withdraw(self, record: OrderRecord) -> None:
+        """Take an order back: any when halted, one that may open exposure when paused."""
+        halted = self._state.trading is TradingState.HALTED
+        unwanted = halted or (self._state.paused and not record.order.reduce_only)
+        if unwanted and isinstance(record.state, Resting):
+            self._out.append(Cancel(record.order.order_id, record.order.key))
+
+    def cancel_all(self, *, keep_reducing: bool = False) -> None:
+        """Ask the venue to stop all orders that it may have, save the uncertain ones."""
+        for record in self._state.orders.open.values():
+            kept = keep_reducing and record.order.reduce_only
+            if not isinstance(record.state, Uncertain) and not kept:
+                self._out.append(Cancel(record.order.order_id, record.order.key))
+
     def _make_plan(self, draft: _Draft, target: TargetPortfolio) -> None:
         draft.planned = True
         state, book = self._state, self._state.book
@@ -221,13 +247,13 @@ class Trader:
     def _send(self, draft: _Draft, plan: Plan) -> None:
         book, open_orders = self._state.book, self._state.orders.open
         equity = book.equity
-        bound = self._limits.net_weight_max * equity
         order_max = self._limits.order_weight_max * equity * 0.999
         if equity <= 0:  # only closing is left, and no share of nothing bounds it
-            bound = order_max = math.inf
-        crumbs = SLICE_SHARE_MIN * min(bound, order_max)
+            order_max = math.inf
+        crumbs = SLICE_SHARE_MIN * min(self._limits.net_weight_max * equity, order_max)
         while plan.buys or plan.sells:
             high, low = book.net + book.pending_up, book.net - book.pending_down
+            bound = self._risk.net_bound(0.0) if equity > 0 else math.inf
             least = crumbs if open_orders else 0.0
             child = plan.next_child(high, low, bound, order_max, least)
             if child is not None:
@@ -295,3 +321,9 @@ class Trader:
             note="; ".join(draft.notes),
         )
         self._out.append(Decided(decision))
+
+
+def flat_target(as_of_ms: int, instruments_n: int) -> TargetPortfolio:
+    """Want nothing of anything."""
+    zero = np.zeros(instruments_n)
+    return TargetPortfolio(as_of_ms, zero, zero, zero, note="flattened by the operator")

@@ -22,6 +22,7 @@ from daemon.wiring.packaged import packaged_file
 from strategies.registry import make_strategy
 
 TYPICAL_FILL_SHARE: Final = 0.05  # of a bar's participation budget, for the cost a band expects
+REHEARSAL_FILE: Final = "rehearsal-market.json"  # which market a rehearsal's book was begun with
 
 
 def timeframes_of(settings: Settings) -> tuple[Timeframe, ...]:

@@ -113,9 +113,9 @@ class Stretches:
             self.begin(settings)
         elif deciding(settings) != deciding(self._settings):
             refuse_other_bars(settings, self._settings)
-            state = self._engine.state.to_plain()
+            before = self._engine
             self.begin(settings)
-            self.engine.restore(state)
+            self.engine.take_over(before)
         self._settings = settings
         return self.engine
 

@@ -14,14 +14,15 @@ from adapters.history.store import disk_symbol
 from adapters.journal import SqliteJournal
 from adapters.paper import AsyncPaperVenue, PaperVenue, SqliteStore
 from adapters.state_lock import StateLock
-from daemon.domain.failures import ConfigurationError
-from daemon.domain.units import Timeframe
+from daemon.domain.failures import ConfigurationError, VenueError
+from daemon.domain.units import Timeframe, iso
 from daemon.engine.engine import Engine
 from daemon.engine.state import SCHEMA
 from daemon.ports import Estimator, Warmup
 from daemon.runtime.live import LiveShell, Observer, ShellParts
 from daemon.settings import Settings, effective_toml
 from daemon.wiring.core import (
+    REHEARSAL_FILE,
     history_ms,
     paper_settings,
     strategy_of,
@@ -40,7 +41,8 @@ MarketClock = SystemClock | VenueClock | LockStepClock
 class SessionHooks:
     """Let a command line show what happens; speed is market time per wall time of the venue.
 
-    on_end: called when a market in lock-step is over.
+    on_end: called when a market in lock-step is over. is_rehearsal: the market is that of our own
+    exchange.
     """
 
     observers: tuple[Observer, ...] = ()
@@ -48,6 +50,7 @@ class SessionHooks:
     on_ready: Callable[[Engine], None] = lambda engine: None
     on_end: Callable[[], None] = lambda: None
     speed: float = 1.0
+    is_rehearsal: bool = False
     meta: dict[str, object] = field(default_factory=dict)
 
 
@@ -61,6 +64,12 @@ async def paper_session(settings: Settings, hooks: SessionHooks) -> AsyncIterato
     """
     folder = settings.run.state_folder
     strategy_of(settings)  # a wrong one is named before anything is begun
+    ours = hooks.is_rehearsal or settings.exchange.market_time == "lockstep"
+    if (folder / REHEARSAL_FILE).exists() and not ours:
+        raise ConfigurationError(
+            f"run.state_folder = {str(folder)!r}: the book there was begun by a rehearsal, whose "
+            "prices are not this market's; name another folder"
+        )
     async with AsyncExitStack() as stack:
         stack.enter_context(StateLock(folder))
         transport = TransportClock()
@@ -77,6 +86,7 @@ async def paper_session(settings: Settings, hooks: SessionHooks) -> AsyncIterato
         estimator = await _estimator(settings, engine, stack)
         journal = await stack.enter_async_context(_journal(settings))
         venue = await _venue(settings, engine, clock.now(), stack)
+        _refuse_time_before(max(engine.state.instant_ms, venue.core.instant_ms), clock, settings)
         facts = {"strategy": engine.strategy.name, "exchange": settings.exchange.id, **hooks.meta}
         publisher = await stack.enter_async_context(status_sinks(settings, facts))
         hooks.on_ready(engine)
@@ -132,6 +142,20 @@ def feed_settings(settings: Settings, symbols: tuple[str, ...]) -> FeedSettings:
         reread_grace_ms=0 if lockstep else 2_000,
         recheck_s=0.0 if lockstep else 30.0,
     )
+
+
+def _refuse_time_before(book_ms: int, clock: MarketClock, settings: Settings) -> None:
+    """Raise VenueError where the market's time lies before what the book has seen.
+
+    A bar more or less is the gap that a kill leaves between the venue's ledger and our journal.
+    """
+    now_ms = clock.now()
+    if now_ms < book_ms - Timeframe.parse(settings.market.source).ms:
+        raise VenueError(
+            f"{settings.exchange.id}: its time is {iso(now_ms)}, but the book in "
+            f"{settings.run.state_folder} has seen {iso(book_ms)}: this is another market, or the "
+            "journal there was taken away; put it back, or name another run.state_folder"
+        )
 
 
 def code_version() -> str:

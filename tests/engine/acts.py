@@ -6,6 +6,7 @@ from daemon.domain.messages import (
     Command,
     Operator,
     OperatorAction,
+    OrderAccepted,
 )
 from daemon.domain.order import Order
 from daemon.engine.engine import Engine
@@ -29,6 +30,11 @@ def wish(action: OperatorAction, request: str = "1") -> Operator:
 def decide(engine: Engine, bar: int, means: tuple[float, ...]) -> list[Command]:
     """Close a bar on the hour and answer the question for forecasts."""
     return feed(engine, bars(bar, n=len(means)), forecast(bar, means))
+
+
+def accept_all(engine: Engine, orders: list[Order]) -> None:
+    """Let the venue admit orders."""
+    feed(engine, *(OrderAccepted(o.order_id, at(0)) for o in orders))
 
 
 def fill_all(engine: Engine, orders: list[Order], prefix: str = "t") -> list[Command]:

@@ -298,6 +298,17 @@ def test_a_restart_in_the_middle_of_a_decision_records_what_was_left_unsent() ->
     assert engine.quiescent
 
 
+def test_a_restart_with_other_rules_in_the_middle_of_a_decision_records_it_all_the_same() -> None:
+    engine = trading_engine()
+    orders = submitted(decide(engine, 4, (0.4, -0.4, 0.0, 0.0)))
+    changed = make_engine(limits=RiskLimits(net_weight_max=0.1))
+    changed.take_over(engine)
+    told = feed(changed, Started(at(4), "again", warming=True))
+    (record,) = decided(told)
+    assert record.note == "2 legs unsent: superseded by a restart"
+    assert list(record.orders) == orders
+
+
 def test_a_restart_after_a_halt_stays_halted() -> None:
     engine = with_a_pair()
     feed(engine, wish(OperatorAction.KILL))

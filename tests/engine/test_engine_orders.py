@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+import pytest
+from msgspec.structs import replace
+
 from daemon.domain.messages import (
     AlertKind,
     Cancel,
     EstimatesMissing,
+    OperatorAction,
     OrderAbsent,
     OrderAccepted,
     OrderEnded,
@@ -17,9 +21,9 @@ from daemon.domain.messages import (
     Started,
     Tick,
 )
-from daemon.domain.order import DoneReason, Resting, Uncertain
+from daemon.domain.order import DoneReason, OrderId, Resting, Uncertain
 from daemon.engine.risk import RiskLimits, TradingState
-from tests.engine.acts import PAIR, decide, with_a_pair
+from tests.engine.acts import PAIR, accept_all, decide, wish, with_a_pair
 from tests.engine.world import (
     alerts,
     at,
@@ -51,7 +55,7 @@ def test_slices_that_turn_a_position_round_do_not_all_claim_to_reduce_it() -> No
 
 def test_orders_the_venue_did_not_cancel_until_the_next_instant_end_the_decision() -> None:
     engine = trading_engine()
-    decide(engine, 4, PAIR)
+    accept_all(engine, submitted(decide(engine, 4, PAIR)))
     told = decide(engine, 6, (0.2, -0.2, 0.0, 0.0))
     assert names(told)[-2:] == ["Cancel", "Cancel"]
     told = feed(engine, bars(7))
@@ -97,7 +101,7 @@ def test_a_lost_answer_is_asked_about_a_bounded_number_of_times_also_over_many_t
     asked = 0
     told = feed(engine, OrderUncertain(name, at(4), "reset"))
     for bar in range(5, 40):
-        asked += sum(isinstance(c, Query) for c in told)
+        asked += told.count(Query(name, key(0)))
         told = feed(engine, OrderUncertain(name, at(bar), "reset"), Tick(at(bar) + 30_000))
     assert asked == 3
     assert trading(engine) is TradingState.HALTED
@@ -107,6 +111,64 @@ def test_a_lost_answer_is_asked_about_a_bounded_number_of_times_also_over_many_t
     assert Query(name, key(0)) in told
     told = feed(engine, OrderUncertain(name, at(40), "reset"))
     assert trading(engine) is TradingState.HALTED
+
+
+def test_an_order_that_gets_no_answer_at_all_is_asked_about_and_named() -> None:
+    engine = trading_engine(asks_max=2)
+    orders = submitted(decide(engine, 4, PAIR))
+    feed(engine, fill_of(orders[1], "t1"))
+    name = orders[0].order_id
+    assert feed(engine, Tick(at(4) + 299_999)) == []
+    assert feed(engine, Tick(at(4) + 300_000)) == [Query(name, key(0))]
+    told = [c for minute in range(6, 9) for c in feed(engine, Tick(at(4) + minute * 60_000))]
+    assert told.count(Query(name, key(0))) == 1
+    assert trading(engine) is TradingState.HALTED
+    assert str(name) in engine.state.halted_why
+
+
+def test_questions_follow_the_time_of_the_market_and_not_the_stamps_of_answers() -> None:
+    engine = trading_engine()
+    name = submitted(decide(engine, 4, PAIR))[0].order_id
+    told = feed(engine, OrderUncertain(name, at(100_000), "a clock that is years ahead"))
+    assert told == [Query(name, key(0))]
+    assert feed(engine, Tick(at(4) + 5_000)) == [Query(name, key(0))]
+
+
+@pytest.mark.parametrize("action", [OperatorAction.KILL, OperatorAction.PAUSE])
+def test_a_lost_order_that_turns_up_after_a_halt_or_pause_is_taken_back(
+    action: OperatorAction,
+) -> None:
+    engine = trading_engine()
+    first, second = submitted(decide(engine, 4, PAIR))
+    for one in (first, second):
+        feed(engine, OrderUncertain(one.order_id, at(4), "reset"))
+    feed(engine, wish(action))
+    told = feed(engine, fill_of(first, "t1", "2"))  # by a fill of a part
+    assert Cancel(first.order_id, first.key) in told
+    told = feed(engine, OrderAccepted(second.order_id, at(4)))  # or by its admission
+    assert Cancel(second.order_id, second.key) in told
+    told = feed(engine, bars(5))  # and again at each close, should that be lost as well
+    assert {c.order_id for c in told if isinstance(c, Cancel)} == {first.order_id, second.order_id}
+
+
+def test_a_fill_that_nothing_of_ours_explains_is_booked_and_stops_trading() -> None:
+    engine = trading_engine()
+    ours = submitted(decide(engine, 4, PAIR))[0]
+    stranger = replace(ours, order_id=OrderId("hand-made"))
+    told = feed(engine, fill_of(stranger, "t9", "3"))
+    assert engine.state.book.held[0] == 3.0
+    assert trading(engine) is TradingState.HALTED
+    (alert,) = alerts(told, AlertKind.STRANGE_FILL)
+    assert alert.text == f"fill t9 of 3 {key(0)} belongs to an order that is not ours"
+
+
+def test_a_fill_on_another_instrument_than_its_order_stops_trading() -> None:
+    engine = trading_engine()
+    first, second = submitted(decide(engine, 4, PAIR))
+    crossed = replace(second, order_id=first.order_id, quantity=first.quantity)
+    told = feed(engine, fill_of(crossed, "t1", "1"))
+    assert trading(engine) is TradingState.HALTED
+    assert f"which is for {first.key}" in alerts(told, AlertKind.STRANGE_FILL)[0].text
 
 
 def test_a_venue_that_is_away_for_a_minute_does_not_use_up_the_questions() -> None:

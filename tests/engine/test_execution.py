@@ -38,7 +38,7 @@ def test_a_leg_larger_than_the_room_is_cut_and_waits_for_the_rest() -> None:
     plan = Plan.of(0, [leg(0, "10")])
     child = plan.next_child(0.0, 0.0, bound=300.0, order_max=1e9)
     assert child is not None
-    assert child[1] == Decimal("2.99")
+    assert child[1] == Decimal("2.97")
     assert plan.next_child(299.0, 0.0, bound=300.0, order_max=1e9) is None
     assert not plan.done
 

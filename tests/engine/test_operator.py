@@ -18,7 +18,7 @@ from daemon.domain.messages import (
 )
 from daemon.engine.risk import RiskLimits, TradingState
 from daemon.engine.state import remember
-from tests.engine.acts import PAIR, decide, fill_all, wish, with_a_pair
+from tests.engine.acts import PAIR, accept_all, decide, fill_all, wish, with_a_pair
 from tests.engine.world import (
     alerts,
     at,
@@ -55,6 +55,7 @@ def test_flatten_goes_on_at_the_next_decision_until_nothing_is_left() -> None:
     out = submitted(feed(engine, wish(OperatorAction.FLATTEN)))
     assert sum(abs(o.quantity) for o in out) == 20  # in slices below 400 USDT
     feed(engine, fill_of(out[0], "f1"))
+    accept_all(engine, out[1:])
     told = feed(engine, bars(5), bars(6), forecast(6, PAIR))
     assert names(told)[-len(out) + 1 :] == ["Cancel"] * (len(out) - 1)
     told = feed(engine, *(OrderEnded(o.order_id, at(6), "cancelled") for o in out[1:]))

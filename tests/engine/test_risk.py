@@ -170,12 +170,12 @@ def test_without_equity_nothing_is_traded() -> None:
 @pytest.mark.parametrize(
     ("held", "pending", "quantity", "expected"),
     [
-        # net may be 3,000 USDT either way: 30 coins
-        (("20", "0"), "0", "10", None),
-        (("20", "0"), "0", "10.01", RefusalReason.NET),
-        (("-20", "0"), "0", "-10.01", RefusalReason.NET),
-        (("20", "0"), "5", "5", None),  # what is out counts as if it were filled
-        (("20", "0"), "5", "5.01", RefusalReason.NET),
+        # net may be 3,000 USDT either way, less 0.3 x 1 % of what is traded for what it may cost
+        (("20", "0"), "0", "9.97", None),
+        (("20", "0"), "0", "9.98", RefusalReason.NET),
+        (("-20", "0"), "0", "-9.98", RefusalReason.NET),
+        (("20", "0"), "5", "4.97", None),  # what is out counts as if it were filled
+        (("20", "0"), "5", "4.98", RefusalReason.NET),
         (("20", "0"), "-15", "10.01", RefusalReason.NET),  # but never to our advantage
         (("25", "10"), "0", "-20", None),  # outside, and on the way back in
         (("25", "10"), "0", "0.05", RefusalReason.NET),

@@ -96,16 +96,16 @@ def slices_fit_below_the_bound(story: Story) -> None:
     # bought 20: net 2,000, so there is room for all of the other sale
     assert filled(story, "02:00-0-1") == ["submit 02:00-3-3 -10.00"]
     assert state.book.net == 2_000.0
-    # sold 5 of 20: high 1,500; 9.99 would fit but leave 0.01, which is too small to send
-    assert filled(story, "02:00-1-2", "-5") == ["submit 02:00-2-4 9.95"]
+    # sold 5 of 20: high 1,500; what fits leaves something for the costs of all that is out
+    assert filled(story, "02:00-1-2", "-5") == ["submit 02:00-2-4 9.83"]
     # sold the rest: the last child is out and the decision is complete
     assert filled(story, "02:00-1-2", "-15") == [
-        "submit 02:00-2-5 0.05",
+        "submit 02:00-2-5 0.17",
         "traded 02:00, 5 orders",
     ]
     assert filled(story, "02:00-3-3", fee="0.25") == []
     assert filled(story, "02:00-2-5") == []
-    assert filled(story, "02:00-2-4", "2") == []  # 7.95 are still open
+    assert filled(story, "02:00-2-4", "2") == []  # 7.83 are still open
     assert state.book.net_weight_worst <= 0.25
 
 
@@ -123,7 +123,7 @@ def funding_moves_cash_once(story: Story) -> None:
     state = story.engine.state
     paid = FundingPaid("f1", key(0), CASH_KEY, at(5), 0.0001, Decimal("-1.50"))
     assert story(paid, paid) == []
-    assert state.book.ledger.cash[CASH_KEY] == Decimal(10000) + 795 - Decimal("1.75")
+    assert state.book.ledger.cash[CASH_KEY] == Decimal(10000) + 783 - Decimal("1.75")
     assert state.book.ledger.funding == Decimal("-1.50")
 
 
@@ -134,7 +134,7 @@ def orders_wait_for_cancels(story: Story) -> None:
     assert story(bars(6)) == ["estimate 03:00: 1h@03:00"]
     assert story(forecast(6, SMALLER)) == ["cancel 02:00-2-4"]
     assert state.phase is Phase.CLEARING
-    assert filled(story, "02:00-2-4", "5.95") == []  # the race that a cancel can lose in part
+    assert filled(story, "02:00-2-4", "5.83") == []  # the race that a cancel can lose in part
     told = story(OrderEnded(story.id("02:00-2-4"), at(6), "cancelled"))
     # held 20, -20, 8, -10; equity 9,998.25 asks for trades of -10.00175, 10.00175, 1.99825 and
     # 0.00175: down to lots the buys miss 0.01 to a net of zero, which the first of them takes
