@@ -17,6 +17,7 @@ import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
+from daemon.commands import READER_GONE_EXIT
 from daemon.domain.failures import EquipoiseError, InvariantViolated, JournalError
 from daemon.package_guard import check_package_names
 from daemon.runtime.collector import not_collecting
@@ -101,6 +102,8 @@ def run(arguments: list[str]) -> int:
         check_package_names()
         app(arguments, prog_name="equipoise")
     except SystemExit as e:
+        if _is_reader_gone(e):
+            return READER_GONE_EXIT
         return e.code if isinstance(e.code, int) else int(e.code is not None)
     except KeyboardInterrupt:
         return INTERRUPTED_EXIT
@@ -115,6 +118,19 @@ def run(arguments: list[str]) -> int:
         complain(InvariantViolated(f"a mistake of ours, please report it: {type(e).__name__} {e}"))
         return InvariantViolated.exit_code
     return 0
+
+
+def _is_reader_gone(leaving: BaseException) -> bool:
+    """Tell whether a command leaves because nobody reads its output any more, as after `| head`.
+
+    click and rich both turn the broken pipe into exit code 1, which is `doctor`'s.
+    """
+    cause: BaseException | None = leaving
+    while cause is not None:
+        if isinstance(cause, BrokenPipeError):
+            return True
+        cause = cause.__cause__ or cause.__context__
+    return False
 
 
 def complain(failure: BaseException) -> None:

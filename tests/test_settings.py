@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import tomllib
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -28,6 +30,7 @@ from daemon.settings import (
     starter_toml,
 )
 from daemon.settings.describe import all_keys, is_free_table, text_of
+from daemon.settings.layers import Merged
 from daemon.settings.reference import REFERENCE_FILE, SCHEMA_FILE
 
 LATE_OFF_GRID = (
@@ -94,6 +97,96 @@ def test_tables_melt_into_each_other_and_lists_are_replaced(tmp_path: Path) -> N
     settings = load(first, second)
     assert settings.exchange.options == {"timeout": 5, "urls": {"api": "a", "ws": "b"}}
     assert settings.market.timeframes == ("90m",)
+
+
+FREE_TABLES = [key for key, field in all_keys() if is_free_table(field)]
+STRICT = """
+[risk]
+gross_weight_max = 1.0
+net_weight_max = 0.01
+[exchange.options]
+timeout = 5
+[exchange.options.urls]
+api = "a"
+[strategy.parameters]
+gross_weight = 1.5
+"""
+
+
+@pytest.mark.parametrize("base", CONFIG_FILES)
+@pytest.mark.parametrize("header", [*Settings.model_fields, *FREE_TABLES, "exchange.options.urls"])
+def test_a_bare_header_changes_nothing_that_a_lower_layer_set(
+    base: str, header: str, tmp_path: Path
+) -> None:
+    packaged, strict = Path(f"config/{base}.toml"), write(tmp_path, STRICT)
+    bare = write(tmp_path, f"[{header}]\n", "bare.toml")
+    assert load(packaged, strict, bare) == load(packaged, strict)
+    assert load(packaged, strict, bare).risk.gross_weight_max == 1.0
+
+
+@pytest.mark.parametrize("section", list(Settings.model_fields))
+def test_an_empty_section_from_a_text_layer_changes_nothing(section: str, tmp_path: Path) -> None:
+    strict = write(tmp_path, STRICT)
+    assert load(strict, sets=(f"{section}={{}}",)) == load(strict)
+    assert load(strict, environment={f"EQUIPOISE__{section.upper()}": "{}"}) == load(strict)
+
+
+def test_an_empty_table_said_in_the_environment_or_by_set_empties_a_free_table(
+    tmp_path: Path,
+) -> None:
+    strict = write(tmp_path, STRICT)
+    assert load(strict, sets=("exchange.options.urls={}",)).exchange.options == {
+        "timeout": 5,
+        "urls": {},
+    }
+    assert load(strict, sets=("exchange.options={}",)).exchange.options == {}
+    told = load(strict, environment={"EQUIPOISE__STRATEGY__PARAMETERS": "{}"})
+    assert told.strategy.parameters == {}
+
+
+def test_an_unknown_bare_header_is_still_named(tmp_path: Path) -> None:
+    assert "unknown section rsk; did you mean risk?" in message(write(tmp_path, "[rsk]"))
+    assert "unknown key risk.gross" in message(write(tmp_path, "[risk.gross]"))
+
+
+def tables_in(values: dict[str, Any], at: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield (*at, key)
+            yield from tables_in(value, (*at, key))
+
+
+FREE_VALUES = st.recursive(
+    st.integers() | st.text(max_size=3),
+    lambda inner: st.dictionaries(st.sampled_from("abc"), inner, max_size=3),
+    max_leaves=8,
+)
+FREE = st.dictionaries(st.sampled_from("abc"), FREE_VALUES, max_size=3)
+LAYER = st.fixed_dictionaries(
+    {},
+    optional={
+        "risk": st.fixed_dictionaries({}, optional={"gross_weight_max": st.floats(0.1, 3.0)}),
+        "exchange": st.fixed_dictionaries({}, optional={"options": FREE, "id": st.just("kraken")}),
+        "strategy": st.fixed_dictionaries({}, optional={"parameters": FREE}),
+    },
+)
+
+
+@given(layer=LAYER, data=st.data())
+def test_merging_an_empty_table_at_any_path_is_the_identity(
+    layer: dict[str, Any], data: st.DataObject
+) -> None:
+    merged = Merged()
+    for key, value in layer.items():
+        merged.put((key,), value, "below")
+    before = copy.deepcopy(merged.values)
+    places = list(tables_in(before))
+    for path in data.draw(st.lists(st.sampled_from(places), max_size=4)) if places else []:
+        nested: dict[str, Any] = {}
+        for key in reversed(path[1:]):
+            nested = {key: nested}
+        merged.put((path[0],), nested, "above")
+    assert merged.values == before
 
 
 def test_the_environment_brings_json_lists_tables_and_plain_texts() -> None:

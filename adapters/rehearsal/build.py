@@ -60,6 +60,14 @@ def start_of(market: Market, settings: RehearsalSettings) -> int:
     if start_ms < first_ms or (last_ms is not None and start_ms > last_ms):
         span = f"{iso(first_ms)} to {'ever' if last_ms is None else iso(last_ms)}"
         raise ConfigurationError(f"start {iso(start_ms)}: accepted is {span}")
+    # a book that has reached the end has something to show: its market is over, not mistaken
+    begun = settings.resume_at_ms is not None
+    if settings.end_ms is not None and settings.end_ms <= start_ms and not begun:
+        raise ConfigurationError(
+            f"rehearsal.until = {iso(settings.end_ms)}: accepted is after {iso(start_ms)}, where "
+            "this market starts; rehearsal.start is computed from the history that training and "
+            "the windows need unless it is given"
+        )
     return start_ms
 
 

@@ -11,6 +11,7 @@ from typing import Annotated, Final
 import typer
 from rich.console import Console
 
+from daemon.commands import READER_GONE_EXIT
 from daemon.settings import Settings, load_settings
 from daemon.wiring.packaged import packaged_file
 
@@ -65,9 +66,21 @@ def _known(value: object) -> object:
             return value
 
 
+class _Screen(Console):
+    """Leave with the documented exit code when nobody reads any more; rich takes `doctor`'s 1."""
+
+    def on_broken_pipe(self) -> None:
+        """Keep quiet from here on, and leave."""
+        try:
+            super().on_broken_pipe()
+        except SystemExit:
+            # the code itself, not the cause, is what survives a task of asyncio
+            raise SystemExit(READER_GONE_EXIT) from None
+
+
 def console() -> Console:
     """Give the console for people: stdout, width of the terminal."""
-    return Console(highlight=False)
+    return _Screen(highlight=False)
 
 
 def packaged_for_journal(config: Sequence[Path] | None, overrides: Sequence[str] | None) -> str:

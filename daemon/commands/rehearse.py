@@ -55,6 +55,7 @@ def rehearse(
             on_ready=watcher.on_ready,
             on_end=watcher.market_over,
             speed=rehearsal.speed,
+            is_rehearsal=True,
             meta={"market": "rehearsal"},
         )
         run_until_signal(lambda: paper_session(rehearsal.settings, hooks), watcher.stops)

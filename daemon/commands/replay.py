@@ -89,20 +89,32 @@ def compare(
     left: Annotated[Path, typer.Argument(help="State folder, journal or decisions file.")],
     right: Annotated[Path, typer.Argument(help="State folder, journal or decisions file.")],
     as_json: AsJson = False,
+    whole: Annotated[
+        bool,
+        typer.Option("--whole", help="A decision outside the common span is a difference too."),
+    ] = False,
 ) -> int:
-    """Compare the decisions of two runs by hash.
+    """Compare the decisions of two runs by hash, from their first common instant to the last.
 
     Exit code 4 says that they differ.
     """
     found = compare_runs(read_run(left), read_run(right))
+    same = found.same_whole if whole else found.same
     if as_json:
-        print_json({**asdict(found), "same": found.same})
+        print_json({**asdict(found), "same": same, "whole": whole})
     else:
         console().print(
             f"{found.compared:,} decisions at common instants, {found.equal:,} equal, "
             f"{found.orders:,} orders; only left {found.only_left}, only right {found.only_right}",
             soft_wrap=True,
         )
+        if found.outside_left or found.outside_right:
+            console().print(
+                f"outside the common span: left {found.outside_left:,}, right "
+                f"{found.outside_right:,} decisions, "
+                + ("which is a difference" if whole else "not compared (--whole minds them)"),
+                soft_wrap=True,
+            )
         if found.first_difference:
             console().print(found.first_difference, soft_wrap=True)
-    return 0 if found.same else DIVERGED_EXIT
+    return 0 if same else DIVERGED_EXIT

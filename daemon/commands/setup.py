@@ -23,6 +23,7 @@ from daemon.settings import effective, effective_toml, settings_schema, starter_
 def init(
     folder: Annotated[Path, typer.Argument(help="Where to begin.")] = Path(),
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Write a settings file to start from.
 
@@ -33,7 +34,11 @@ def init(
     if path.exists() and not force:
         raise ConfigurationError(f"{path} exists already; --force replaces it")
     path.write_text("#:schema ./equipoise.schema.json\n" + starter_toml(), encoding="utf-8")
-    (folder / "equipoise.schema.json").write_text(settings_schema(), encoding="utf-8")
+    schema = folder / "equipoise.schema.json"
+    schema.write_text(settings_schema(), encoding="utf-8")
+    if as_json:
+        print_json({"settings": str(path), "schema": str(schema)})
+        return
     console().print(f"wrote {path}; it is read by every command started in that folder")
 
 

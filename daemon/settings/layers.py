@@ -35,12 +35,21 @@ class Merged:
         return next((found for found in (*around, *below) if found is not None), "defaults")
 
     def put(self, path: Path_, value: Any, origin: str) -> None:
-        """Lay one value over what is there; tables melt into each other, lists are replaced."""
-        if isinstance(value, Mapping) and value and not _is_leaf(path):
+        """Lay one value over what is there; tables melt into each other, lists are replaced.
+
+        A table without keys says nothing, so it changes nothing: the bare header of a section is
+        no wish to lose what a lower layer has set there.
+        """
+        melts = isinstance(value, Mapping) and not _is_leaf(path)
+        if melts and value:
             self.origins[path] = origin
             for key, inner in value.items():
                 self.put((*path, str(key)), inner, origin)
-            return
+        elif not (melts and self._has(path)):
+            self.replace(path, value, origin)
+
+    def replace(self, path: Path_, value: Any, origin: str) -> None:
+        """Put one value in the place of what is there, whatever that is."""
         table = self.values
         for key in path[:-1]:
             below = table.get(key)
@@ -49,6 +58,15 @@ class Merged:
             table = below
         table[path[-1]] = _plain(value)
         self.origins[path] = origin
+
+    def _has(self, path: Path_) -> bool:
+        """Tell whether a layer below has said anything at `path`."""
+        table: Any = self.values
+        for key in path:
+            if not isinstance(table, dict) or key not in table:
+                return False
+            table = table[key]
+        return True
 
 
 def _is_leaf(path: Path_) -> bool:
@@ -93,14 +111,24 @@ def merge(
         for key, value in read_file(path).items():
             merged.put((key,), value, str(path))
     for key_path, text, origin in _environment(environment):
-        merged.put(key_path, value_of(key_path, text), origin)
+        _put_text(merged, key_path, text, origin)
     for override in overrides:
         key, equals, text = override.partition("=")
         key_path = tuple(part.strip() for part in key.split("."))
         if not equals or not all(key_path):
             raise ConfigurationError(f"--set {override!r}: accepted: section.key=value")
-        merged.put(key_path, value_of(key_path, text.strip()), f"--set {key.strip()}")
+        _put_text(merged, key_path, text.strip(), f"--set {key.strip()}")
     return merged
+
+
+def _put_text(merged: Merged, path: Path_, text: str, origin: str) -> None:
+    """Lay one text over what is there; `{}` is no bare header: it empties a free table."""
+    value = value_of(path, text)
+    free = find_field(path[:2])
+    if value == {} and free is not None and is_free_table(free):
+        merged.replace(path, value, origin)
+    else:
+        merged.put(path, value, origin)
 
 
 def _environment(environment: Mapping[str, str]) -> Iterator[tuple[Path_, str, str]]:

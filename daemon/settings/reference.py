@@ -27,7 +27,9 @@ Settings come in layers, later ones win:
 2. the file in `config/` that the command starts from: `rehearsal.toml` for `rehearse` and `replay`,
    `backtest.toml` for `backtest`, `paper.toml` for the others,
 3. TOML files given with `-c FILE`, in the order given; tables melt into each other, lists are
-   replaced. Without `-c`, the file `equipoise.toml` in the working folder, if there is one,
+   replaced. A table without keys, such as the bare header `[risk]`, changes nothing; what empties
+   `strategy.parameters` or `exchange.options` is `{{}}` in the environment or after `--set`.
+   Without `-c`, the file `equipoise.toml` in the working folder, if there is one,
 4. environment variables `EQUIPOISE__SECTION__KEY` (two underscores; lists and tables as JSON), for
    example `EQUIPOISE__PAPER__CASH=25000` or `EQUIPOISE__MARKET__TIMEFRAMES='["1h", "2h"]'`,
 5. `--set section.key=value` on the command line.

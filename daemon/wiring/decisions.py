@@ -38,14 +38,21 @@ class Comparison:
     orders: int
     equal: int
     first_difference: str  # plain words, empty when all are equal
-    only_left: int
+    only_left: int  # within the common span
     only_right: int
+    outside_left: int  # before or after the common span
+    outside_right: int
 
     @property
     def same(self) -> bool:
-        """Tell whether both runs took the same decisions; runs that never met did not."""
+        """Tell whether both took the same decisions over the common span; one must exist."""
         alike = not self.first_difference and not self.only_left and not self.only_right
         return alike and self.compared > 0
+
+    @property
+    def same_whole(self) -> bool:
+        """Tell whether both took the same decisions, none of them outside the common span."""
+        return self.same and not self.outside_left and not self.outside_right
 
 
 def write_decisions(path: Path, decisions: Iterable[Decision]) -> None:
@@ -78,11 +85,11 @@ def read_run(path: Path) -> list[Line]:
 
 
 def compare_runs(left: list[Line], right: list[Line]) -> Comparison:
-    """Compare two runs over their common instants, from the first common one to the last."""
+    """Compare two runs from the first common instant to the last; count what lies outside."""
     ours, theirs = _by_turn(left), _by_turn(right)
     both = sorted(ours.keys() & theirs.keys())
     first, last = (both[0][0], both[-1][0]) if both else (0, -1)
-    inside = [turn for turn in ours.keys() | theirs.keys() if first <= turn[0] <= last]
+    inside = {turn for turn in ours.keys() | theirs.keys() if first <= turn[0] <= last}
     differing = [turn for turn in both if ours[turn].digest != theirs[turn].digest]
     return Comparison(
         compared=len(both),
@@ -91,6 +98,8 @@ def compare_runs(left: list[Line], right: list[Line]) -> Comparison:
         first_difference=_difference(differing[0], ours, theirs) if differing else "",
         only_left=sum(turn not in theirs for turn in inside),
         only_right=sum(turn not in ours for turn in inside),
+        outside_left=len(ours.keys() - inside),
+        outside_right=len(theirs.keys() - inside),
     )
 
 

@@ -24,14 +24,13 @@ from adapters.rehearsal.settings import (
     PaceKind,
     RehearsalSettings,
 )
-from daemon.domain.failures import ConfigurationError, DataError
+from daemon.domain.failures import ConfigurationError, CorruptFile, DataError
 from daemon.domain.messages import BarsClosed
 from daemon.domain.units import DAY_MS, Timeframe, instant_ms, require
 from daemon.settings import Settings, check_settings
-from daemon.wiring.core import made_folder, rules_path
+from daemon.wiring.core import REHEARSAL_FILE, made_folder, rules_path
 
 JOURNAL_NAME: Final = "journal.sqlite"
-MARKET_FILE: Final = "rehearsal-market.json"
 PINNED: Final = (
     "seed",
     "coins",
@@ -155,21 +154,45 @@ def _is_generated(settings: Settings) -> bool:
 
 def _pin_market(settings: Settings) -> None:
     """Keep a book on the market it was begun with; raises ConfigurationError naming the key."""
-    path = settings.run.state_folder / MARKET_FILE
+    path = settings.run.state_folder / REHEARSAL_FILE
     wanted = {key: getattr(settings.rehearsal, key) for key in PINNED}
     if not (settings.run.state_folder / JOURNAL_NAME).exists():
         made_folder(settings.run.state_folder)
         path.write_text(json.dumps(wanted, indent=1), encoding="utf-8")
         return
     if not path.exists():
-        return  # a book of a version that did not write this down
-    book = json.loads(path.read_text(encoding="utf-8"))
+        raise ConfigurationError(
+            f"run.state_folder = {str(settings.run.state_folder)!r}: the book there was not begun "
+            "by a rehearsal; name another folder"
+        )
+    book = _market_of(path)
     for key in PINNED:
         if book.get(key) != wanted[key]:
             raise ConfigurationError(
                 f"rehearsal.{key} = {wanted[key]!r}: the book in {settings.run.state_folder} was "
                 f"begun with {book.get(key)!r}; keep that, or name another run.state_folder"
             )
+
+
+def _market_of(path: Path) -> Mapping[str, Any]:
+    """Read what the market of a book was made of; raises CorruptFile for anything else."""
+    try:
+        book = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as e:
+        raise CorruptFile(_no_market(path, str(e))) from e
+    if not isinstance(book, dict):
+        raise CorruptFile(_no_market(path, f"it holds a {type(book).__name__}"))
+    absent = [key for key in PINNED if key not in book]
+    if absent:
+        raise CorruptFile(_no_market(path, f"it lacks {', '.join(absent)}"))
+    return book
+
+
+def _no_market(path: Path, why: str) -> str:
+    return (
+        f"{path}: does not say which market this book was begun on ({why}); "
+        "restore the file from a backup, or name another run.state_folder"
+    )
 
 
 def _funding_folder(data_folder: str) -> str:

@@ -110,6 +110,26 @@ def command(
     return Finished(done.returncode, done.stdout, done.stderr)
 
 
+def unread(*arguments: str | Path, cwd: Path, lines: int = 0, seconds: float = 60.0) -> Finished:
+    """Run a command whose reader goes away after so many lines, as `head` does."""
+    process = subprocess.Popen(
+        program(*arguments),
+        cwd=cwd,
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    out = "".join(process.stdout.readline() for _ in range(lines))
+    process.stdout.close()
+    with process.stderr as complaints:
+        said = complaints.read()
+    return Finished(process.wait(seconds), out, said)
+
+
 # ---- a daemon that runs until it is told to stop -------------------------------------------------
 
 

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from adapters.rehearsal.launch import LaunchedExchange, launch
@@ -268,10 +269,43 @@ def test_over_a_paper_ledger_that_was_lost_trading_halts_and_names_the_differenc
     assert all(one["kind"] == "held" and not one["orders"] for one in decisions[1:])
 
 
+def test_a_market_that_lies_before_what_the_book_has_seen_is_refused(state: Path) -> None:
+    before = read_account(state)
+    for path in state.glob("journal.sqlite*"):  # so that the rehearsal begins anew, in the past
+        path.unlink()
+    text = said(
+        resume(state), VENUE, "binanceusdm", "its time is 2024-", "has seen 2024-", str(state)
+    )
+    assert text.index("its time is") < text.index("has seen")
+    assert read_account(state) == before
+
+
+def test_a_book_of_a_rehearsal_is_not_traded_on_a_venue(state: Path) -> None:
+    chosen = [f"run.state_folder={state}", *SMALL, "market.source=30m"]
+    done = command("trade", "--paper", *sets(chosen), "--json", cwd=state.parent)
+    said(done, SETTING, "run.state_folder", str(state), "begun by a rehearsal")
+    check_books_agree(settings_of(state, *SMALL))
+
+
 def test_a_book_of_other_instruments_is_refused(state: Path) -> None:
     wanted = 'universe.symbols=["BTC/USDT:USDT", "ETH/USDT:USDT"]'
     said(resume(state, wanted), SETTING, "universe.symbols", "SOL/USDT:USDT", "run.state_folder")
     check_books_agree(settings_of(state, *SMALL))
+
+
+@pytest.mark.parametrize(
+    "content", [b"garbage", b"", b"[1, 2]", b"null", b"{}", b"\xff\xfe", b'{"seed": 7}']
+)
+def test_a_harmed_note_of_the_market_is_named_with_what_to_do(state: Path, content: bytes) -> None:
+    note = state / "rehearsal-market.json"
+    note.write_bytes(content)
+    said(resume(state), DATA, str(note), "restore", "run.state_folder")
+
+
+def test_a_rehearsal_that_would_end_before_it_starts_is_refused(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    done = command(*rehearse(state, *SMALL, "rehearsal.until=2024-01-05"), cwd=tmp_path)
+    said(done, SETTING, "rehearsal.until", "2024-01-05", "accepted is after 2024-01-24")
 
 
 def test_a_state_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
@@ -371,6 +405,41 @@ def test_a_harmed_file_is_named_by_backtest_and_list_data(
     listed = command("list-data", "--folder", copy, "--json", cwd=tmp_path)
     assert listed.code == (DATA if problems else 0)
     assert listed.values["problems"] == problems
+
+
+@pytest.fixture
+def rowless(data: Path, tmp_path: Path) -> tuple[Path, Path]:
+    """Give a copy of the bar store whose file of ETH has columns but no rows, and that file."""
+    shutil.copytree(data, tmp_path / "data")
+    (path,) = (tmp_path / "data").rglob("ETHUSDT-30m.parquet")
+    whole = pq.read_table(path)
+    pq.write_table(whole.slice(0, 0).replace_schema_metadata(None), path)  # foreign: no checksum
+    return tmp_path / "data", path
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        'backtest.symbols=["BTCUSDT", "ETHUSDT"]',
+        'universe.symbols=["BTC/USDT:USDT", "ETH/USDT:USDT"]',
+    ],
+)
+def test_a_named_symbol_without_any_bar_is_refused(rowless: tuple[Path, Path], named: str) -> None:
+    folder, path = rowless
+    said(backtest(folder, named), DATA, str(path), "no bar", "download-data")
+
+
+def test_a_file_without_rows_among_all_files_is_a_warning_and_stands_in_the_report(
+    rowless: tuple[Path, Path],
+) -> None:
+    folder, path = rowless
+    page = folder.parent / "report.html"
+    done = backtest(folder, f"backtest.report={page}")
+    assert done.code == 0, done.complaint
+    assert done.complaint.startswith("warning: Without a single bar")
+    assert str(path) in done.complaint
+    assert [str(path) in caveat for caveat in done.values["caveats"]].count(True) == 1
+    assert path.name in page.read_text()
 
 
 def test_missing_files_folders_and_runs_are_named(data: Path, tmp_path: Path) -> None:

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.line import NEUTRAL, SMALL, command, sets
+from tests.e2e.books import check_books_agree
+from tests.e2e.line import NEUTRAL, SMALL, command, rehearse, sets, settings_of, unread
 
 EXISTS = 78
+READER_GONE = 141
 
 
 def test_init_writes_a_settings_file_that_every_command_then_reads(tmp_path: Path) -> None:
@@ -50,6 +52,31 @@ def test_help_lists_every_command_and_no_command_is_an_error(tmp_path: Path) -> 
     for name in ("init", "doctor", "download-data", "train", "backtest", "trade", "rehearse"):
         assert name in done.out
     assert command(cwd=tmp_path).code != 0
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["--help"], ["config"], ["config", "--json"], ["models"], ["list-data", "--json"], ["init"]],
+    ids=" ".join,
+)
+def test_a_reader_that_goes_away_ends_a_command_quietly_with_its_own_code(
+    words: list[str], tmp_path: Path
+) -> None:
+    done = unread(*words, cwd=tmp_path)
+    assert (done.code, done.complaint) == (READER_GONE, "")
+
+
+@pytest.mark.parametrize("shape", [[], ["--json"], ["--quiet"]], ids=str)
+def test_a_rehearsal_without_a_reader_ends_and_its_book_goes_on(
+    shape: list[str], tmp_path: Path
+) -> None:
+    words = [*rehearse(tmp_path / "state", *SMALL), "--days", "4", *shape]
+    done = unread(*words, cwd=tmp_path, lines=1)
+    assert (done.code, done.complaint) == (READER_GONE, "")
+    assert done.out
+    again = command(*rehearse(tmp_path / "state", *SMALL), "--days", "0.5", "--json", cwd=tmp_path)
+    assert again.code == 0, again.complaint
+    check_books_agree(settings_of(tmp_path / "state", *SMALL))
 
 
 @pytest.mark.parametrize("options", [SMALL, NEUTRAL], ids=["rule", "forecasts"])

@@ -101,6 +101,19 @@ def test_runs_of_another_length_are_compared_where_they_overlap(file: Path) -> N
     found = compare_runs(lines(decisions(8), file), lines(decisions(8, first=4), file))
     assert (found.compared, found.only_left, found.only_right) == (4, 0, 0)
     assert found.same
+    assert (found.outside_left, found.outside_right) == (4, 4)
+    assert not found.same_whole
+    found = compare_runs(lines(decisions(3), file), lines(decisions(5), file))
+    assert (found.outside_left, found.outside_right) == (0, 2)
+    assert not found.same_whole
+    assert compare_runs(lines(decisions(3), file), lines(decisions(3), file)).same_whole
+
+
+def test_runs_that_never_met_lie_wholly_outside(file: Path) -> None:
+    found = compare_runs(lines(decisions(2), file), lines(decisions(3, first=5), file))
+    assert (found.outside_left, found.outside_right) == (2, 3)
+    assert not found.same
+    assert not found.same_whole
 
 
 @pytest.mark.parametrize("first", [0, 10])

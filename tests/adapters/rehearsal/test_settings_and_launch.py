@@ -89,6 +89,14 @@ def test_settings_that_are_not_json_name_their_source() -> None:
         ({"delistings": {"BTCUSDT": 0}}, r"delistings\.BTCUSDT 0: accepted is after"),
         ({"kind": MarketKind.PARQUET}, "parquet_folder ''"),
         ({"start_ms": 0}, "start 1970-01-01T00:00:00Z: accepted is 2024-01-01"),
+        (
+            {"history_days": 2, "end_ms": ORIGIN_MS_DEFAULT + DAY_MS},
+            r"rehearsal\.until = 2024-01-02T00:00:00Z: accepted is after 2024-01-03T00:00:00Z",
+        ),
+        (
+            {"history_days": 2, "end_ms": ORIGIN_MS_DEFAULT + 2 * DAY_MS},
+            "accepted is after 2024-01-03T00:00:00Z",
+        ),
     ],
 )
 def test_settings_that_do_not_fit_together_are_named(
@@ -97,6 +105,12 @@ def test_settings_that_do_not_fit_together_are_named(
     settings = RehearsalSettings(**changes)
     with pytest.raises(ConfigurationError, match=complaint):
         start_of(build_market(settings), settings)
+
+
+def test_a_book_that_has_reached_the_end_may_open_the_market_there() -> None:
+    end_ms = ORIGIN_MS_DEFAULT + 3 * DAY_MS
+    settings = RehearsalSettings(history_days=2, end_ms=end_ms, resume_at_ms=end_ms)
+    assert start_of(build_market(settings), settings) == end_ms
 
 
 def test_random_listings_leave_the_first_twelve_alone() -> None:
