@@ -3,7 +3,7 @@
 `wall` and `cpu` are of the whole process, from its start to its end, as a user would time it; `run`
 is what the contender itself says its run took (ours includes reading the files and the figures of
 the report; the peer's is its engine alone). The ratios say how many times slower than ours a
-contender is: whole against whole, and its run against our whole, which flatters it.
+contender is: its run against our run, and the CPU time of its process against that of ours.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ EQUITY_TOLERANCE: Final = 1e-9  # relative
 HEAD: Final = (
     f"{'contender':26}{'wall s':>8}{'cpu s':>8}{'run s':>8}{'bars/s':>12}{'us/order':>10}"
     f"{'peak MB':>9}{'orders':>9}{'end equity':>16}{'off reference':>15}"
-    f"{'slower: whole':>15}{'run':>7}"
+    f"{'slower: run':>14}{'process':>9}"
 )
 
 
@@ -65,7 +65,7 @@ def print_rows(symbol_bars: int, rows: Sequence[Row]) -> None:
         )
         if ours.measured is not None and row is not ours and row is not reference:
             whole = done.cpu_s / ours.measured.cpu_s
-            cells += f"{whole:14.1f}x{row.run_s / ours.measured.wall_s:6.1f}x"
+            cells += f"{row.run_s / ours.run_s:13.1f}x{whole:8.1f}x"
         print(cells, flush=True)
 
 
