@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from adapters.state_lock import LOCK_NAME
+from daemon.commands import READER_GONE_EXIT
 from daemon.domain.failures import AlreadyRunning
 from daemon.wiring.decisions import read_run
 from daemon.wiring.rehearsal import last_instant_ms
@@ -123,7 +124,7 @@ def test_when_the_reader_of_its_output_ends_so_does_the_session_and_the_book_is_
     piped = ["bash", "-c", script, "bash", *words]
     with subprocess.Popen(piped, cwd=tmp_path, env=environment(), start_new_session=True) as shell:
         try:
-            assert shell.wait(START_S_MAX) == 1
+            assert shell.wait(START_S_MAX) == READER_GONE_EXIT
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(shell.pid, signal.SIGKILL)
