@@ -61,6 +61,7 @@ from daemon.ports import Strategy
 
 MISMATCHES_BEFORE_ACTING: Final = 3
 _CLOSE: Final = int(Field.CLOSE)  # as an index a plain number is much faster
+_TRADING: Final = TradingState.TRADING  # looking up a member of an enum is slow
 ACCOUNT_ONLY: Final = -1  # cursor of the daily reconciliation: fills came as events already
 
 
@@ -365,7 +366,7 @@ class Engine:
             self._halt(fill.at_ms, f"order {order_id} of {size}: venue filled {record.filled}")
         if fill.index != record.order.index:
             self._strange(fill, f"order {fill.order_id}, which is for {record.order.key}")
-        if self.state.paused or self.state.trading is TradingState.HALTED:
+        if self.state.trading is not _TRADING or self.state.paused:
             self._trader.withdraw(record)
 
     def _strange(self, fill: Fill, whose: str) -> None:
@@ -400,12 +401,11 @@ class Engine:
             self._unresolved(order_id, state.asked)
 
     def _unresolved(self, order_id: OrderId, asked: int) -> None:
-        at_ms = self.state.now_ms
         text = f"order {order_id} could not be resolved after {asked} questions"
         if self.state.trading is not TradingState.HALTED:
-            self._halt(at_ms, text)
+            self._halt(self.state.now_ms, text)
         if asked == self.rules.uncertain_asks_max:
-            self._out.append(Alert(AlertKind.ORDER_UNRESOLVED, at_ms, text))
+            self._out.append(Alert(AlertKind.ORDER_UNRESOLVED, self.state.now_ms, text))
 
     def _cash_flow(self, event: FundingPaid | Transferred) -> None:
         if self.state.is_new_cashflow(event.cashflow_id):

@@ -98,15 +98,6 @@ class Risk:
         found = self._too_large(index, size, value, reduces)
         return Approved(order) if found is None else Refused(order, *found)
 
-    def net_bound(self, value: float) -> float:
-        """Give the largest |net| notional allowed if `value` is sent as well, in quote currency.
-
-        Fills cost something, which lowers the equity that the bound is a share of.
-        """
-        book = self._book
-        traded = book.pending_up + book.pending_down + abs(value)
-        return self.limits.net_weight_max * (book.cash + book.net - COST_SHARE_MAX * traded)
-
     def _too_large(
         self, index: int, quantity: float, value: float, reduces: bool
     ) -> tuple[RefusalReason, str] | None:
@@ -116,9 +107,12 @@ class Risk:
             return None if reduces else (RefusalReason.GROSS, f"equity is {equity:.2f}")
         if abs(value) > limits.order_weight_max * equity:
             return RefusalReason.ORDER_SIZE, f"{abs(value) / equity:.4f} of equity"
-        side = book.pending_up if value > 0 else -book.pending_down
-        worst = book.net + side + value
-        if abs(worst) > self.net_bound(value) and not abs(worst) < abs(worst - value):
+        up, down = book.pending_up, book.pending_down
+        worst = book.net + (up if value > 0 else -down) + value
+        # Fills cost something, which lowers the equity that the bound is a share of.
+        left = equity - COST_SHARE_MAX * (up + down + abs(value))
+        outside = abs(worst) > limits.net_weight_max * left
+        if outside and not abs(worst) < abs(worst - value):
             return RefusalReason.NET, f"net could reach {worst / equity:+.4f} of equity"
         if reduces:
             return None

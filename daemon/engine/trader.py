@@ -35,7 +35,7 @@ from daemon.domain.order import (
 from daemon.domain.portfolio import TargetPortfolio
 from daemon.engine.execution import Leg, Plan
 from daemon.engine.orders import OrderRecord
-from daemon.engine.risk import Risk, RiskLimits, TradingState
+from daemon.engine.risk import COST_SHARE_MAX, Risk, RiskLimits, TradingState
 from daemon.engine.state import EngineState, Phase
 
 _MARKET: Final = OrderKind.MARKET  # looking up a member of an enum is slow
@@ -247,13 +247,15 @@ class Trader:
     def _send(self, draft: _Draft, plan: Plan) -> None:
         book, open_orders = self._state.book, self._state.orders.open
         equity = book.equity
+        net_max = self._limits.net_weight_max
         order_max = self._limits.order_weight_max * equity * 0.999
         if equity <= 0:  # only closing is left, and no share of nothing bounds it
             order_max = math.inf
-        crumbs = SLICE_SHARE_MIN * min(self._limits.net_weight_max * equity, order_max)
+        crumbs = SLICE_SHARE_MIN * min(net_max * equity, order_max)
         while plan.buys or plan.sells:
-            high, low = book.net + book.pending_up, book.net - book.pending_down
-            bound = self._risk.net_bound(0.0) if equity > 0 else math.inf
+            up, down = book.pending_up, book.pending_down
+            high, low = book.net + up, book.net - down
+            bound = net_max * (equity - COST_SHARE_MAX * (up + down)) if equity > 0 else math.inf
             least = crumbs if open_orders else 0.0
             child = plan.next_child(high, low, bound, order_max, least)
             if child is not None:
