@@ -27,7 +27,8 @@ from daemon.report.run_record import RunRecord
 from daemon.runtime.collector import collect_rarely
 from daemon.runtime.replay import ReplayShell
 from daemon.settings import Settings, load_settings
-from daemon.wiring.backtest import book_row, symbols_of
+from daemon.wiring.backtest import book_row
+from daemon.wiring.bar_files import symbols_of
 from daemon.wiring.core import engine_of, paper_settings
 
 

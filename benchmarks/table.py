@@ -1,8 +1,8 @@
 """Print what was measured.
 
 `wall` and `cpu` are of the whole process, from its start to its end, as a user would time it; `run`
-is what the contender itself says its run took (ours includes reading the files and the figures of
-the report; the peer's is its engine alone). The ratios say how many times slower than ours a
+is what the contender itself says its run took, from the first bar to the last, without reading the
+data (ours includes the figures of the report). The ratios say how many times slower than ours a
 contender is: its run against our run, and the CPU time of its process against that of ours.
 """
 

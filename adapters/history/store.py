@@ -27,7 +27,7 @@ from adapters.history.parquet_file import (
     read_times,
 )
 from daemon.domain.bar import FIELDS, Field, Flags, Floats
-from daemon.domain.failures import ConfigurationError, DataError
+from daemon.domain.failures import ConfigurationError, CorruptFile, DataError
 from daemon.domain.units import HOUR_MS, Timeframe, iso, require
 
 BARS_FOLDER: Final = "ohlcv"
@@ -151,12 +151,21 @@ class Panel(NamedTuple):
 
     close_ms: (T,). values: (T, N, 5), NaN where there is no bar. opens: (T, N), the open of the bar
     that starts at close_ms (of the next row; for the last row from the file, if it goes on), else
-    NaN. All three are read-only; opens is a view one row ahead of values.
+    NaN. All three are read-only; opens is a view one row ahead of values. empty: the files that
+    hold no bar of any time.
     """
 
     close_ms: Instants
     values: Floats
     opens: Floats
+    empty: tuple[Path, ...] = ()
+
+
+def stored_symbols(root: Path, venue: str, timeframe: Timeframe) -> list[str]:
+    """Name the instruments that have a file of such bars, sorted; nothing is opened."""
+    paths = (root / BARS_FOLDER / venue).glob(f"*-*{_SUFFIX}")
+    names = (p.name.removesuffix(_SUFFIX).rpartition("-") for p in paths)
+    return sorted(s for s, _, label in names if label == timeframe.label and s[:1] != ".")
 
 
 def any_generated(root: Path, venue: str, symbols: Sequence[str], timeframe: Timeframe) -> bool:
@@ -175,7 +184,7 @@ def load_panel(
 ) -> Panel:
     """Load the bars with since < close <= until; the grid runs from the first bar to the last.
 
-    Raises CorruptFile for a bad file and DataError for missing ones, naming all of them.
+    Raises CorruptFile for bad files and DataError for missing ones, naming all of them.
     """
     require(symbols, "a panel needs at least one symbol")
     _refuse_missing(root, venue, symbols, timeframe)
@@ -184,8 +193,9 @@ def load_panel(
     until = np.inf if until_ms is None else until_ms
     bounds: list[tuple[int, int]] = []
     spans: list[tuple[int, int]] = []
-    for path in paths:
-        closes = read_times(path) + timeframe.ms
+    times = _times_of(paths)
+    for open_ms in times:
+        closes = open_ms + timeframe.ms
         chosen = closes[(closes > since) & (closes <= until)]
         bounds += [(int(chosen[0]), int(chosen[-1]))] if len(chosen) else []
         spans += [(int(closes[0]), int(closes[-1]))] if len(closes) else []
@@ -201,7 +211,20 @@ def load_panel(
     for i, path in enumerate(paths):  # one file at a time, so that memory holds the panel once
         _place(read_bars(path, timeframe), rows[:, i], first_ms - timeframe.ms, timeframe)
     rows.flags.writeable = close_ms.flags.writeable = False
-    return Panel(close_ms, rows[:-1], rows[1:, :, Field.OPEN])
+    empty = tuple(path for path, open_ms in zip(paths, times, strict=True) if not len(open_ms))
+    return Panel(close_ms, rows[:-1], rows[1:, :, Field.OPEN], empty)
+
+
+def _times_of(paths: Sequence[Path]) -> list[Instants]:
+    times, broken = [], []
+    for path in paths:
+        try:
+            times.append(read_times(path))
+        except CorruptFile as e:
+            broken.append(str(e))
+    if broken:
+        raise CorruptFile("; ".join(broken))
+    return times
 
 
 def _place(bars: Bars, rows: Floats, first_open_ms: int, timeframe: Timeframe) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -27,7 +27,6 @@ from daemon.report.metrics import RunMetrics
 from daemon.runtime.collector import collect_rarely
 from daemon.runtime.logs import configure_logs
 from daemon.wiring.backtest import BacktestResult, Progress, run_backtest
-from daemon.wiring.bar_files import files_without_rows, note_of
 from daemon.wiring.decisions import write_decisions
 
 
@@ -49,17 +48,11 @@ def backtest(
     collect_rarely()
     settings = read_settings(config, overrides, base="backtest.toml")
     configure_logs(settings.run.log_level, as_json=settings.run.log_json)
-    empty = files_without_rows(settings, book)
-    if empty:
-        typer.echo(f"warning: {note_of(empty)}", err=True)
     if as_json:
         result = run_backtest(settings, book=book)
     else:
         with shown_progress() as progress:
             result = run_backtest(settings, progress, book)
-    if empty:
-        caveats = (note_of(empty), *result.facts.caveats)
-        result.facts = replace(result.facts, caveats=caveats)
     path = report if report is not None else _configured(settings.backtest.report)
     if path is not None:
         write_page(path, result.record, result.metrics, result.decisions, result.facts)
@@ -101,6 +94,7 @@ def _values(result: BacktestResult, path: Path | None) -> dict[str, object]:
         "decisions": len(result.decisions),
         "net_weight_worst": facts.net_weight_worst,
         "seconds": facts.run_seconds,
+        "loading_seconds": facts.loading_seconds,
         "memory_mb": facts.memory_mb,
         "fingerprint": facts.fingerprint,
         "caveats": list(facts.caveats),

@@ -10,8 +10,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from enum import StrEnum
+from struct import pack
 
-import numpy as np
 from msgspec import Struct
 
 from daemon.domain.bar import Floats
@@ -53,36 +53,36 @@ class Decision(Struct, frozen=True, gc=False):
     @property
     def digest(self) -> str:
         """Give the hex sha256 by which two runs compare this decision."""
-        return hashlib.sha256(b"".join(_parts(self))).hexdigest()
+        content = b"".join([x for part in _named_parts(self) for x in part])
+        return hashlib.sha256(content).hexdigest()
 
     def named_parts(self) -> Iterator[tuple[str, bytes]]:
         """Yield what the digest covers, by name, so that a divergence can be pointed at."""
-        return _named_parts(self)
+        return ((name.decode(), part) for name, part in _named_parts(self))
 
 
-def _parts(decision: Decision) -> Iterator[bytes]:
-    for name, part in _named_parts(decision):
-        yield name.encode()
-        yield part
-
-
-def _named_parts(decision: Decision) -> Iterator[tuple[str, bytes]]:
-    yield "as_of", str(decision.as_of_ms).encode()
-    yield "kind", decision.kind.encode()
-    yield "bars", decision.bars_digest.encode()
-    yield "absent", repr(decision.absent).encode()
-    yield "equity", np.float64(decision.equity).tobytes()
-    yield "marks", decision.marks.tobytes()
-    yield "weights_before", decision.weights_before.tobytes()
+def _named_parts(decision: Decision) -> list[tuple[bytes, bytes]]:
+    target = decision.target
+    parts = [
+        (b"as_of", b"%d" % decision.as_of_ms),
+        (b"kind", decision.kind.encode()),
+        (b"bars", decision.bars_digest.encode()),
+        (b"absent", repr(decision.absent).encode()),
+        (b"equity", pack("=d", decision.equity)),
+        (b"marks", decision.marks.tobytes()),
+        (b"weights_before", decision.weights_before.tobytes()),
+    ]
     for p in decision.predictions:
-        yield f"prediction_{p.timeframe.label}", _prediction_bytes(p)
-    if decision.target is not None:
-        yield "target", decision.target.weights.tobytes() + decision.target.ideal.tobytes()
-        yield "band", decision.target.band.tobytes()
-        if decision.target.signals is not None:
-            yield "signals", _signal_bytes(decision.target.signals)
-    yield "orders", "|".join(f"{o.order_id},{o.key},{o.quantity}" for o in decision.orders).encode()
-    yield "refusals", "|".join(f"{r.order.order_id},{r.reason}" for r in decision.refusals).encode()
+        parts.append((f"prediction_{p.timeframe.label}".encode(), _prediction_bytes(p)))
+    if target is not None:
+        parts.append((b"target", target.weights.tobytes() + target.ideal.tobytes()))
+        parts.append((b"band", target.band.tobytes()))
+        if target.signals is not None:
+            parts.append((b"signals", _signal_bytes(target.signals)))
+    orders = "|".join([f"{o.order_id},{o.key},{o.quantity}" for o in decision.orders])
+    refusals = "|".join([f"{r.order.order_id},{r.reason}" for r in decision.refusals])
+    parts += (b"orders", orders.encode()), (b"refusals", refusals.encode())
+    return parts
 
 
 def _prediction_bytes(p: Prediction) -> bytes:

@@ -34,7 +34,9 @@ Cell = str | Undefined
 class RunFacts:
     """Hold what a reader must know about a run besides its figures.
 
-    caveats are shown above the figures; settings are shown at the end as they were effective.
+    run_seconds: from the first file to the last figure; loading_seconds of them went by before the
+    first bar was shown. caveats are shown above the figures; settings are shown at the end as they
+    were effective.
     """
 
     title: str
@@ -47,6 +49,7 @@ class RunFacts:
     run_seconds: float
     memory_mb: float
     fingerprint: str
+    loading_seconds: float = 0.0
     caveats: tuple[str, ...] = ()
     settings: Mapping[str, object] = field(default_factory=dict)
 

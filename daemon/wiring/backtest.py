@@ -21,14 +21,13 @@ from adapters.history.store import (
     disk_symbol,
     fingerprint,
     funding_missing_share,
-    list_bars,
     load_funding,
     load_panel,
 )
 from adapters.journal import MemoryJournal
 from adapters.paper import MemoryStore, PaperVenue
 from daemon.domain.decision import Decision
-from daemon.domain.failures import ConfigurationError, CorruptFile, DataError
+from daemon.domain.failures import ConfigurationError, DataError
 from daemon.domain.instrument import Universe
 from daemon.domain.units import Timeframe, instant_ms, iso
 from daemon.engine.engine import Engine
@@ -37,6 +36,7 @@ from daemon.report.metrics import RunMetrics, measure
 from daemon.report.run_record import BookRow, RunRecord
 from daemon.runtime.replay import EstimatorCore, ReplayShell
 from daemon.settings import Settings, effective
+from daemon.wiring.bar_files import named_symbols, note_of, refuse_empty, symbols_of
 from daemon.wiring.core import engine_of, history_ms, paper_settings, rules_path, universe_of
 from daemon.wiring.estimator import ModelFacts, estimator_in_place, model_facts
 from daemon.wiring.instruments import read_instruments
@@ -85,13 +85,14 @@ def run_backtest(
     source = Timeframe.parse(settings.backtest.source)
     made = _instruments(settings, book)
     engine = engine_of(settings, universe_of(list(made.instruments)), source)
-    history = load_history(settings, made, history_ms(settings, engine))
+    named = book is not None or bool(named_symbols(settings))
+    history = load_history(settings, made, history_ms(settings, engine), named=named)
     feed = ReplayFeed(history.panel, source, history.universe.instruments, history.funding)
     start_ms = max(_since_ms(settings) or 0, feed.first_ms - source.ms)
     venue = PaperVenue(
         history.universe, paper_settings(settings), MemoryStore(), opened_ms=start_ms
     )
-    record = RunRecord()
+    record, loaded_s = RunRecord(), clock.monotonic()
     with ExitStack() as stack:
         estimator: EstimatorCore | None = None
         if engine.strategy.needs_estimates:
@@ -108,21 +109,29 @@ def run_backtest(
             f"{settings.backtest.data_folder} end at {iso(feed.last_ms)}"
         )
     model = model_facts(settings) if engine.strategy.needs_estimates else None
-    facts = _facts(settings, history, engine, record, model, clock.monotonic() - started_s)
+    seconds = (clock.monotonic() - started_s, loaded_s - started_s)
+    facts = _facts(settings, history, engine, record, model, seconds)
     alerts: dict[str, int] = {}
     for alert in result.alerts:
         alerts[str(alert.kind)] = alerts.get(str(alert.kind), 0) + 1
     return BacktestResult(record, measure(record), result.decisions, facts, engine, alerts)
 
 
-def load_history(settings: Settings, made: FileInstruments, warmup_ms: int) -> History:
-    """Load bars, funding and instruments of the configured period with what warms it up."""
+def load_history(
+    settings: Settings, made: FileInstruments, warmup_ms: int, *, named: bool = False
+) -> History:
+    """Load bars, funding and instruments of the configured period with what warms it up.
+
+    named: somebody asked for these instruments, so that a file without a bar is an error.
+    """
     chosen = settings.backtest
     root, source = data_root(Path(chosen.data_folder)), Timeframe.parse(chosen.source)
     symbols = tuple(disk_symbol(i.key.symbol) for i in made.instruments)
     since, until = _since_ms(settings), _until_ms(settings)
     first = None if since is None else since - warmup_ms
     panel = load_panel(root, chosen.venue, symbols, source, first, until)
+    if named:
+        refuse_empty(panel.empty)
     funding = load_funding(root, chosen.funding_venue or chosen.venue, symbols, first, until)
     missing = funding_missing_share(panel, funding)
     if missing and chosen.funding_missing == "error":
@@ -139,31 +148,6 @@ def load_history(settings: Settings, made: FileInstruments, warmup_ms: int) -> H
         fingerprint=fingerprint(panel, symbols, source),
         defaulted=made.defaulted,
     )
-
-
-def symbols_of(settings: Settings) -> tuple[str, ...]:
-    """Give the symbols to read: those named, else all that the folder has at the source length.
-
-    Raises CorruptFile for a file that cannot be used: leaving it out would be another universe.
-    """
-    chosen = settings.backtest
-    named = chosen.symbols or settings.universe.symbols
-    if not isinstance(named, str):
-        return tuple(named)
-    listed = list_bars(data_root(Path(chosen.data_folder)), chosen.venue)
-    source = Timeframe.parse(chosen.source)
-    wanted = [one for one in listed if one.timeframe == source]
-    broken = [one.problem for one in wanted if one.problem is not None]
-    if broken:
-        raise CorruptFile("; ".join(broken))
-    found = [one.symbol for one in wanted]
-    if not found:
-        raise DataError(
-            f"no {source.label} bars in {chosen.data_folder} for venue {chosen.venue!r}; "
-            "fetch some with download-data or name another folder"
-        )
-    first = [s for s in found if disk_symbol(s).startswith("BTC")]  # by convention in front
-    return tuple(first + [s for s in found if s not in first])
 
 
 def _instruments(settings: Settings, book: Path | None) -> FileInstruments:
@@ -215,7 +199,7 @@ def _facts(
     engine: Engine,
     record: RunRecord,
     model: ModelFacts | None,
-    seconds: float,
+    seconds: tuple[float, float],
 ) -> RunFacts:
     book = engine.state.book
     return RunFacts(
@@ -226,9 +210,10 @@ def _facts(
         fills=book.ledger.fills,
         orders=engine.state.orders.submitted_n,
         net_weight_worst=book.net_weight_worst,
-        run_seconds=seconds,
+        run_seconds=seconds[0],
         memory_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         fingerprint=history.fingerprint,
+        loading_seconds=seconds[1],
         caveats=tuple(_caveats(settings, history, record, model)),
         settings=_shown(settings),
     )
@@ -245,6 +230,8 @@ def _caveats(
     settings: Settings, history: History, record: RunRecord, model: ModelFacts | None
 ) -> list[str]:
     found = []
+    if history.panel.empty:
+        found.append(note_of(history.panel.empty))
     if history.funding_missing:
         found.append(
             f"Funding: {history.funding_missing:.1%} of the usual settlements have no rate on file "

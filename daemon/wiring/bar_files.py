@@ -1,36 +1,45 @@
-"""Bar files of a backtest that hold nothing: a wish that cannot be met, or a note in the report."""
+"""Which bar files a backtest or a training reads, and what is said of those that hold nothing."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from adapters.history.parquet_file import read_times
-from adapters.history.store import bars_path, data_root
+from adapters.history.store import data_root, disk_symbol, stored_symbols
 from daemon.domain.failures import DataError
 from daemon.domain.units import Timeframe
 from daemon.settings import Settings
-from daemon.wiring.backtest import symbols_of
-from daemon.wiring.instruments import read_instruments
 
 
-def files_without_rows(settings: Settings, book: Path | None = None) -> tuple[Path, ...]:
-    """Give the files of a backtest's universe that hold no bar at all.
+def named_symbols(settings: Settings) -> tuple[str, ...]:
+    """Give the symbols that the settings name, none where the folder's files are the universe."""
+    named = settings.backtest.symbols or settings.universe.symbols
+    return () if isinstance(named, str) else tuple(named)
 
-    Where somebody has named the symbols (settings, or a book), an empty file is no answer: raises
-    DataError naming it. Where all files of the folder are the universe, the rest can be traded.
-    Raises CorruptFile for a file that cannot be read; one that is missing is left to the loading.
-    """
-    chosen = settings.backtest
-    root, source = data_root(Path(chosen.data_folder)), Timeframe.parse(chosen.source)
-    paths = [bars_path(root, chosen.venue, s, source) for s in _symbols(settings, book)]
-    empty = tuple(path for path in paths if path.is_file() and not len(read_times(path)))
-    if empty and (book is not None or _are_named(settings)):
+
+def symbols_of(settings: Settings) -> tuple[str, ...]:
+    """Give the symbols to read: those named, else all that the folder has at the source length."""
+    chosen, named = settings.backtest, named_symbols(settings)
+    if named:
+        return named
+    source = Timeframe.parse(chosen.source)
+    found = stored_symbols(data_root(Path(chosen.data_folder)), chosen.venue, source)
+    if not found:
+        raise DataError(
+            f"no {source.label} bars in {chosen.data_folder} for venue {chosen.venue!r}; "
+            "fetch some with download-data or name another folder"
+        )
+    first = [s for s in found if disk_symbol(s).startswith("BTC")]  # by convention in front
+    return tuple(first + [s for s in found if s not in first])
+
+
+def refuse_empty(empty: Sequence[Path]) -> None:
+    """Raise DataError for files without a bar: where somebody named the symbols, no answer."""
+    if empty:
         raise DataError(
             f"{_listed(empty)}: holds no bar of a symbol that was named; fetch it with "
             "download-data, or leave the symbol out of backtest.symbols or universe.symbols"
         )
-    return empty
 
 
 def note_of(empty: Sequence[Path]) -> str:
@@ -39,16 +48,6 @@ def note_of(empty: Sequence[Path]) -> str:
         "Without a single bar, and so never traded, although part of the universe: "
         f"{_listed(empty)}."
     )
-
-
-def _are_named(settings: Settings) -> bool:
-    return bool(settings.backtest.symbols) or not isinstance(settings.universe.symbols, str)
-
-
-def _symbols(settings: Settings, book: Path | None) -> tuple[str, ...]:
-    if book is not None:
-        return tuple(i.key.symbol for i in read_instruments(book))
-    return symbols_of(settings)
 
 
 def _listed(paths: Sequence[Path]) -> str:

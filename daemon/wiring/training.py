@@ -29,7 +29,7 @@ from daemon.domain.messages import BarsClosed
 from daemon.domain.units import DAY_MS, Timeframe
 from daemon.ports import Warmup
 from daemon.settings import Settings
-from daemon.wiring.backtest import symbols_of
+from daemon.wiring.bar_files import named_symbols, refuse_empty, symbols_of
 from daemon.wiring.core import timeframes_of
 from daemon.wiring.session import feed_settings, pinned_symbols
 from strategies.forecast.job import Job, Origin, OriginKind, TrainSettings, write_job
@@ -110,6 +110,8 @@ def bars_from_files(settings: Settings) -> SourceBars:
     until = None if chosen.until is None else round(chosen.until.timestamp() * 1000)
     root = data_root(Path(chosen.data_folder))
     panel = load_panel(root, chosen.venue, symbols, source, None, until)
+    if named_symbols(settings):
+        refuse_empty(panel.empty)
     first = int(panel.close_ms[-1]) - settings.training.days * DAY_MS
     keep = panel.close_ms > first
     made = any_generated(root, chosen.venue, symbols, source)

@@ -429,15 +429,13 @@ def test_a_named_symbol_without_any_bar_is_refused(rowless: tuple[Path, Path], n
     said(backtest(folder, named), DATA, str(path), "no bar", "download-data")
 
 
-def test_a_file_without_rows_among_all_files_is_a_warning_and_stands_in_the_report(
+def test_a_file_without_rows_among_all_files_is_a_caveat_of_the_answer_and_the_report(
     rowless: tuple[Path, Path],
 ) -> None:
     folder, path = rowless
     page = folder.parent / "report.html"
     done = backtest(folder, f"backtest.report={page}")
     assert done.code == 0, done.complaint
-    assert done.complaint.startswith("warning: Without a single bar")
-    assert str(path) in done.complaint
     assert [str(path) in caveat for caveat in done.values["caveats"]].count(True) == 1
     assert path.name in page.read_text()
 

@@ -133,7 +133,7 @@ def test_a_panel_is_read_only_and_its_opens_are_no_copy(tmp_path: Path) -> None:
     store(tmp_path, VENUE, "BTCUSDT", bars_of(5))
     panel = load_panel(tmp_path, VENUE, ["BTCUSDT"], M30)
     assert np.shares_memory(panel.opens, panel.values)
-    for array in panel:
+    for array in (panel.close_ms, panel.values, panel.opens):
         with pytest.raises(ValueError, match="read-only"):
             array[0] = 0
 
