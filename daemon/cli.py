@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Mapping
@@ -41,6 +42,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "report": "daemon.commands.replay:report",
 }
 INTERRUPTED_EXIT: Final = 130
+TERMINATED_EXIT: Final = 143
 FILE_EXIT: Final = JournalError.exit_code
 WIDTHS: Final = {"max_content_width": 100}
 
@@ -91,8 +93,15 @@ def root() -> None:
     configure_logs("warning")
 
 
+def _terminate(number: int, frame: object) -> None:
+    """Leave so that everything is closed on the way out, which dying at once would not do."""
+    typer.echo("told to end before there was anything to stop in order", err=True)
+    raise SystemExit(TERMINATED_EXIT)
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and leave with its exit code."""
+    signal.signal(signal.SIGTERM, _terminate)  # a session has its own while it runs
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
 
 

@@ -84,11 +84,18 @@ def console() -> Console:
 
 
 def packaged_for_journal(config: Sequence[Path] | None, overrides: Sequence[str] | None) -> str:
-    """Choose whose journal is meant when nobody says: that of a rehearsal made here, else paper."""
+    """Choose whose journal is meant when nobody says which state folder.
+
+    Who has settings of his own means the paper run they make, or the rehearsal where only that one
+    was ever made; who has none means the rehearsal made here, if there is one.
+    """
+    wanted = ["rehearsal.toml", "paper.toml"]
     if config or overrides or Path(OWN_FILE).exists():
-        return "paper.toml"
-    folder = load_settings([packaged("rehearsal.toml")]).run.state_folder
-    return "rehearsal.toml" if folder.exists() else "paper.toml"
+        wanted.reverse()
+    for base in wanted:
+        if read_settings(config, overrides, base=base).run.state_folder.exists():
+            return base
+    return "paper.toml"
 
 
 def state_folder(

@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from daemon.cli import COMMANDS, app, run
-from daemon.commands.options import read_settings
+from daemon.commands.options import read_settings, state_folder
 from daemon.settings import Settings
 from daemon.wiring.decisions import write_decisions
 from tests.wiring.test_decisions import decisions
@@ -59,6 +59,29 @@ def test_init_says_as_json_what_it_wrote(folder: Path, capsys: pytest.CaptureFix
     told = json.loads(capsys.readouterr().out)
     assert sorted(told) == ["schema", "settings"]
     assert all((folder / path).is_file() for path in told.values())
+
+
+@pytest.mark.parametrize("has_own_file", [False, True])
+@pytest.mark.parametrize(
+    ("made", "with_own_file", "without"),
+    [
+        ((), "paper", "paper"),
+        (("rehearsal",), "rehearsal", "rehearsal"),
+        (("paper",), "paper", "paper"),
+        (("paper", "rehearsal"), "paper", "rehearsal"),
+    ],
+)
+def test_a_reading_command_means_the_run_that_was_made_here(
+    made: tuple[str, ...], with_own_file: str, without: str, *, has_own_file: bool
+) -> None:
+    if has_own_file:
+        assert run(["init"]) == 0
+    folders = {base: in_force(base).run.state_folder for base in ("paper", "rehearsal")}
+    assert len(set(folders.values())) == 2
+    for base in made:
+        folders[base].mkdir(parents=True)
+    expected = with_own_file if has_own_file else without
+    assert state_folder(None, None, None) == folders[expected]
 
 
 def test_compare_tells_what_it_did_not_compare_and_minds_it_on_demand(

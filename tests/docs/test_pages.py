@@ -15,7 +15,7 @@ from adapters.paper.rule import FillRule, Terms
 from adapters.paper.settings import PaperSettings
 from adapters.rehearsal.faults import Fault
 from adapters.rehearsal.server import PortTaken
-from daemon.cli import COMMANDS, INTERRUPTED_EXIT
+from daemon.cli import COMMANDS, INTERRUPTED_EXIT, TERMINATED_EXIT
 from daemon.commands import READER_GONE_EXIT
 from daemon.commands.doctor import BAD_EXIT
 from daemon.commands.replay import DIVERGED_EXIT
@@ -76,7 +76,8 @@ def test_the_readme_lists_every_command_and_no_other() -> None:
 def test_the_readme_lists_every_exit_code_and_no_other() -> None:
     listed = {int(code) for code in re.findall(r"^\| (\d+) \|", README, flags=re.MULTILINE)}
     used = {family.exit_code for family in families(failures.EquipoiseError)}
-    ours = {0, BAD_EXIT, NOT_RUNNING_EXIT, DIVERGED_EXIT, INTERRUPTED_EXIT, READER_GONE_EXIT}
+    ours = {0, BAD_EXIT, NOT_RUNNING_EXIT, DIVERGED_EXIT, READER_GONE_EXIT}
+    ours |= {INTERRUPTED_EXIT, TERMINATED_EXIT}
     assert PortTaken.exit_code in used
     assert listed == used | ours | {click.UsageError.exit_code}
 

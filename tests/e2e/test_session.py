@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -14,12 +15,14 @@ from pathlib import Path
 import pytest
 
 from adapters.state_lock import LOCK_NAME
+from daemon.cli import TERMINATED_EXIT
 from daemon.commands import READER_GONE_EXIT
 from daemon.domain.failures import AlreadyRunning
 from daemon.wiring.decisions import read_run
 from daemon.wiring.rehearsal import last_instant_ms
 from tests.e2e.books import check_books_agree
 from tests.e2e.line import (
+    LOOK_S,
     NEUTRAL,
     SMALL,
     START_S_MAX,
@@ -69,6 +72,23 @@ async def test_while_it_starts_a_session_stops_as_quickly(tmp_path: Path) -> Non
     async with daemon(*rehearse(tmp_path / "state", *SMALL), cwd=tmp_path) as running:
         await running.beginning(tmp_path / "state" / LOCK_NAME)
         assert await running.end(signal.SIGINT) == 0, running.said
+
+
+async def test_told_to_end_while_it_trains_its_first_model_it_leaves_nothing_behind(
+    tmp_path: Path,
+) -> None:
+    state, models = tmp_path / "state", tmp_path / "models"
+    chosen = ["training.days=30", f"estimator.models_folder={models}"]
+    async with daemon(*rehearse(state, *chosen), cwd=tmp_path) as running:
+        async with asyncio.timeout(START_S_MAX):
+            while not any("train" in " ".join(p.cmdline()) for p in running.family()):
+                assert not running.ended, running.said
+                await asyncio.sleep(LOOK_S)
+        family = running.family()
+        assert await running.end(signal.SIGTERM) == TERMINATED_EXIT, running.said
+        await gone(family)
+        assert "Traceback" not in running.said
+    assert not list(models.rglob("*.json")), "half a model was left"
 
 
 async def test_a_second_daemon_on_the_same_folder_is_refused_and_changes_nothing(
