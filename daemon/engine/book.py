@@ -21,7 +21,7 @@ from daemon.domain.portfolio import Ledger, Position
 MIRROR_TOLERANCE: Final = 1e-9  # of gross plus equity
 SAME: Final = 1.0 + 1e-12  # sums of floats that should be equal are, up to this factor
 UNKNOWN: Final = -1  # before every instant
-_NEVER: Final = Position()  # an object that no ledger holds
+REREAD_EVERY: Final = 32  # checks of the mirror
 
 
 class Book:
@@ -64,10 +64,10 @@ class Book:
             0.0  # quote currency lost between the mark an order was sized at and its fill
         )
         self._cash_keys = [i.cash_key for i in universe.instruments]
-        # In the ledger's order, which only grows: places in the universe, and what was checked last
-        self._places: list[int] = []
-        self._checked: list[Position] = []
-        self._exact = np.zeros(n)  # what they hold, in universe order
+        # The ledger's positions that `held` was read from: they never change, new ones take their
+        # place, so that the same object is the same number.
+        self._read: dict[InstrumentKey, Position] = {}
+        self._checks_n = 0
 
     def mark(self, close_ms: int, closes: Floats) -> None:
         """Take the closes of the bars that closed at `close_ms`; NaN leaves the old mark."""
@@ -211,7 +211,8 @@ class Book:
         """
         index, ledger = fill.index, self.ledger
         key = self._cash_keys[index]
-        left = ledger.apply_fill(fill, key).quantity
+        self._read[fill.key] = position = ledger.apply_fill(fill, key)
+        left = position.quantity
         self.quantity[index] = self.held[index] = held = float(left) if left else 0.0
         self._sizes[index] = abs(held)
         self._weights = None
@@ -239,7 +240,8 @@ class Book:
         """Adopt a position difference to the venue as an explicit adjustment."""
         index = self.universe.index[key]
         self.ledger.apply_adjustment(key, self._cash_keys[index], quantity, Decimal(0))
-        self.quantity[index] = self.held[index] = float(self.ledger.positions[key].quantity)
+        self._read[key] = position = self.ledger.positions[key]
+        self.quantity[index] = self.held[index] = float(position.quantity)
         self._sizes = np.abs(self.quantity)
         self._recount()
 
@@ -248,22 +250,28 @@ class Book:
         return float(sum(amounts, Decimal(0))) if len(amounts) != 1 else float(*amounts)
 
     def check_mirror(self) -> None:
-        """Hold the float mirror against the ledger; raise InvariantViolated beyond 1e-9."""
-        positions, values = list(self.ledger.positions.values()), self._valued
-        if len(self._places) != len(positions):
-            self._places = [self.universe.index[key] for key in self.ledger.positions]
-            self._checked, self._exact = [_NEVER] * len(positions), np.zeros(len(values))
-        for position, checked, place in zip(positions, self._checked, self._places, strict=True):
-            # Positions never change, new ones take their place: the same one is the same number,
-            # and reading a Decimal is slow.
-            if position is not checked:
-                self._exact[place] = float(position.quantity)
-        self._checked = positions
-        exact = self._cash() + float(self._exact.dot(values))
+        """Hold the float mirror against the ledger; raise InvariantViolated beyond 1e-9.
+
+        Reading a Decimal is slow, so that most checks only ask whether the mirror was read from the
+        positions that the ledger holds; every thirty-second reads them all again.
+        """
+        if self._checks_n % REREAD_EVERY == 0 or self._read != self.ledger.positions:
+            self._reread()
+        self._checks_n += 1
+        exact = self._cash() + float(self.quantity.dot(self._valued))
         scale = abs(exact) + self.gross_worst
         gap = abs(exact - self.cash - self.net)
         if not gap <= MIRROR_TOLERANCE * max(scale, 1.0):
             raise InvariantViolated(f"float book is {gap} off the ledger")
+
+    def _reread(self) -> None:
+        for key, position in self.ledger.positions.items():
+            held, exact = self.held[self.universe.index[key]], float(position.quantity)
+            if held != exact or self.quantity[self.universe.index[key]] != exact:
+                raise InvariantViolated(
+                    f"float book is off the ledger: {key} {held} there, {exact} here"
+                )
+        self._read = self.ledger.positions.copy()
 
     def to_plain(self) -> dict[str, object]:
         """Give a form that the snapshot codec can write."""
@@ -294,7 +302,7 @@ class Book:
         for name, amount in cast(dict[str, str], plain["totals"]).items():
             setattr(ledger, name, Decimal(amount))
         self.ledger = ledger
-        self._places, self._checked, self._exact = [], [], np.zeros(len(self.universe))
+        self._read, self._checks_n = {}, 0
         self.cash = self._cash()
         self.net_weight_worst = cast(float, plain["net_weight_worst"])
         self.shortfall = cast(float, plain["shortfall"])

@@ -79,7 +79,7 @@ def drawdown(equity: Floats) -> Floats:
 
 def measure(record: RunRecord) -> RunMetrics:
     """Compute the figures of a run; raises ValueError when nothing was recorded."""
-    if not record.rows:
+    if not record.times_ms:
         raise ValueError("the run recorded nothing: no bar closed in the period")
     equity, gross, net = (record.column(c) for c in ("equity", "gross", "net"))
     fees, funding, turnover, shortfall = (

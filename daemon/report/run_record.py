@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from decimal import Decimal
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -10,38 +10,51 @@ import numpy.typing as npt
 
 from daemon.domain.decision import Decision, DecisionKind
 
+Floats = npt.NDArray[np.float64]
+
 BOOKS_MAX: Final = 512
-COLUMNS = ("equity", "gross", "net", "fees", "funding", "turnover", "shortfall", "market", "first")
+COLUMNS: Final = (
+    "equity",
+    "net",
+    "fees",
+    "funding",
+    "turnover",
+    "shortfall",
+    "gross",
+    "market",
+    "first",
+)
 
 
 class BookRow(NamedTuple):
-    """Hold one instant of a book in quote currency; marks are (N,), NaN where unknown."""
+    """Hold one instant of a book in quote currency; quantity (base units) and marks are (N,).
+
+    fees, funding and turnover are the ledger's running totals. marks: NaN where unknown. Neither
+    array may be changed afterwards.
+    """
 
     equity: float
-    gross: float
     net: float
-    fees: float
-    funding: float
-    turnover: float
+    fees: Decimal
+    funding: Decimal
+    turnover: Decimal
     shortfall: float
-    marks: npt.NDArray[np.float64]
+    quantity: Floats
+    marks: Floats
 
 
 class RunRecord:
-    """Collect (T, 9) rows of `COLUMNS` in quote currency.
+    """Collect (T, 9) rows of `COLUMNS` in quote currency, and (T, N) quantities and marks.
 
     market: value of one unit spread equally over all instruments, compounding. first: the mark of
     the first instrument (by convention BTC), NaN before its first bar. fees, funding, turnover and
     shortfall are running totals.
     """
 
-    def __init__(
-        self, times_ms: Iterable[int] = (), rows: Iterable[tuple[float, ...]] = ()
-    ) -> None:
-        self.times_ms = list(times_ms)
-        self._rows = list(rows)
-        self._books: list[BookRow] = []  # seen, but not among the rows yet
-        self._marks: npt.NDArray[np.float64] | None = None  # of the last row
+    def __init__(self) -> None:
+        self.times_ms: list[int] = []
+        self._books: list[BookRow] = []  # seen, but not among the blocks yet
+        self._blocks: list[tuple[Floats, Floats, Floats]] = []  # columns, quantities, marks
         self._market = 1.0
 
     def add(self, close_ms: int, book: BookRow) -> None:
@@ -51,35 +64,57 @@ class RunRecord:
         if len(self._books) >= BOOKS_MAX:
             self._enter()
 
-    @property
-    def rows(self) -> list[tuple[float, ...]]:
-        """Give all rows, oldest first."""
-        if self._books:
-            self._enter()
-        return self._rows
+    def __len__(self) -> int:
+        return len(self.times_ms)
 
-    def column(self, name: str) -> npt.NDArray[np.float64]:
+    def column(self, name: str) -> Floats:
         """Give one column as an array, (T,)."""
         at = COLUMNS.index(name)
-        return np.array([row[at] for row in self.rows])
+        parts = [block[0][:, at] for block in self._entered()]
+        return np.concatenate(parts) if parts else np.zeros(0)
+
+    @property
+    def quantities(self) -> Floats:
+        """Give what was held after everything at each close, base units, signed, (T, N)."""
+        return self._stacked(1)
+
+    @property
+    def marks(self) -> Floats:
+        """Give the last closes at each instant, (T, N), NaN where unknown."""
+        return self._stacked(2)
+
+    def _stacked(self, part: int) -> Floats:
+        parts = [block[part] for block in self._entered()]
+        return np.concatenate(parts) if parts else np.zeros((0, 0))
+
+    def _entered(self) -> list[tuple[Floats, Floats, Floats]]:
+        if self._books:
+            self._enter()
+        return self._blocks
 
     def _enter(self) -> None:
-        """Turn books into rows, many at once, which costs little more than one."""
-        # A book never changes an array of marks, it makes a new one: these are what they were.
-        marks = [book.marks for book in self._books]
-        before = marks[0] if self._marks is None else self._marks
-        moves = np.array(marks) / np.array([before, *marks[:-1]])  # (T, N)
-        totals = np.add.reduce(moves, axis=1).tolist()
-        for book, move, total in zip(self._books, moves, totals, strict=True):
-            known_n = len(move)
-            if total != total:
-                known = move[move == move]
-                total, known_n = float(np.add.reduce(known)), len(known)
-            if known_n:
-                self._market *= total / known_n
-            self._rows.append((*book[:-1], self._market, float(book.marks[0])))
-        self._marks = marks[-1]
-        self._books.clear()
+        """Turn books into a block, many at once, which costs little more than one."""
+        books = self._books
+        marks = np.array([book.marks for book in books])
+        quantities = np.array([book.quantity for book in books])
+        columns = np.empty((len(books), len(COLUMNS)))
+        columns[:, :6] = [(*book[:2], *map(float, book[2:5]), book[5]) for book in books]
+        columns[:, 6] = np.nansum(np.abs(quantities) * marks, axis=1)
+        before = marks[:1] if not self._blocks else self._blocks[-1][2][-1:]
+        columns[:, 7] = self._market * np.cumprod(_moves(np.concatenate([before, marks])))
+        columns[:, 8] = marks[:, 0]
+        self._market = float(columns[-1, 7])
+        self._blocks.append((columns, quantities, marks))
+        self._books = []
+
+
+def _moves(marks: Floats) -> Floats:
+    """Give the equal-weight move from row to row as a factor, 1 where nobody has two marks."""
+    moves = marks[1:] / marks[:-1]
+    known = moves == moves
+    known_n = known.sum(axis=1)
+    totals = np.where(known, moves, 0.0).sum(axis=1)
+    return np.where(known_n > 0, totals / np.maximum(known_n, 1), 1.0)
 
 
 def gross_reached(decisions: list[Decision], share: float = 0.8) -> tuple[float, int]:

@@ -103,7 +103,7 @@ def run_backtest(
         shell.warm_up(feed.replay(feed.first_ms - source.ms, start_ms))
         shell.start(start_ms, settings.run.run_name)
         result = shell.run(feed.replay(start_ms, feed.last_ms))
-    if not record.rows:
+    if not record.times_ms:
         raise DataError(
             f"no bars after {iso(start_ms)}: those of {settings.backtest.venue!r} in "
             f"{settings.backtest.data_folder} end at {iso(feed.last_ms)}"
@@ -172,14 +172,14 @@ def book_row(engine: Engine) -> BookRow:
     book = engine.state.book
     ledger = book.ledger
     return BookRow(
-        equity=book.equity,
-        gross=book.gross,
-        net=book.net,
-        fees=float(ledger.fees),
-        funding=float(ledger.funding),
-        turnover=float(ledger.turnover),
-        shortfall=book.shortfall,
-        marks=book.marks,
+        book.equity,
+        book.net,
+        ledger.fees,
+        ledger.funding,
+        ledger.turnover,
+        book.shortfall,
+        book.quantity.copy(),
+        book.marks,
     )
 
 

@@ -89,7 +89,7 @@ def read_journal_run(folder: Path, progress: Progress = lambda done, total: None
         decisions.extend(step.decisions)
         if step.closed_ms is not None:
             record.add(step.closed_ms, book_row(step.engine))
-    if last is None or not record.rows:
+    if last is None or not record.times_ms:
         raise DataError(f"{reader.path}: nothing was traded yet, there is nothing to report")
     return JournalRun(record, decisions, last.engine, recorded_settings(reader)[-1][1])
 

@@ -12,7 +12,7 @@ from daemon import codec
 from daemon.domain.failures import InvariantViolated
 from daemon.domain.instrument import CashKey, Instrument, InstrumentKey, Universe
 from daemon.domain.order import Fill, Order, OrderId, OrderKind
-from daemon.engine.book import Book
+from daemon.engine.book import REREAD_EVERY, Book
 from tests.engine.world import CASH_KEY, NAN, VENUE, key, universe_of
 
 NOW_MS = 1_000
@@ -124,6 +124,20 @@ def test_a_mirror_that_left_the_ledger_stops_everything() -> None:
     book.net += 1e-3
     with pytest.raises(InvariantViolated, match="off the ledger"):
         book.check_mirror()
+
+
+def check_often(book: Book) -> None:
+    for _ in range(REREAD_EVERY):
+        book.check_mirror()
+
+
+def test_a_quantity_that_left_the_ledger_is_found_when_all_are_read_again() -> None:
+    book = funded()
+    buy(book, 0, "1", "100")
+    book.check_mirror()
+    book.held[0] = 1.5
+    with pytest.raises(InvariantViolated, match="off the ledger"):
+        check_often(book)
 
 
 def test_weights_without_equity_are_refused() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ET
+from collections.abc import Sequence
+from decimal import Decimal
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from daemon.report.figures import UNDEFINED
 from daemon.report.metrics import RunMetrics, measure
 from daemon.report.run_record import BookRow, RunRecord
 from daemon.runtime.replay import ReplayShell
+from daemon.wiring.backtest import book_row
 from tests.engine.world import BAR_MS, MIDNIGHT_MS, FollowForecasts, at, make_engine
 from tests.runtime.rig import WARM_BARS, Momentum, funding_of, line_of, panel_of, venue_core
 
@@ -26,25 +29,27 @@ Run = tuple[RunRecord, RunMetrics, list[Decision], RunFacts]
 VOID = frozenset({"meta", "link", "br", "img", "input", "hr"})
 
 
+def recorded(times_ms: Sequence[int], books: Sequence[BookRow]) -> RunRecord:
+    record = RunRecord()
+    for close_ms, book in zip(times_ms, books, strict=True):
+        record.add(close_ms, book)
+    return record
+
+
 @pytest.fixture(scope="module")
-def run() -> Run:
+def books() -> list[BookRow]:
+    """Hold what `run` has recorded."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def run(books: list[BookRow]) -> Run:
     """Replay five days in memory and record them as a backtest does."""
     record = RunRecord()
 
     def note(close_ms: int, engine: Engine) -> None:
-        book = engine.state.book
-        ledger = book.ledger
-        row = BookRow(
-            equity=book.equity,
-            gross=book.gross,
-            net=book.net,
-            fees=float(ledger.fees),
-            funding=float(ledger.funding),
-            turnover=float(ledger.turnover),
-            shortfall=book.shortfall,
-            marks=book.marks,
-        )
-        record.add(close_ms, row)
+        books.append(book_row(engine))
+        record.add(close_ms, books[-1])
 
     engine = make_engine(FollowForecasts())
     shell = ReplayShell(engine, venue_core(), Momentum(), None, note)
@@ -156,7 +161,7 @@ def test_the_figures_are_on_the_page(run: Run, text: str) -> None:
         assert shown in text, shown
     assert "and-more" not in text
     assert metrics.fees > 0
-    assert len(record.rows) == BARS - WARM_BARS
+    assert len(record) == BARS - WARM_BARS
 
 
 def test_words_from_outside_are_shown_and_never_obeyed(text: str) -> None:
@@ -172,9 +177,11 @@ def test_a_page_is_written_into_a_new_folder(run: Run, text: str, tmp_path: Path
 
 
 @pytest.mark.parametrize("rows", [1, 2])
-def test_the_shortest_runs_have_a_page_that_says_what_it_cannot_know(run: Run, rows: int) -> None:
+def test_the_shortest_runs_have_a_page_that_says_what_it_cannot_know(
+    run: Run, books: list[BookRow], rows: int
+) -> None:
     whole, _, decisions, facts = run
-    record = RunRecord(whole.times_ms[:rows], whole.rows[:rows])
+    record = recorded(whole.times_ms[:rows], books[:rows])
     page = Page(render(record, measure(record), decisions[:0], facts))
     assert page.open == []
     assert not [text for text in page.texts if re.search(r"\bnan\b", text)]
@@ -184,21 +191,25 @@ def test_the_shortest_runs_have_a_page_that_says_what_it_cannot_know(run: Run, r
     assert page.texts.count(UNDEFINED) == len(why)
 
 
-def test_a_book_that_never_moved_has_no_sharpe_ratio_and_the_page_says_why(run: Run) -> None:
+def test_a_book_that_never_moved_has_no_sharpe_ratio_and_the_page_says_why(
+    run: Run, books: list[BookRow]
+) -> None:
     whole, _, decisions, facts = run
-    still = [(1e4, *row[1:5], 0.0, *row[6:]) for row in whole.rows]  # equity, ..., turnover
-    record = RunRecord(whole.times_ms, still)
+    still = [book._replace(equity=1e4, turnover=Decimal(0)) for book in books]
+    record = recorded(whole.times_ms, still)
     text = render(record, measure(record), decisions[:0], facts)
     for why in ("no variance", "nothing was traded"):
         assert f'<abbr title="not defined: {why}">{UNDEFINED}</abbr>' in text
     assert not [t for t in Page(text).texts if re.search(r"\bnan\b", t)]
 
 
-def test_a_bar_that_closes_at_midnight_belongs_to_the_month_before(run: Run) -> None:
-    whole, _, decisions, facts = run
+def test_a_bar_that_closes_at_midnight_belongs_to_the_month_before(
+    run: Run, books: list[BookRow]
+) -> None:
+    _, _, decisions, facts = run
     end_ms = MIDNIGHT_MS + 16 * 48 * BAR_MS  # 2023-12-01T00:00:00Z
     times = [end_ms - (4 - i) * BAR_MS for i in range(5)]
-    record = RunRecord(times, whole.rows[:5])
+    record = recorded(times, books[:5])
     text = render(record, measure(record), decisions[:0], facts)
     assert "2023-11" in text
     assert "2023-12" not in text.split("By month")[1].split("</table>")[0]

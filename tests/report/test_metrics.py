@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
@@ -36,12 +37,12 @@ def record_of(
         marks = np.array([(first or [100.0] * n)[i], (second or [50.0] * n)[i]])
         row = BookRow(
             equity=value,
-            gross=gross,
             net=net,
-            fees=fees * share,
-            funding=funding * share,
-            turnover=turnover * share,
+            fees=Decimal(fees * share),
+            funding=Decimal(funding * share),
+            turnover=Decimal(turnover * share),
             shortfall=shortfall * share,
+            quantity=np.array([gross / marks[0], 0.0]),
             marks=marks,
         )
         record.add(MIDNIGHT + (i + 1) * step_ms, row)

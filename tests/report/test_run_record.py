@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from decimal import Decimal
 
 import numpy as np
+import pytest
 from msgspec.structs import replace
 
 from daemon.domain.decision import Decision, DecisionKind
 from daemon.domain.portfolio import TargetPortfolio
-from daemon.report.run_record import COLUMNS, BookRow, RunRecord, gross_reached
+from daemon.report.run_record import BOOKS_MAX, COLUMNS, BookRow, RunRecord, gross_reached
 
 
 def decision(weights: float, ideal: float, kind: DecisionKind = DecisionKind.TRADED) -> Decision:
@@ -37,15 +39,43 @@ def test_decisions_that_wanted_nothing_or_did_not_trade_do_not_count() -> None:
 
 def test_rows_become_columns_by_name() -> None:
     record = RunRecord()
-    record.add(1, BookRow(1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, np.array([8.0, 9.0])))
-    assert [record.column(name).tolist() for name in COLUMNS] == [
-        [1.0],
-        [2.0],
-        [3.0],
-        [4.0],
-        [5.0],
-        [6.0],
-        [7.0],
-        [1.0],
-        [8.0],
-    ]
+    quantity, marks = np.array([2.0, -3.0]), np.array([8.0, 9.0])
+    totals = (Decimal(3), Decimal(4), Decimal(5))
+    record.add(1, BookRow(1.0, 2.0, *totals, 6.0, quantity, marks))
+    found = {name: record.column(name).tolist() for name in COLUMNS}
+    assert found == {
+        "equity": [1.0],
+        "net": [2.0],
+        "fees": [3.0],
+        "funding": [4.0],
+        "turnover": [5.0],
+        "shortfall": [6.0],
+        "gross": [43.0],
+        "market": [1.0],
+        "first": [8.0],
+    }
+    assert record.quantities.tolist() == [[2.0, -3.0]]
+    assert record.marks.tolist() == [[8.0, 9.0]]
+
+
+def test_the_market_compounds_the_equal_weight_move_over_blocks_and_unknown_marks() -> None:
+    nan, n = float("nan"), BOOKS_MAX + 3
+    rng = np.random.default_rng(3)
+    marks = np.exp(np.cumsum(rng.normal(scale=0.01, size=(n, 3)), axis=0))
+    marks[: n // 2, 1] = nan
+    record, zero, market = RunRecord(), Decimal(0), [1.0]
+    for i in range(n):
+        book = BookRow(1.0, 0.0, zero, zero, zero, 0.0, np.array([1.0, 0.0, 0.0]), marks[i])
+        record.add(i, book)
+        if i:
+            moves = marks[i] / marks[i - 1]
+            market.append(market[-1] * float(np.nanmean(moves)))
+    assert len(record) == n
+    assert record.column("market").tolist() == pytest.approx(market, rel=1e-12)
+    assert record.column("gross").tolist() == pytest.approx(marks[:, 0].tolist())
+
+
+def test_an_empty_record_has_empty_columns() -> None:
+    record = RunRecord()
+    assert record.column("equity").shape == (0,)
+    assert record.marks.shape == (0, 0)
