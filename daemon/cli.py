@@ -41,6 +41,9 @@ COMMANDS: Final[Mapping[str, str]] = {
     "compare": "daemon.commands.replay:compare",
     "report": "daemon.commands.replay:report",
 }
+FAMILIES: Final[Mapping[str, str]] = {
+    "evaluate": "Judge runs, data and the machine itself.",
+}
 INTERRUPTED_EXIT: Final = 130
 TERMINATED_EXIT: Final = 143
 FILE_EXIT: Final = JournalError.exit_code
@@ -48,20 +51,39 @@ WIDTHS: Final = {"max_content_width": 100}
 
 
 class _LazyGroup(TyperGroup):
-    """Import a command's module when it is asked for."""
+    """Import a command's module when it is asked for; `prefix` names the family it is one of."""
+
+    prefix = ""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        return list(COMMANDS)
+        rest = (name.removeprefix(self.prefix) for name in COMMANDS if name.startswith(self.prefix))
+        return list(dict.fromkeys(name.partition(" ")[0] for name in rest))
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        if cmd_name not in COMMANDS:
-            return None
-        module, _, name = COMMANDS[cmd_name].partition(":")
+        full = self.prefix + cmd_name
+        if full not in COMMANDS:
+            return _family(full) if full in FAMILIES else None
+        module, _, name = COMMANDS[full].partition(":")
         with not_collecting():
             function: Callable[..., object] = getattr(importlib.import_module(module), name)
         app = typer.Typer(add_completion=False, rich_markup_mode=None)
         app.command(name=cmd_name, context_settings=WIDTHS)(_with_exit_code(function))
         return typer.main.get_command(app)
+
+
+def _family(name: str) -> Any:
+    """Make the group of the commands whose names begin with `name`."""
+    group = type("_Family", (_LazyGroup,), {"prefix": f"{name} "})
+    app = typer.Typer(
+        name=name,
+        cls=group,
+        add_completion=False,
+        no_args_is_help=True,
+        rich_markup_mode=None,
+        context_settings=WIDTHS,
+    )
+    app.callback(help=FAMILIES[name])(lambda: None)
+    return typer.main.get_command(app)
 
 
 def _with_exit_code(function: Callable[..., object]) -> Callable[..., None]:

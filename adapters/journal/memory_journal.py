@@ -8,7 +8,15 @@ from typing import Final
 from adapters.journal.entry import GENESIS, encode_row, link, make_entry
 from daemon.domain.decision import Decision
 from daemon.domain.failures import JournalError
-from daemon.domain.messages import Command, Decided, Event
+from daemon.domain.messages import (
+    Command,
+    Decided,
+    Event,
+    FundingPaid,
+    OrderFilled,
+    Transferred,
+)
+from daemon.domain.order import Fill
 from daemon.ports import Entry, Snapshot
 
 SNAPSHOTS_KEPT: Final = 3
@@ -32,6 +40,7 @@ class MemoryJournal:
     ) -> None:
         self._digests: list[tuple[int, str]] = []
         self._decisions: list[Decision] = []  # not hashed yet
+        self.executions: list[Fill | FundingPaid | Transferred] = []  # as they came
         self.entries_n = 0
         self._state_schema = state_schema
         self._code_version = code_version
@@ -47,6 +56,10 @@ class MemoryJournal:
             body = encode_row(event, commands).body
             self._chain = link(self._chain, self.entries_n, body)
             self._rows.append((body, self._chain))
+        if type(event) is OrderFilled:
+            self.executions.append(event.fill)
+        elif isinstance(event, FundingPaid | Transferred):
+            self.executions.append(event)
         if commands and self._keep_digests:
             self._decisions += [c.decision for c in commands if type(c) is Decided]
         return self.entries_n

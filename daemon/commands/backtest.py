@@ -55,9 +55,9 @@ def backtest(
             result = run_backtest(settings, progress, book)
     path = report if report is not None else _configured(settings.backtest.report)
     if path is not None:
-        write_page(path, result.record, result.metrics, result.decisions, result.facts)
+        write_page(path, result.run, result.metrics)
     if decisions is not None:
-        write_decisions(decisions, result.decisions)
+        write_decisions(decisions, result.run.decisions)
     if as_json:
         print_json(_values(result, path))
     else:
@@ -86,12 +86,12 @@ def _configured(name: str) -> Path | None:
 
 
 def _values(result: BacktestResult, path: Path | None) -> dict[str, object]:
-    facts = result.facts
+    facts = result.run.facts
     return {
         **asdict(result.metrics),
         "orders": facts.orders,
         "fills": facts.fills,
-        "decisions": len(result.decisions),
+        "decisions": len(result.run.decisions),
         "net_weight_worst": facts.net_weight_worst,
         "seconds": facts.run_seconds,
         "loading_seconds": facts.loading_seconds,
@@ -110,16 +110,16 @@ def _known(text: str, m: RunMetrics, name: str) -> str:
 
 def _without_trades(result: BacktestResult) -> list[str]:
     """Say why a run without a single order had none, in the decisions' own most frequent words."""
-    if result.facts.orders or not result.decisions:
+    if result.run.facts.orders or not result.run.decisions:
         return []
-    notes = Counter(decision.note for decision in result.decisions)
+    notes = Counter(decision.note for decision in result.run.decisions)
     note, count = notes.most_common(1)[0]
     why = note or "the targets were always what was held"
-    return [f"no order was placed. {count:,} of {len(result.decisions):,} decisions say: {why}"]
+    return [f"no order was placed. {count:,} of {len(result.run.decisions):,} decisions say: {why}"]
 
 
 def _print(result: BacktestResult, path: Path | None) -> None:
-    out, m, facts = console(), result.metrics, result.facts
+    out, m, facts = console(), result.metrics, result.run.facts
     out.print(f"{facts.title}: {facts.period}", style="bold", soft_wrap=True)
     table = Table(show_header=False)
     sharpe = f"{m.sharpe:.2f}  (95 %: {m.sharpe_low:.2f} to {m.sharpe_high:.2f})"
@@ -136,7 +136,7 @@ def _print(result: BacktestResult, path: Path | None) -> None:
         ("correlation to first, to market", _known(correlation, m, "correlation_first")),
         (
             "orders / fills / decisions",
-            f"{facts.orders:,} / {facts.fills:,} / {len(result.decisions):,}",
+            f"{facts.orders:,} / {facts.fills:,} / {len(result.run.decisions):,}",
         ),
         ("time / memory", f"{facts.run_seconds:.1f} s / {facts.memory_mb:,.0f} MB"),
     ]

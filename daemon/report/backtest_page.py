@@ -5,16 +5,17 @@ from __future__ import annotations
 import html
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from daemon.domain.decision import Decision
-from daemon.domain.units import HOUR_MS, iso
+from daemon.domain.units import HOUR_MS
 from daemon.report.charts import Line, line_chart
 from daemon.report.figures import UNDEFINED
 from daemon.report.metrics import RunMetrics, drawdown
+from daemon.report.run import Run, RunFacts
 from daemon.report.run_record import RunRecord, gross_reached
 
 BLUE, RED, GREEN, AMBER, VIOLET = "#3b82c4", "#c8553d", "#3f9d6d", "#c08a2d", "#8465b8"
@@ -30,46 +31,15 @@ class Undefined:
 Cell = str | Undefined
 
 
-@dataclass(frozen=True, slots=True)
-class RunFacts:
-    """Hold what a reader must know about a run besides its figures.
-
-    run_seconds: from the first file to the last figure; loading_seconds of them went by before the
-    first bar was shown. caveats are shown above the figures; settings are shown at the end as they
-    were effective.
-    """
-
-    title: str
-    strategy: str
-    period: str
-    symbols: tuple[str, ...]
-    fills: int
-    orders: int
-    net_weight_worst: float
-    run_seconds: float
-    memory_mb: float
-    fingerprint: str
-    loading_seconds: float = 0.0
-    caveats: tuple[str, ...] = ()
-    settings: Mapping[str, object] = field(default_factory=dict)
-
-
-def write_page(
-    path: Path,
-    record: RunRecord,
-    metrics: RunMetrics,
-    decisions: Sequence[Decision],
-    facts: RunFacts,
-) -> None:
+def write_page(path: Path, run: Run, metrics: RunMetrics) -> None:
     """Write the page to `path`, making its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(render(record, metrics, decisions, facts), encoding="utf-8")
+    path.write_text(render(run, metrics), encoding="utf-8")
 
 
-def render(
-    record: RunRecord, metrics: RunMetrics, decisions: Sequence[Decision], facts: RunFacts
-) -> str:
+def render(run: Run, metrics: RunMetrics) -> str:
     """Give the page as text."""
+    record, decisions, facts = run.record, run.decisions, run.facts
     parts = [
         _heading(facts),
         "".join(f"<p class=caveat>{_e(c)}</p>" for c in facts.caveats),
@@ -235,11 +205,6 @@ def _pretty(values: Mapping[str, object]) -> str:
         items = content.items() if isinstance(content, Mapping) else [("value", content)]
         lines.extend(f"{key} = {value!r}" for key, value in items)
     return "\n".join(lines)
-
-
-def period_text(times_ms: Sequence[int]) -> str:
-    """Write the first and last instant of a run for people."""
-    return f"{iso(times_ms[0])} to {iso(times_ms[-1])}"
 
 
 def _e(text: object) -> str:

@@ -321,6 +321,20 @@ class BacktestSettings(Section):
     )
 
 
+class EvaluationSettings(Section):
+    """Say where trials are logged and how campaigns run."""
+
+    trials_file: str = setting(
+        "state/trials.jsonl",
+        "Ledger of every evaluation run; what was tried counts against what was found.",
+        min_length=1,
+    )
+    processes: int = setting(
+        0, "Processes of a campaign; 0 takes one a core.", unit="processes", ge=0, le=256
+    )
+    seed: int = setting(7, "Seed of resampling and of random cuts.", ge=0, le=2**32 - 1)
+
+
 class Settings(Section):
     """Hold all settings of a process."""
 
@@ -337,3 +351,4 @@ class Settings(Section):
     mqtt: MqttSettings = setting(MqttSettings(), MqttSettings.__doc__ or "")
     rehearsal: RehearsalSettings = setting(RehearsalSettings(), RehearsalSettings.__doc__ or "")
     backtest: BacktestSettings = setting(BacktestSettings(), BacktestSettings.__doc__ or "")
+    evaluation: EvaluationSettings = setting(EvaluationSettings(), EvaluationSettings.__doc__ or "")

@@ -26,13 +26,12 @@ from adapters.history.store import (
 )
 from adapters.journal import MemoryJournal
 from adapters.paper import MemoryStore, PaperVenue
-from daemon.domain.decision import Decision
 from daemon.domain.failures import ConfigurationError, DataError
 from daemon.domain.instrument import Universe
 from daemon.domain.units import Timeframe, instant_ms, iso
 from daemon.engine.engine import Engine
-from daemon.report.backtest_page import RunFacts, period_text
 from daemon.report.metrics import RunMetrics, measure
+from daemon.report.run import Run, RunFacts, period_text
 from daemon.report.run_record import BookRow, RunRecord
 from daemon.runtime.replay import EstimatorCore, ReplayShell
 from daemon.settings import Settings, effective
@@ -63,10 +62,8 @@ class History:
 class BacktestResult:
     """Hold what a backtest produced."""
 
-    record: RunRecord
+    run: Run
     metrics: RunMetrics
-    decisions: list[Decision]
-    facts: RunFacts
     engine: Engine
     alerts: dict[str, int] = field(default_factory=dict)
 
@@ -92,13 +89,13 @@ def run_backtest(
     venue = PaperVenue(
         history.universe, paper_settings(settings), MemoryStore(), opened_ms=start_ms
     )
-    record, loaded_s = RunRecord(), clock.monotonic()
+    record, journal, loaded_s = RunRecord(), MemoryJournal(), clock.monotonic()
     with ExitStack() as stack:
         estimator: EstimatorCore | None = None
         if engine.strategy.needs_estimates:
             estimator = stack.enter_context(estimator_in_place(settings))
         shell = ReplayShell(
-            engine, venue, estimator, MemoryJournal(), _observer(record, len(feed), progress)
+            engine, venue, estimator, journal, _observer(record, len(feed), progress)
         )
         shell.warm_up(feed.replay(feed.first_ms - source.ms, start_ms))
         shell.start(start_ms, settings.run.run_name)
@@ -114,7 +111,8 @@ def run_backtest(
     alerts: dict[str, int] = {}
     for alert in result.alerts:
         alerts[str(alert.kind)] = alerts.get(str(alert.kind), 0) + 1
-    return BacktestResult(record, measure(record), result.decisions, facts, engine, alerts)
+    run = Run(record, result.decisions, journal.executions, facts)
+    return BacktestResult(run, measure(record), engine, alerts)
 
 
 def load_history(

@@ -13,9 +13,10 @@ from pathlib import Path
 from adapters.journal import JournalReader
 from daemon.domain.decision import Decision
 from daemon.domain.failures import DataError
-from daemon.domain.messages import BarsClosed, Decided
+from daemon.domain.messages import BarsClosed, Decided, Event
 from daemon.engine.engine import Engine
 from daemon.engine.risk import TradingState
+from daemon.report.run import Execution, Executions
 from daemon.report.run_record import RunRecord
 from daemon.runtime.recovery import Divergence, replay_entry
 from daemon.settings import Settings
@@ -32,6 +33,7 @@ class Step:
     """Hold one replayed entry: its number, the engine after it, and how it differs, if it does."""
 
     sequence: int
+    event: Event
     engine: Engine
     closed_ms: int | None  # the instant, when the entry closed bars while trading
     decisions: tuple[Decision, ...]
@@ -55,6 +57,7 @@ class JournalRun:
 
     record: RunRecord
     decisions: list[Decision]
+    executions: list[Execution]
     engine: Engine
     settings: Settings
 
@@ -82,16 +85,18 @@ def read_journal_run(folder: Path, progress: Progress = lambda done, total: None
     Raises DataError for an empty journal, else as `verify_journal`.
     """
     reader = _reader(folder)
-    record, decisions = RunRecord(), list[Decision]()
+    record, decisions, executions = RunRecord(), list[Decision](), Executions()
     last: Step | None = None
     for step in _steps(reader, folder, progress):
         last = step
         decisions.extend(step.decisions)
+        executions.take(step.event)
         if step.closed_ms is not None:
             record.add(step.closed_ms, book_row(step.engine))
     if last is None or not record.times_ms:
         raise DataError(f"{reader.path}: nothing was traded yet, there is nothing to report")
-    return JournalRun(record, decisions, last.engine, recorded_settings(reader)[-1][1])
+    settings = recorded_settings(reader)[-1][1]
+    return JournalRun(record, decisions, executions.taken, last.engine, settings)
 
 
 def _reader(folder: Path) -> JournalReader:
@@ -108,7 +113,8 @@ def _steps(reader: JournalReader, folder: Path, progress: Progress) -> Iterator[
         engine = stretches.at(entry)
         divergence = replay_entry(engine, entry)
         decided = tuple(c.decision for c in entry.commands if isinstance(c, Decided))
-        yield Step(entry.sequence, engine, _closed(engine, entry.event), decided, divergence)
+        closed_ms = _closed(engine, entry.event)
+        yield Step(entry.sequence, entry.event, engine, closed_ms, decided, divergence)
         if entry.sequence % 256 == 0:
             progress(entry.sequence, total)
 

@@ -62,6 +62,6 @@ def test_our_engine_ends_where_the_plain_loop_ends(tmp_path: Path) -> None:
     )
     result = run_backtest(settings)
     equity, orders = traded(close)
-    assert result.facts.orders == result.facts.fills == orders
+    assert result.run.facts.orders == result.run.facts.fills == orders
     assert result.metrics.equity_last == pytest.approx(equity, rel=1e-9)
-    assert sum(len(d.orders) for d in result.decisions) == orders
+    assert sum(len(d.orders) for d in result.run.decisions) == orders

@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from daemon.domain.decision import Decision
 from daemon.engine.engine import Engine
-from daemon.report.backtest_page import RunFacts, period_text, render, write_page
+from daemon.report.backtest_page import render, write_page
 from daemon.report.charts import POINTS_MAX, Line, line_chart
 from daemon.report.figures import UNDEFINED
 from daemon.report.metrics import RunMetrics, measure
+from daemon.report.run import Run, RunFacts, period_text
 from daemon.report.run_record import BookRow, RunRecord
 from daemon.runtime.replay import ReplayShell
 from daemon.wiring.backtest import book_row
@@ -25,7 +25,7 @@ from tests.engine.world import BAR_MS, MIDNIGHT_MS, FollowForecasts, at, make_en
 from tests.runtime.rig import WARM_BARS, Momentum, funding_of, line_of, panel_of, venue_core
 
 BARS = 48 * 5
-Run = tuple[RunRecord, RunMetrics, list[Decision], RunFacts]
+Measured = tuple[Run, RunMetrics]
 VOID = frozenset({"meta", "link", "br", "img", "input", "hr"})
 
 
@@ -43,7 +43,7 @@ def books() -> list[BookRow]:
 
 
 @pytest.fixture(scope="module")
-def run(books: list[BookRow]) -> Run:
+def run(books: list[BookRow]) -> Measured:
     """Replay five days in memory and record them as a backtest does."""
     record = RunRecord()
 
@@ -71,11 +71,11 @@ def run(books: list[BookRow]) -> Run:
         caveats=("funding missing for 3.0 % <script>alert(1)</script>",),
         settings={"paper": {"fee_bps": 5.0}, "seed": 7},
     )
-    return record, measure(record), result.decisions, facts
+    return Run(record, result.decisions, [], facts), measure(record)
 
 
 @pytest.fixture(scope="module")
-def text(run: Run) -> str:
+def text(run: Measured) -> str:
     return render(*run)
 
 
@@ -136,8 +136,9 @@ def test_the_page_asks_nobody_for_anything(text: str) -> None:
     assert "default-src 'none'" in text
 
 
-def test_the_figures_are_on_the_page(run: Run, text: str) -> None:
-    record, metrics, decisions, facts = run
+def test_the_figures_are_on_the_page(run: Measured, text: str) -> None:
+    whole, metrics = run
+    record, decisions, facts = whole.record, whole.decisions, whole.facts
     text = " ".join(Page(text).texts)
     for shown in (
         f"{metrics.total_return:+.2%}",
@@ -170,7 +171,7 @@ def test_words_from_outside_are_shown_and_never_obeyed(text: str) -> None:
     assert "funding missing for 3.0 % <script>alert(1)</script>" in Page(text).texts
 
 
-def test_a_page_is_written_into_a_new_folder(run: Run, text: str, tmp_path: Path) -> None:
+def test_a_page_is_written_into_a_new_folder(run: Measured, text: str, tmp_path: Path) -> None:
     path = tmp_path / "new" / "folder" / "report.html"
     write_page(path, *run)
     assert path.read_text(encoding="utf-8") == text  # and the same page again
@@ -178,11 +179,11 @@ def test_a_page_is_written_into_a_new_folder(run: Run, text: str, tmp_path: Path
 
 @pytest.mark.parametrize("rows", [1, 2])
 def test_the_shortest_runs_have_a_page_that_says_what_it_cannot_know(
-    run: Run, books: list[BookRow], rows: int
+    run: Measured, books: list[BookRow], rows: int
 ) -> None:
-    whole, _, decisions, facts = run
-    record = recorded(whole.times_ms[:rows], books[:rows])
-    page = Page(render(record, measure(record), decisions[:0], facts))
+    whole, _ = run
+    record = recorded(whole.record.times_ms[:rows], books[:rows])
+    page = Page(render(Run(record, [], [], whole.facts), measure(record)))
     assert page.open == []
     assert not [text for text in page.texts if re.search(r"\bnan\b", text)]
     why = [value for tag, name, value in page.attributes if (tag, name) == ("abbr", "title")]
@@ -192,25 +193,25 @@ def test_the_shortest_runs_have_a_page_that_says_what_it_cannot_know(
 
 
 def test_a_book_that_never_moved_has_no_sharpe_ratio_and_the_page_says_why(
-    run: Run, books: list[BookRow]
+    run: Measured, books: list[BookRow]
 ) -> None:
-    whole, _, decisions, facts = run
+    whole, _ = run
     still = [book._replace(equity=1e4, turnover=Decimal(0)) for book in books]
-    record = recorded(whole.times_ms, still)
-    text = render(record, measure(record), decisions[:0], facts)
+    record = recorded(whole.record.times_ms, still)
+    text = render(Run(record, [], [], whole.facts), measure(record))
     for why in ("no variance", "nothing was traded"):
         assert f'<abbr title="not defined: {why}">{UNDEFINED}</abbr>' in text
     assert not [t for t in Page(text).texts if re.search(r"\bnan\b", t)]
 
 
 def test_a_bar_that_closes_at_midnight_belongs_to_the_month_before(
-    run: Run, books: list[BookRow]
+    run: Measured, books: list[BookRow]
 ) -> None:
-    _, _, decisions, facts = run
+    whole, _ = run
     end_ms = MIDNIGHT_MS + 16 * 48 * BAR_MS  # 2023-12-01T00:00:00Z
     times = [end_ms - (4 - i) * BAR_MS for i in range(5)]
     record = recorded(times, books[:5])
-    text = render(record, measure(record), decisions[:0], facts)
+    text = render(Run(record, [], [], whole.facts), measure(record))
     assert "2023-11" in text
     assert "2023-12" not in text.split("By month")[1].split("</table>")[0]
 

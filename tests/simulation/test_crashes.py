@@ -23,7 +23,7 @@ from tests.simulation.paper_line import (
 NET_WEIGHT_MAX = 0.25
 # The bound is checked when an order is sent. Its cost lowers equity, and prices move while it rests
 # and nobody is there to withdraw it: a book may pass the bound by this share of the bound.
-NET_PASSED_SHARE_MAX = 0.03
+NET_PASSED_SHARE_MAX = 0.01
 GOES_ON_HOURS = 2
 DOWNTIMES_MS = (0, HOUR_MS // 2, 3 * HOUR_MS)
 

@@ -1,0 +1,1 @@
+"""`equipoise evaluate`: judge runs, data and the machine itself; one module a command."""

@@ -1,0 +1,80 @@
+"""A run as everything that judges it sees it, whether it was a backtest or a journal replayed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from daemon.domain.decision import Decision
+from daemon.domain.messages import Event, FundingPaid, OrderFilled, Transferred
+from daemon.domain.order import Fill
+from daemon.domain.units import iso
+from daemon.report.run_record import RunRecord
+
+Execution = Fill | FundingPaid | Transferred
+
+
+@dataclass(frozen=True, slots=True)
+class RunFacts:
+    """Hold what a reader must know about a run besides its figures.
+
+    run_seconds: from the first file to the last figure; loading_seconds of them went by before the
+    first bar was shown. caveats are shown above the figures; settings are shown at the end as they
+    were effective.
+    """
+
+    title: str
+    strategy: str
+    period: str
+    symbols: tuple[str, ...]
+    fills: int
+    orders: int
+    net_weight_worst: float
+    run_seconds: float
+    memory_mb: float
+    fingerprint: str
+    loading_seconds: float = 0.0
+    caveats: tuple[str, ...] = ()
+    settings: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Hold what a run did and what must be known about it.
+
+    record: a row for every source close. decisions: in order. executions: fills and cash flows in
+    the order in which the ledger booked them; the deposits of the start are among them.
+    """
+
+    record: RunRecord
+    decisions: Sequence[Decision]
+    executions: Sequence[Execution]
+    facts: RunFacts
+
+
+class Executions:
+    """Gather executions from events; what a venue tells again after a restart counts once."""
+
+    def __init__(self) -> None:
+        self.taken: list[Execution] = []
+        self._seen: set[str] = set()
+
+    def take(self, event: Event) -> None:
+        """Keep the event if it is an execution not seen before."""
+        match event:
+            case OrderFilled(fill=fill):
+                self._take(f"fill {fill.key.venue} {fill.trade_id}", fill)
+            case FundingPaid() | Transferred():
+                self._take(f"{event.cash_key.venue} {event.cashflow_id}", event)
+            case _:
+                pass
+
+    def _take(self, name: str, execution: Execution) -> None:
+        if name not in self._seen:
+            self._seen.add(name)
+            self.taken.append(execution)
+
+
+def period_text(times_ms: Sequence[int]) -> str:
+    """Write the first and last instant of a run for people."""
+    return f"{iso(times_ms[0])} to {iso(times_ms[-1])}"
