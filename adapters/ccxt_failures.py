@@ -83,6 +83,8 @@ def judge(
     for name, meaning in _LASTING.items():
         if name in names:
             return VenueError(f"{exchange}, {doing}: {meaning}: {text}")
+    if "NetworkError" in names and status is None:
+        text = f"could not be reached; is there a network, and is the venue up? {text}"
     return Unanswered(f"{exchange}, {doing}: {type(trouble).__name__}: {text}", retry_after_s)
 
 

@@ -79,15 +79,13 @@ class ModelStore:
         """Give all models, oldest data first; raise ModelError for one that is damaged."""
         if not self._root.is_dir():
             return ()
-        names = [p.name for p in self._root.iterdir() if p.is_dir() and p.name[0] != "."]
+        names = [p.name for p in self._root.iterdir() if p.is_dir() and _is_id(p.name)]
         records = [self.show(name) for name in names]
         return tuple(sorted(records, key=lambda r: (r.manifest.data.to_ms, r.model_id)))
 
     def show(self, model_id: str) -> ModelRecord:
         """Read and verify one model; raise ModelError naming the file and the reason."""
-        folder = self._root / model_id
-        if not folder.is_dir() or folder.parent != self._root or model_id in {"", ".", ".."}:
-            raise ModelError(f"no model {model_id!r} in {self._root}")
+        folder = self._folder(model_id)
         pointer = self._pointer()
         is_champion = pointer is not None and pointer.model_id == model_id
         return ModelRecord(model_id, folder, _verified(folder), is_champion)
@@ -105,8 +103,11 @@ class ModelStore:
 
     def promote(self, model_id: str) -> ModelRecord:
         """Put a model in charge; the one before stays in the pointer's memory."""
-        self.show(model_id)
-        pointer = self._pointer()
+        _verified(self._folder(model_id))
+        try:
+            pointer = self._pointer()
+        except ModelError:  # what is damaged is mended by naming a champion again
+            pointer = None
         if pointer is None:
             self._point(_Pointer(model_id))
         elif pointer.model_id != model_id:
@@ -124,6 +125,12 @@ class ModelStore:
         self._point(_Pointer(earlier, pointer.previous[:-1]))
         return self.show(earlier)
 
+    def _folder(self, model_id: str) -> Path:
+        folder = self._root / model_id
+        if not folder.is_dir() or folder.parent != self._root or model_id in {"", ".", ".."}:
+            raise ModelError(f"no model {model_id!r} in {self._root}")
+        return folder
+
     def _pointer(self) -> _Pointer | None:
         path = self._root / CHAMPION_FILE
         try:
@@ -135,7 +142,10 @@ class ModelStore:
         try:
             return msgspec.json.decode(raw, type=_Pointer)
         except msgspec.DecodeError as e:
-            raise ModelError(f"{path}: {e}; promote a model again") from e
+            raise ModelError(
+                f"{path}: {e}; name the champion again: `equipoise models promote ID`, where ID "
+                "is the name of a folder beside it"
+            ) from e
 
     def _point(self, pointer: _Pointer) -> None:
         path = self._root / CHAMPION_FILE
@@ -168,6 +178,11 @@ def require_origin_fits(
         " and would trade on real prices: train one on real bars, or set "
         "estimator.allow_foreign_model = true to let it, for practice only"
     )
+
+
+def _is_id(name: str) -> bool:
+    """Tell whether a folder is named as a model's is: what else lies there is none of ours."""
+    return len(name) == _ID_LENGTH and set(name) <= set("0123456789abcdef")
 
 
 def _verified(folder: Path) -> ModelManifest:

@@ -38,7 +38,7 @@ def status(
     here is named when nothing runs, with exit code 3.
     """
     settings = _running(config, overrides)
-    if watch:
+    if watch and is_shown(settings):
         show_until_signal(_watch(settings, as_json=as_json))
         return 0
     values = asyncio.run(status_once(settings))

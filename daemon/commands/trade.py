@@ -18,7 +18,9 @@ from daemon.wiring.session import SessionHooks, paper_session
 def trade(
     paper: Annotated[bool, typer.Option("--paper", help="Simulated fills; the default.")] = True,
     live: Annotated[bool, typer.Option("--live", help="Real orders: not built yet.")] = False,
-    exchange: Annotated[str, typer.Option(help="A ccxt exchange id; default from settings.")] = "",
+    exchange: Annotated[
+        str | None, typer.Option(help="A ccxt exchange id; default from settings.")
+    ] = None,
     config: ConfigFiles = None,
     overrides: Overrides = None,
     as_json: AsJson = False,
@@ -33,7 +35,7 @@ def trade(
         raise ConfigurationError(
             "--live: orders with real money are not built yet; accepted today: --paper"
         )
-    chosen = [*(overrides or []), *([f"exchange.id={exchange}"] if exchange else [])]
+    chosen = [*(overrides or []), *([f"exchange.id={exchange}"] if exchange is not None else [])]
     settings = read_settings(config, chosen, base="paper.toml")
     configure_logs(settings.run.log_level, as_json=settings.run.log_json)
     ensure_champion(settings, as_json=as_json)

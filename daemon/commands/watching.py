@@ -58,7 +58,8 @@ class Watcher:
         self._progress: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
         self._engine: Engine | None = None
-        self._decisions = 0
+        self._decisions = self._orders = 0
+        self._last_note = ""
         self._fills: deque[Fill] = deque(maxlen=FILLS_KEPT)  # since the last decision
         self._absent = 0  # source bars that decisions had to do without
 
@@ -131,6 +132,11 @@ class Watcher:
                 f"all, {self._absent} bars absent at decisions;\n"
                 f"  worst |net| after a fill {book.net_weight_worst:.2%} of equity"
             )
+            if self._decisions and not self._orders and self._last_note:
+                self._console.print(
+                    f"  no order was placed; the last decision says: {self._last_note}",
+                    style="yellow",
+                )
 
     def _began(self, event: Started) -> None:
         self._end_progress()
@@ -147,6 +153,8 @@ class Watcher:
 
     def _decision(self, decision: Decision, engine: Engine) -> None:
         self._decisions += 1
+        self._orders += len(decision.orders)
+        self._last_note = decision.note
         self._absent += len(decision.absent)
         if self._start_equity is None:
             self._start_equity = decision.equity

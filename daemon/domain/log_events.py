@@ -21,6 +21,7 @@ class LogEvent(StrEnum):
     REDIS_DATA_SET_ASIDE = "embedded_redis_data_set_aside"
     ENGINE_RECOVERED = "engine_recovered"
     SNAPSHOT_PASSED_OVER = "snapshot_passed_over"
+    SETTING_PASSED_OVER = "setting_passed_over"
     TRADING_STARTED = "trading_started"
     TRADING_STOPPED = "trading_stopped"
     ALERT_RAISED = "alert_raised"

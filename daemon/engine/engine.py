@@ -445,7 +445,8 @@ class Engine:
             if state.mismatches < MISMATCHES_BEFORE_ACTING:
                 self._ask_snapshots()
                 return
-        state.cursor = max(state.cursor, snapshot.executions_cursor)
+        state.cursor, state.mismatches = max(state.cursor, snapshot.executions_cursor), 0
+        state.orders.forget_trades()
         adopts = virgin or self.rules.reconcile is ReconcilePolicy.ADOPT
         text = "; ".join(str(d) for d in found)
         if found and adopts and all(d.is_ours(self.universe) for d in found):
@@ -454,7 +455,6 @@ class Engine:
         elif found:
             self._out.append(Alert(AlertKind.RECONCILED, snapshot.at_ms, text))
             self._halt(snapshot.at_ms, f"the account differs from the venue: {text}")
-        state.mismatches = 0
         if state.trading is TradingState.RECONCILING:
             reduce_only = state.operator_reduce_only
             state.trading = TradingState.REDUCE_ONLY if reduce_only else TradingState.TRADING

@@ -106,10 +106,7 @@ class OrderTable:
 
     def fill(self, order_id: OrderId, trade_id: str, quantity: Decimal) -> OrderRecord | None:
         """Count a fill once per trade id; ends the order when nothing is left. None: not ours."""
-        trade_ids = self.trade_ids
-        trade_ids[trade_id] = None
-        if len(trade_ids) > TRADE_IDS_KEPT:
-            trade_ids.popitem(last=False)
+        self.trade_ids[trade_id] = None
         record = self.open.get(order_id)
         if record is None:
             return None
@@ -119,6 +116,15 @@ class OrderTable:
         elif not isinstance(record.state, Resting):
             self._move(record, _RESTING)
         return record
+
+    def forget_trades(self) -> None:
+        """Forget the oldest trades, once the venue will not tell of them any more.
+
+        Until then every single one is remembered: after a restart the venue tells again all that
+        followed the last account we agreed on, and nothing of it may count twice.
+        """
+        while len(self.trade_ids) > TRADE_IDS_KEPT:
+            self.trade_ids.popitem(last=False)
 
     def end(self, order_id: OrderId, why: DoneReason) -> OrderRecord | None:
         """Close an order; None when it was closed before or never ours."""

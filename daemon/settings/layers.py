@@ -18,6 +18,7 @@ from daemon.domain.failures import ConfigurationError
 from daemon.settings.describe import find_field, is_free_table, is_text
 
 PREFIX = "EQUIPOISE__"
+NEAR_PREFIX = "EQUIPOISE_"
 Path_ = tuple[str, ...]
 
 
@@ -134,6 +135,7 @@ def _put_text(merged: Merged, path: Path_, text: str, origin: str) -> None:
 def _environment(environment: Mapping[str, str]) -> Iterator[tuple[Path_, str, str]]:
     """Yield path, text and origin of every variable that is ours, in a stable order."""
     for name in sorted(environment):
+        _refuse_near_miss(name)
         if name.startswith(PREFIX):
             parts = name.removeprefix(PREFIX).split("__")
             # below a free table the case belongs to the key, above it to the environment's habit
@@ -141,6 +143,14 @@ def _environment(environment: Mapping[str, str]) -> Iterator[tuple[Path_, str, s
             if not all(path):
                 raise ConfigurationError(f"environment {name}: accepted: {PREFIX}SECTION__KEY")
             yield path, environment[name], f"environment {name}"
+
+
+def _refuse_near_miss(name: str) -> None:
+    """Refuse a variable that would be a setting if its underscores were doubled."""
+    words = tuple(name.removeprefix(NEAR_PREFIX).lower().split("_", 1))
+    if name.startswith(NEAR_PREFIX) and not name.startswith(PREFIX) and find_field(words):
+        meant = f"{PREFIX}{'__'.join(words).upper()}"
+        raise ConfigurationError(f"environment {name}: is no setting; did you mean {meant}?")
 
 
 def value_of(path: Path_, text: str) -> Any:

@@ -24,6 +24,7 @@ from daemon.domain.units import DAY_MS, Timeframe
 from daemon.settings import Settings
 from daemon.wiring.core import strategy_of
 from daemon.wiring.estimator import ModelFacts, model_facts
+from daemon.wiring.instruments import refuse_headless_book
 from daemon.wiring.session import feed_settings, pinned_symbols
 from daemon.wiring.sinks import redis_password
 from daemon.wiring.training import origin_of
@@ -162,8 +163,13 @@ def _journal(settings: Settings) -> Finding:
     path = settings.run.state_folder / "journal.sqlite"
     if not path.exists():
         return Finding("journal", Verdict.GOOD, "none yet: a new book will be begun")
+    refuse_headless_book(path.parent)
     verified = JournalReader(path).verify()
-    return Finding("journal", Verdict.GOOD, f"{verified.entries_n:,} entries, hash chain whole")
+    text = f"{verified.entries_n:,} entries, hash chain whole"
+    ledger = path.with_name("paper.sqlite")
+    if not ledger.exists():
+        return Finding("journal", Verdict.BAD, f"{text}; but {ledger}, the paper account, is gone")
+    return Finding("journal", Verdict.GOOD, text)
 
 
 def _redis(settings: Settings) -> Finding:

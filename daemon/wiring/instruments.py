@@ -16,6 +16,7 @@ from daemon.domain.failures import CorruptFile, DataError, InvariantViolated
 from daemon.domain.instrument import Instrument, InstrumentKey, TradingRules
 
 FILE: Final = "instruments.json"
+JOURNAL_FILE: Final = "journal.sqlite"
 _RULES: Final = ("price_step", "quantity_step", "quantity_min", "notional_min", "contract_size")
 
 
@@ -33,6 +34,15 @@ def write_instruments(folder: Path, instruments: Sequence[Instrument]) -> None:
 def has_instruments(folder: Path) -> bool:
     """Tell whether a book was begun in this folder."""
     return (folder / FILE).exists()
+
+
+def refuse_headless_book(folder: Path) -> None:
+    """Raise DataError where a journal lies without the instruments that it is about."""
+    if (folder / JOURNAL_FILE).exists() and not has_instruments(folder):
+        raise DataError(
+            f"{folder / FILE}: is missing beside {JOURNAL_FILE}; restore it from a backup, or name "
+            "another run.state_folder for a new book"
+        )
 
 
 def read_instruments(folder: Path) -> list[Instrument]:

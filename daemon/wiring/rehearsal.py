@@ -110,8 +110,9 @@ def last_instant_ms(state_folder: Path) -> int | None:
 
 
 def exchange_settings(settings: Settings, *, resume_at_ms: int | None) -> RehearsalSettings:
-    """Translate settings for the exchange."""
+    """Translate settings for the exchange; raises ConfigurationError for bars it cannot make."""
     wanted = settings.rehearsal
+    _refuse_finer_bars(settings)
     pace, factor = _pace(wanted.pace)
     return RehearsalSettings(
         kind=MarketKind.PARQUET if wanted.data_folder else MarketKind.SEEDED,
@@ -141,6 +142,20 @@ def exchange_settings(settings: Settings, *, resume_at_ms: int | None) -> Rehear
             if i.kind == "late"
         ),
     )
+
+
+def _refuse_finer_bars(settings: Settings) -> None:
+    """Raise ConfigurationError for bars shorter than the market's own: they can only be joined."""
+    source, wanted = Timeframe.parse(settings.market.source), settings.rehearsal
+    shortest = wanted.base_minutes
+    key = "rehearsal.base_minutes"
+    if wanted.data_folder:
+        shortest, key = Timeframe.parse(wanted.source).minutes, "rehearsal.source"
+    if source.minutes % shortest:
+        raise ConfigurationError(
+            f"market.source = {source.label!r}: the market's own bars are of {shortest} minutes "
+            f"({key}); accepted: a multiple of that, or a shorter {key}"
+        )
 
 
 def _is_generated(settings: Settings) -> bool:

@@ -8,6 +8,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
 
+import structlog
+
 from adapters.ccxt_feed import CcxtFeed, FeedSettings
 from adapters.clocks import LockStepClock, SystemClock, TransportClock, VenueClock
 from adapters.history.store import disk_symbol
@@ -15,6 +17,7 @@ from adapters.journal import SqliteJournal
 from adapters.paper import AsyncPaperVenue, PaperVenue, SqliteStore
 from adapters.state_lock import StateLock
 from daemon.domain.failures import ConfigurationError, VenueError
+from daemon.domain.log_events import LogEvent
 from daemon.domain.units import Timeframe, iso
 from daemon.engine.engine import Engine
 from daemon.engine.state import SCHEMA
@@ -29,12 +32,20 @@ from daemon.wiring.core import (
     universe_of,
 )
 from daemon.wiring.estimator import estimator_of
-from daemon.wiring.instruments import has_instruments, read_instruments, write_instruments
+from daemon.wiring.instruments import (
+    has_instruments,
+    read_instruments,
+    refuse_headless_book,
+    write_instruments,
+)
 from daemon.wiring.observing import unfailing
 from daemon.wiring.recovery import recovered_engine
 from daemon.wiring.sinks import status_sinks
 
 MarketClock = SystemClock | VenueClock | LockStepClock
+
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +128,7 @@ def pinned_symbols(settings: Settings) -> tuple[str, ...]:
     named = (symbols,) if isinstance(symbols, str) else tuple(symbols)
     folder = settings.run.state_folder
     if not has_instruments(folder):
+        refuse_headless_book(folder)
         return named
     book = tuple(i.key.symbol for i in read_instruments(folder))
     asked = {disk_symbol(s) for s in named if not s.startswith("top:")}
@@ -125,6 +137,9 @@ def pinned_symbols(settings: Settings) -> tuple[str, ...]:
             f"universe.symbols = {list(named)}: the book in {folder} trades {', '.join(book)}; "
             "name these, or another run.state_folder for a new book"
         )
+    tops = [s for s in named if s.startswith("top:") and s != f"top:{len(book)}"]
+    if tops:
+        log.warning(LogEvent.SETTING_PASSED_OVER, key="universe.symbols", value=tops[0], book=book)
     return book
 
 

@@ -35,6 +35,7 @@ class Publisher:
     def __init__(self, sinks: Sequence[StatusSink], alerts: Sequence[AlertSink]) -> None:
         self._sinks = sinks
         self._alerts = alerts
+        self._shown: tuple[object, ...] = ()  # of what may change with any event
 
     def __call__(self, event: Event, commands: Sequence[Command], engine: Engine) -> None:
         """Publish what one event and its commands changed."""
@@ -47,8 +48,12 @@ class Publisher:
             elif isinstance(command, Alert):
                 for sink in self._alerts:
                     sink.alert(command)
+        state = engine.state
+        present = (state.trading, state.halted_why, state.paused, state.book.cash)
         moved = isinstance(event, BarsClosed | OrderFilled | FundingPaid | Started)
-        if moved or any(isinstance(c, Decided) for c in commands):
+        decided = any(isinstance(c, Decided) for c in commands)
+        if moved or decided or present != self._shown:
+            self._shown = present
             self._publish_state(engine)
 
     def _publish_state(self, engine: Engine) -> None:

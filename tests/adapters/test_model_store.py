@@ -43,6 +43,7 @@ def test_an_empty_registry_has_no_models_and_no_champion(tmp_path: Path) -> None
 def test_models_are_listed_by_the_end_of_their_data(tmp_path: Path) -> None:
     late, early = put(tmp_path, b"a", to_ms=20), put(tmp_path, b"b", to_ms=10)
     (tmp_path / ".draft-x").mkdir()
+    (tmp_path / "notes of mine").mkdir()
     assert [r.model_id for r in ModelStore(tmp_path).list()] == [early, late]
     assert ModelStore(tmp_path).show_fully(late)["scores"] == [1, 2]
 
@@ -103,8 +104,18 @@ def test_damaged_models_cannot_be_shown_or_promoted(tmp_path: Path) -> None:
 
 def test_a_broken_pointer_is_named(tmp_path: Path) -> None:
     (tmp_path / model_store.CHAMPION_FILE).write_bytes(b"{")
-    with pytest.raises(ModelError, match=r"champion: .*promote a model again"):
+    with pytest.raises(ModelError, match=r"champion: .*models promote ID"):
         ModelStore(tmp_path).champion()
+
+
+def test_naming_a_champion_mends_a_broken_pointer(tmp_path: Path) -> None:
+    model_id = put(tmp_path)
+    (tmp_path / model_store.CHAMPION_FILE).write_bytes(b"garbage")
+    store = ModelStore(tmp_path)
+    with pytest.raises(ModelError, match="champion"):
+        store.list()
+    assert store.promote(model_id).is_champion
+    assert [r.model_id for r in store.list()] == [model_id]
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,3 +43,18 @@ async def test_the_whole_log_tells_alerts_too() -> None:
     await line.shell.put(Operator(OperatorAction.KILL, "1", at(WARM_BARS)))
     await line.run()
     assert "alert_raised" in log.getvalue()
+
+
+async def test_a_session_that_never_placed_an_order_says_why_at_the_end() -> None:
+    screen = io.StringIO()
+    watcher = Watcher(Console(file=screen, width=120), as_json=False, quiet=True)
+    line = line_of(panel_of(20))
+    parts = line.shell._parts
+    line.shell._parts = dataclasses.replace(parts, observers=(*parts.observers, watcher))
+    watcher.on_ready(parts.engine)
+    await line.shell.put(Operator(OperatorAction.PAUSE, "1", at(WARM_BARS)))
+    await line.run()
+    watcher.finish()
+    assert "no order was placed; the last decision says: paused by the operator" in " ".join(
+        screen.getvalue().split()
+    )

@@ -308,6 +308,15 @@ def test_a_rehearsal_that_would_end_before_it_starts_is_refused(tmp_path: Path) 
     said(done, SETTING, "rehearsal.until", "2024-01-05", "accepted is after 2024-01-24")
 
 
+def test_bars_finer_than_the_market_s_own_are_refused_before_a_book_is_begun(
+    tmp_path: Path,
+) -> None:
+    state = tmp_path / "state"
+    done = command(*rehearse(state, *SMALL, "market.source=1m"), cwd=tmp_path)
+    said(done, SETTING, "market.source = '1m'", "rehearsal.base_minutes", "multiple")
+    assert not (state / "journal.sqlite").exists()
+
+
 def test_a_state_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
     done = command(*rehearse(tmp_path / "file" / "state", *SMALL), cwd=tmp_path)

@@ -133,6 +133,7 @@ async def test_status_shows_a_running_session_and_says_when_there_is_none(tmp_pa
     after = command("status", "--json", *chosen, cwd=tmp_path)
     assert after.code == NOT_RUNNING
     assert str(state) in after.values["why"]
+    assert command("status", "--watch", *chosen, cwd=tmp_path).code == NOT_RUNNING
 
 
 def test_when_the_reader_of_its_output_ends_so_does_the_session_and_the_book_is_whole(

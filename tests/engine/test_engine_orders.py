@@ -21,10 +21,12 @@ from daemon.domain.messages import (
     Started,
     Tick,
 )
-from daemon.domain.order import DoneReason, OrderId, Resting, Uncertain
+from daemon.domain.order import DoneReason, Order, OrderId, OrderKind, Resting, Uncertain
+from daemon.engine.orders import TRADE_IDS_KEPT
 from daemon.engine.risk import RiskLimits, TradingState
 from tests.engine.acts import PAIR, accept_all, decide, wish, with_a_pair
 from tests.engine.world import (
+    CASH_KEY,
     alerts,
     at,
     bars,
@@ -34,6 +36,7 @@ from tests.engine.world import (
     forecast,
     key,
     names,
+    snapshot,
     submitted,
     trading,
     trading_engine,
@@ -289,3 +292,34 @@ def test_a_leg_that_fits_nowhere_is_refused_by_name_and_the_rest_goes_on() -> No
     record = decided(told)[0]
     assert record.orders == ()
     assert [r.detail for r in record.refusals] == ["no slice fits into the net bound"] * 2
+
+
+def test_what_the_venue_tells_again_after_a_restart_counts_once_however_much_it_is() -> None:
+    engine = trading_engine()
+    count = TRADE_IDS_KEPT + 500
+    orders = [
+        Order(
+            OrderId(f"o{i}"),
+            key(0),
+            0,
+            Decimal(2 - 3 * (i % 2)),
+            OrderKind.MARKET,
+            at(2),
+            100.0,
+            None,
+        )
+        for i in range(count)
+    ]
+    fills = [fill_of(order, f"t{i}") for i, order in enumerate(orders)]
+    for order, fill in zip(orders, fills, strict=True):
+        engine.state.orders.submit(order)
+        engine.state.book.reserve(0, float(order.quantity))
+        engine.process(fill)
+    ledger = engine.state.book.ledger
+    held, cash = ledger.quantity(key(0)), ledger.cash[CASH_KEY]
+    feed(engine, Started(at(3), "again"), *fills, snapshot({0: str(held)}, str(cash), count))
+    assert ledger.quantity(key(0)) == held
+    assert trading(engine) is TradingState.TRADING
+    assert len(engine.state.orders.trade_ids) == TRADE_IDS_KEPT, (
+        "the venue will not tell them again"
+    )

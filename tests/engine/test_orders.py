@@ -160,11 +160,13 @@ def test_fills_of_orders_that_are_not_ours_are_remembered_too() -> None:
     assert table.doubt(OrderId("x")) is None
 
 
-def test_the_memory_of_trades_is_bounded_and_forgets_the_oldest(
+def test_trades_are_forgotten_when_told_and_the_oldest_first(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("daemon.engine.orders.TRADE_IDS_KEPT", 3)
     table = OrderTable()
     for i in range(5):
         table.fill(OrderId("x"), f"t{i}", Decimal(1))
+    assert len(table.trade_ids) == 5
+    table.forget_trades()
     assert [(f"t{i}" in table.trade_ids) for i in range(5)] == [False, False, True, True, True]

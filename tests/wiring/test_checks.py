@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sqlite3
 from decimal import Decimal
 from pathlib import Path
 
@@ -159,3 +160,15 @@ def test_a_clock_that_is_off_matters_only_where_it_is_used(
     system = settings_of(tmp_path, "exchange.market_time=system")
     assert checks._offset(system, offset_ms).verdict is expected
     assert checks._offset(settings_of(tmp_path), offset_ms).verdict is Verdict.GOOD
+
+
+def test_a_book_whose_parts_are_gone_is_bad_and_the_part_is_named(tmp_path: Path) -> None:
+    settings = settings_of(tmp_path)
+    folder = settings.run.state_folder
+    folder.mkdir(parents=True, exist_ok=True)
+    database = sqlite3.connect(folder / "journal.sqlite")
+    database.close()
+    (folder / "journal.sqlite").touch()
+    found = by_name(examine(settings, offline=True))["journal"]
+    assert found.verdict is Verdict.BAD
+    assert "instruments.json" in found.text

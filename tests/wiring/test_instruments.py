@@ -15,6 +15,7 @@ from daemon.wiring.instruments import (
     FILE,
     has_instruments,
     read_instruments,
+    refuse_headless_book,
     write_instruments,
 )
 
@@ -48,6 +49,15 @@ def test_a_book_keeps_the_instruments_it_was_begun_with(tmp_path: Path) -> None:
 def test_a_folder_without_a_book_says_so(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no book was begun in this folder"):
         read_instruments(tmp_path)
+
+
+def test_a_journal_without_its_instruments_is_named_and_not_begun_anew(tmp_path: Path) -> None:
+    refuse_headless_book(tmp_path)
+    (tmp_path / "journal.sqlite").touch()
+    with pytest.raises(DataError, match=r"instruments\.json: is missing beside journal\.sqlite"):
+        refuse_headless_book(tmp_path)
+    write_instruments(tmp_path, [instrument("BTC/USDT:USDT")])
+    refuse_headless_book(tmp_path)
 
 
 def _broken(**changes: Any) -> str:
