@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +21,10 @@ class Shown:
     def publish(self, topic: str, values: Mapping[str, object]) -> None:
         if topic == "status":
             self.status.append(dict(values))
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        yield
 
 
 def test_an_account_learnt_and_a_halt_are_shown_before_any_bar_closes() -> None:
