@@ -495,10 +495,3 @@ def test_the_effective_settings_are_a_settings_file(tmp_path: Path) -> None:
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=30))
 def test_any_text_survives_being_written_as_toml(text: str) -> None:
     assert tomllib.loads(f"x = {text_of(text)}")["x"] == text
-
-
-def test_a_variable_with_single_underscores_is_refused_and_the_right_one_named() -> None:
-    meant = r"EQUIPOISE_PAPER_FEE_BPS: .*EQUIPOISE__PAPER__FEE_BPS"
-    with pytest.raises(ConfigurationError, match=meant):
-        load_settings([], environment={"EQUIPOISE_PAPER_FEE_BPS": "3"})
-    assert load_settings([], environment={"EQUIPOISE_REDIS_SECRET": "mine"}) == Settings()
