@@ -40,6 +40,12 @@ COMMANDS: Final[Mapping[str, str]] = {
     "replay": "daemon.commands.replay:replay",
     "compare": "daemon.commands.replay:compare",
     "report": "daemon.commands.replay:report",
+    "evaluate hypotheses": "daemon.commands.evaluate.hypotheses:hypotheses",
+    "evaluate lookahead": "daemon.commands.evaluate.lookahead:lookahead",
+    "evaluate null": "daemon.commands.evaluate.null:null",
+    "evaluate report": "daemon.commands.evaluate.report:report",
+    "evaluate stress": "daemon.commands.evaluate.stress:stress",
+    "evaluate trials": "daemon.commands.evaluate.trials:trials",
 }
 FAMILIES: Final[Mapping[str, str]] = {
     "evaluate": "Judge runs, data and the machine itself.",

@@ -6,10 +6,10 @@ event; exceptions mean the port cannot be used at all.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +30,9 @@ from daemon.domain.units import Timeframe
 from daemon.domain.view import View
 
 StrategyState = Mapping[str, npt.NDArray[np.float64]]
+Arm = TypeVar("Arm")
+Result = TypeVar("Result")
+Share = Callable[[float], None]  # tells how much of an arm is done, from 0 to 1
 
 
 class Clock(Protocol):
@@ -207,4 +210,21 @@ class AlertSink(Protocol):
 
     def alert(self, alert: Alert) -> None:
         """Take an alert; never blocks."""
+        ...
+
+
+class Executor(Protocol):
+    """Run the arms of a campaign, one after the other or several at a time."""
+
+    def map(
+        self,
+        run: Callable[[Arm, Share], Result],
+        arms: Sequence[tuple[str, Arm]],
+        done: Share,
+    ) -> list[Result]:
+        """Run each named arm and give the results in the order of the arms.
+
+        run: a function that other processes can import, as they can its arms and results. done
+        hears how much of the whole is done. What an arm raises is raised here, with its name.
+        """
         ...

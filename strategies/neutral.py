@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -54,6 +55,13 @@ KEPT_BAND_WEIGHT: Final = 100.0  # wider than any weight: a leg without a foreca
 HOLDS_BEFORE_REDUCE_ONLY: Final = 2
 
 
+class Band(StrEnum):
+    """Say how wide the no-trade bands are."""
+
+    CUBE_ROOT = "cube_root"
+    FIXED = "fixed"
+
+
 @dataclass(frozen=True, slots=True)
 class NeutralSettings:
     """Hold the knobs; weights are fractions of equity.
@@ -63,6 +71,8 @@ class NeutralSettings:
     leg whose cost exceeds this multiple of a typical signal's expected return may only shrink.
     risk_aversion: of the band, in hourly returns; 0 takes what the gross target implies.
     remember_alpha: filter alphas over time, which pays only if forecast errors forget faster.
+    band: the cheapest half-width by the cube-root rule, or fixed at band_weight (0: trade in full),
+    which is there to be compared with.
     """
 
     timeframes_minutes: tuple[int, ...] = (60, 90, 120)
@@ -76,6 +86,8 @@ class NeutralSettings:
     risk_aversion: float = 0.0
     remember_alpha: bool = False
     beta_neutral: bool = False
+    band: Band = Band.CUBE_ROOT
+    band_weight: float = 0.02
 
     def __post_init__(self) -> None:
         check_range(NAME, "gross_weight", self.gross_weight, 0.0, 10.0)
@@ -86,6 +98,7 @@ class NeutralSettings:
         check_range(NAME, "volatility_half_life_hours", self.volatility_half_life_hours, 1, 10_000)
         check_range(NAME, "friction_max", self.friction_max, 0.0, float("inf"))
         check_range(NAME, "risk_aversion", self.risk_aversion, 0.0, float("inf"))
+        check_range(NAME, "band_weight", self.band_weight, 0.0, 1.0)
         check_range(NAME, "timeframes_minutes (count)", len(self.timeframes_minutes), 1, 20)
 
     @property
@@ -306,6 +319,8 @@ class NeutralStrategy:
         self, memory: _Memory, view: View, forecast: _Forecast, book: weighting.Book
     ) -> Floats:
         """Give the half-widths (N,), zero for instruments that may not be held."""
+        if self.settings.band is Band.FIXED:
+            return np.where(forecast.usable, self.settings.band_weight, 0.0)
         aversion = self.settings.risk_aversion or book.risk_aversion
         if not np.isfinite(aversion):
             return np.zeros(len(view.weights))

@@ -40,7 +40,8 @@ class MemoryJournal:
     ) -> None:
         self._digests: list[tuple[int, str]] = []
         self._decisions: list[Decision] = []  # not hashed yet
-        self.executions: list[Fill | FundingPaid | Transferred] = []  # as they came
+        self.executions: list[Fill | FundingPaid | Transferred] = []  # as they came, each once
+        self._told: set[tuple[str, str]] = set()  # a cancelled order tells its fills again
         self.entries_n = 0
         self._state_schema = state_schema
         self._code_version = code_version
@@ -57,12 +58,17 @@ class MemoryJournal:
             self._chain = link(self._chain, self.entries_n, body)
             self._rows.append((body, self._chain))
         if type(event) is OrderFilled:
-            self.executions.append(event.fill)
+            self._keep(event.fill, (event.fill.key.venue, event.fill.trade_id))
         elif isinstance(event, FundingPaid | Transferred):
-            self.executions.append(event)
+            self._keep(event, (event.cash_key.venue, event.cashflow_id))
         if commands and self._keep_digests:
             self._decisions += [c.decision for c in commands if type(c) is Decided]
         return self.entries_n
+
+    def _keep(self, execution: Fill | FundingPaid | Transferred, name: tuple[str, str]) -> None:
+        if name not in self._told:
+            self._told.add(name)
+            self.executions.append(execution)
 
     @property
     def decision_digests(self) -> list[tuple[int, str]]:

@@ -132,6 +132,16 @@ class SeededMarket:
             label[~lives, place] = np.nan
         return PlantedTruth(close_ms, tuple(self._coins), alpha, label)
 
+    def planted_deviation(self, start_ms: int, end_ms: int) -> FloatArray:
+        """Give the deviation (T, N) of the own log return over the six hours after each hour.
+
+        Alpha and label of `planted_truth` of the same hours are in this unit.
+        """
+        first, count = on_grid(start_ms - self._origin_ms, end_ms - self._origin_ms, HOUR_MS)
+        _, _, sigma = self._hourly(first, count + HORIZON_HOURS)
+        deviation: FloatArray = np.sqrt(_forward_sums(sigma**2))
+        return deviation
+
     def prepare(self, until_ms: int) -> None:
         """Generate everything up to `until_ms` now, so that the first request does not wait."""
         self._day(max(0, (until_ms - 1 - self._origin_ms) // DAY_MS))

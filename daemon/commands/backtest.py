@@ -21,7 +21,6 @@ from daemon.commands.options import (
     print_json,
     read_settings,
 )
-from daemon.report.backtest_page import write_page
 from daemon.report.figures import UNDEFINED
 from daemon.report.metrics import RunMetrics
 from daemon.runtime.collector import collect_rarely
@@ -55,7 +54,9 @@ def backtest(
             result = run_backtest(settings, progress, book)
     path = report if report is not None else _configured(settings.backtest.report)
     if path is not None:
-        write_page(path, result.run, result.metrics)
+        from daemon.wiring.judging import write_report  # here: a run without a page needs no SciPy
+
+        write_report(path, result.run, settings)
     if decisions is not None:
         write_decisions(decisions, result.run.decisions)
     if as_json:

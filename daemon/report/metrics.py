@@ -1,12 +1,21 @@
 """The figures of a run. Returns are of UTC days; a year has 365 of them.
 
-Sharpe's standard error is Lo's for independent returns; the full inference comes with the
-evaluation tools. NaN means 'cannot be known from this run'; `RunMetrics.why_unknown` says why.
+Sharpe's interval is that of independent returns with skewness and kurtosis (Mertens 2002,
+`daemon.statistics.sharpe`), which needs no more than NumPy; inference that allows for dependence
+and for what else was tried is in the honest statistics of an evaluation. With daily returns r:
+
+    Sortino      mean(r) / sqrt(mean(min(r, 0)^2)) * sqrt(365)             Sortino and van der Meer
+    information  mean(r - b) / sd(r - b) * sqrt(365),  b: a benchmark's returns, the equal-weight
+                 market unless said otherwise
+    shares       fees, funding paid and shortfall, each divided by the gain before all three
+
+NaN means 'cannot be known from this run'; `RunMetrics.why_unknown` says why.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,11 +23,13 @@ import numpy.typing as npt
 
 from daemon.domain.units import DAY_MS
 from daemon.report.run_record import RunRecord
+from daemon.statistics.sharpe import sharpe as sharpe_of
 
 Floats = npt.NDArray[np.float64]
 YEAR_DAYS = 365.0
 SPREAD_RETURNS_MIN = 2  # daily returns below which there is no spread
 PAIRED_RETURNS_MIN = 3  # and no correlation
+NORMAL_95 = 1.959963984540054  # half-width of a 95 % interval in standard errors
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +46,11 @@ class RunMetrics:
     sharpe: float
     sharpe_low: float  # 95 % interval
     sharpe_high: float
+    sortino: float
+    information_ratio: float  # against the benchmark
     drawdown_max: float
+    underwater_days_max: float  # longest time below a former height
+    is_recovered: bool  # whether that time ended within the run
     gross_mean: float
     net_abs_mean: float
     net_abs_max: float
@@ -44,6 +59,10 @@ class RunMetrics:
     funding: float  # quote currency, negative = paid
     shortfall: float  # quote currency, spread, impact and latency
     cost_bps: float  # fees and shortfall per traded notional
+    gross_gain: float  # quote currency, before fees, funding and shortfall
+    fee_share: float  # of gross gain
+    funding_share: float  # of gross gain, negative = earned
+    shortfall_share: float  # of gross gain
     correlation_first: float
     beta_first: float
     correlation_market: float
@@ -57,11 +76,13 @@ class RunMetrics:
             return "not defined: nothing was traded"
         if name == "annual_return":
             return "not defined: less than a day"
+        if name.endswith("_share"):
+            return "not defined: no gain before costs"
         paired = name.startswith(("correlation", "beta"))
         least = PAIRED_RETURNS_MIN if paired else SPREAD_RETURNS_MIN
         if self.daily_returns < least:
             return f"not defined: fewer than {least} daily returns"
-        return "not defined: no variance"
+        return "not defined: no losing day" if name == "sortino" else "not defined: no variance"
 
 
 def daily(times_ms: Floats | list[int], values: Floats) -> Floats:
@@ -77,20 +98,76 @@ def drawdown(equity: Floats) -> Floats:
     return equity / np.maximum.accumulate(equity) - 1.0
 
 
-def measure(record: RunRecord) -> RunMetrics:
-    """Compute the figures of a run; raises ValueError when nothing was recorded."""
+def underwater(times_ms: Sequence[int], equity: Floats) -> tuple[float, bool]:
+    """Give the longest time in days below a former height, and whether it ended within the run.
+
+    It begins at the last instant at that height and ends where equity reaches it again; an open
+    one lasts until the end of the run. (0, True) for equity that never fell.
+    """
+    times = np.asarray(times_ms, dtype=np.int64)
+    heights = np.flatnonzero(equity >= np.maximum.accumulate(equity))
+    fell = np.diff(heights) > 1  # rows below lie in between
+    ended = int(np.diff(times[heights])[fell].max(initial=0))
+    still = int(times[-1] - times[heights[-1]])
+    return max(ended, still) / DAY_MS, still == 0 or still < ended
+
+
+def sortino(returns: Floats) -> float:
+    """Give the annual Sortino ratio of (T,) daily returns against zero; NaN where none is lost."""
+    if len(returns) < SPREAD_RETURNS_MIN or not (returns < 0).any():
+        return math.nan
+    below = math.sqrt(float((np.minimum(returns, 0.0) ** 2).mean()))
+    return float(returns.mean()) / below * math.sqrt(YEAR_DAYS)
+
+
+def information_ratio(returns: Floats, benchmark: Floats) -> float:
+    """Give the annual information ratio of (T,) daily returns against a benchmark's (T,).
+
+    Days where one of them is NaN are left out; NaN where the difference has no variance.
+    """
+    own, other = _both(returns, benchmark)
+    return _sharpe(own - other)[0]
+
+
+def performance(equity: Floats, transfers: Floats) -> Floats:
+    """Give what the first equity would have become without later deposits and withdrawals, (T,).
+
+    transfers: (T,) running total of deposits less withdrawals. Returns from row to row are chained
+    (time-weighted); a transfer counts as made at the end of its interval.
+    """
+    moved = np.diff(transfers)
+    if not moved.any():
+        return equity
+    kept = (equity[1:] - moved) / equity[:-1]
+    result: Floats = equity[0] * np.cumprod(np.append(1.0, kept))
+    return result
+
+
+def measure(
+    record: RunRecord, *, benchmark: Floats | None = None, transfers: Floats | None = None
+) -> RunMetrics:
+    """Compute the figures of a run; raises ValueError when nothing was recorded.
+
+    benchmark: (D,) daily returns of the days after the first, the equal-weight market by default.
+    transfers: (T,) running total of deposits less withdrawals (`bookings.transfers_by_row`), which
+    must be neither gain nor loss; none after the first row by default.
+    """
     if not record.times_ms:
         raise ValueError("the run recorded nothing: no bar closed in the period")
     equity, gross, net = (record.column(c) for c in ("equity", "gross", "net"))
+    flows = np.zeros(len(equity)) if transfers is None else transfers
+    value = performance(equity, flows)
     fees, funding, turnover, shortfall = (
         float(record.column(c)[-1]) for c in ("fees", "funding", "turnover", "shortfall")
     )
     days = max((record.times_ms[-1] - record.times_ms[0]) / DAY_MS, 1e-9)
-    returns = _returns(daily(record.times_ms, equity))
+    returns = _returns(daily(record.times_ms, value))
     sharpe, error = _sharpe(returns)
     first = _returns(daily(record.times_ms, record.column("first")))
     market = _returns(daily(record.times_ms, record.column("market")))
-    total = equity[-1] / equity[0] - 1.0
+    total = value[-1] / value[0] - 1.0
+    longest, is_recovered = underwater(record.times_ms, value)
+    gain, shares = _cost_shares(record, float(flows[-1] - flows[0]))
     return RunMetrics(
         days=days,
         daily_returns=len(returns),
@@ -100,9 +177,13 @@ def measure(record: RunRecord) -> RunMetrics:
         annual_return=_annual(float(total), days),
         annual_volatility=_std(returns) * math.sqrt(YEAR_DAYS),
         sharpe=sharpe,
-        sharpe_low=sharpe - 1.96 * error,
-        sharpe_high=sharpe + 1.96 * error,
-        drawdown_max=float(drawdown(equity).min()),
+        sharpe_low=sharpe - NORMAL_95 * error,
+        sharpe_high=sharpe + NORMAL_95 * error,
+        sortino=sortino(returns),
+        information_ratio=information_ratio(returns, market if benchmark is None else benchmark),
+        drawdown_max=float(drawdown(value).min()),
+        underwater_days_max=longest,
+        is_recovered=is_recovered,
         gross_mean=float((gross / equity).mean()),
         net_abs_mean=float(np.abs(net / equity).mean()),
         net_abs_max=float(np.abs(net / equity).max()),
@@ -111,6 +192,10 @@ def measure(record: RunRecord) -> RunMetrics:
         funding=funding,
         shortfall=shortfall,
         cost_bps=(fees + shortfall) / turnover * 1e4 if turnover else math.nan,
+        gross_gain=gain,
+        fee_share=shares[0],
+        funding_share=shares[1],
+        shortfall_share=shares[2],
         correlation_first=_correlation(returns, first),
         beta_first=_beta(returns, first),
         correlation_market=_correlation(returns, market),
@@ -135,13 +220,26 @@ def _std(returns: Floats) -> float:
 
 
 def _sharpe(returns: Floats) -> tuple[float, float]:
-    """Give the annual Sharpe ratio and its standard error (Lo 2002, independent returns)."""
-    spread = _std(returns)
-    if not spread > 0:
+    """Give the annual Sharpe ratio and its standard error; NaN where returns do not vary."""
+    if not np.isfinite(returns).all() or not _std(returns) > 0:
         return math.nan, math.nan
-    per_day = float(returns.mean()) / spread
-    error = math.sqrt((1.0 + 0.5 * per_day**2) / len(returns))
-    return per_day * math.sqrt(YEAR_DAYS), error * math.sqrt(YEAR_DAYS)
+    annual = sharpe_of(returns).annualised(YEAR_DAYS)
+    return annual.ratio, annual.standard_error
+
+
+def _cost_shares(record: RunRecord, moved: float) -> tuple[float, tuple[float, float, float]]:
+    """Give the gain before costs and the shares of fees, funding paid and shortfall in it.
+
+    All from the first row on, whose equity holds what was paid by then; moved: transfers since.
+    """
+    equity, fees, funding, shortfall = (
+        float(values[-1] - values[0])
+        for values in map(record.column, ("equity", "fees", "funding", "shortfall"))
+    )
+    gain = equity - moved + fees - funding + shortfall
+    if not gain > 0:
+        return gain, (math.nan, math.nan, math.nan)
+    return gain, (fees / gain, 0.0 - funding / gain, shortfall / gain)
 
 
 def _both(left: Floats, right: Floats) -> tuple[Floats, Floats]:

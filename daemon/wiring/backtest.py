@@ -39,6 +39,7 @@ from daemon.wiring.bar_files import named_symbols, note_of, refuse_empty, symbol
 from daemon.wiring.core import engine_of, history_ms, paper_settings, rules_path, universe_of
 from daemon.wiring.estimator import ModelFacts, estimator_in_place, model_facts
 from daemon.wiring.instruments import read_instruments
+from daemon.wiring.trials import ledger_of, log_trial
 
 Progress = Callable[[int, int], None]  # instants done, instants in all
 PROGRESS_EVERY: Final = 64
@@ -66,18 +67,25 @@ class BacktestResult:
     metrics: RunMetrics
     engine: Engine
     alerts: dict[str, int] = field(default_factory=dict)
+    trial_id: str = ""  # in the ledger of trials
 
 
 def run_backtest(
     settings: Settings,
     progress: Progress = lambda done, total: None,
     book: Path | None = None,
+    *,
+    command: str = "backtest",
+    is_stress: bool = False,
 ) -> BacktestResult:
     """Run the configured backtest; with the instruments of the state folder `book`, if given.
 
-    Raises ConfigurationError, DataError or ModelError for what cannot be used.
+    It counts as a trial: `command` says in the ledger who wanted it, `is_stress` that only costs or
+    sizes differ from another one. Raises ConfigurationError, DataError or ModelError for what
+    cannot be used.
     """
     clock = TransportClock()
+    ledger = ledger_of(settings)
     started_s = clock.monotonic()
     source = Timeframe.parse(settings.backtest.source)
     made = _instruments(settings, book)
@@ -112,7 +120,8 @@ def run_backtest(
     for alert in result.alerts:
         alerts[str(alert.kind)] = alerts.get(str(alert.kind), 0) + 1
     run = Run(record, result.decisions, journal.executions, facts)
-    return BacktestResult(run, measure(record), engine, alerts)
+    trial = log_trial(ledger, settings, history, record, command, is_stress=is_stress)
+    return BacktestResult(run, measure(record), engine, alerts, trial.id)
 
 
 def load_history(

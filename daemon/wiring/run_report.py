@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from daemon.report.backtest_page import write_page
 from daemon.report.figures import UNDEFINED
 from daemon.report.metrics import measure
 from daemon.report.run import Run, RunFacts, period_text
 from daemon.report.run_record import gross_reached
 from daemon.settings import effective
+from daemon.wiring.judging import write_report
 from daemon.wiring.timing import wall_seconds
 from daemon.wiring.verification import JournalRun, Progress, read_journal_run
 
@@ -32,7 +32,8 @@ def write_run_report(folder: Path, out: Path, progress: Progress) -> dict[str, o
     run = read_journal_run(folder, progress)
     metrics = measure(run.record)
     facts = _facts(run, wall_seconds() - started_s)
-    write_page(out, Run(run.record, run.decisions, run.executions, facts), metrics)
+    whole = Run(run.record, run.decisions, run.executions, facts)
+    write_report(out, whole, run.settings)
     after_band, decisions_n = gross_reached(run.decisions, SHARE)
     reached = f"{UNDEFINED} (not defined: no decision traded)"
     if decisions_n:

@@ -33,14 +33,19 @@ MANIFEST_FILE: Final = "manifest.json"
 WEIGHTS_FILE: Final = "weights.safetensors"
 SCHEMA: Final = 1
 KIND: Final = "bilstm"
+RIDGE: Final = "ridge"
+KINDS: Final = (KIND, RIDGE)
 ID_LENGTH: Final = 16
 
-Weights = Mapping[str, npt.NDArray[np.float32]]
+Weights = Mapping[str, npt.NDArray[np.float32] | npt.NDArray[np.float64]]
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """Hold the shape of the networks (see NetworkConfig) and how many members there are."""
+    """Hold the shape of the networks (see NetworkConfig) and how many members there are.
+
+    Of a ridge, channels counts the columns of its design; hidden and embedding are 0.
+    """
 
     channels: int
     timeframes: int
@@ -175,8 +180,9 @@ def model_id_of(manifest_text: bytes) -> str:
 def _check(manifest: Manifest, path: Path, timeframes: tuple[Timeframe, ...] | None) -> None:
     if manifest.schema != SCHEMA:
         raise ModelError(f"{path}: schema {manifest.schema}, this version reads {SCHEMA}")
-    if manifest.kind != KIND:
-        raise ModelError(f"{path}: a model of kind {manifest.kind!r}, this version runs {KIND!r}")
+    if manifest.kind not in KINDS:
+        accepted = " or ".join(map(repr, KINDS))
+        raise ModelError(f"{path}: a model of kind {manifest.kind!r}, this version runs {accepted}")
     if manifest.feature_hash != feature_hash():
         raise ModelError(
             f"{path}: trained on features {manifest.feature_hash}, this version computes"

@@ -88,7 +88,14 @@ def cut_folds(job: Job, tables: Sequence[Table]) -> tuple[Fold, ...]:
     settings = job.settings
     usable = [t.close_ms[t.usable] for t in tables]
     if any(len(u) == 0 for u in usable):
-        raise ModelError("too few bars: no decision has both its features and its label")
+        days = max(int(t.close_ms[-1]) - int(t.close_ms[0]) for t in tables) / DAY_MS
+        rows = FEATURE_MEMORY_BARS + SEQUENCE_BARS - 1
+        before = rows * max(t.timeframe.ms for t in tables) / DAY_MS
+        raise ModelError(
+            f"too few bars: {days:.1f} days, and a first decision needs {before:.1f} days of bars "
+            f"before it and {HORIZON_MS / DAY_MS:.2f} after it, a training several times that: "
+            "raise training.days"
+        )
     start, end = max(int(u[0]) for u in usable), min(int(u[-1]) for u in usable) + 1
     longest_ms = max(t.timeframe.ms for t in tables)
     gap_ms = HORIZON_MS + settings.lag_bars * job.source.ms + SEQUENCE_BARS * longest_ms

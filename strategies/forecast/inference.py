@@ -20,8 +20,9 @@ from daemon.domain.forecast import Estimates, Prediction
 from daemon.domain.units import Timeframe, require
 from strategies.forecast.baselines import Baseline, BaselineEstimator
 from strategies.forecast.calibration import Calibration
-from strategies.forecast.checkpoint import Checkpoint, Weights, load
+from strategies.forecast.checkpoint import RIDGE, Checkpoint, Weights, load
 from strategies.forecast.features import FEATURE_MEMORY_BARS, features
+from strategies.forecast.ridge import COEFFICIENTS, COLUMNS_N, design
 from strategies.forecast.windows import (
     CHANNELS_N,
     SEQUENCE_BARS,
@@ -52,7 +53,8 @@ def build(config: Mapping[str, Any]) -> WindowEstimator:
     """Build the estimator that a configuration names.
 
     {"kind": "zero" | "last_return" | "momentum"} or
-    {"kind": "network", "model": folder, "timeframes_minutes": [60, 90, 120]}.
+    {"kind": "network", "model": folder, "timeframes_minutes": [60, 90, 120]}, where the folder's
+    manifest says whether it holds networks or a ridge.
     Raises ConfigurationError for another kind, ModelError for a model that must not be used.
     """
     kind = config.get("kind")
@@ -63,7 +65,8 @@ def build(config: Mapping[str, Any]) -> WindowEstimator:
         raise ConfigurationError(f"estimator kind {kind!r}: accepted is {accepted}")
     folder = Path(str(config["model"]))
     timeframes = tuple(Timeframe(m) for m in config.get("timeframes_minutes", ()))
-    return NetworkEstimator(load(folder, timeframes=timeframes))
+    loaded = load(folder, timeframes=timeframes)
+    return RidgeEstimator(loaded) if loaded.manifest.kind == RIDGE else NetworkEstimator(loaded)
 
 
 class NetworkEstimator:
@@ -111,6 +114,48 @@ def _calibrated(
 ) -> tuple[Floats, Floats]:
     known = forecastable(sequence)
     return calibration.apply(np.where(known, raw, np.nan), np.where(known, noise, np.nan))
+
+
+class RidgeEstimator:
+    """Forecast with a stored ridge; the features come from the windows as a network's do."""
+
+    def __init__(self, loaded: Checkpoint) -> None:
+        manifest = loaded.manifest
+        self._id = loaded.model_id
+        self._timeframes = manifest.timeframes
+        found = loaded.weights.get(COEFFICIENTS)
+        wanted = (len(self._timeframes), COLUMNS_N)
+        if found is None or found.shape != wanted:
+            shape = None if found is None else found.shape
+            raise ModelError(f"model {self._id}: {COEFFICIENTS} of shape {shape}, not {wanted}")
+        self._coefficients = np.asarray(found, dtype=np.float64)
+        self._calibration = manifest.calibration
+        self._disagreement = np.array(manifest.disagreement)
+        self._rows = {timeframe: FeatureRows() for timeframe in self._timeframes}
+
+    @property
+    def model_id(self) -> str:
+        """Give the hash of the model."""
+        return self._id
+
+    def estimate(self, as_of_ms: int, windows: Sequence[Window]) -> Estimates:
+        """Forecast every window; instruments without enough bars are NaN, never zero."""
+        predictions = tuple(self._predict(window) for window in windows)
+        return Estimates(as_of_ms, predictions, disagreement=self._disagreement)
+
+    def _predict(self, window: Window) -> Prediction:
+        require(
+            window.timeframe in self._timeframes,
+            f"model {self._id} knows no {window.timeframe.label} bars",
+        )
+        place = self._timeframes.index(window.timeframe)
+        rows = self._rows[window.timeframe].newest(window)  # (L, N, F)
+        raw = design(rows, 1)[0] @ self._coefficients[place]  # (N, P) -> (N,)
+        known = forecastable(channels(rows))
+        noise = np.where(known, 1.0, np.nan)
+        members = np.where(known, raw, np.nan)[None]
+        mean, variance = self._calibration[place].apply(members, noise)
+        return Prediction(window.timeframe, window.newest_ms, mean, variance, self._id)
 
 
 class Ensemble:

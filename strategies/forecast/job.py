@@ -6,6 +6,7 @@ The trading process and the command line write a job with this module and start
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -158,6 +159,17 @@ class _Written(msgspec.Struct, forbid_unknown_fields=True):
     origin: Origin
     out: str
     settings: TrainSettings
+
+
+def fingerprint(job: Job) -> str:
+    """Hash symbols and all bars, so that a manifest names exactly what was learned from."""
+    digest = hashlib.sha256(json.dumps(job.symbols).encode())
+    for timeframe in sorted(job.bars):
+        close_ms, values = job.bars[timeframe]
+        digest.update(timeframe.label.encode())
+        digest.update(np.ascontiguousarray(close_ms, dtype="<i8").tobytes())
+        digest.update(np.ascontiguousarray(values, dtype="<f8").tobytes())
+    return digest.hexdigest()
 
 
 def read_job(path: Path) -> Job:

@@ -16,7 +16,6 @@ calibration.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import platform
 import random
@@ -38,7 +37,7 @@ from strategies.forecast.bilstm import BiLstm, NetworkConfig
 from strategies.forecast.dataset import Table, build_tables, cut_folds
 from strategies.forecast.evaluation import Forecaster, OutOfSample, score
 from strategies.forecast.features import feature_hash
-from strategies.forecast.job import Job, Longs, TrainSettings, read_job
+from strategies.forecast.job import Job, Longs, TrainSettings, fingerprint, read_job
 from strategies.forecast.labels import HORIZON_MS
 from strategies.forecast.splits import Fold, Span
 from strategies.forecast.windows import CHANNELS_N, SEQUENCE_BARS, sequences
@@ -298,17 +297,6 @@ def _describe(job: Job, steps: int, outcome: OutOfSample) -> checkpoint.Manifest
         disagreement=tuple(tuple(map(float, row)) for row in outcome.disagreement()),
         weights_sha256="",
     )
-
-
-def fingerprint(job: Job) -> str:
-    """Hash symbols and all bars, so that a manifest names exactly what was learned from."""
-    digest = hashlib.sha256(json.dumps(job.symbols).encode())
-    for timeframe in sorted(job.bars):
-        close_ms, values = job.bars[timeframe]
-        digest.update(timeframe.label.encode())
-        digest.update(np.ascontiguousarray(close_ms, dtype="<i8").tobytes())
-        digest.update(np.ascontiguousarray(values, dtype="<f8").tobytes())
-    return digest.hexdigest()
 
 
 def _versions() -> dict[str, str]:

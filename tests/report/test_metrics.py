@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+import subprocess
+import sys
 from decimal import Decimal
 
 import numpy as np
@@ -11,8 +14,10 @@ import pytest
 from scipy import stats
 
 from daemon.domain.units import DAY_MS, HOUR_MS
-from daemon.report.metrics import daily, drawdown, measure
+from daemon.report.metrics import Floats, daily, drawdown, information_ratio, measure
 from daemon.report.run_record import BookRow, RunRecord
+from daemon.statistics.sharpe import sharpe_moments
+from daemon.statistics.sharpe_inference import probabilistic_sharpe
 
 MIDNIGHT = 19_000 * DAY_MS
 
@@ -79,9 +84,23 @@ def test_the_figures_of_five_days_by_hand() -> None:
     assert m.annual_return == pytest.approx(1.00969902 ** (365 / 4) - 1)
     assert m.annual_volatility == pytest.approx(spread * math.sqrt(365))
     assert m.sharpe == pytest.approx(mean / spread * math.sqrt(365))
-    width = 1.96 * math.sqrt((1 + 0.5 * (mean / spread) ** 2) / 4) * math.sqrt(365)
+    # deviations .0075, -.0125, .0175, -.0125: their second to fourth moments over four days
+    second, third, fourth = 1.6875e-4, 4.6875e-7, 3.64453125e-8
+    g3, g4, ratio = third / second**1.5, fourth / second**2, mean / spread
+    error = math.sqrt((1 - g3 * ratio + (g4 - 1) / 4 * ratio**2) / 3)
+    width = stats.norm.ppf(0.975) * error * math.sqrt(365)
     assert m.sharpe_low == pytest.approx(m.sharpe - width)
     assert m.sharpe_high == pytest.approx(m.sharpe + width)
+    # losses of .01 on two of four days
+    assert m.sortino == pytest.approx(mean / math.sqrt(2 * 0.01**2 / 4) * math.sqrt(365))
+    # gain 9.69902, and 2.50, 1 and 3 were paid; a fifth of each by the first row
+    assert m.gross_gain == pytest.approx(9.69902 + 0.8 * 6.5)
+    assert m.fee_share == pytest.approx(2.0 / 14.89902)
+    assert m.shortfall_share == pytest.approx(0.8 / 14.89902)
+    assert m.funding_share == pytest.approx(2.4 / 14.89902)
+    # 1010 on day 1 is reached again on day 3; 1019.898 of day 3 not by day 4
+    assert (m.underwater_days_max, m.is_recovered) == (2.0, True)
+    assert m.information_ratio == pytest.approx(m.sharpe)  # the market stood still
     assert m.drawdown_max == pytest.approx(-0.01)
     assert m.net_abs_max == pytest.approx(20 / 999.9)
     assert m.gross_mean == pytest.approx(np.mean([500 / e for e in record.column("equity")]))
@@ -119,6 +138,110 @@ def test_the_figures_of_hourly_rows_are_those_of_pandas_and_scipy() -> None:
     assert m.correlation_market == pytest.approx(days["equity"].corr(days["market"]))
     covariance = days["equity"].cov(days["market"])
     assert m.beta_market == pytest.approx(covariance / days["market"].var())
+
+
+def test_sharpe_interval_is_what_the_statistics_say_of_the_same_returns() -> None:
+    rng = np.random.default_rng(2)
+    returns = rng.standard_t(4, 300) * 0.01 + 0.002
+    m = measure(record_of((1e4 * np.cumprod(np.append(1.0, 1 + returns))).tolist()))
+    known = sharpe_moments(returns).sharpe
+    low = probabilistic_sharpe_inverse(m.sharpe_low / math.sqrt(365), returns)
+    assert low == pytest.approx(0.975, abs=1e-6)
+    assert m.sharpe == pytest.approx(known.ratio * math.sqrt(365))
+
+
+def probabilistic_sharpe_inverse(benchmark: float, returns: Floats) -> float:
+    g3, g4 = stats.skew(returns), stats.kurtosis(returns, fisher=False)
+    ratio = float(returns.mean() / returns.std(ddof=1))
+    return probabilistic_sharpe(
+        ratio, len(returns), benchmark=benchmark, skewness=float(g3), kurtosis=float(g4)
+    )
+
+
+@pytest.mark.parametrize(
+    ("equity", "days", "is_recovered"),
+    [
+        ([100.0, 101.0, 102.0], 0.0, True),
+        ([100.0, 100.0, 100.0], 0.0, True),
+        ([100.0, 99.0, 98.0, 100.0, 99.0], 3.0, True),  # the later fall is shorter so far
+        ([100.0, 99.0, 101.0, 100.0, 100.5, 100.9], 3.0, False),
+        ([100.0, 99.0, 100.0, 99.0, 98.0], 2.0, False),  # as long, and nobody knows how it ends
+        ([100.0, 99.0], 1.0, False),
+        ([100.0], 0.0, True),
+    ],
+)
+def test_time_under_water_ends_where_the_height_is_reached_again(
+    equity: list[float], days: float, is_recovered: bool
+) -> None:
+    m = measure(record_of(equity))
+    assert (m.underwater_days_max, m.is_recovered) == (days, is_recovered)
+
+
+def test_information_ratio_is_the_sharpe_ratio_of_the_difference() -> None:
+    own, other = np.array([0.01, 0.03, -0.01, 0.0]), np.array([0.0, 0.01, 0.0, np.nan])
+    # differences .01, .02, -.01: mean 1/150, sd sqrt(7/3)/100
+    expected = (2 / 3) / math.sqrt(7 / 3) * math.sqrt(365)
+    assert information_ratio(own, other) == pytest.approx(expected)
+    assert math.isnan(information_ratio(own, own))
+    record = record_of([1000.0, 1010.0, 1030.0], first=[100.0, 110.0, 110.0])
+    # market: +5 %, 0; own: 1 %, 20/1010
+    plain, against = np.array([0.01, 20 / 1010]), np.array([0.05, 0.0])
+    assert measure(record).information_ratio == pytest.approx(information_ratio(plain, against))
+    zero = measure(record, benchmark=np.zeros(2))
+    assert zero.information_ratio == pytest.approx(zero.sharpe)
+
+
+def test_every_unknown_figure_says_why() -> None:
+    lost = measure(record_of([1000.0, 990.0, 970.0], fees=1.0, turnover=10.0))
+    assert lost.why_unknown("fee_share") == "not defined: no gain before costs"
+    assert lost.gross_gain < 0
+    won = measure(record_of([1000.0, 1010.0, 1030.0]))
+    assert won.why_unknown("sortino") == "not defined: no losing day"
+    assert (won.fee_share, won.why_unknown("fee_share")) == (0.0, "")
+    short = measure(record_of([1000.0, 1010.0]))
+    for name in ("sortino", "information_ratio", "sharpe", "sharpe_high"):
+        assert short.why_unknown(name) == "not defined: fewer than 2 daily returns"
+    still = measure(record_of([1000.0, 1000.0, 1000.0]))
+    assert still.why_unknown("information_ratio") == "not defined: no variance"
+    assert still.why_unknown("sortino") == "not defined: no losing day"
+    for figures in (lost, won, short, still):
+        for field in dataclasses.fields(figures):
+            assert math.isfinite(getattr(figures, field.name)) != bool(
+                figures.why_unknown(field.name)
+            )
+
+
+def test_a_deposit_is_neither_gain_nor_return() -> None:
+    # 1 % on 1,000; 500 come in while 2 % is lost; 3 % on what is then there
+    equity = [1000.0, 1010.0, 1010.0 * 0.98 + 500.0, (1010.0 * 0.98 + 500.0) * 1.03]
+    record = record_of(equity, fees=4.0)
+    m = measure(record, transfers=np.array([1000.0, 1000.0, 1500.0, 1500.0]))
+    plain = measure(record_of([1000.0, 1010.0, 1010.0 * 0.98, 1010.0 * 0.98 * 1.03], fees=4.0))
+    for name in ("total_return", "sharpe", "sharpe_low", "drawdown_max", "sortino"):
+        assert getattr(m, name) == pytest.approx(getattr(plain, name)), name
+    assert (m.equity_first, m.equity_last) == (equity[0], equity[-1])
+    assert m.gross_gain == pytest.approx(equity[-1] - 1500.0 + 3.0)
+    assert measure(record).total_return > 0.5  # what it would look like otherwise
+
+
+def test_a_backtest_and_its_figures_load_nothing_heavy() -> None:
+    code = (
+        "import sys, daemon.commands.backtest, daemon.report.exposures, daemon.report.attribution\n"
+        "import daemon.report.capacity\n"
+        "print([m for m in ('scipy', 'statsmodels', 'matplotlib', 'torch') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_funding_that_was_earned_has_a_negative_share() -> None:
+    m = measure(record_of([1000.0, 1010.0, 1020.0], funding=30.0))
+    assert m.gross_gain == 0.0  # all of it was funding
+    assert math.isnan(m.funding_share)
+    more = measure(record_of([1000.0, 1010.0, 1040.0], funding=30.0))
+    assert more.funding_share == pytest.approx(-20 / 20)
 
 
 def test_what_cannot_be_known_is_nan_and_never_zero() -> None:

@@ -1,10 +1,11 @@
-"""The report page of a real small run: one file that parses, asks nobody for anything."""
+"""The tear sheet of a real small run: one file that parses and asks nobody for anything."""
 
 from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
+from dataclasses import replace
 from decimal import Decimal
 from html.parser import HTMLParser
 from pathlib import Path
@@ -12,20 +13,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from adapters.journal import MemoryJournal
 from daemon.engine.engine import Engine
-from daemon.report.backtest_page import render, write_page
 from daemon.report.charts import POINTS_MAX, Line, line_chart
 from daemon.report.figures import UNDEFINED
-from daemon.report.metrics import RunMetrics, measure
+from daemon.report.honesty import judge
+from daemon.report.judged import Judged, judge_run
+from daemon.report.metrics import daily, measure
 from daemon.report.run import Run, RunFacts, period_text
 from daemon.report.run_record import BookRow, RunRecord
+from daemon.report.run_sections import months
+from daemon.report.tear_sheet import render, write_page
+from daemon.report.trials import Trials
 from daemon.runtime.replay import ReplayShell
 from daemon.wiring.backtest import book_row
 from tests.engine.world import BAR_MS, MIDNIGHT_MS, FollowForecasts, at, make_engine
 from tests.runtime.rig import WARM_BARS, Momentum, funding_of, line_of, panel_of, venue_core
 
 BARS = 48 * 5
-Measured = tuple[Run, RunMetrics]
 VOID = frozenset({"meta", "link", "br", "img", "input", "hr"})
 
 
@@ -43,7 +48,7 @@ def books() -> list[BookRow]:
 
 
 @pytest.fixture(scope="module")
-def run(books: list[BookRow]) -> Measured:
+def run(books: list[BookRow]) -> Judged:
     """Replay five days in memory and record them as a backtest does."""
     record = RunRecord()
 
@@ -52,7 +57,8 @@ def run(books: list[BookRow]) -> Measured:
         record.add(close_ms, books[-1])
 
     engine = make_engine(FollowForecasts())
-    shell = ReplayShell(engine, venue_core(), Momentum(), None, note)
+    journal = MemoryJournal()
+    shell = ReplayShell(engine, venue_core(), Momentum(), journal, note)
     feed = line_of(panel_of(BARS), funding=funding_of(BARS)).feed
     shell.warm_up(feed.replay(0, at(WARM_BARS)))
     shell.start(at(WARM_BARS), "run")
@@ -71,12 +77,12 @@ def run(books: list[BookRow]) -> Measured:
         caveats=("funding missing for 3.0 % <script>alert(1)</script>",),
         settings={"paper": {"fee_bps": 5.0}, "seed": 7},
     )
-    return Run(record, result.decisions, [], facts), measure(record)
+    return judge_run(Run(record, result.decisions, journal.executions, facts), name="small")
 
 
 @pytest.fixture(scope="module")
-def text(run: Measured) -> str:
-    return render(*run)
+def text(run: Judged) -> str:
+    return render([run])
 
 
 class Page(HTMLParser):
@@ -113,7 +119,7 @@ def test_the_page_is_well_formed_and_every_chart_is_valid_svg(text: str) -> None
     page = Page(text)
     assert page.open == []
     charts = re.findall(r"<svg.*?</svg>", text, flags=re.DOTALL)
-    assert len(charts) == 5
+    assert len(charts) == 2 * text.count("<div class=wide>") > 20
     for chart in charts:
         root = ET.fromstring(chart)
         assert root.tag == "{http://www.w3.org/2000/svg}svg"
@@ -136,9 +142,9 @@ def test_the_page_asks_nobody_for_anything(text: str) -> None:
     assert "default-src 'none'" in text
 
 
-def test_the_figures_are_on_the_page(run: Measured, text: str) -> None:
-    whole, metrics = run
-    record, decisions, facts = whole.record, whole.decisions, whole.facts
+def test_the_figures_are_on_the_page(run: Judged, text: str) -> None:
+    record, decisions, facts = run.run.record, run.run.decisions, run.run.facts
+    metrics = run.metrics
     text = " ".join(Page(text).texts)
     for shown in (
         f"{metrics.total_return:+.2%}",
@@ -171,49 +177,79 @@ def test_words_from_outside_are_shown_and_never_obeyed(text: str) -> None:
     assert "funding missing for 3.0 % <script>alert(1)</script>" in Page(text).texts
 
 
-def test_a_page_is_written_into_a_new_folder(run: Measured, text: str, tmp_path: Path) -> None:
+def test_a_page_is_written_into_a_new_folder(run: Judged, text: str, tmp_path: Path) -> None:
     path = tmp_path / "new" / "folder" / "report.html"
-    write_page(path, *run)
+    write_page(path, [run])
     assert path.read_text(encoding="utf-8") == text  # and the same page again
+
+
+def with_record(run: Judged, record: RunRecord) -> Judged:
+    """Show another record in the place of the run's own."""
+    equity = daily(record.times_ms, record.column("equity"))
+    other = Run(record, [], [], run.run.facts)
+    honesty = judge(equity[1:] / equity[:-1] - 1.0, trials=None)
+    return replace(run, run=other, metrics=measure(record), honesty=honesty, band=None)
 
 
 @pytest.mark.parametrize("rows", [1, 2])
 def test_the_shortest_runs_have_a_page_that_says_what_it_cannot_know(
-    run: Measured, books: list[BookRow], rows: int
+    run: Judged, books: list[BookRow], rows: int
 ) -> None:
-    whole, _ = run
-    record = recorded(whole.record.times_ms[:rows], books[:rows])
-    page = Page(render(Run(record, [], [], whole.facts), measure(record)))
+    record = recorded(run.run.record.times_ms[:rows], books[:rows])
+    page = Page(render([with_record(run, record)]))
     assert page.open == []
     assert not [text for text in page.texts if re.search(r"\bnan\b", text)]
     why = [value for tag, name, value in page.attributes if (tag, name) == ("abbr", "title")]
-    assert why.count("not defined: fewer than 2 daily returns") == 2  # Sharpe and volatility
+    assert why.count("not defined: fewer than 2 daily returns") >= 2  # Sharpe and volatility
     assert why.count("not defined: fewer than 3 daily returns") == 5
     assert page.texts.count(UNDEFINED) == len(why)
 
 
 def test_a_book_that_never_moved_has_no_sharpe_ratio_and_the_page_says_why(
-    run: Measured, books: list[BookRow]
+    run: Judged, books: list[BookRow]
 ) -> None:
-    whole, _ = run
     still = [book._replace(equity=1e4, turnover=Decimal(0)) for book in books]
-    record = recorded(whole.record.times_ms, still)
-    text = render(Run(record, [], [], whole.facts), measure(record))
+    record = recorded(run.run.record.times_ms, still)
+    text = render([with_record(run, record)])
     for why in ("no variance", "nothing was traded"):
         assert f'<abbr title="not defined: {why}">{UNDEFINED}</abbr>' in text
     assert not [t for t in Page(text).texts if re.search(r"\bnan\b", t)]
 
 
 def test_a_bar_that_closes_at_midnight_belongs_to_the_month_before(
-    run: Measured, books: list[BookRow]
+    run: Judged, books: list[BookRow]
 ) -> None:
-    whole, _ = run
     end_ms = MIDNIGHT_MS + 16 * 48 * BAR_MS  # 2023-12-01T00:00:00Z
     times = [end_ms - (4 - i) * BAR_MS for i in range(5)]
-    record = recorded(times, books[:5])
-    text = render(Run(record, [], [], whole.facts), measure(record))
-    assert "2023-11" in text
-    assert "2023-12" not in text.split("By month")[1].split("</table>")[0]
+    text = months(recorded(times, books[:5]))
+    cells = [t for t in Page(text).texts if t.endswith("%")]
+    assert len(cells) == 2, "one month and its year"
+    assert "2024" not in text
+
+
+def test_the_parts_on_the_page_are_those_of_the_attribution(run: Judged, text: str) -> None:
+    texts = [shown.strip() for shown in Page(text).texts]
+    for amount in (*run.attribution.parts.values(), run.attribution.total):
+        assert f"{amount:+,.2f}" in texts
+    assert run.honesty.headline in texts
+
+
+def test_several_runs_stand_side_by_side_under_their_names(run: Judged) -> None:
+    trials = Trials(("a", "b"), np.arange(4), np.zeros((4, 0)), 2)
+    text = render([replace(run, name="calm"), replace(run, name="<wild>")], trials)
+    page = Page(text)
+    assert page.open == []
+    assert "2 runs compared" in page.texts
+    assert {"calm", "<wild>"} <= set(page.texts)
+    assert text.count("<summary>Effective settings") == 2
+    assert "Different configurations run on this data" in page.texts
+
+
+def test_the_page_holds_nothing_that_differs_between_repeats(run: Judged, text: str) -> None:
+    texts = " ".join(Page(text).texts)
+    assert " 1.5 s" not in texts, "how long it took"
+    assert "99 MB" not in texts
+    assert render([judge_run(run.run, name="small")]) == text
 
 
 def test_a_long_run_is_thinned_but_keeps_its_ends() -> None:

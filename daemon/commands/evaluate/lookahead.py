@@ -1,0 +1,147 @@
+"""`equipoise evaluate lookahead`: the proof that decisions do not depend on what came after."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Annotated, Final
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from daemon.commands.options import (
+    AsJson,
+    ConfigFiles,
+    Overrides,
+    console,
+    print_json,
+    read_settings,
+)
+from daemon.domain.units import iso
+from daemon.research.point_in_time import Finding, Severity
+from daemon.runtime.collector import collect_rarely
+from daemon.runtime.logs import configure_logs
+from daemon.wiring.lookahead import Checked, Lookahead, Progress, check_lookahead
+
+LEAK_EXIT: Final = 4  # as `compare`: two runs differ that must be the same
+COLOURS: Final[Mapping[Severity, str]] = {
+    Severity.SERIOUS: "red",
+    Severity.WARNING: "yellow",
+    Severity.NOTE: "default",
+}
+
+
+def lookahead(
+    config: ConfigFiles = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+    cuts: Annotated[int, typer.Option(min=1, max=1000, help="Random instants to cut at.")] = 8,
+    days: Annotated[
+        int, typer.Option(min=0, help="Days of decisions compared before each cut; 0: all.")
+    ] = 3,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Seed of the cuts; default evaluation.seed.")
+    ] = None,
+    train: Annotated[
+        bool, typer.Option("--train", help="Check the training step as well (estimator model).")
+    ] = False,
+) -> int:
+    """Cut the data at random instants and demand identical decisions.
+
+    The configured backtest decides once on all data, once without what came after the cut and once
+    with something else there. Exit code 4 says that a decision knew the future. Ends with what in
+    the data is not as it was known at the time.
+    """
+    collect_rarely()
+    settings = read_settings(config, overrides, base="backtest.toml")
+    configure_logs(settings.run.log_level, as_json=settings.run.log_json)
+    with _shown_progress(hidden=as_json) as progress:
+        checked = check_lookahead(
+            settings,
+            cuts_n=cuts,
+            seed=settings.evaluation.seed if seed is None else seed,
+            days=days,
+            with_training=train,
+            progress=progress,
+        )
+    if as_json:
+        print_json(_values(checked))
+    else:
+        _print(checked)
+    return 0 if checked.lookahead.is_clean else LEAK_EXIT
+
+
+@contextmanager
+def _shown_progress(*, hidden: bool) -> Iterator[Progress]:
+    """Draw a bar on stderr; imports what draws it only now, because that takes its time."""
+    from rich import progress as rich_progress
+
+    columns = (
+        rich_progress.TextColumn("{task.description}"),
+        rich_progress.BarColumn(),
+        rich_progress.MofNCompleteColumn(),
+        rich_progress.TimeRemainingColumn(),
+    )
+    wide = Console(stderr=True)
+    with rich_progress.Progress(*columns, console=wide, transient=True, disable=hidden) as drawn:
+        task = drawn.add_task("", total=None)
+        yield lambda stage, done, total: drawn.update(
+            task, description=stage, completed=done, total=total
+        )
+
+
+def _values(checked: Checked) -> dict[str, object]:
+    found = checked.lookahead
+    return {
+        **asdict(found),
+        "type": "lookahead",
+        "clean": found.is_clean,
+        "decisions": found.decisions_n,
+        "decisions_beyond_warm_up": found.traded_n,
+        "orders": found.orders_n,
+        "data": [asdict(one) for one in checked.findings],
+    }
+
+
+def _print(checked: Checked) -> None:
+    out, found = console(), checked.lookahead
+    what = f"strategy {found.strategy}, forecasts {found.forecasts}, {found.symbols_n} instruments"
+    out.print(f"{what}, {iso(found.first_ms)} to {iso(found.last_ms)}", soft_wrap=True)
+    table = Table("cut after", "decisions", "orders", "removed", "replaced", show_edge=False)
+    for one in found.results:
+        leaks = {d.change for d in one.differences}
+        shown = ["[red]differs[/red]" if c in leaks else "same" for c in ("removed", "replaced")]
+        counts = f"{one.decisions_n:,}", f"{one.orders_n:,}"
+        table.add_row(iso(one.cut.at_ms), *counts, *shown)
+    out.print(table)
+    _print_verdict(out, found)
+    out.print("not covered: " + "; ".join(found.uncovered) + ".", soft_wrap=True)
+    out.print("the data:", style="bold")
+    for finding in checked.findings:
+        _print_finding(out, finding)
+
+
+def _print_verdict(out: Console, found: Lookahead) -> None:
+    differences = [*(d for one in found.results for d in one.differences), *found.training]
+    for difference in differences:
+        out.print(f"LEAK: {difference}", style="bold red", soft_wrap=True)
+    if differences:
+        return
+    compared = f"{found.decisions_n:,} decisions with {found.orders_n:,} orders before "
+    compared += f"{len(found.results)} cuts are the same to the bit without and with another future"
+    out.print(f"clean: {compared}", style="bold green", soft_wrap=True)
+    if found.trained_ms:
+        until = ", ".join(iso(at_ms) for at_ms in found.trained_ms)
+        out.print(f"clean: training until {until} makes the same model", style="bold green")
+    if not found.orders_n:
+        out.print(
+            "note: no order was among them, so this shows little of how targets become orders",
+            style="yellow",
+        )
+
+
+def _print_finding(out: Console, finding: Finding) -> None:
+    text = f"{finding.severity}: {finding.text}"
+    out.print(text, style=COLOURS[finding.severity], soft_wrap=True)

@@ -1,0 +1,150 @@
+"""`equipoise evaluate stress`: the configured backtest at other costs and sizes, and in parts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from daemon.commands.options import (
+    AsJson,
+    ConfigFiles,
+    Overrides,
+    console,
+    print_json,
+    read_settings,
+)
+from daemon.ports import Share
+from daemon.report.figures import UNDEFINED
+from daemon.research.stress import Figures, StressReport, stress_values
+from daemon.runtime.collector import collect_rarely
+from daemon.runtime.logs import configure_logs
+from daemon.wiring.stress import executor_of, run_stress, write_stress
+
+OUT: Final = Path("reports/stress")
+HEADINGS: Final = (
+    "return",
+    "Sharpe (95 %)",
+    "drawdown",
+    "turnover/y",
+    "cost bps",
+    "cost share",
+    "gross",
+    "corr mkt",
+)
+
+
+def stress(
+    config: ConfigFiles = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+    processes: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="Processes; 0 takes one a core. Default: evaluation.processes.",
+            show_default=False,
+        ),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder of stress.json and stress.csv.")] = OUT,
+) -> None:
+    """Run the backtest at other costs, latency and sizes, and cut it by time and by market.
+
+    Every arm is logged as a trial. The files do not depend on the number of processes.
+    """
+    collect_rarely()
+    settings = read_settings(config, overrides, base="backtest.toml")
+    configure_logs(settings.run.log_level, as_json=settings.run.log_json)
+    executor = executor_of(settings, processes)
+    with shown_share("arms", hidden=as_json) as done:
+        report = run_stress(settings, executor, done)
+    paths = write_stress(report, out)
+    if as_json:
+        print_json({**stress_values(report), "files": [str(path) for path in paths]})
+        return
+    _print(report)
+    for path in paths:
+        console().print(f"written: {path}", soft_wrap=True)
+
+
+@contextmanager
+def shown_share(label: str, *, hidden: bool) -> Iterator[Share]:
+    """Draw a bar on stderr for work that tells how much of it is done, from 0 to 1."""
+    if hidden:
+        yield lambda share: None
+        return
+    from rich import progress as rich_progress
+
+    columns = (
+        rich_progress.TextColumn("{task.description}"),
+        rich_progress.BarColumn(),
+        rich_progress.TaskProgressColumn(),
+        rich_progress.TimeElapsedColumn(),
+        rich_progress.TimeRemainingColumn(),
+    )
+    with rich_progress.Progress(*columns, console=Console(stderr=True), transient=True) as drawn:
+        task = drawn.add_task(label, total=1.0)
+        yield lambda share: drawn.update(task, completed=share)
+
+
+def _print(report: StressReport) -> None:
+    out = console()
+    values = stress_values(report)
+    period = values["period"]
+    span = f"{period['first']} to {period['last']}" if isinstance(period, dict) else ""
+    out.print(f"Stress of {report.strategy}: {span}", style="bold", soft_wrap=True)
+    arms = _table("arm", "bps", "fills")
+    group = report.arms[0].arm.group
+    for one in report.arms:
+        if one.arm.group != group:
+            arms.add_section()
+            group = one.arm.group
+        cost = f"{one.arm.account.one_way_bps:.4g}"
+        arms.add_row(f"{group}: {one.arm.name}", cost, f"{one.fills:,}", *_cells(one.figures))
+    out.print(arms)
+    parts = _table("part of the base run", "days")
+    group = ""
+    for part in report.parts.slices:
+        if group and part.group != group:
+            parts.add_section()
+        group = part.group
+        parts.add_row(f"{group}: {part.name}", f"{part.figures.days:,}", *_cells(part.figures))
+    out.print(parts)
+    for name, at in sorted(report.parts.boundaries.items()):
+        if name != "market":
+            edges = " and ".join(f"{edge:.2%}" for edge in at)
+            out.print(f"{name} of a day: terciles meet at {edges}", style="dim")
+    for caveat in report.caveats:
+        out.print(f"note: {caveat}", style="yellow", soft_wrap=True)
+
+
+def _table(*first: str) -> Table:
+    table = Table(pad_edge=False, box=box.SIMPLE_HEAD)
+    for at, heading in enumerate((*first, *HEADINGS)):
+        is_whole = at == 0 or heading.startswith("Sharpe")  # reads badly over two lines
+        table.add_column(heading, justify="right" if at else "left", no_wrap=is_whole)
+    return table
+
+
+def _cells(f: Figures) -> tuple[str, ...]:
+    interval = f"{_known(f.sharpe, '+.2f')} ({_known(f.sharpe_low, '+.1f')}"
+    return (
+        _known(f.total_return, "+.1%"),
+        f"{interval} to {_known(f.sharpe_high, '+.1f')})",
+        _known(f.drawdown_max, ".1%"),
+        _known(f.turnover_per_year, ",.0f"),
+        _known(f.cost_bps, ".1f"),
+        _known(f.cost_share, ".0%"),
+        _known(f.gross_mean, ".2f"),
+        _known(f.correlation_market, "+.2f"),
+    )
+
+
+def _known(value: float, spec: str) -> str:
+    return format(value, spec) if value == value else UNDEFINED

@@ -1,0 +1,138 @@
+"""What a book was exposed to: gross, net, beta, how many bets it was, how it moved with markets.
+
+At each close, as fractions of equity and with nothing that was not known then:
+
+    beta           sum of weight * beta_i to the equal-weight market, betas of daemon.report.betas
+    bets           1 / sum of squared shares of gross (the inverse Herfindahl index)
+    bets_apart     exp(-sum p ln p), p_j = (e_j'w)^2 l_j / w'Sw: the entropy of what the principal
+                   directions e_j of the covariance S with variances l_j bring to the variance of
+                   the book (Meucci 2009, "Managing diversification"); ten coins that move as one
+                   are one bet here. S is of the returns from row to row over the 30 whole UTC days
+                   before; a return that is missing counts as zero.
+
+Links to markets are of daily returns and look back on the whole run (daemon.report.market_links).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from daemon.report.betas import (
+    RETURNS_MIN,
+    WINDOW_DAYS,
+    days_closed,
+    days_known,
+    row_returns,
+    trailing_betas,
+)
+from daemon.report.market_links import MarketLink, market_link
+from daemon.report.metrics import daily
+from daemon.report.run import Run
+from daemon.report.run_record import RunRecord
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+MARKET: Final = "equal-weight market"
+COINS: Final = ("BTC", "ETH")
+NOTHING: Final = 1e-12  # of equity; less gross than this is no book
+
+
+@dataclass(frozen=True, slots=True)
+class Exposures:
+    """Hold exposures through time, (T,) each, and the links to markets.
+
+    gross, net, beta: fractions of equity. bets, bets_apart: numbers of 1 and above, NaN where
+    nothing is held; bets_apart also where the covariance of what is held is not known yet. links:
+    to BTC and ETH where the universe has them, and to the equal-weight market.
+    """
+
+    times_ms: Ints
+    gross: Floats
+    net: Floats
+    beta: Floats
+    bets: Floats
+    bets_apart: Floats
+    links: tuple[MarketLink, ...]
+
+    def link(self, market: str) -> MarketLink | None:
+        """Give the link whose market's name begins so, None where there is none."""
+        return next((link for link in self.links if link.market.startswith(market)), None)
+
+
+def exposures(run: Run) -> Exposures:
+    """Measure the exposures of a run; raises ValueError when nothing was recorded."""
+    record = run.record
+    if not record.times_ms:
+        raise ValueError("the run recorded nothing: no bar closed in the period")
+    marks, equity = record.marks, record.column("equity")
+    weights = record.quantities * np.where(marks == marks, marks, 0.0) / equity[:, None]
+    return Exposures(
+        times_ms=np.asarray(record.times_ms, dtype=np.int64),
+        gross=np.abs(weights).sum(axis=1),
+        net=weights.sum(axis=1),
+        beta=(weights * trailing_betas(record)).sum(axis=1),
+        bets=_bets(weights),
+        bets_apart=_bets_apart(record, weights),
+        links=_links(run),
+    )
+
+
+def _bets(weights: Floats) -> Floats:
+    gross = np.abs(weights).sum(axis=1)
+    held = gross > NOTHING
+    shares = weights / np.where(held, gross, 1.0)[:, None]
+    squares = (shares**2).sum(axis=1)
+    return np.where(held, 1.0 / np.where(held, squares, 1.0), np.nan)
+
+
+def _bets_apart(record: RunRecord, weights: Floats) -> Floats:
+    """Give the entropy of principal contributions to variance, (T,), day by day."""
+    returns, _ = row_returns(record)
+    closed = days_closed(record.times_ms)[1:]
+    today = days_known(record.times_ms)
+    found = np.full(len(weights), np.nan)
+    for day in np.unique(today).tolist():
+        rows = today == day
+        first, last = np.searchsorted(closed, (day - WINDOW_DAYS, day))
+        window = returns[first:last]
+        known = np.isfinite(window).sum(axis=0) >= RETURNS_MIN
+        held = np.abs(weights[rows])
+        is_covered = (held.sum(axis=1) > NOTHING) & (held[:, ~known].sum(axis=1) <= NOTHING)
+        if is_covered.any():
+            found[rows] = np.where(
+                is_covered, _entropy(weights[rows][:, known], window[:, known]), np.nan
+            )
+    return found
+
+
+def _entropy(weights: Floats, returns: Floats) -> Floats:
+    filled = np.where(np.isfinite(returns), returns, 0.0)
+    variances, directions = np.linalg.eigh(np.atleast_2d(np.cov(filled, rowvar=False)))
+    parts = (weights @ directions) ** 2 * np.maximum(variances, 0.0)  # (rows, N)
+    total = parts.sum(axis=1, keepdims=True)
+    p = parts / np.where(total > 0.0, total, 1.0)
+    logs = np.log(np.where(p > 0.0, p, 1.0))
+    return np.where(total[:, 0] > 0.0, np.exp(-(p * logs).sum(axis=1)), np.nan)
+
+
+def _links(run: Run) -> tuple[MarketLink, ...]:
+    record = run.record
+    times = record.times_ms
+
+    def returns(values: Floats) -> Floats:
+        ends = daily(times, values)
+        return np.asarray(ends[1:] / ends[:-1] - 1.0)
+
+    own, markets = returns(record.column("equity")), dict[str, Floats]()
+    for coin in COINS:
+        symbols = run.facts.symbols
+        at = next((i for i, s in enumerate(symbols) if s.upper().startswith(coin)), None)
+        if at is not None:
+            markets[symbols[at]] = returns(record.marks[:, at])
+    markets[MARKET] = returns(record.column("market"))
+    return tuple(market_link(name, own, market) for name, market in markets.items())

@@ -1,0 +1,231 @@
+"""The sections of a tear sheet that judge a run: statistics, attribution, skill, market links."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Final
+
+import numpy as np
+
+from daemon.report import page
+from daemon.report.attribution import Attribution
+from daemon.report.charts import Bar, Line, bar_chart, line_chart, points_chart
+from daemon.report.exposures import Exposures
+from daemon.report.forecast_skill import ForecastSkill, SignalSkill, SkillAt
+from daemon.report.honesty import Finding, Honesty
+from daemon.report.market_links import Slope
+from daemon.report.page import Cell, Undefined
+from daemon.report.trials import Trials
+
+PART_NAMES: Final = {
+    "alpha": "Alpha",
+    "beta_leak": "Beta leak",
+    "funding": "Funding",
+    "fees": "Fees",
+    "spread_and_impact": "Spread and impact",
+    "rounding": "Rounding and unfilled",
+    "delay": "Delay",
+}
+
+
+def verdicts(honesty: Honesty) -> str:
+    """Give what the statistics say, in words and in numbers."""
+    said = [(f"{one.label}.", one.text) for one in honesty.findings]
+    rows = [[one.label, _value(one), _interval(one.low, one.high)] for one in honesty.findings]
+    numbers = page.folded("The same in numbers", page.table(rows, head=("", "value", "95 %")))
+    return page.section("What the statistics say", page.sentences(said), numbers)
+
+
+def _value(finding: Finding) -> Cell:
+    if not finding.is_known:
+        return Undefined(finding.text)
+    return "infinite" if math.isinf(finding.value) else f"{finding.value:,.3g}"
+
+
+def _interval(low: float, high: float) -> Cell:
+    return "" if math.isnan(low) or math.isnan(high) else f"{low:,.3g} to {high:,.3g}"
+
+
+def attribution(found: Attribution) -> str:
+    """Give where the gain came from: by part, through time and by name."""
+    parts = {PART_NAMES[name]: amount for name, amount in found.parts.items()}
+    bars = [Bar(name, float(amount), _colour(amount)) for name, amount in parts.items()]
+    rows: list[list[Cell]] = [[name, _amount(amount)] for name, amount in parts.items()]
+    rows.append(["Total", _amount(found.total)])
+    note = (
+        "The parts sum exactly to the total. Beta leak is what the market moved through the betas "
+        "known at the time; delay is what prices did while orders waited, with the paper venue's "
+        "latency charge."
+    )
+    result = page.section("Where it came from", bar_chart(bars, unit="quote"), page.table(rows))
+    ends = [int(day) for day in found.days_ms]
+    if len(ends) > 1:
+        colours = (page.BLUE, page.AMBER, page.VIOLET, page.RED, page.GREY, page.GREEN, "#2a9d9d")
+        totals = np.cumsum(found.daily, axis=0)
+        lines = [
+            Line(PART_NAMES[name], totals[:, i], colours[i]) for i, name in enumerate(found.parts)
+        ]
+        drawn = line_chart(ends, lines, unit="quote")
+        result += page.section("Where it came from, through time", drawn, note=note)
+    return result + _by_name(found)
+
+
+def _by_name(found: Attribution) -> str:
+    ranked = sorted(found.by_name, key=lambda one: (-one.total, one.symbol))
+    bars = [Bar(_short(one.symbol), float(one.total), _colour(one.total)) for one in ranked]
+    rows: list[list[Cell]] = [
+        [
+            _short(one.symbol),
+            *map(_amount, (one.holding, one.trading, one.fees, one.funding, one.total)),
+        ]
+        for one in ranked
+    ]
+    head = ("", "holding", "trading", "fees", "funding", "total")
+    table = page.folded("In numbers", page.table(rows, head=head))
+    return page.section("By instrument", bar_chart(bars, unit="quote"), table)
+
+
+def _short(symbol: str) -> str:
+    return symbol.partition("/")[0]
+
+
+def _colour(amount: Decimal | float) -> str:
+    return page.GREEN if amount >= 0 else page.RED
+
+
+def _amount(amount: Decimal) -> str:
+    return f"{amount:+,.2f}"
+
+
+def skill(found: ForecastSkill) -> str:
+    """Give how well forecasts ranked what came, and whether they mean what they say."""
+    if not found.signals:
+        return page.section("Forecasts", note=found.why or "this run made no forecasts")
+    rows = [row for signal in found.signals for row in _skill_rows(signal)]
+    head = ("forecaster", "horizon", "rank IC", "t", "95 %", "score IC", "t", "one bar later")
+    note = (
+        "IC: correlation across instruments of forecasts with what came, averaged over time; rank: "
+        "of ranks; score: of normal scores with the outcome, which is nearer to what a book earns. "
+        "t and intervals allow for overlapping outcomes. The last column enters one bar later."
+    )
+    result = page.section("Forecast skill", page.table(rows, head=head), note=note)
+    bars = [
+        Bar(f"{s.name} {d.horizon_hours} h", d.score.mean, page.BLUE, d.score.low, d.score.high)
+        for s in found.signals
+        for d in s.decay
+        if d.lag_bars == 0 and math.isfinite(d.score.mean)
+    ]
+    if bars:
+        chart = bar_chart(bars, unit="score IC with its 95 % interval")
+        result += page.section("Score IC by forecaster and horizon", chart)
+    return result + "".join(_calibration(signal) for signal in found.signals)
+
+
+def _skill_rows(signal: SignalSkill) -> list[list[Cell]]:
+    rows: list[list[Cell]] = []
+    for one in signal.decay:
+        if one.lag_bars:
+            continue
+        later = next(d for d in signal.decay if d.horizon_hours == one.horizon_hours and d.lag_bars)
+        rows.append(
+            [
+                signal.name,
+                f"{one.horizon_hours} h",
+                _ic(one, one.rank.mean),
+                _t(one.rank.t),
+                _interval(one.rank.low, one.rank.high),
+                _ic(one, one.score.mean),
+                _t(one.score.t),
+                _ic(later, later.score.mean),
+            ]
+        )
+    return rows
+
+
+def _ic(one: SkillAt, value: float) -> Cell:
+    return f"{value:+.4f}" if math.isfinite(value) else Undefined(one.why or "not defined")
+
+
+def _t(value: float) -> str:
+    return f"{value:+.1f}" if math.isfinite(value) else ""
+
+
+def _calibration(signal: SignalSkill) -> str:
+    found = signal.calibration
+    title = f"Calibration of {signal.name}"
+    if found.slope is None and found.reliability is None:
+        return page.section(title, note=found.why or "not defined")
+    rows: list[list[Cell]] = []
+    if found.slope is not None:
+        slope, error = found.slope.slope, found.slope.slope_error
+        rows.append(["Slope of outcomes on forecasts, 1 is right", f"{slope:.2f} +- {error:.2f}"])
+    for level in found.coverage:
+        share = level.found
+        text = f"{share.share:.1%} ({share.low:.1%} to {share.high:.1%})"
+        rows.append([f"Outcomes inside the {level.level:.0%} interval", text])
+    chart = ""
+    if found.reliability is not None:
+        curve = found.reliability
+        rows.append(["Expected calibration error of the sign", f"{curve.ece:.2%}"])
+        names = ("stated probability that the sign is right", "how often it was")
+        chart = points_chart(
+            curve.confidence.tolist(), curve.frequency.tolist(), names=names, diagonal=True
+        )
+    return page.section(title, chart, page.table(rows), note=found.why)
+
+
+def exposure_lines(found: Exposures) -> list[Line]:
+    """Give the book's beta through time, to be drawn beside gross and net."""
+    return [Line("beta to the market", found.beta, page.AMBER)]
+
+
+def exposures(found: Exposures) -> str:
+    """Give the links to the markets, and of how many bets the book was made."""
+    rows: list[list[Cell]] = []
+    for link in found.links:
+        correlation: Cell = (
+            f"{link.correlation:+.3f}"
+            if math.isfinite(link.correlation)
+            else Undefined(link.why or "not defined")
+        )
+        slopes = (_slope(one) for one in (link.beta, link.beta_up, link.beta_down))
+        rows.append([link.market, correlation, *slopes])
+    head = ("daily returns against", "correlation", "beta", "on its up days", "on its down days")
+    note = "Betas with their 95 % intervals (Newey-West). A neutral book's contain zero."
+    chart = line_chart(
+        found.times_ms.tolist(),
+        [
+            Line("by size", found.bets, page.BLUE),
+            Line("by independent risk", found.bets_apart, page.GREEN),
+        ],
+        unit="bets",
+    )
+    return page.section("Links to markets", page.table(rows, head=head), note=note) + page.section(
+        "Effective number of bets", chart
+    )
+
+
+def _slope(one: Slope) -> Cell:
+    if not math.isfinite(one.beta):
+        return Undefined(one.why or "not defined")
+    return f"{one.beta:+.3f} ({one.low:+.3f} to {one.high:+.3f})"
+
+
+def tried(honesty: Honesty, trials: Trials | None) -> str:
+    """Give what else was run on the same data, because the best of many is lucky."""
+    if trials is None:
+        text = "Nobody kept count of what else was tried on this data: discount what you see here."
+        return page.section("What was tried", note=text)
+    rows: Sequence[Sequence[Cell]] = [
+        ["Different configurations run on this data", f"{trials.tried_n:,}"],
+        ["Those amount to independent trials", f"{honesty.trials_effective:,}"],
+        [
+            "Annual Sharpe ratio that luck alone gives the best of them",
+            f"{honesty.hurdle:.2f}"
+            if math.isfinite(honesty.hurdle)
+            else Undefined("too few trials with returns of the same days"),
+        ],
+    ]
+    return page.section("What was tried", page.table(rows))

@@ -1,0 +1,84 @@
+"""A first real model: ridge regression in closed form on the ordinary features. No torch here.
+
+    w = (X'X + penalty I)^-1 X'y
+
+per timeframe, X (S, P) standardised to unit mean square, X and y centred over the instruments of
+each instant, since the label has no market part. A linear model cannot see that a move counts
+only in the context of a longer one, so the products of the residual ranks join the features, at
+the newest bar and the five before it. The penalty is the one that a normal prior of the
+coefficients implies: with signals worth an information coefficient r altogether each of the P
+coefficients has variance r^2 / P, so that penalty = H P / r^2, where H instants share a label.
+
+What the worker needs stands here; `ridge_training` makes and stores a model.
+"""
+
+from __future__ import annotations
+
+from itertools import combinations
+from typing import Final
+
+import numpy as np
+
+from daemon.domain.bar import Floats
+from daemon.domain.failures import ModelError
+from daemon.domain.units import require
+from strategies.forecast.features import FEATURE_NAMES, FEATURES_N, usable
+
+IC_PRIOR: Final = 0.03
+PRODUCT_BARS: Final = 6  # the newest bar and the five before it
+_RANKS: Final = [i for i, name in enumerate(FEATURE_NAMES) if name.startswith("rank_residual_")]
+_PAIRS: Final = tuple(combinations(_RANKS, 2))
+COLUMN_NAMES: Final = (
+    *FEATURE_NAMES,
+    *(
+        f"{FEATURE_NAMES[a]} * {FEATURE_NAMES[b]} [-{lag}]"
+        for lag in range(PRODUCT_BARS)
+        for a, b in _PAIRS
+    ),
+)
+COLUMNS_N: Final = len(COLUMN_NAMES)
+COEFFICIENTS: Final = "coefficients"
+
+
+def design(rows: Floats, newest: int) -> Floats:
+    """Turn feature rows (T, N, F) into regressors of the last `newest` rows, (newest, N, P).
+
+    What is unknown is 0, the middle of every feature; rows before the first count as unknown.
+    """
+    T, N, F = rows.shape
+    require(F == FEATURES_N and newest <= T, f"rows of shape {rows.shape}, newest {newest}")
+    known = np.where(np.isfinite(rows) & usable(rows)[..., None], rows, 0.0)
+    out = np.empty((newest, N, COLUMNS_N))
+    out[:, :, :F] = known[T - newest :]
+    place = F
+    for lag in range(PRODUCT_BARS):
+        for a, b in _PAIRS:
+            product = known[:, :, a] * known[:, :, b]  # (T, N)
+            shifted = np.concatenate([np.zeros((lag, N)), product])[T - newest : T]
+            out[:, :, place] = shifted
+            place += 1
+    return out
+
+
+def penalty_of(horizon_bars: int) -> float:
+    """Give the ridge penalty in squared standardised units; see the module."""
+    return horizon_bars * COLUMNS_N / IC_PRIOR**2
+
+
+def fit(x: Floats, y: Floats, penalty: float) -> Floats:
+    """Fit the coefficients (P,) of raw regressors x (T, N, P) on labels y (T, N), NaN = no label.
+
+    A column that never varies within an instant gets 0. Raises ModelError without any label.
+    """
+    known = np.isfinite(y)
+    if not known.any():
+        raise ModelError("too few bars: no label to fit a ridge on")
+    count = np.maximum(known.sum(axis=1), 1)[:, None]  # (T, 1)
+    means = np.where(known[:, :, None], x, 0.0).sum(axis=1) / count  # (T, P)
+    level = np.where(known, y, 0.0).sum(axis=1, keepdims=True) / count
+    rows, outcomes = (x - means[:, None, :])[known], (y - level)[known]  # (S, P), (S,)
+    sizes = np.sqrt((rows * rows).mean(axis=0))
+    scale = np.where(sizes > 1e-12, 1.0 / np.where(sizes > 1e-12, sizes, 1.0), 0.0)
+    z = rows * scale
+    weights = np.linalg.solve(z.T @ z + penalty * np.eye(z.shape[1]), z.T @ outcomes)
+    return np.asarray(scale * weights)
