@@ -345,6 +345,13 @@ def market(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work where the trials that are logged disturb nobody."""
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.usefixtures("elsewhere")
 def test_the_line_runs_and_gives_the_same_bytes_with_one_process_and_with_two(
     market: Path, tmp_path: Path
 ) -> None:
@@ -381,6 +388,7 @@ def test_the_line_runs_and_gives_the_same_bytes_with_one_process_and_with_two(
     assert str(market) not in page + texts[0][1].decode()
 
 
+@pytest.mark.usefixtures("elsewhere")
 def test_data_that_lacks_the_bars_is_no_verdict(
     registered: Registered, market: Path, tmp_path: Path
 ) -> None:
