@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -23,6 +22,7 @@ from daemon.commands.options import (
 )
 from daemon.report.figures import UNDEFINED
 from daemon.report.metrics import RunMetrics
+from daemon.report.run import without_orders
 from daemon.runtime.collector import collect_rarely
 from daemon.runtime.logs import configure_logs
 from daemon.wiring.backtest import BacktestResult, Progress, run_backtest
@@ -109,16 +109,6 @@ def _known(text: str, m: RunMetrics, name: str) -> str:
     return f"{UNDEFINED}  ({why})" if why else text
 
 
-def _without_trades(result: BacktestResult) -> list[str]:
-    """Say why a run without a single order had none, in the decisions' own most frequent words."""
-    if result.run.facts.orders or not result.run.decisions:
-        return []
-    notes = Counter(decision.note for decision in result.run.decisions)
-    note, count = notes.most_common(1)[0]
-    why = note or "the targets were always what was held"
-    return [f"no order was placed. {count:,} of {len(result.run.decisions):,} decisions say: {why}"]
-
-
 def _print(result: BacktestResult, path: Path | None) -> None:
     out, m, facts = console(), result.metrics, result.run.facts
     out.print(f"{facts.title}: {facts.period}", style="bold", soft_wrap=True)
@@ -144,7 +134,7 @@ def _print(result: BacktestResult, path: Path | None) -> None:
     for row in rows:
         table.add_row(*row)
     out.print(table)
-    for caveat in (*_without_trades(result), *facts.caveats):
+    for caveat in (*without_orders(result.run), *facts.caveats):
         out.print(f"note: {caveat}", style="yellow")
     for kind, count in result.alerts.items():
         out.print(f"  {count} x {kind}", style="yellow")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from daemon.domain.failures import InvariantViolated
 from daemon.report.attribution import Attribution, attribute
 from daemon.report.exposures import Exposures, exposures
 from daemon.report.forecast_skill import ForecastSkill, forecast_skill
@@ -22,14 +23,15 @@ Floats = npt.NDArray[np.float64]
 class Judged:
     """Hold a run and the judgements of it; name tells it from others beside it.
 
-    band: the bounds (D,) between which resampled days would have left the equity at each day's end,
-    quote currency; None for a run too short to tell.
+    attribution: the reason as a text where the record does not explain every change of the book, as
+    after an adopted difference to the venue. band: the bounds (D,) between which resampled days
+    would have left the equity at each day's end, quote currency; None for a run too short to tell.
     """
 
     name: str
     run: Run
     metrics: RunMetrics
-    attribution: Attribution
+    attribution: Attribution | str
     exposures: Exposures
     skill: ForecastSkill
     honesty: Honesty
@@ -56,9 +58,16 @@ def judge_run(
         name=name,
         run=run,
         metrics=measure(record),
-        attribution=attribute(run, latency_bps=latency_bps),
+        attribution=_attribution(run, latency_bps),
         exposures=exposures(run),
         skill=forecast_skill(run),
         honesty=judge(returns, trials=trials),
         band=band,
     )
+
+
+def _attribution(run: Run, latency_bps: float) -> Attribution | str:
+    try:
+        return attribute(run, latency_bps=latency_bps)
+    except InvariantViolated as e:
+        return f"not attributed: {e}"

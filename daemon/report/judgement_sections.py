@@ -48,8 +48,10 @@ def _interval(low: float, high: float) -> Cell:
     return "" if math.isnan(low) or math.isnan(high) else f"{low:,.3g} to {high:,.3g}"
 
 
-def attribution(found: Attribution) -> str:
-    """Give where the gain came from: by part, through time and by name."""
+def attribution(found: Attribution | str) -> str:
+    """Give where the gain came from: by part, through time and by name; or why nobody knows."""
+    if isinstance(found, str):
+        return page.section("Where it came from", note=found)
     parts = {PART_NAMES[name]: amount for name, amount in found.parts.items()}
     bars = [Bar(name, float(amount), _colour(amount)) for name, amount in parts.items()]
     rows: list[list[Cell]] = [[name, _amount(amount)] for name, amount in parts.items()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -73,6 +74,16 @@ class Executions:
         if name not in self._seen:
             self._seen.add(name)
             self.taken.append(execution)
+
+
+def without_orders(run: Run) -> list[str]:
+    """Say why a run without a single order had none, in the decisions' own most frequent words."""
+    if run.facts.orders or not run.decisions:
+        return []
+    notes = Counter(decision.note for decision in run.decisions)
+    note, count = notes.most_common(1)[0]
+    why = note or "the targets were always what was held"
+    return [f"no order was placed. {count:,} of {len(run.decisions):,} decisions say: {why}"]
 
 
 def period_text(times_ms: Sequence[int]) -> str:

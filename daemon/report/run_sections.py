@@ -14,15 +14,16 @@ from daemon.report.charts import Band, Line, line_chart
 from daemon.report.honesty import Finding
 from daemon.report.metrics import RunMetrics, drawdown
 from daemon.report.page import Cell, Shaded, Undefined
-from daemon.report.run import RunFacts
+from daemon.report.run import Run, RunFacts, without_orders
 from daemon.report.run_record import RunRecord, gross_reached
 
 FULL_SHADE_RETURN = 0.10  # a month of this size is shaded most
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
-def top(facts: RunFacts) -> str:
+def top(run: Run) -> str:
     """Give the title, what the run was, and what must be known before any figure is read."""
+    facts = run.facts
     about = (
         facts.strategy,
         facts.period,
@@ -30,7 +31,9 @@ def top(facts: RunFacts) -> str:
         f"{facts.orders:,} orders",
         f"{facts.fills:,} fills",
     )
-    return page.heading(facts.title, about) + "".join(map(page.caveat, facts.caveats))
+    return page.heading(facts.title, about) + "".join(
+        map(page.caveat, (*without_orders(run), *facts.caveats))
+    )
 
 
 def tiles(m: RunMetrics, facts: RunFacts, decisions: Sequence[Decision], sharpe: Finding) -> str:

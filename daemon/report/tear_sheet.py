@@ -43,7 +43,7 @@ def _sections(one: Judged, trials: Trials | None) -> list[str]:
     run, metrics = one.run, one.metrics
     record, facts = run.record, run.facts
     return [
-        run_sections.top(facts),
+        run_sections.top(run),
         run_sections.tiles(metrics, facts, run.decisions, one.honesty["sharpe"]),
         judgement_sections.verdicts(one.honesty),
         _equity(one),

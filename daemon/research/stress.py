@@ -40,6 +40,7 @@ Flags = npt.NDArray[np.bool_]
 
 SCHEMA: Final = 1
 ONE_WAY_BPS: Final = (3, 5, 7, 10, 15)
+CHARGED_BPS_MIN: Final = 1e-6  # below this there is nothing to scale
 CASH_TIMES: Final = (1, 3, 10, 30, 100, 300)
 YEAR_DAYS: Final = 365.0
 Z_95: Final = 1.96
@@ -111,7 +112,7 @@ def at_cost(base: Account, one_way_bps: float) -> Account:
             f"{min(ONE_WAY_BPS)} bps"
         )
     charged = base.fee_bps + base.half_spread_bps
-    if base.fee_bps < 0 or charged <= 0:
+    if base.fee_bps < 0 or charged < CHARGED_BPS_MIN:
         return replace(base, fee_bps=rest, half_spread_bps=0.0)
     times = rest / charged
     return replace(base, fee_bps=base.fee_bps * times, half_spread_bps=base.half_spread_bps * times)

@@ -56,4 +56,6 @@ def wait_for_ever(number: int, share: Share) -> None:
 if __name__ == "__main__":
     from tests.adapters import executor_arms
 
+    # a shell lets what it starts in the background ignore Ctrl-C, and that is inherited
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     ProcessExecutor(2).map(executor_arms.wait_for_ever, [("a", 1), ("b", 2)], lambda share: None)

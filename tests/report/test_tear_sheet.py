@@ -229,9 +229,20 @@ def test_a_bar_that_closes_at_midnight_belongs_to_the_month_before(
 
 def test_the_parts_on_the_page_are_those_of_the_attribution(run: Judged, text: str) -> None:
     texts = [shown.strip() for shown in Page(text).texts]
+    assert not isinstance(run.attribution, str)
     for amount in (*run.attribution.parts.values(), run.attribution.total):
         assert f"{amount:+,.2f}" in texts
     assert run.honesty.headline in texts
+
+
+def test_a_book_whose_changes_are_not_all_explained_has_a_page_that_says_so(run: Judged) -> None:
+    whole = run.run
+    lost = replace(whole, executions=whole.executions[:-1])
+    found = judge_run(lost)
+    assert isinstance(found.attribution, str)
+    text = render([found])
+    assert Page(text).open == []
+    assert "not attributed: " in text
 
 
 def test_several_runs_stand_side_by_side_under_their_names(run: Judged) -> None:
