@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Final
 
@@ -41,7 +42,10 @@ class MemoryJournal:
         self._digests: list[tuple[int, str]] = []
         self._decisions: list[Decision] = []  # not hashed yet
         self.executions: list[Fill | FundingPaid | Transferred] = []  # as they came, each once
-        self._told: set[tuple[str, str]] = set()  # a cancelled order tells its fills again
+        # ids by venue, because a cancelled order tells its fills again; plain texts, because a
+        # tuple each would set the collector of cycles to work
+        self._trades: defaultdict[str, set[str]] = defaultdict(set)
+        self._cash_flows: defaultdict[str, set[str]] = defaultdict(set)
         self.entries_n = 0
         self._state_schema = state_schema
         self._code_version = code_version
@@ -58,17 +62,19 @@ class MemoryJournal:
             self._chain = link(self._chain, self.entries_n, body)
             self._rows.append((body, self._chain))
         if type(event) is OrderFilled:
-            self._keep(event.fill, (event.fill.key.venue, event.fill.trade_id))
+            fill = event.fill
+            told = self._trades[fill.key.venue]
+            if fill.trade_id not in told:
+                told.add(fill.trade_id)
+                self.executions.append(fill)
         elif isinstance(event, FundingPaid | Transferred):
-            self._keep(event, (event.cash_key.venue, event.cashflow_id))
+            told = self._cash_flows[event.cash_key.venue]
+            if event.cashflow_id not in told:
+                told.add(event.cashflow_id)
+                self.executions.append(event)
         if commands and self._keep_digests:
             self._decisions += [c.decision for c in commands if type(c) is Decided]
         return self.entries_n
-
-    def _keep(self, execution: Fill | FundingPaid | Transferred, name: tuple[str, str]) -> None:
-        if name not in self._told:
-            self._told.add(name)
-            self.executions.append(execution)
 
     @property
     def decision_digests(self) -> list[tuple[int, str]]:
