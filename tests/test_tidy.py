@@ -107,7 +107,7 @@ def test_the_file_keeps_its_rule(name: str, rule: Rule) -> None:
     ],
 )
 def test_reading_a_clock_is_refused_outside_the_clocks_module(text: str) -> None:
-    assert 2 in lines_found(tidy.clocks_live_in_one_place, text, "adapters/ccxt_feed.py")
+    assert 2 in lines_found(tidy.clocks_live_in_one_place, text, "adapters/exchange/feed.py")
     assert lines_found(tidy.clocks_live_in_one_place, text, "adapters/clocks.py") == []
     assert lines_found(tidy.clocks_live_in_one_place, text, "benchmarks/throughput.py") == []
 

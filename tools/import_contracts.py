@@ -1,10 +1,9 @@
 """Check who may import whom, in the two shapes that the stock contracts of import-linter lack.
 
 `rooms` is an allow-list: a room names all rooms of ours that it may import, everything else of ours
-is refused. `strangers` holds the children of one package apart, but lets families (modules whose
-names begin alike) import each other. Both look at direct imports only: the module imported is bound
-by its own room's list, so nothing is gained by a detour. Neither minds a room that does not exist
-yet, which a stock `forbidden` contract reports as an error.
+is refused. `strangers` holds the children of one package apart. Both look at direct imports only:
+the module imported is bound by its own room's list, so nothing is gained by a detour. Neither minds
+a room that does not exist yet, which a stock `forbidden` contract reports as an error.
 """
 
 from collections.abc import Iterable, Iterator
@@ -64,19 +63,13 @@ def find_trespasses(
 
 
 def find_strangers_that_meet(
-    imports: Iterable[tuple[str, str]], container: str, families: Iterable[str]
+    imports: Iterable[tuple[str, str]], container: str
 ) -> Iterator[tuple[str, str]]:
-    """Yield each (importer, imported) between two children of `container` of different families."""
-    prefixes = tuple(families)
+    """Yield each (importer, imported) between two children of `container`."""
     depth = container.count(".") + 1
-
-    def kin(module: str) -> str:
-        child = module.split(".")[depth]
-        return next((prefix for prefix in prefixes if child.startswith(prefix)), child)
-
     for importer, imported in imports:
         both_below = all(m.startswith(container + ".") for m in (importer, imported))
-        if both_below and kin(importer) != kin(imported):
+        if both_below and importer.split(".")[depth] != imported.split(".")[depth]:
             yield importer, imported
 
 
@@ -129,17 +122,16 @@ class RoomsContract(Contract):
 
 
 class StrangersContract(Contract):
-    """Refuse imports between the children of one package, save within a family."""
+    """Refuse imports between the children of one package."""
 
     type_name = "strangers"
     container = fields.StringField()
-    families = fields.ListField(subfield=fields.StringField(), required=False)
 
     def check(self, graph: ImportGraph, verbose: bool) -> ContractCheck:
         """Judge all direct imports between the children of the container."""
         container = str(self.container)
         imports = _imports_between_own_modules(graph, [container])
-        pairs = find_strangers_that_meet(imports, container, _strings(self.families))
+        pairs = find_strangers_that_meet(imports, container)
         illegal = _located(graph, pairs)
         return ContractCheck(kept=not illegal, metadata={"illegal": illegal})
 

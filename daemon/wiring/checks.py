@@ -13,9 +13,9 @@ from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
 
-from adapters.ccxt_feed import CcxtFeed
 from adapters.clocks import SystemClock, TransportClock
 from adapters.embedded_redis import server_program
+from adapters.exchange.feed import CcxtFeed
 from adapters.journal import JournalReader
 from adapters.redis_status import read_status
 from daemon.domain.failures import EquipoiseError

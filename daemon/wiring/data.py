@@ -7,10 +7,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from adapters.ccxt_client import VenueClient
-from adapters.ccxt_feed import CcxtFeed
-from adapters.ccxt_reader import VenueReader
 from adapters.clocks import SystemClock, TransportClock, VenueClock
+from adapters.exchange.client import VenueClient
+from adapters.exchange.feed import CcxtFeed
+from adapters.exchange.reader import VenueReader
 from adapters.history.download import DownloadReport, Progress, download, download_funding
 from adapters.history.store import Listing, data_root, list_bars
 from daemon.domain.instrument import Instrument

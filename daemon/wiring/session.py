@@ -10,8 +10,8 @@ from importlib.metadata import version
 
 import structlog
 
-from adapters.ccxt_feed import CcxtFeed, FeedSettings
 from adapters.clocks import LockStepClock, SystemClock, TransportClock, VenueClock
+from adapters.exchange.feed import CcxtFeed, FeedSettings
 from adapters.history.store import disk_symbol
 from adapters.journal import SqliteJournal
 from adapters.paper import AsyncPaperVenue, PaperVenue, SqliteStore

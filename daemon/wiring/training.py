@@ -18,8 +18,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from adapters.ccxt_feed import CcxtFeed
 from adapters.clocks import LockStepClock, SystemClock, TransportClock, VenueClock
+from adapters.exchange.feed import CcxtFeed
 from adapters.history.store import any_generated, data_root, load_panel
 from adapters.model_store import ModelStore
 from daemon.domain.bar import Floats, Proof

@@ -22,11 +22,11 @@ def configured_rooms() -> dict[str, tuple[str, ...]]:
 @pytest.mark.parametrize(
     ("importer", "imported"),
     [
-        ("strategies.neutral", "adapters.ccxt_feed"),
+        ("strategies.neutral", "adapters.exchange.feed"),
         ("strategies.neutral", "daemon.ports"),
         ("strategies.neutral", "daemon.engine.state"),
-        ("adapters.ccxt_feed", "daemon.engine.engine"),
-        ("adapters.ccxt_feed", "daemon.settings"),
+        ("adapters.exchange.feed", "daemon.engine.engine"),
+        ("adapters.exchange.feed", "daemon.settings"),
         ("adapters.estimate_worker", "strategies.forecast.inference"),
         ("daemon.engine.engine", "strategies.neutral"),
         ("daemon.engine.engine", "daemon.statistics.ic"),
@@ -47,7 +47,7 @@ def test_an_import_against_the_house_is_refused(importer: str, imported: str) ->
     ("importer", "imported"),
     [
         ("daemon.cli", "daemon.wiring"),
-        ("daemon.wiring", "adapters.ccxt_feed"),
+        ("daemon.wiring", "adapters.exchange.feed"),
         ("daemon.wiring", "strategies.neutral"),
         ("daemon.research.walk_forward", "strategies.forecast.train"),
         ("daemon.runtime.live", "daemon.engine.engine"),
@@ -61,16 +61,16 @@ def test_an_import_along_the_house_is_welcome(importer: str, imported: str) -> N
     assert list(find_trespasses([(importer, imported)], configured_rooms())) == []
 
 
-def test_adapters_meet_only_within_their_family() -> None:
+def test_adapters_meet_only_within_one_room() -> None:
     imports = [
-        ("adapters.ccxt_feed", "adapters.ccxt_mapping"),
+        ("adapters.exchange.feed", "adapters.exchange.mapping"),
         ("adapters.rehearsal.server", "adapters.rehearsal.market"),
         ("adapters.paper_venue", "adapters.journal"),
         ("adapters.rehearsal.server", "adapters.history"),
-        ("adapters.mqtt_status", "adapters.ccxt_feed"),
+        ("adapters.mqtt_status", "adapters.exchange.feed"),
         ("daemon.wiring", "adapters.journal"),
     ]
-    met = list(find_strangers_that_meet(imports, "adapters", ["ccxt_"]))
+    met = list(find_strangers_that_meet(imports, "adapters"))
     assert met == imports[2:5]
 
 

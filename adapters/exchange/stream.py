@@ -14,9 +14,9 @@ from typing import Any, Final
 
 import structlog
 
-from adapters.ccxt_client import VenueClient, backoff_s
-from adapters.ccxt_failures import Unanswered
-from adapters.ccxt_mapping import ClosedFlag, is_possible, reading_of
+from adapters.exchange.client import VenueClient, backoff_s
+from adapters.exchange.failures import Unanswered
+from adapters.exchange.mapping import ClosedFlag, is_possible, reading_of
 from daemon.domain.failures import BadPayload, VenueError
 from daemon.domain.finality import FinalityGate, Reading, Verdict
 from daemon.domain.units import Timeframe

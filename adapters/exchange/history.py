@@ -13,7 +13,7 @@ from typing import Final
 
 import numpy as np
 
-from adapters.ccxt_reader import PAGE_BARS, Page, VenueReader
+from adapters.exchange.reader import PAGE_BARS, Page, VenueReader
 from daemon.domain.bar import FIELDS, Field, Floats, Proof
 from daemon.domain.messages import BarsClosed, FundingRates, MarketEvent
 from daemon.domain.units import Timeframe

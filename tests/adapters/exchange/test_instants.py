@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from adapters.ccxt_instants import Instants
+from adapters.exchange.instants import Instants
 from daemon.domain.bar import Floats, Proof
 from daemon.domain.finality import FinalBar
 from daemon.domain.messages import BarsClosed

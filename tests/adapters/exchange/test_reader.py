@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from adapters.ccxt_client import Answers
-from adapters.ccxt_reader import require_an_answer
+from adapters.exchange.client import Answers
+from adapters.exchange.reader import require_an_answer
 from daemon.domain.failures import BadPayload
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ccxt
 import pytest
 
-from adapters.ccxt_failures import SymbolGone, Unanswered, judge, not_json, unknown_exchange
+from adapters.exchange.failures import SymbolGone, Unanswered, judge, not_json, unknown_exchange
 from daemon.domain.failures import BadPayload, VenueError
 
 

@@ -14,11 +14,11 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 
-from adapters.ccxt_client import VenueClient
-from adapters.ccxt_history import read_history
-from adapters.ccxt_mapping import chosen_symbols, instrument_of
-from adapters.ccxt_pump import FeedSettings, Pump, Transport
-from adapters.ccxt_reader import VenueReader
+from adapters.exchange.client import VenueClient
+from adapters.exchange.history import read_history
+from adapters.exchange.mapping import chosen_symbols, instrument_of
+from adapters.exchange.pump import FeedSettings, Pump, Transport
+from adapters.exchange.reader import VenueReader
 from daemon.domain.failures import ConfigurationError, VenueError
 from daemon.domain.instrument import Instrument
 from daemon.domain.messages import MarketEvent

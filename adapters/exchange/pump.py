@@ -17,13 +17,13 @@ from typing import Final, Protocol
 import numpy as np
 import structlog
 
-from adapters.ccxt_client import VenueClient
-from adapters.ccxt_failures import Unanswered
-from adapters.ccxt_funding import FundingTable
-from adapters.ccxt_instants import RETRY_S, Instants
-from adapters.ccxt_mapping import CLOSED_FLAGS
-from adapters.ccxt_reader import Page, VenueReader
-from adapters.ccxt_stream import BarStream
+from adapters.exchange.client import VenueClient
+from adapters.exchange.failures import Unanswered
+from adapters.exchange.funding import FundingTable
+from adapters.exchange.instants import RETRY_S, Instants
+from adapters.exchange.mapping import CLOSED_FLAGS
+from adapters.exchange.reader import Page, VenueReader
+from adapters.exchange.stream import BarStream
 from daemon.domain.bar import Field, Proof
 from daemon.domain.failures import BadPayload, VenueError
 from daemon.domain.finality import Correction, FinalBar, FinalityGate, Verdict

@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from adapters.ccxt_client import Answers, VenueClient
-from adapters.ccxt_failures import SymbolGone, shortened
-from adapters.ccxt_mapping import (
+from adapters.exchange.client import Answers, VenueClient
+from adapters.exchange.failures import SymbolGone, shortened
+from adapters.exchange.mapping import (
     FUNDING_OF_ALL_AT_ONCE,
     Settled,
     holds_a_list,

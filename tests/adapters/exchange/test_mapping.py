@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from adapters.ccxt_mapping import (
+from adapters.exchange.mapping import (
     CLOSED_FLAGS,
     DECIMAL_PLACES,
     SIGNIFICANT_DIGITS,

@@ -21,8 +21,8 @@ from typing import Any, Final
 
 import structlog
 
-from adapters.ccxt_failures import PAYLOAD_ERRORS, Unanswered, judge, not_json, unknown_exchange
-from adapters.ccxt_mapping import CLOSED_FLAGS, ClosedFlag, server_time_of
+from adapters.exchange.failures import PAYLOAD_ERRORS, Unanswered, judge, not_json, unknown_exchange
+from adapters.exchange.mapping import CLOSED_FLAGS, ClosedFlag, server_time_of
 from daemon.domain.failures import BadPayload, ConfigurationError, VenueError
 
 ATTEMPTS_MAX: Final = 5

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import structlog
 
-from adapters.ccxt_feed import CcxtFeed, FeedSettings
 from adapters.clocks import LockStepClock, TransportClock, VenueClock
+from adapters.exchange.feed import CcxtFeed, FeedSettings
 from adapters.rehearsal.ccxt_options import ccxt_options
 from adapters.rehearsal.server import serve
 from adapters.rehearsal.settings import AbsentBar, LateBar, PaceKind, RehearsalSettings
@@ -20,7 +20,7 @@ from daemon.domain.failures import BadPayload, ConfigurationError, VenueError
 from daemon.domain.messages import BarsClosed, FundingRates
 from daemon.domain.units import DAY_MS, HOUR_MS, MINUTE_MS, Timeframe
 from daemon.ports import Warmup
-from tests.adapters.feed_rig import HALF_HOUR_MS, SYMBOLS, Rig, rig, settings_for, unified
+from tests.adapters.exchange.feed_rig import HALF_HOUR_MS, SYMBOLS, Rig, rig, settings_for, unified
 
 DAY_INSTANTS = 48
 MARKET_START_MS = RehearsalSettings(history_days=5).origin_ms + 5 * DAY_MS
@@ -147,7 +147,7 @@ async def test_what_a_broken_connection_had_shown_of_a_bar_does_not_become_final
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The new connection begins beyond the bar; its first row must not vouch for the old one."""
-    monkeypatch.setattr("adapters.ccxt_pump.CLOSED_FLAGS", {})
+    monkeypatch.setattr("adapters.exchange.pump.CLOSED_FLAGS", {})
     async with rig() as made:
         await made.listen()
         await made.advance(2)
@@ -223,7 +223,7 @@ async def test_without_a_stream_rest_tells_the_same_bars() -> None:
 async def test_a_venue_without_joint_streams_and_flags_is_watched_symbol_by_symbol(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("adapters.ccxt_pump.CLOSED_FLAGS", {})
+    monkeypatch.setattr("adapters.exchange.pump.CLOSED_FLAGS", {})
     async with rig() as made:
         made.feed._opened().api.has["watchOHLCVForSymbols"] = False
         await made.listen()

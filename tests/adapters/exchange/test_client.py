@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from adapters.ccxt_client import (
+from adapters.exchange.client import (
     BACKOFF_MAX_S,
     VenueClient,
     backoff_s,
     known_exchanges,
 )
-from adapters.ccxt_failures import SymbolGone, Unanswered
-from adapters.ccxt_mapping import ClosedFlag
+from adapters.exchange.failures import SymbolGone, Unanswered
+from adapters.exchange.mapping import ClosedFlag
 from adapters.rehearsal.ccxt_options import ccxt_options
 from adapters.rehearsal.server import RunningExchange, serve
 from adapters.rehearsal.settings import RehearsalSettings

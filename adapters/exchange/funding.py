@@ -14,8 +14,8 @@ from typing import Final
 import numpy as np
 import structlog
 
-from adapters.ccxt_mapping import Settled
-from adapters.ccxt_reader import VenueReader
+from adapters.exchange.mapping import Settled
+from adapters.exchange.reader import VenueReader
 from daemon.domain.failures import BadPayload, VenueError
 from daemon.domain.messages import FundingRates
 from daemon.domain.units import HOUR_MS, iso

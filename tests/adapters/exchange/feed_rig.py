@@ -11,8 +11,8 @@ from typing import Any
 import aiohttp
 import numpy as np
 
-from adapters.ccxt_feed import CcxtFeed, FeedSettings
 from adapters.clocks import LockStepClock, TransportClock
+from adapters.exchange.feed import CcxtFeed, FeedSettings
 from adapters.rehearsal.ccxt_options import ccxt_options
 from adapters.rehearsal.server import RunningExchange, serve
 from adapters.rehearsal.settings import RehearsalSettings

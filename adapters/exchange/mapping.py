@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
 
-from adapters.ccxt_failures import shortened, unknown_symbol
+from adapters.exchange.failures import shortened, unknown_symbol
 from daemon.domain.failures import BadPayload, ConfigurationError, VenueError
 from daemon.domain.finality import Reading
 from daemon.domain.instrument import Instrument, InstrumentKey, TradingRules
