@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from daemon import codec
 from daemon.domain import messages as m
-from daemon.domain.bar import FIELDS, Window
+from daemon.domain.bar import FIELDS, Proof, Window
 from daemon.domain.decision import Decision, DecisionKind
 from daemon.domain.failures import BadPayload
 from daemon.domain.forecast import Estimates, Prediction, Signals
@@ -62,6 +62,7 @@ DECISION = Decision(
     orders=(ORDER,),
     refusals=(Refused(ORDER, RefusalReason.STALE, "detail"),),
     note="ü — words",
+    revised=(0, 2),
 )
 ACCOUNT = AccountSnapshot("v", 9, {KEY: Decimal("0.10")}, {CASH: Decimal(-7)}, 12)
 WINDOW = Window(H1, HOUR_MS, np.stack([ROWS, ROWS + 1]))
@@ -70,8 +71,16 @@ DIGEST = m.WindowDigest(H1, HOUR_MS, (2, 4, FIELDS), "ab")
 MESSAGES: dict[type, object] = {
     type(message): message
     for message in (
-        m.BarsClosed(HOUR_MS, ROWS, np.array([0, 1, 2, 3], dtype=np.uint8), ARRAY, final=False),
-        m.Revised(HOUR_MS, 2, ROWS[0], ROWS[1]),
+        m.BarsClosed(
+            HOUR_MS,
+            ROWS,
+            np.array([0, 1, 2, 3], dtype=np.uint8),
+            ARRAY,
+            final=False,
+            proven_ms=np.array([0, 7, 8, 9], dtype=np.int64),
+        ),
+        m.Revised(HOUR_MS, 2, ROWS[0], ROWS[1], Proof.SUCCESSOR, 9),
+        m.DecisionsFlagged(2, HOUR_MS, (HOUR_MS, 2 * HOUR_MS)),
         m.FundingRates(HOUR_MS, ARRAY, ARRAY),
         m.Tick(7),
         m.EstimatesReady(Estimates(HOUR_MS, (PREDICTION,), np.eye(3), np.eye(4), 0.5)),

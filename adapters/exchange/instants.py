@@ -35,7 +35,10 @@ class Fate(IntEnum):
 
 @dataclass(slots=True)
 class _Instant:
-    """Hold one instant: fate, values and proof of its N bars, and what is still to be sent."""
+    """Hold one instant: fate, values and proof of its N bars, and what is still to be sent.
+
+    proven_ms: (N,) market time of each proof, 0 without one.
+    """
 
     close_ms: int
     due_s: float
@@ -43,6 +46,7 @@ class _Instant:
     values: Floats
     proof: npt.NDArray[np.uint8]
     opens_sent: npt.NDArray[np.bool_]
+    proven_ms: npt.NDArray[np.int64]
     fresh: set[int] = field(default_factory=set)
     asked: set[int] = field(default_factory=set)
     retry_s: dict[int, float] = field(default_factory=dict)
@@ -90,7 +94,13 @@ class Instants:
             values = np.full((count, FIELDS), np.nan)
             proof = np.full(count, Proof.ABSENT, dtype=np.uint8)
             self._instants[close_ms] = _Instant(
-                close_ms, at_s, fate, values, proof, np.zeros(count, dtype=np.bool_)
+                close_ms,
+                at_s,
+                fate,
+                values,
+                proof,
+                np.zeros(count, dtype=np.bool_),
+                np.zeros(count, dtype=np.int64),
             )
             self._reached_ms = close_ms
         self._forget_old()
@@ -103,8 +113,11 @@ class Instants:
             if not instant.fresh:
                 del self._instants[instant.close_ms]
 
-    def prove(self, bar: FinalBar, at_s: float) -> None:
-        """Take a final bar; one that is ahead of our market time makes its instant due."""
+    def prove(self, bar: FinalBar, at_s: float, market_ms: int = 0) -> None:
+        """Take a final bar; one that is ahead of our market time makes its instant due.
+
+        market_ms: when it was proven; its close at the earliest.
+        """
         self.reach(bar.close_ms, at_s)
         instant = self._instants.get(bar.close_ms)
         if instant is None or instant.fate[bar.index] == Fate.PROVEN:
@@ -112,6 +125,7 @@ class Instants:
         instant.fate[bar.index] = Fate.PROVEN
         instant.values[bar.index] = bar.values
         instant.proof[bar.index] = bar.proof
+        instant.proven_ms[bar.index] = max(market_ms, bar.close_ms)
         instant.fresh.add(bar.index)
         self._denied_in_row[bar.index] = 0
 
@@ -193,7 +207,10 @@ class Instants:
         values[rows], proof[rows] = instant.values[rows], instant.proof[rows]
         opens = np.where(instant.opens_sent, np.nan, opens)
         instant.opens_sent |= ~np.isnan(opens)
-        return BarsClosed(instant.close_ms, values, proof, opens, self._is_complete(instant))
+        proven_ms = np.zeros_like(instant.proven_ms)
+        proven_ms[rows] = instant.proven_ms[rows]
+        whole = self._is_complete(instant)
+        return BarsClosed(instant.close_ms, values, proof, opens, whole, proven_ms)
 
     def _is_complete(self, instant: _Instant) -> bool:
         told = (instant.fate == Fate.PROVEN) | (instant.fate == Fate.NOT_LISTED)

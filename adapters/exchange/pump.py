@@ -270,7 +270,7 @@ class Pump:
         for verdict in verdicts:
             match verdict:
                 case FinalBar():
-                    self._instants.prove(verdict, self._now_s())
+                    self._instants.prove(verdict, self._now_s(), self._clock.now())
                 case Correction():
                     self._out.append(
                         Revised(
@@ -278,6 +278,8 @@ class Pump:
                             verdict.index,
                             np.array(verdict.before),
                             np.array(verdict.after),
+                            verdict.shown_by,
+                            self._clock.now(),
                         )
                     )
                     self._out_news.set()

@@ -34,6 +34,8 @@ class Decision(Struct, frozen=True, gc=False):
 
     bars_digest: hex sha256 over the newest bar of every window. absent: indices without a source
     bar at this instant. weights_before: (N,) from ledger and marks. equity in quote currency.
+    revised: indices in whose windows a bar was revised after it was emitted; not in the digest, as
+    a replay of the final bars cannot know it.
     """
 
     as_of_ms: int
@@ -49,6 +51,7 @@ class Decision(Struct, frozen=True, gc=False):
     orders: tuple[Order, ...]
     refusals: tuple[Refused, ...]
     note: str = ""
+    revised: tuple[int, ...] = ()
 
     @property
     def digest(self) -> str:

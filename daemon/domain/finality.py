@@ -60,6 +60,7 @@ class Correction:
     close_ms: int
     before: BarValues
     after: BarValues
+    shown_by: Proof
 
 
 Verdict = FinalBar | Correction
@@ -143,7 +144,7 @@ class FinalityGate:
                 if reading.open_ms not in column.final:
                     self._merge(column, reading, epoch=-1)
             elif reading.open_ms in column.final:
-                verdicts += self._corrected(column, index, reading)
+                verdicts += self._corrected(column, index, reading, Proof.REREAD)
             elif close_ms > column.after_ms:
                 verdicts.append(self._finish(column, index, reading, Proof.REREAD))
         return verdicts
@@ -231,16 +232,18 @@ class FinalityGate:
         if reading.confirmed or (
             not self._confirms and _progress(reading)[1:] > _progress(known)[1:]
         ):
-            return self._corrected(column, index, reading)
+            return self._corrected(column, index, reading, Proof.SUCCESSOR)
         return []
 
-    def _corrected(self, column: _Column, index: int, reading: Reading) -> list[Correction]:
+    def _corrected(
+        self, column: _Column, index: int, reading: Reading, shown_by: Proof
+    ) -> list[Correction]:
         before = column.final[reading.open_ms].values
         if before == reading.values:
             return []
         column.final[reading.open_ms] = reading
         close_ms = reading.open_ms + self._length_ms
-        return [Correction(index, close_ms, before, reading.values)]
+        return [Correction(index, close_ms, before, reading.values, shown_by)]
 
 
 def _progress(reading: Reading) -> _Progress:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import Struct
 
-from daemon.domain.bar import FIELDS, Floats, Window
+from daemon.domain.bar import FIELDS, Floats, Proof, Window
 from daemon.domain.decision import Decision
 from daemon.domain.failures import InvariantViolated
 from daemon.domain.forecast import Estimates
@@ -30,6 +30,8 @@ class BarsClosed(Struct, frozen=True, gc=False):
     first price of the source bars that start at `close_ms` (the paper venue's reference), NaN when
     unknown. Several of these may arrive for one instant; a bar already known is never changed.
     final: nothing more can come for this instant (replay, or every instrument is accounted for).
+    proven_ms: (N,) int64 market time at which each bar was proven, 0 where there is none; None
+    where nobody noted it (history, replay).
     """
 
     close_ms: int
@@ -37,6 +39,7 @@ class BarsClosed(Struct, frozen=True, gc=False):
     proof: npt.NDArray[np.uint8]
     opens: Floats
     final: bool = True
+    proven_ms: npt.NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         values, opens, proof = self.values.shape, self.opens.shape, self.proof.shape
@@ -47,12 +50,17 @@ class BarsClosed(Struct, frozen=True, gc=False):
 
 
 class Revised(Struct, frozen=True):
-    """Tell that the venue now shows other values for a bar that was already emitted."""
+    """Tell that the venue now shows other values for a bar that was already emitted.
+
+    shown_by: REREAD for an audit, SUCCESSOR for the stream. seen_ms: market time then, 0 unknown.
+    """
 
     close_ms: int
     index: int
     before: Floats
     after: Floats
+    shown_by: Proof = Proof.REREAD
+    seen_ms: int = 0
 
 
 class FundingRates(Struct, frozen=True):
@@ -259,6 +267,17 @@ class Decided(Struct, frozen=True, gc=False):
     decision: Decision
 
 
+class DecisionsFlagged(Struct, frozen=True):
+    """Name past decisions whose windows held the old value of a bar that was revised since.
+
+    index, close_ms: the bar. instants: as_of_ms of the decisions, in order, at least one.
+    """
+
+    index: int
+    close_ms: int
+    instants: tuple[int, ...]
+
+
 class AlertKind(StrEnum):
     """Name what an operator must hear about."""
 
@@ -280,7 +299,7 @@ class Alert(Struct, frozen=True):
     text: str
 
 
-Command = Estimate | Submit | Cancel | Query | AskSnapshot | Decided | Alert
+Command = Estimate | Submit | Cancel | Query | AskSnapshot | Decided | DecisionsFlagged | Alert
 
 
 class WindowDigest(Struct, frozen=True):
@@ -300,4 +319,6 @@ class RecordedEstimate(Struct, frozen=True):
 
 
 # What a journal keeps of a command; `daemon.codec.recorded` makes it.
-Recorded = RecordedEstimate | Submit | Cancel | Query | AskSnapshot | Decided | Alert
+Recorded = (
+    RecordedEstimate | Submit | Cancel | Query | AskSnapshot | Decided | DecisionsFlagged | Alert
+)

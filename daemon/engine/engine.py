@@ -51,6 +51,7 @@ from daemon.domain.portfolio import AccountSnapshot, TargetPortfolio
 from daemon.domain.units import DAY_MS, Timeframe, iso
 from daemon.engine.doubts import Doubts
 from daemon.engine.reconcile import ReconcilePolicy, adopt, differences
+from daemon.engine.revisions import Revisions
 from daemon.engine.risk import TradingState
 from daemon.engine.rules import EngineRules
 from daemon.engine.state import EngineState, Phase
@@ -79,6 +80,7 @@ class Engine:
         self._out: list[Command] = []
         self._trader = Trader(self.state, rules.limits, rules.id_prefix, self._out)
         self._doubts = Doubts(self.state, rules.uncertain_asks_max, self._out)
+        self._revisions = Revisions(self.state, rules.bars_n, self._out)
 
     def process(self, event: Event) -> tuple[Command, ...]:
         """Take one event, change the state, return the commands it causes."""
@@ -149,7 +151,7 @@ class Engine:
             case Operator():
                 self._operator(event)
             case Revised():
-                self._revised(event)
+                self._revisions.came(event)
             case Started(at_ms=at_ms, warming=warming):
                 self._started(at_ms, warming=warming)
             case _:
@@ -263,11 +265,6 @@ class Engine:
         if self.rules.cadence.decides_at(self.state.instant_ms):
             self._decide()
 
-    def _revised(self, event: Revised) -> None:
-        name = self.universe.instruments[event.index].key
-        text = f"{name} bar closing {iso(event.close_ms)} was revised after it was used"
-        self._out.append(Alert(AlertKind.BAR_REVISED, event.close_ms, text))
-
     # ---- the decision ----------------------------------------------------------------------
 
     def _decide(self) -> None:
@@ -279,7 +276,7 @@ class Engine:
         if state.book.equity <= 0 and not state.flattening:
             self._halt(state.instant_ms, f"equity is {state.book.equity:.2f}, nothing is left")
             return
-        self._trader.open(bars_digest(state.windows), state.absent())
+        self._trader.open(bars_digest(state.windows), state.absent(), self._revisions.decided())
         kind, target, note = self._wanted()
         self._trader.want(kind, target, note)
         if target is not None:

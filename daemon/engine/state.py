@@ -22,7 +22,7 @@ from daemon.engine.orders import OrderTable
 from daemon.engine.risk import TradingState
 from daemon.engine.windows import WindowStore
 
-SCHEMA: Final = 3
+SCHEMA: Final = 4
 REMEMBERED_REQUESTS: Final = 1024
 REMEMBERED_CASHFLOWS: Final = 4_096
 
@@ -42,7 +42,8 @@ class EngineState:
 
     strategy: the strategy's own versioned arrays. newest: last forecast per timeframe. cursor: the
     venue's execution count at the last snapshot. now_ms: the newest market time that a bar or Tick
-    told. operator_requests: ids already obeyed.
+    told. operator_requests: ids already obeyed. decided: instants of the newest decisions.
+    revised: (index, close_ms) of bars that were revised while a window holds them.
     """
 
     book: Book
@@ -72,6 +73,8 @@ class EngineState:
     funding_rates: Floats = field(default_factory=lambda: np.zeros(0))
     operator_requests: OrderedDict[str, None] = field(default_factory=OrderedDict)
     cashflow_ids: OrderedDict[str, None] = field(default_factory=OrderedDict)
+    decided: list[int] = field(default_factory=list)
+    revised: list[tuple[int, int]] = field(default_factory=list)
 
     @classmethod
     def fresh(
@@ -144,6 +147,8 @@ class EngineState:
             "funding_rates": self.funding_rates,
             "operator_requests": list(self.operator_requests),
             "cashflow_ids": list(self.cashflow_ids),
+            "decided": self.decided,
+            "revised": self.revised,
         }
 
     def restore(self, plain: Mapping[str, object]) -> None:
@@ -172,6 +177,9 @@ class EngineState:
         self.funding_rates = np.array(plain["funding_rates"], dtype=np.float64)
         self.operator_requests = OrderedDict.fromkeys(cast(list[str], plain["operator_requests"]))
         self.cashflow_ids = OrderedDict.fromkeys(cast(list[str], plain["cashflow_ids"]))
+        self.decided = list(cast(list[int], plain["decided"]))
+        revised = cast(list[tuple[int, int]], plain["revised"])
+        self.revised = [(index, close_ms) for index, close_ms in revised]
 
 
 def remember(name: str, seen: OrderedDict[str, None], kept: int) -> bool:

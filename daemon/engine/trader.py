@@ -61,6 +61,7 @@ class _Draft(Struct):
     notes: list[str] = []
     orders: list[Order] = []
     refusals: list[Refused] = []
+    revised: tuple[int, ...] = ()
 
 
 def exact_ratio(step: Decimal) -> tuple[float, float]:
@@ -97,10 +98,18 @@ class Trader:
         """Go on with the decision that another one carries out on the same state."""
         self._draft, self._plan = other._draft, other._plan
 
-    def open(self, bars_digest: str, absent: tuple[int, ...], *, extra: bool = False) -> None:
+    def open(
+        self,
+        bars_digest: str,
+        absent: tuple[int, ...],
+        revised: tuple[int, ...] = (),
+        *,
+        extra: bool = False,
+    ) -> None:
         """Begin the record of a decision at the present instant, ending the one before.
 
-        extra: not the one decision of this instant, so its orders need names of their own.
+        revised: as in `Decision`. extra: not the one decision of this instant, so its orders need
+        names of their own.
         """
         self.close_plan("superseded by the next decision")
         state = self._state
@@ -116,6 +125,7 @@ class Trader:
             weights_before=book.weights() if book.equity > 0 else np.zeros(len(book.marks)),
             predictions=tuple(state.newest.values()),
             tag=f"x{state.sequence}" if extra else "",
+            revised=revised,
         )
 
     def want(self, kind: DecisionKind, target: TargetPortfolio | None, note: str) -> None:
@@ -321,6 +331,7 @@ class Trader:
             orders=tuple(draft.orders),
             refusals=tuple(draft.refusals),
             note="; ".join(draft.notes),
+            revised=draft.revised,
         )
         self._out.append(Decided(decision))
 

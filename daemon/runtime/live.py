@@ -30,6 +30,7 @@ from daemon.domain.messages import (
     Cancel,
     Command,
     Decided,
+    DecisionsFlagged,
     Estimate,
     Event,
     MarketEvent,
@@ -294,7 +295,7 @@ class LiveShell:
                 case Alert():
                     # Only info: observers bring alerts to people, and nobody wants them twice.
                     log.info(LogEvent.ALERT_RAISED, kind=str(command.kind), text=command.text)
-                case Decided():
+                case Decided() | DecisionsFlagged():
                     pass
                 case _:
                     assert_never(command)

@@ -22,6 +22,7 @@ from daemon.domain.messages import (
     Cancel,
     Command,
     Decided,
+    DecisionsFlagged,
     Estimate,
     Event,
     MarketEvent,
@@ -180,6 +181,8 @@ class ReplayShell:
                 return self._venue.snapshot(cursor)
             case Alert():
                 self.result.alerts.append(command)
+                return ()
+            case DecisionsFlagged():
                 return ()
             case Submit(approved=approved):
                 return self._venue.submit([approved.order])

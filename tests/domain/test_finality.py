@@ -144,7 +144,8 @@ def test_an_emitted_bar_never_changes_and_a_later_value_is_a_correction() -> Non
     again = gate.see_reread(0, [row(0, 103, 5)], read_ms=at(2))
     assert again == []
     revised = gate.see_reread(0, [row(0, 103, 4)], read_ms=at(3))
-    assert revised == [Correction(0, at(1), row(0, 103, 5).values, row(0, 103, 4).values)]
+    was, now = row(0, 103, 5).values, row(0, 103, 4).values
+    assert revised == [Correction(0, at(1), was, now, Proof.REREAD)]
     assert gate.see_reread(0, [row(0, 103, 4)], read_ms=at(4)) == []
 
 

@@ -12,6 +12,7 @@ from daemon.domain.messages import (
     Cancel,
     Command,
     Decided,
+    DecisionsFlagged,
     Estimate,
     Event,
     Query,
@@ -49,6 +50,9 @@ def said(command: Command) -> str:
             return f"estimate {hour(as_of_ms)}: {frames}"
         case Decided(decision=decision):
             return _decision(decision)
+        case DecisionsFlagged(index=index, close_ms=close_ms, instants=instants):
+            used = " ".join(hour(at_ms) for at_ms in instants)
+            return f"flag {index}@{hour(close_ms)}: {used}"
         case Alert(kind=kind, text=text):
             return f"alert {kind}: {text}"
         case _:

@@ -196,8 +196,10 @@ def a_revision_is_said_aloud(story: Story) -> None:
     # a bar that was used is shown otherwise later: said aloud, nothing is re-decided
     row = bars(18).values[0]
     bar = "paper:BTC/USDT:USDT bar closing 2023-11-15T09:00:00Z"
+    used = "by 1 decisions, 2023-11-15T09:00:00Z to 2023-11-15T09:00:00Z"
     assert story(Revised(at(18), 0, row, row + 1.0)) == [
-        f"alert bar_revised: {bar} was revised after it was used"
+        "flag 0@09:00: 09:00",
+        f"alert bar_revised: {bar} was revised after it was used {used}",
     ]
 
 
