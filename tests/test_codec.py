@@ -82,6 +82,7 @@ MESSAGES: dict[type, object] = {
         m.Revised(HOUR_MS, 2, ROWS[0], ROWS[1], Proof.SUCCESSOR, 9),
         m.DecisionsFlagged(2, HOUR_MS, (HOUR_MS, 2 * HOUR_MS)),
         m.FundingRates(HOUR_MS, ARRAY, ARRAY),
+        m.FeedNotice(7, "v", m.FeedTrouble.CLOCK_OFFSET, True, "3.0 s off"),
         m.Tick(7),
         m.EstimatesReady(Estimates(HOUR_MS, (PREDICTION,), np.eye(3), np.eye(4), 0.5)),
         m.EstimatesMissing(HOUR_MS, "late"),

@@ -120,7 +120,8 @@ def event_ms(event: Event) -> int:
         case messages.Snapshotted():
             return event.snapshot.at_ms
         case (
-            messages.OrderAccepted()
+            messages.FeedNotice()
+            | messages.OrderAccepted()
             | messages.OrderRejected()
             | messages.OrderUncertain()
             | messages.OrderAbsent()

@@ -71,6 +71,25 @@ class FundingRates(Struct, frozen=True):
     marks: Floats
 
 
+class FeedTrouble(StrEnum):
+    """Name what can be wrong with a feed as a whole."""
+
+    CLOCK_OFFSET = "clock_offset"  # our clock and the venue's differ too much: no risk is opened
+    RECONNECTS = "reconnects"  # its sockets break too often
+    VENUE_DOWN = "venue_down"  # it does not answer
+    SUSPENDED = "suspended"  # this machine stood still
+
+
+class FeedNotice(Struct, frozen=True):
+    """Tell that a trouble of a venue's feed began (active) or ended; text says how bad it is."""
+
+    at_ms: int
+    venue: str
+    trouble: FeedTrouble
+    active: bool
+    text: str
+
+
 class Tick(Struct, frozen=True):
     """Tell the market time; deadlines are met by these, never by a clock read in the engine."""
 
@@ -194,6 +213,7 @@ Event = (
     BarsClosed
     | Revised
     | FundingRates
+    | FeedNotice
     | Tick
     | EstimatesReady
     | EstimatesMissing
@@ -210,7 +230,7 @@ Event = (
     | Started
 )
 
-MarketEvent = BarsClosed | Revised | FundingRates
+MarketEvent = BarsClosed | Revised | FundingRates | FeedNotice
 VenueEvent = (
     OrderAccepted
     | OrderRejected
@@ -289,6 +309,7 @@ class AlertKind(StrEnum):
     ESTIMATES_STALE = "estimates_stale"
     ORDER_REFUSED = "order_refused"
     STRANGE_FILL = "strange_fill"
+    FEED = "feed"
 
 
 class Alert(Struct, frozen=True):

@@ -23,13 +23,13 @@ from daemon.domain.instrument import Universe
 from daemon.domain.messages import (
     Alert,
     AlertKind,
-    AskSnapshot,
     BarsClosed,
     Command,
     Estimate,
     EstimatesMissing,
     EstimatesReady,
     Event,
+    FeedNotice,
     FundingPaid,
     FundingRates,
     Operator,
@@ -47,10 +47,12 @@ from daemon.domain.messages import (
     Transferred,
 )
 from daemon.domain.order import DoneReason, Fill, OrderId, Uncertain
-from daemon.domain.portfolio import AccountSnapshot, TargetPortfolio
+from daemon.domain.portfolio import TargetPortfolio
 from daemon.domain.units import DAY_MS, Timeframe, iso
+from daemon.engine.account import ACCOUNT_ONLY, Account
 from daemon.engine.doubts import Doubts
-from daemon.engine.reconcile import ReconcilePolicy, adopt, differences
+from daemon.engine.holds import Holds
+from daemon.engine.reconcile import ReconcilePolicy
 from daemon.engine.revisions import Revisions
 from daemon.engine.risk import TradingState
 from daemon.engine.rules import EngineRules
@@ -60,10 +62,8 @@ from daemon.engine.viewing import view_of
 from daemon.engine.windows import bars_digest
 from daemon.ports import Strategy
 
-MISMATCHES_BEFORE_ACTING: Final = 3
 _CLOSE: Final = int(Field.CLOSE)  # as an index a plain number is much faster
 _TRADING: Final = TradingState.TRADING  # looking up a member of an enum is slow
-ACCOUNT_ONLY: Final = -1  # cursor of the daily reconciliation: fills came as events already
 
 
 class Engine:
@@ -81,6 +81,8 @@ class Engine:
         self._trader = Trader(self.state, rules.limits, rules.id_prefix, self._out)
         self._doubts = Doubts(self.state, rules.uncertain_asks_max, self._out)
         self._revisions = Revisions(self.state, rules.bars_n, self._out)
+        self._account = Account(self.state, universe, rules.reconcile, self._halt, self._out)
+        self._holds = Holds(self.state, rules.cadence.stale_decisions_max, self._out)
 
     def process(self, event: Event) -> tuple[Command, ...]:
         """Take one event, change the state, return the commands it causes."""
@@ -145,13 +147,15 @@ class Engine:
                 known = ~np.isnan(rates)
                 self.state.funding_rates = np.where(known, rates, self.state.funding_rates)
             case FundingPaid() | Transferred():
-                self._cash_flow(event)
+                self._account.cash_flow(event)
             case Snapshotted(snapshot=snapshot):
-                self._snapshotted(snapshot)
+                self._account.told(snapshot)
             case Operator():
                 self._operator(event)
             case Revised():
                 self._revisions.came(event)
+            case FeedNotice():
+                self._holds.told(event)
             case Started(at_ms=at_ms, warming=warming):
                 self._started(at_ms, warming=warming)
             case _:
@@ -218,7 +222,7 @@ class Engine:
             if store.rows_n:
                 store.advance(instant)
         if instant % DAY_MS == 0:
-            self._ask_snapshots(cursor=ACCOUNT_ONLY)
+            self._account.ask(cursor=ACCOUNT_ONLY)
         if self.strategy.needs_estimates and self._ask_estimates():
             state.phase = Phase.ESTIMATING
         elif cadence.decides_at(instant):
@@ -338,7 +342,7 @@ class Engine:
 
     def _fresh(self) -> str:
         state = self.state
-        if state.stale_decisions and not state.operator_reduce_only:
+        if state.stale_decisions and state.may_open:
             state.trading = TradingState.TRADING
         state.stale_decisions = 0
         return ""
@@ -404,17 +408,13 @@ class Engine:
         if asked == self.rules.uncertain_asks_max:
             self._out.append(Alert(AlertKind.ORDER_UNRESOLVED, self.state.now_ms, text))
 
-    def _cash_flow(self, event: FundingPaid | Transferred) -> None:
-        if self.state.is_new_cashflow(event.cashflow_id):
-            funding = isinstance(event, FundingPaid)
-            self.state.book.cash_flow(event.cash_key, event.amount, funding=funding)
-
     # ---- start, reconciliation, operator ---------------------------------------------------
 
     def _started(self, at_ms: int, *, warming: bool) -> None:
         """Take stock before trading: ask about every open order, then for the account."""
         state = self.state
         state.phase = Phase.IDLE
+        state.holds.clear()  # the feed that begins now looks for itself
         self._trader.close_plan("superseded by a restart")
         if warming:
             state.trading = TradingState.STARTING
@@ -425,36 +425,7 @@ class Engine:
         for order_id in state.orders.open:
             state.orders.doubt(order_id)
         self._doubts.ask_all()
-        self._ask_snapshots()
-
-    def _ask_snapshots(self, cursor: int | None = None) -> None:
-        after = self.state.cursor if cursor is None else cursor
-        venues = dict.fromkeys(i.key.venue for i in self.universe.instruments)
-        self._out.extend(AskSnapshot(v, after) for v in venues)
-
-    def _snapshotted(self, snapshot: AccountSnapshot) -> None:
-        state = self.state
-        ledger = state.book.ledger
-        virgin = not ledger.fills and not ledger.cash
-        found = differences(ledger, snapshot)
-        if found and not virgin:
-            state.mismatches += 1
-            if state.mismatches < MISMATCHES_BEFORE_ACTING:
-                self._ask_snapshots()
-                return
-        state.cursor, state.mismatches = max(state.cursor, snapshot.executions_cursor), 0
-        state.orders.forget_trades()
-        adopts = virgin or self.rules.reconcile is ReconcilePolicy.ADOPT
-        text = "; ".join(str(d) for d in found)
-        if found and adopts and all(d.is_ours(self.universe) for d in found):
-            adopt(self.state.book, found)
-            self._out.append(Alert(AlertKind.RECONCILED, snapshot.at_ms, f"adopted {text}"))
-        elif found:
-            self._out.append(Alert(AlertKind.RECONCILED, snapshot.at_ms, text))
-            self._halt(snapshot.at_ms, f"the account differs from the venue: {text}")
-        if state.trading is TradingState.RECONCILING:
-            reduce_only = state.operator_reduce_only
-            state.trading = TradingState.REDUCE_ONLY if reduce_only else TradingState.TRADING
+        self._account.ask()
 
     def _halt(self, at_ms: int, why: str) -> None:
         """Stop trading until the operator resumes; what rests at the venue is taken back."""
@@ -494,4 +465,4 @@ class Engine:
             state.halted_why = ""
             state.trading = TradingState.RECONCILING
             self._doubts.ask_all()
-            self._ask_snapshots()
+            self._account.ask()

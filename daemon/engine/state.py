@@ -42,8 +42,9 @@ class EngineState:
 
     strategy: the strategy's own versioned arrays. newest: last forecast per timeframe. cursor: the
     venue's execution count at the last snapshot. now_ms: the newest market time that a bar or Tick
-    told. operator_requests: ids already obeyed. decided: instants of the newest decisions.
-    revised: (index, close_ms) of bars that were revised while a window holds them.
+    told. operator_requests: ids already obeyed. holds: why no risk may be opened at present, by
+    venue and trouble. decided: instants of the newest decisions. revised: (index, close_ms) of bars
+    that were revised while a window holds them.
     """
 
     book: Book
@@ -73,6 +74,7 @@ class EngineState:
     funding_rates: Floats = field(default_factory=lambda: np.zeros(0))
     operator_requests: OrderedDict[str, None] = field(default_factory=OrderedDict)
     cashflow_ids: OrderedDict[str, None] = field(default_factory=OrderedDict)
+    holds: dict[str, str] = field(default_factory=dict)
     decided: list[int] = field(default_factory=list)
     revised: list[tuple[int, int]] = field(default_factory=list)
 
@@ -119,6 +121,11 @@ class EngineState:
             return ()
         return tuple((self.seen < self.instant_ms).nonzero()[0].tolist())
 
+    @property
+    def may_open(self) -> bool:
+        """Tell whether neither the operator nor the feed forbids to open risk."""
+        return not self.operator_reduce_only and not self.holds
+
     def is_new_request(self, request_id: str) -> bool:
         """Note an operator's wish; False when it was obeyed already."""
         return remember(request_id, self.operator_requests, REMEMBERED_REQUESTS)
@@ -147,6 +154,7 @@ class EngineState:
             "funding_rates": self.funding_rates,
             "operator_requests": list(self.operator_requests),
             "cashflow_ids": list(self.cashflow_ids),
+            "holds": self.holds,
             "decided": self.decided,
             "revised": self.revised,
         }
@@ -177,6 +185,7 @@ class EngineState:
         self.funding_rates = np.array(plain["funding_rates"], dtype=np.float64)
         self.operator_requests = OrderedDict.fromkeys(cast(list[str], plain["operator_requests"]))
         self.cashflow_ids = OrderedDict.fromkeys(cast(list[str], plain["cashflow_ids"]))
+        self.holds = dict(cast(dict[str, str], plain["holds"]))
         self.decided = list(cast(list[int], plain["decided"]))
         revised = cast(list[tuple[int, int]], plain["revised"])
         self.revised = [(index, close_ms) for index, close_ms in revised]

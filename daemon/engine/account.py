@@ -1,0 +1,77 @@
+"""What the venue says we hold, beside what we say: cash flows, snapshots, reconciliation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from daemon.domain.instrument import Universe
+from daemon.domain.messages import (
+    Alert,
+    AlertKind,
+    AskSnapshot,
+    Command,
+    FundingPaid,
+    Transferred,
+)
+from daemon.domain.portfolio import AccountSnapshot
+from daemon.engine.reconcile import ReconcilePolicy, adopt, differences
+from daemon.engine.risk import TradingState
+from daemon.engine.state import EngineState
+
+MISMATCHES_BEFORE_ACTING: Final = 3
+ACCOUNT_ONLY: Final = -1  # cursor of the daily reconciliation: fills came as events already
+
+
+class Account:
+    """Keep book and venue in agreement; a difference that lasts is adopted or stops trading."""
+
+    def __init__(
+        self,
+        state: EngineState,
+        universe: Universe,
+        policy: ReconcilePolicy,
+        halt: Callable[[int, str], None],
+        out: list[Command],
+    ) -> None:
+        self._state = state
+        self._universe = universe
+        self._policy = policy
+        self._halt = halt
+        self._out = out
+
+    def ask(self, cursor: int | None = None) -> None:
+        """Ask every venue for its account; cursor None asks for what came since the last one."""
+        after = self._state.cursor if cursor is None else cursor
+        venues = dict.fromkeys(i.key.venue for i in self._universe.instruments)
+        self._out.extend(AskSnapshot(v, after) for v in venues)
+
+    def cash_flow(self, event: FundingPaid | Transferred) -> None:
+        """Book a cash flow, once."""
+        if self._state.is_new_cashflow(event.cashflow_id):
+            funding = isinstance(event, FundingPaid)
+            self._state.book.cash_flow(event.cash_key, event.amount, funding=funding)
+
+    def told(self, snapshot: AccountSnapshot) -> None:
+        """Compare; ask again before acting on a difference, then adopt it or halt."""
+        state = self._state
+        ledger = state.book.ledger
+        virgin = not ledger.fills and not ledger.cash
+        found = differences(ledger, snapshot)
+        if found and not virgin:
+            state.mismatches += 1
+            if state.mismatches < MISMATCHES_BEFORE_ACTING:
+                self.ask()
+                return
+        state.cursor, state.mismatches = max(state.cursor, snapshot.executions_cursor), 0
+        state.orders.forget_trades()
+        adopts = virgin or self._policy is ReconcilePolicy.ADOPT
+        text = "; ".join(str(d) for d in found)
+        if found and adopts and all(d.is_ours(self._universe) for d in found):
+            adopt(state.book, found)
+            self._out.append(Alert(AlertKind.RECONCILED, snapshot.at_ms, f"adopted {text}"))
+        elif found:
+            self._out.append(Alert(AlertKind.RECONCILED, snapshot.at_ms, text))
+            self._halt(snapshot.at_ms, f"the account differs from the venue: {text}")
+        if state.trading is TradingState.RECONCILING:
+            state.trading = TradingState.TRADING if state.may_open else TradingState.REDUCE_ONLY
