@@ -28,8 +28,14 @@ from daemon.domain.failures import BadPayload, ConfigurationError, VenueError
 ATTEMPTS_MAX: Final = 5
 BACKOFF_S: Final = 0.25
 BACKOFF_MAX_S: Final = 30.0
+CROWD_STATUSES: Final = (429, 418)
+CROWD_PAUSE_S: Final = {429: 5.0, 418: 120.0}
+CROWD_MAX_S: Final = 3600.0
+WEIGHT_HEADERS: Final = ("x-mbx-used-weight-1m", "X-MBX-USED-WEIGHT-1M", "X-Mbx-Used-Weight-1m")
+GOODBYE_S: Final = 2.0
 FRAME_UNREADABLE: Final = "frame_unreadable"
 REQUEST_REPEATED: Final = "request_repeated"
+SOCKET_GONE: Final = "socket_gone"
 _KEYS: Final = ("apiKey", "secret", "password", "uid", "walletAddress", "privateKey", "token")
 
 _log = structlog.get_logger()
@@ -56,12 +62,63 @@ class FrameHooks:
     on_closed_flag: Callable[[ClosedFlag], None] = lambda flag: None
 
 
+@dataclass(slots=True)
+class Usage:
+    """Count requests and answers; weight_1m is what the venue last said we used in a minute.
+
+    weight_1m, weight_1m_max: None where the venue does not say.
+    """
+
+    requests_n: int = 0
+    refused_n: int = 0
+    weight_1m: int | None = None
+    weight_1m_max: int | None = None
+
+    def noted(self, status: int, headers: Mapping[str, str]) -> None:
+        """Read what an answer says about the budget."""
+        self.refused_n += status in CROWD_STATUSES
+        for name in WEIGHT_HEADERS:
+            said = str(headers.get(name, ""))
+            if said.isdecimal():
+                self.weight_1m = int(said)
+                self.weight_1m_max = max(self.weight_1m_max or 0, self.weight_1m)
+
+
+@dataclass(slots=True)
+class Crowd:
+    """Keep away from a venue that said 429 (too often) or 418 (banned), for as long as it says.
+
+    Without a Retry-After the pause doubles with each refusal in a row.
+    """
+
+    until_s: float = 0.0
+    refusals: int = 0
+
+    def noted(self, status: int, after_s: float | None) -> float | None:
+        """Take an answer's status; give for how long not to ask, None when all is well."""
+        if status not in CROWD_STATUSES:
+            self.refusals = 0
+            return after_s
+        self.refusals += 1
+        doubled_s = CROWD_PAUSE_S[status] * 2.0 ** min(self.refusals - 1, 10)
+        wait_s = min(doubled_s if after_s is None else after_s, CROWD_MAX_S)
+        self.until_s = max(self.until_s, _now_s() + wait_s)
+        return wait_s
+
+    def wait_s(self) -> float:
+        """Give how long not to ask, 0 when asking is welcome."""
+        return max(0.0, self.until_s - _now_s()) if self.until_s else 0.0
+
+
 class VenueClient:
     """Hold one ccxt object for public data; `close` must be awaited."""
 
     def __init__(self, exchange: str, options: Mapping[str, object]) -> None:
         self.exchange = exchange
         self.hooks = FrameHooks()
+        self.usage = Usage()
+        self._crowd = Crowd()
+        self._goodbyes: set[asyncio.Future[None]] = set()
         self.api = _construct(exchange, options)
         self._guard_answers()
         if self.has("watchOHLCV"):
@@ -72,9 +129,18 @@ class VenueClient:
         return bool(self.api.has.get(feature))
 
     async def ask(self, method: str, *args: object, **kwargs: object) -> tuple[Any, Answers]:
-        """Call a method once; raises Unanswered, BadPayload or VenueError, never ccxt's own."""
+        """Call a method once; raises Unanswered, BadPayload or VenueError, never ccxt's own.
+
+        A venue that was asked too often is not asked before it said that it may be; its sockets
+        have a budget of their own.
+        """
+        wait_s = 0.0 if method.startswith("watch_") else self._crowd.wait_s()
+        if wait_s:
+            why = f"{self.exchange} wants to be left alone for {wait_s:.0f} s more"
+            raise Unanswered(why, wait_s)
         answers = Answers()
         token = _CURRENT.set(answers)
+        self.usage.requests_n += 1
         try:
             return await getattr(self.api, method)(*args, **kwargs), answers
         except (self._base_error(), *PAYLOAD_ERRORS, OSError, BadPayload) as trouble:
@@ -97,7 +163,7 @@ class VenueClient:
                 return await self.ask(method, *args, **kwargs)
             except (Unanswered, BadPayload) as trouble:
                 after_s = getattr(trouble, "retry_after_s", None)
-                pause_s = max(backoff_s(attempt), min(after_s or 0.0, BACKOFF_MAX_S))
+                pause_s = max(backoff_s(attempt), min(after_s or 0.0, CROWD_MAX_S))
                 _log.debug(REQUEST_REPEATED, why=str(trouble), attempt=attempt, pause_s=pause_s)
                 await asyncio.sleep(pause_s)
         return await self.ask(method, *args, **kwargs)
@@ -112,20 +178,25 @@ class VenueClient:
         told, _ = await self.ask("fetch_time")
         return server_time_of(told, self.exchange)
 
-    async def drop_sockets(self, why: str) -> None:
-        """End every socket, so that whoever watches dials and subscribes anew."""
+    def drop_sockets(self, why: str) -> None:
+        """Give every socket up, so that whoever watches dials and subscribes anew.
+
+        The old ones say goodbye in the background: a half-open connection would not answer.
+        """
         error = self._network_error()(why)
         for url, client in list(self.api.clients.items()):
             self.api.clients.pop(url, None)
-            client.reject(error)
-            await client.close()
+            _silence(client, error)
+            task = asyncio.ensure_future(_said_goodbye(client))
+            self._goodbyes.add(task)
+            task.add_done_callback(self._goodbyes.discard)
         self.hooks.on_broken(why)
 
     async def close(self) -> None:
         """Close sockets and sessions."""
         for client in list(self.api.clients.values()):
             client.reject(self._network_error()("closing"))
-        await self.api.close()
+        await asyncio.gather(*self._goodbyes, self.api.close())
 
     def _guard_answers(self) -> None:
         fetch, on_rest_response = self.api.fetch, self.api.on_rest_response
@@ -140,11 +211,12 @@ class VenueClient:
             return body
 
         def noted_response(code: int, reason: str, url: str, *rest: Any) -> Any:
+            headers = rest[1] if len(rest) > 1 else {}
+            after_s = self._crowd.noted(code, _seconds(headers.get("Retry-After")))
+            self.usage.noted(code, headers)
             answers = _CURRENT.get()
             if answers is not None:
-                answers.status = code
-                headers = rest[1] if len(rest) > 1 else {}
-                answers.retry_after_s = _seconds(headers.get("Retry-After"))
+                answers.status, answers.retry_after_s = code, after_s
             return on_rest_response(code, reason, url, *rest)
 
         self.api.fetch = guarded_fetch
@@ -206,6 +278,29 @@ class VenueClient:
 
         found: type[Exception] = ccxt.NetworkError
         return found
+
+
+def _silence(socket: Any, error: Exception) -> None:
+    """Let nothing that a given-up socket still says or does touch its successor.
+
+    Its late frames would reach the caches, its end would remove the new one of the same address.
+    """
+    socket.handle_message = lambda message: None
+    socket.on_error_callback = socket.on_close_callback = lambda client, what: None
+    socket.error = error
+    socket.reject(error)
+
+
+async def _said_goodbye(socket: Any) -> None:
+    try:
+        async with asyncio.timeout(GOODBYE_S):
+            await socket.close()
+    except Exception as trouble:  # noqa: BLE001  it is given up; how it goes does not matter
+        _log.debug(SOCKET_GONE, why=f"{type(trouble).__name__}: {trouble}")
+
+
+def _now_s() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def known_exchanges() -> list[str]:

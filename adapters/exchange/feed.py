@@ -14,11 +14,13 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 
-from adapters.exchange.client import VenueClient
+from adapters.exchange.client import Usage, VenueClient
+from adapters.exchange.health import FeedHealth
 from adapters.exchange.history import read_history
 from adapters.exchange.mapping import chosen_symbols, instrument_of
-from adapters.exchange.pump import FeedSettings, Pump, Transport
+from adapters.exchange.pump import FeedSettings, Pump
 from adapters.exchange.reader import VenueReader
+from adapters.exchange.watch import Transport
 from daemon.domain.failures import ConfigurationError, VenueError
 from daemon.domain.instrument import Instrument
 from daemon.domain.messages import MarketEvent
@@ -50,6 +52,16 @@ class CcxtFeed:
         self._instruments: tuple[Instrument, ...] = ()
         self._pump: Pump | None = None
         self._task: asyncio.Task[None] | None = None
+
+    @property
+    def health(self) -> FeedHealth | None:
+        """Give what was seen and suffered, None before `events` began."""
+        return None if self._pump is None else self._pump.health
+
+    @property
+    def usage(self) -> Usage:
+        """Give the requests made and the budget used."""
+        return self._opened().usage
 
     async def server_time(self) -> int:
         """Ask the venue for its time in ms: what a VenueClock is made of."""

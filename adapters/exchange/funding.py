@@ -7,8 +7,9 @@ where ccxt has none, nothing is handed out and that is logged once.
 
 from __future__ import annotations
 
+import asyncio
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import numpy as np
@@ -45,6 +46,7 @@ class FundingTable:
         patience_s: float,
         available: bool,
         answer_is_final: bool = False,
+        news: Callable[[], None] = lambda: None,
     ) -> None:
         self._reader = reader
         self._symbols = list(symbols)
@@ -59,6 +61,9 @@ class FundingTable:
         self._since_s: dict[int, float] = {}
         self._retry_s = 0.0
         self._late: set[int] = set()
+        self._news = news
+        self.busy = False
+        """Whether a question is under way."""
         if not available:
             structlog.get_logger().warning(FUNDING_UNAVAILABLE)
 
@@ -71,24 +76,39 @@ class FundingTable:
         """Tell whether rates up to `market_ms` are still hoped for in time."""
         return any(at <= market_ms and self.holds(at, at_s) for at in self._pending)
 
-    async def step(self, market_ms: int, at_s: float) -> list[FundingRates]:
-        """Read what has settled by `market_ms`; give it oldest first, [] when nothing is due."""
+    def step(
+        self,
+        market_ms: int,
+        at_s: float,
+        group: asyncio.TaskGroup,
+        tell: Callable[[FundingRates], None],
+    ) -> None:
+        """Note what has settled by `market_ms`, and ask for it in the background.
+
+        tell: takes the rates, oldest first, as soon as they are known.
+        """
         if not self._available:
-            return []
+            return
         self._note_due(market_ms, at_s)
-        told: list[FundingRates] = []
-        if at_s >= self._retry_s:
-            try:
-                for settle_ms in sorted(self._pending):
-                    told += await self._read(settle_ms)
-                told += await self._read_timetable(market_ms)
-            except (VenueError, BadPayload) as trouble:
-                self._retry_s = at_s + RETRY_S
-                structlog.get_logger().debug(FUNDING_DELAYED, why=str(trouble))
-            if self._pending:
-                self._retry_s = at_s + RETRY_S
+        timetable_due = self._read_ms is None or market_ms // HOUR_MS > self._read_ms // HOUR_MS
+        if not self.busy and at_s >= self._retry_s and (self._pending or timetable_due):
+            self.busy = True
+            group.create_task(self._ask(market_ms, at_s, tell), name="funding")
         self._log_delays(market_ms, at_s)
-        return told
+
+    async def _ask(self, market_ms: int, at_s: float, tell: Callable[[FundingRates], None]) -> None:
+        try:
+            for settle_ms in sorted(self._pending):
+                await self._read(settle_ms, tell)
+            await self._read_timetable(market_ms, tell)
+        except (VenueError, BadPayload) as trouble:
+            self._retry_s = at_s + RETRY_S
+            structlog.get_logger().debug(FUNDING_DELAYED, why=str(trouble))
+        finally:
+            self.busy = False
+            self._news()
+        if self._pending:
+            self._retry_s = at_s + RETRY_S
 
     def _note_due(self, market_ms: int, at_s: float) -> None:
         for symbol, due_ms in list(self._next_ms.items()):
@@ -101,27 +121,30 @@ class FundingTable:
                 self._known_ms[symbol] = due_ms
                 self._read_ms = None  # the timetable has moved on
 
-    async def _read(self, settle_ms: int) -> list[FundingRates]:
-        waiting = self._pending[settle_ms]
+    async def _read(self, settle_ms: int, tell: Callable[[FundingRates], None]) -> None:
+        waiting = self._pending.get(settle_ms)
+        if waiting is None:  # given up while another one was asked about
+            return
         found = await self._reader.settled(sorted(waiting, key=self._index.__getitem__), settle_ms)
         waiting -= {entry.symbol for entry in found}
         if not waiting or self._answer_is_final:
             self._forget(settle_ms)
-        return [self.message(settle_ms, found)] if found else []
+        if found:
+            tell(self.message(settle_ms, found))
 
     def _forget(self, settle_ms: int) -> None:
         self._pending.pop(settle_ms, None)
         self._since_s.pop(settle_ms, None)
         self._late.discard(settle_ms)
 
-    async def _read_timetable(self, market_ms: int) -> list[FundingRates]:
+    async def _read_timetable(self, market_ms: int, tell: Callable[[FundingRates], None]) -> None:
         """Ask for the next settlements once an hour, and after each of them.
 
         Settlements that fell in between unknown to us (before the first look, or while the venue
         could not be asked) are read from the history.
         """
         if self._read_ms is not None and market_ms // HOUR_MS <= self._read_ms // HOUR_MS:
-            return []
+            return
         told: dict[int, list[Settled]] = {}
         for symbol in self._symbols:
             known_ms = self._known_ms[symbol]
@@ -131,7 +154,8 @@ class FundingTable:
         next_ms = await self._reader.next_settlements(self._symbols)
         self._next_ms, self._read_ms = next_ms, market_ms
         self._known_ms = dict.fromkeys(self._symbols, market_ms)
-        return [self.message(at, told[at]) for at in sorted(told)]
+        for at in sorted(told):
+            tell(self.message(at, told[at]))
 
     def _log_delays(self, market_ms: int, at_s: float) -> None:
         for settle_ms, waiting in list(self._pending.items()):

@@ -129,12 +129,24 @@ class Instants:
         instant.fresh.add(bar.index)
         self._denied_in_row[bar.index] = 0
 
-    def deny(self, index: int, close_ms: int) -> None:
-        """Take the venue's word that it has no such bar (now)."""
+    def deny(self, index: int, close_ms: int) -> bool:
+        """Take the venue's word that it has no such bar (now); tell whether that is news."""
         instant = self._instants.get(close_ms)
-        if instant is not None and instant.fate[index] == Fate.OPEN:
-            instant.fate[index] = Fate.DENIED
-            self._denied_in_row[index] += 1
+        if instant is None or instant.fate[index] != Fate.OPEN:
+            return False
+        instant.fate[index] = Fate.DENIED
+        self._denied_in_row[index] += 1
+        return True
+
+    def waits_for(self, index: int, closes: Sequence[int]) -> bool:
+        """Tell whether any of these bars is neither proven nor denied."""
+        due = (self._instants.get(close_ms) for close_ms in closes)
+        return any(instant is not None and instant.fate[index] == Fate.OPEN for instant in due)
+
+    def waited_s(self, close_ms: int, at_s: float) -> float:
+        """Give for how long an instant has been due, 0 if it is not yet."""
+        instant = self._instants.get(close_ms)
+        return 0.0 if instant is None else at_s - instant.due_s
 
     def asked_in_vain(self, index: int, close_ms: int, retry_s: float) -> None:
         """Note that asking gave neither bar nor denial, and when (transport s) to ask again."""

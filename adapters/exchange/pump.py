@@ -12,28 +12,27 @@ import contextlib
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final
 
 import numpy as np
 import structlog
 
 from adapters.exchange.client import VenueClient
-from adapters.exchange.failures import Unanswered
 from adapters.exchange.funding import FundingTable
+from adapters.exchange.health import FeedHealth
 from adapters.exchange.instants import RETRY_S, Instants
 from adapters.exchange.mapping import CLOSED_FLAGS
 from adapters.exchange.reader import Page, VenueReader
+from adapters.exchange.rereads import Rereads
 from adapters.exchange.stream import BarStream
+from adapters.exchange.watch import Transport, Watch, WatchRules
 from daemon.domain.bar import Field, Proof
-from daemon.domain.failures import BadPayload, VenueError
 from daemon.domain.finality import Correction, FinalBar, FinalityGate, Verdict
 from daemon.domain.instrument import Instrument
 from daemon.domain.messages import MarketEvent, Revised
 from daemon.domain.units import HOUR_MS, Timeframe, iso, require
 from daemon.ports import Clock
 
-REST_LOST: Final = "rest_lost"
-REST_RESTORED: Final = "rest_restored"
 BARS_ABSENT: Final = "bars_absent"
 SETTLING_TIMED_OUT: Final = "settling_timed_out"
 STREAM_NOT_OFFERED: Final = "stream_not_offered"
@@ -44,17 +43,8 @@ IDLE_PAUSE_S: Final = 0.05
 ROUND_CHEAP_S: Final = 0.002
 ROUND_PAUSE_MAX_S: Final = 0.01
 OUT_EVENTS_MAX: Final = 10_000
-AUDIT_BARS: Final = 3
 
 _log = structlog.get_logger()
-
-
-class Transport(Protocol):
-    """Measure transport time."""
-
-    def monotonic(self) -> float:
-        """Give seconds; only differences mean anything."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +55,8 @@ class FeedSettings:
     options: the ccxt constructor's, nested `urls`, `options` and proxies included; no keys.
     stream: False reads by REST only.
     stream_patience_s: how long after an instant the stream may take to prove its bars.
-    stream_silence_s: how long the stream may be silent while market time runs on.
+    stream_deadline_bars: how many bars in a row the stream may fail to show of one instrument that
+    traded, before its socket counts as deaf.
     reread_grace_ms: a row without successor counts as closed so long after its close (venues answer
     from copies that lag); 0 in lock-step, where market time stands still: then an answer that lacks
     the rates of a settlement is the venue's word that there are none, too.
@@ -73,7 +64,8 @@ class FeedSettings:
     `settled`. late_max_ms: for how long.
     funding_patience_s: how long bars of a settlement wait for its rates.
     settle_timeout_s: the longest that `settled` waits.
-    audit_every_bars: how often the newest emitted bars are read again to find revisions, 0 = never.
+    audit_every_bars: how often the newest audit_bars are read again to find revisions, 0 = never.
+    watch: bounds of silence, age, breaks and clock.
     """
 
     exchange: str
@@ -84,18 +76,21 @@ class FeedSettings:
     stream: bool = True
     funding: bool = True
     stream_patience_s: float = 3.0
-    stream_silence_s: float = 120.0
+    stream_deadline_bars: int = 2
     reread_grace_ms: int = 2_000
     recheck_s: float = 30.0
     late_max_ms: int = 6 * HOUR_MS
     funding_patience_s: float = 5.0
     settle_timeout_s: float = 60.0
     audit_every_bars: int = 8
+    audit_bars: int = 48
+    watch: WatchRules = field(default_factory=WatchRules)
     parallel_requests: int = 4
 
     def __post_init__(self) -> None:
         require(self.symbols, "symbols: want at least one, such as BTC/USDT:USDT or top:12")
-        require(self.parallel_requests >= 1, "parallel_requests: want 1 or more")
+        for name in ("parallel_requests", "stream_deadline_bars", "audit_bars"):
+            require(getattr(self, name) >= 1, f"{name} {getattr(self, name)}: want 1 or more")
 
 
 class Pump:
@@ -135,12 +130,33 @@ class Pump:
             patience_s=settings.funding_patience_s,
             available=funding,
             answer_is_final=settings.reread_grace_ms == 0,
+            news=self._wake,
         )
         self._news, self._hurry = asyncio.Event(), asyncio.Event()
+        self.health = FeedHealth(client.exchange)
+        self._rereads = Rereads(reader, self._symbols, self._now_s, self.health, self._news.set)
         self._stream = (
-            BarStream(client, self._gate, self._symbols, settings.timeframe, self._news.set)
+            BarStream(
+                client,
+                self._gate,
+                self._symbols,
+                settings.timeframe,
+                self._news.set,
+                self.health,
+                deadline_bars=settings.stream_deadline_bars,
+            )
             if streaming
             else None
+        )
+        self._watch = Watch(
+            settings.watch,
+            client,
+            self._stream,
+            settings.timeframe,
+            clock,
+            transport,
+            self.health,
+            self._tell,
         )
         self._out: deque[MarketEvent] = deque()
         self._out_news, self._progress = asyncio.Event(), asyncio.Event()
@@ -149,8 +165,6 @@ class Pump:
         self._wanted_ms = self._done_ms = after_ms
         self._recheck_done_ms, self._recheck_at_s = after_ms, transport.monotonic()
         self._audited_ms = after_ms
-        self._rest_lost = False
-        self._frames, self._heard_s, self._heard_ms = 0, transport.monotonic(), clock.now()
 
     # ---- the consumer's side -----------------------------------------------------------------
 
@@ -191,6 +205,9 @@ class Pump:
         self._stopped = True
         self.wake_all()
 
+    def _wake(self) -> None:
+        self._news.set()
+
     def wake_all(self) -> None:
         """Let everyone who waits look again."""
         for event in (self._out_news, self._progress, self._news):
@@ -204,6 +221,9 @@ class Pump:
             async with asyncio.TaskGroup() as group:
                 if self._stream is not None:
                     self._stream.tasks(group)
+                self._group = group
+                self._rereads.start(group)
+                group.create_task(self._watch.measure_offset(), name="clock offset")
                 group.create_task(self._run(), name="pump")
         except BaseExceptionGroup as several:
             raise several.exceptions[0] from several
@@ -228,19 +248,20 @@ class Pump:
         self._take_stream()
         self._instants.reach(market_ms, self._now_s())
         if self._settings.funding:
-            for told in await self._funding.step(market_ms, self._now_s()):
-                await self._hand_out(told)
-        await self._ask_missing()
-        await self._recheck_denied(market_ms, wanted_ms)
-        await self._audit()
-        self._take_stream()
+            self._funding.step(market_ms, self._now_s(), self._group, self._tell)
+        self._take_answers()
+        self._ask_missing()
+        self._recheck_denied(market_ms, wanted_ms)
+        self._audit()
+        self._take_answers()
         await self._send()
-        await self._replace_silent_stream()
-        at_s = self._now_s()
+        self._watch.step(self._rereads.failing_since_s)
         if not (
-            self._instants.waits_at(wanted_ms)
+            self._rereads.busy
+            or self._funding.busy
+            or self._instants.waits_at(wanted_ms)
             or self._instants.unsent_until(wanted_ms)
-            or self._funding.waits_at(wanted_ms, at_s)
+            or self._funding.waits_at(wanted_ms, self._now_s())
             or self._recheck_done_ms < wanted_ms
         ):
             self._done_ms = max(self._done_ms, wanted_ms)
@@ -262,17 +283,17 @@ class Pump:
     def _take_stream(self) -> None:
         if self._stream is not None:
             self._take(self._stream.take())
-            if self._stream.frames != self._frames:
-                self._frames = self._stream.frames
-                self._heard_s, self._heard_ms = self._now_s(), self._clock.now()
 
     def _take(self, verdicts: Sequence[Verdict]) -> None:
         for verdict in verdicts:
             match verdict:
                 case FinalBar():
+                    waited_s = self._instants.waited_s(verdict.close_ms, self._now_s())
+                    self.health.proven(verdict.proof, waited_s)
                     self._instants.prove(verdict, self._now_s(), self._clock.now())
                 case Correction():
-                    self._out.append(
+                    self.health.revisions_n += 1
+                    self._tell(
                         Revised(
                             verdict.close_ms,
                             verdict.index,
@@ -282,19 +303,29 @@ class Pump:
                             self._clock.now(),
                         )
                     )
-                    self._out_news.set()
 
-    async def _ask_missing(self) -> None:
-        """Read by REST what the stream did not prove in time, all symbols at once."""
+    def _ask_missing(self) -> None:
+        """Ask REST for what the stream did not prove in time, all symbols at once."""
         due = self._instants.to_ask(self._now_s(), self._hopeless)
-        if not due:
-            return
-        shown = {i for i, closes in due.items() if self._gate.shown(i, max(closes))}
-        answered = await self._reread(due)
-        if self._stream is not None and self._stream.alive:
-            await self._stream.contradicted(
-                [i for i in answered if i not in shown and self._traded(i, max(due[i]))]
-            )
+        if due:
+            shown = [i for i, closes in due.items() if self._gate.shown(i, max(closes))]
+            self._rereads.ask(due, shown)
+
+    def _take_answers(self) -> None:
+        """Judge what REST answered; a live stream that should have shown it may be deaf."""
+        for answer in self._rereads.take():
+            index, closes = answer.index, answer.closes
+            if answer.page is None:
+                for close_ms in closes:
+                    self._instants.asked_in_vain(index, close_ms, answer.retry_s)
+                continue
+            waited = self._instants.waits_for(index, closes)
+            self._judge(index, closes, answer.page)
+            stream = self._stream
+            if stream is None or not stream.alive or answer.shown or not waited:
+                continue
+            if self._traded(index, max(closes)):
+                stream.missed(index)
 
     def _traded(self, index: int, close_ms: int) -> bool:
         """Tell whether a final bar has volume: without trades, some streams are silent rightly."""
@@ -305,55 +336,26 @@ class Pump:
         streaming = self._stream is not None and self._stream.alive
         return not streaming or self._gate.is_suspect(index, close_ms)
 
-    async def _recheck_denied(self, market_ms: int, wanted_ms: int) -> None:
+    def _recheck_denied(self, market_ms: int, wanted_ms: int) -> None:
         """Ask again for bars that the venue did not have; late ones go out by themselves."""
         asked_for = wanted_ms > self._recheck_done_ms
         rested = self._now_s() >= self._recheck_at_s + self._settings.recheck_s
         if rested and (asked_for or self._settings.recheck_s > 0):
-            await self._reread(self._instants.denied(market_ms))
+            self._rereads.ask(self._instants.denied(market_ms))
             self._recheck_at_s = self._now_s()
         self._recheck_done_ms = max(self._recheck_done_ms, wanted_ms)
 
-    async def _audit(self) -> None:
+    def _audit(self) -> None:
         """Read the newest emitted bars again, now and then: a venue may have corrected them."""
         every_ms = self._settings.audit_every_bars * self._settings.timeframe.ms
         newest_ms = self._settings.timeframe.last_close(self._clock.now())
         if not every_ms or newest_ms < self._audited_ms + every_ms:
             return
-        if self._instants.waits_at(newest_ms):
+        if self._rereads.busy or self._instants.waits_at(newest_ms):
             return
         self._audited_ms = newest_ms
-        oldest_ms = newest_ms - AUDIT_BARS * self._settings.timeframe.ms
-        await self._reread({i: [oldest_ms, newest_ms] for i in range(len(self._symbols))})
-
-    async def _reread(self, due: Mapping[int, Sequence[int]]) -> list[int]:
-        """Read closes by REST and judge them; give the instruments that got an answer."""
-        asked = sorted(due)
-        pages = await asyncio.gather(*(self._page(i, due[i]) for i in asked))
-        answered = []
-        for index, page in zip(asked, pages, strict=True):
-            if page is None:
-                for close_ms in due[index]:
-                    self._instants.asked_in_vain(index, close_ms, self._now_s() + RETRY_S)
-            else:
-                answered.append(index)
-                self._judge(index, due[index], page)
-        if answered and self._rest_lost and len(answered) == len(asked):
-            self._rest_lost = False
-            _log.info(REST_RESTORED, exchange=self._settings.exchange)
-        return answered
-
-    async def _page(self, index: int, closes: Sequence[int]) -> Page | None:
-        try:
-            return await self._reader.reread(self._symbols[index], min(closes), max(closes))
-        except (VenueError, BadPayload) as trouble:
-            if not self._rest_lost:
-                _log.warning(REST_LOST, exchange=self._settings.exchange, why=str(trouble))
-            self._rest_lost = True
-            after_s = trouble.retry_after_s if isinstance(trouble, Unanswered) else None
-            if after_s:
-                await asyncio.sleep(min(after_s, RETRY_S))
-            return None
+        oldest_ms = newest_ms - (self._settings.audit_bars - 1) * self._settings.timeframe.ms
+        self._rereads.ask({i: [oldest_ms, newest_ms] for i in range(len(self._symbols))})
 
     def _judge(self, index: int, closes: Sequence[int], page: Page) -> None:
         """Prove what an answer shows closed; what it should show and does not is denied."""
@@ -368,7 +370,7 @@ class Pump:
                 continue
             past = newest_ms >= close_ms or page.read_ms >= close_ms + grace_ms
             if past and close_ms not in shown:
-                self._instants.deny(index, close_ms)
+                self.health.absent_n += self._instants.deny(index, close_ms)
             else:
                 self._instants.asked_in_vain(index, close_ms, self._now_s() + RETRY_S)
 
@@ -387,19 +389,12 @@ class Pump:
         while len(self._out) >= OUT_EVENTS_MAX and not self._stopped:
             self._progress.clear()
             await self._progress.wait()
+        self._tell(event)
+
+    def _tell(self, event: MarketEvent) -> None:
+        """Append what must not wait: revisions, rates and notices, of which there are few."""
         self._out.append(event)
         self._out_news.set()
-
-    async def _replace_silent_stream(self) -> None:
-        """Replace sockets that said nothing while both times ran on."""
-        if self._stream is None or not self._stream.alive:
-            return
-        bound_s = self._settings.stream_silence_s
-        silent_s = self._now_s() - self._heard_s
-        silent_ms = self._clock.now() - self._heard_ms
-        if silent_s > bound_s and silent_ms > bound_s * 1000:
-            self._heard_s, self._heard_ms = self._now_s(), self._clock.now()
-            await self._stream.replace(f"silent for {silent_s:.0f} s")
 
     def _now_s(self) -> float:
         return self._transport.monotonic()

@@ -16,6 +16,7 @@ import structlog
 
 from adapters.exchange.client import VenueClient, backoff_s
 from adapters.exchange.failures import Unanswered
+from adapters.exchange.health import FeedHealth
 from adapters.exchange.mapping import ClosedFlag, is_possible, reading_of
 from daemon.domain.failures import BadPayload, VenueError
 from daemon.domain.finality import FinalityGate, Reading, Verdict
@@ -32,7 +33,6 @@ WATCH_PAUSE_S: Final = 0.05
 ROWS_READ: Final = 4
 """Newest cache rows looked at per frame: running bar, its predecessor, and late ones."""
 FLAGS_KEPT_MAX: Final = 10_000
-CONTRADICTIONS_MAX: Final = 2
 
 _log = structlog.get_logger()
 _Shown = tuple[tuple[Any, ...], bool]  # a cache row, and whether the venue flagged it closed
@@ -48,6 +48,9 @@ class BarStream:
         symbols: Sequence[str],
         timeframe: Timeframe,
         news: Callable[[], None],
+        health: FeedHealth,
+        *,
+        deadline_bars: int = 2,
     ) -> None:
         self._client = client
         self._gate = gate
@@ -59,13 +62,18 @@ class BarStream:
         self._interval = client.api.timeframes[timeframe.label]
         self._flags: dict[tuple[int, int], None] = {}
         self._left: list[Verdict] = []
-        self._contradicted = [0] * len(symbols)
+        self._missed = [0] * len(symbols)
+        self._missed_max = deadline_bars
+        self._health = health
         self._lost = False
+        self._replacing = False
         self.alive = True
         """Whether the venue lets us stream at all."""
         self.frames = 0
-        self.replaced = 0
-        self.reconnects = 0
+        self.replaced_n = 0
+        """Sockets given up as silent or deaf."""
+        self.broken_n = 0
+        """Connections that ended without us."""
 
     def tasks(self, group: asyncio.TaskGroup) -> None:
         """Subscribe to all symbols; the tasks live in `group`."""
@@ -88,26 +96,33 @@ class BarStream:
             if readings:
                 verdicts += self._gate.see_stream(index, readings)
         for verdict in verdicts:
-            self._contradicted[verdict.index] = 0
+            self._missed[verdict.index] = 0
         return verdicts
 
-    async def contradicted(self, indices: Sequence[int]) -> None:
-        """Note bars that REST has and a live stream should have shown; replace a deaf socket.
+    def missed(self, index: int) -> None:
+        """Note a bar that REST has and a live stream should have shown; replace a deaf socket.
 
-        Deaf is a stream that missed half of the symbols at once, or one symbol twice in a row.
+        Deaf is a stream that missed half of the symbols, or one of them `deadline_bars` in a row.
         """
-        for index in indices:
-            self._contradicted[index] += 1
-        twice = any(self._contradicted[index] >= CONTRADICTIONS_MAX for index in indices)
-        if indices and (twice or 2 * len(indices) >= len(self._symbols)):
-            await self.replace(f"deaf: {len(indices)} of {len(self._symbols)} bars were not shown")
+        self._missed[index] += 1
+        missing_n = sum(1 for bars_n in self._missed if bars_n)
+        if self._missed[index] >= self._missed_max or 2 * missing_n >= len(self._symbols):
+            self.replace(f"deaf: bars of {missing_n} of {len(self._symbols)} were not shown")
 
-    async def replace(self, why: str) -> None:
-        """Close the sockets; the watchers dial and subscribe anew."""
-        self.replaced += 1
-        self._contradicted = [0] * len(self._symbols)
-        _log.warning(STREAM_REPLACED, why=why, replaced=self.replaced)
-        await self._client.drop_sockets(why)
+    def replace(self, why: str) -> None:
+        """Give the sockets up; the watchers dial and subscribe anew."""
+        self.replaced_n += 1
+        _log.warning(STREAM_REPLACED, why=why, replaced=self.replaced_n)
+        self.renew(why)
+
+    def renew(self, why: str) -> None:
+        """Take new sockets although nothing may be wrong with the old ones."""
+        self._missed = [0] * len(self._symbols)
+        self._replacing = True
+        try:
+            self._client.drop_sockets(why)
+        finally:
+            self._replacing = False
 
     def detach(self) -> None:
         """Stop listening to the client."""
@@ -127,7 +142,6 @@ class BarStream:
                     await self._client.ask("watch_ohlcv", symbols[0], label)
             except (Unanswered, BadPayload) as trouble:
                 failures += 1
-                self.reconnects += 1
                 self._note_lost(str(trouble))
                 await asyncio.sleep(backoff_s(failures - 1))
             except VenueError as trouble:
@@ -154,6 +168,7 @@ class BarStream:
         try:
             read = [reading_of(row, self._timeframe, source, closed=flag) for row, flag in fresh]
         except BadPayload as trouble:  # it proves nothing, and REST will tell
+            self._health.rows_unreadable_n += 1
             _log.warning(ROW_UNREADABLE, why=str(trouble))
             return []
         return [reading for reading in read if is_possible(reading)]
@@ -172,6 +187,7 @@ class BarStream:
 
     def _on_broken(self, why: str) -> None:
         """Begin a new epoch; what the broken socket still brought is read first."""
+        self.broken_n += not self._replacing
         self._left += self.take()
         self._flags.clear()
         for index, symbol in enumerate(self._symbols):
@@ -188,5 +204,5 @@ class BarStream:
 
     def _note_restored(self) -> None:
         if self._lost:
-            _log.info(STREAM_RESTORED, exchange=self._client.exchange, reconnects=self.reconnects)
+            _log.info(STREAM_RESTORED, exchange=self._client.exchange, broken=self.broken_n)
         self._lost = False

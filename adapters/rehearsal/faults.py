@@ -29,7 +29,7 @@ class Fault(StrEnum):
 
 _PAGE = "<html><head><title>Please wait</title></head><body>One moment.</body></html>"
 GARBAGE = '{"e":"kline","E":1,"s":"BTCUSDT","k":{"t":17'
-_RETRY_AFTER_SECONDS = "7"
+_RETRY_AFTER_SECONDS = "1"
 
 
 class FaultSwitch:

@@ -120,6 +120,51 @@ class ExchangeSettings(Section):
         gt=0,
         le=3600,
     )
+    stream_silence_s: float = setting(
+        120.0,
+        "Sockets that say nothing for so long, in wall and market time, are replaced.",
+        unit="seconds",
+        ge=5,
+        le=3600,
+    )
+    stream_deadline_bars: int = setting(
+        2,
+        "A stream that fails to show so many bars in a row of one traded instrument is replaced.",
+        unit="source bars",
+        ge=1,
+        le=20,
+    )
+    socket_age_max_h: float = setting(
+        12.0,
+        "Sockets are replaced at this age, in the middle of a bar.",
+        unit="hours",
+        gt=0,
+        le=720,
+    )
+    breaks_per_hour_max: int = setting(
+        20, "More broken connections within an hour raise an alert.", unit="breaks", ge=1, le=3600
+    )
+    venue_down_s: float = setting(
+        30.0, "A venue that does not answer for so long raises an alert.", unit="seconds", gt=0
+    )
+    clock_offset_max_ms: float = setting(
+        1000.0,
+        "While this machine's clock is further from the venue's, no risk is opened; 0 never asks. "
+        "A rehearsal, whose time is its own, is not asked.",
+        unit="ms",
+        ge=0,
+        le=600_000,
+    )
+    audit_every_bars: int = setting(
+        8,
+        "How often the newest final bars are read again to find revisions; 0 never.",
+        unit="source bars",
+        ge=0,
+        le=1000,
+    )
+    audit_bars: int = setting(
+        48, "How many bars an audit reads again.", unit="source bars", ge=1, le=500
+    )
     generated: bool = setting(
         False, "The venue's market is generated, so that models trained on one may trade here."
     )
@@ -176,21 +221,26 @@ class EstimatorSettings(Section):
 
 
 class TrainingSettings(Section):
-    """Bound a training run."""
+    """Choose what is trained, and bound the run."""
 
+    kind: Literal["bilstm", "ridge"] = setting(
+        "bilstm", "The network, or a ridge regression: linear, in closed form, trained in seconds."
+    )
     days: int = setting(120, "History to train on.", unit="days", ge=10, le=5000)
     budget_s: float = setting(
         35.0,
-        "Training effort in seconds of one thread at nominal speed; buys a fixed number of steps.",
+        "Effort for networks in seconds of one thread at nominal speed; buys so many steps.",
         unit="seconds",
         ge=1,
         le=1_000_000,
     )
-    seed: int = setting(7, "Seed of Python, NumPy and torch.", ge=0, le=2**32 - 1)
+    seed: int = setting(7, "Seed of Python, NumPy and torch.", ge=0, le=2**31 - 1)
     seeds_n: int = setting(
-        2, "Networks trained from consecutive seeds and averaged.", unit="networks", ge=1, le=50
+        2, "Networks trained from consecutive seeds and averaged.", unit="networks", ge=1, le=20
     )
-    hidden_size: int = setting(32, "Hidden units in each direction.", unit="units", ge=4, le=1024)
+    hidden_size: int = setting(
+        32, "Hidden units of a network in each direction.", unit="units", ge=4, le=256
+    )
 
 
 class RiskSettings(Section):

@@ -12,6 +12,7 @@ import structlog
 
 from adapters.clocks import LockStepClock, SystemClock, TransportClock, VenueClock
 from adapters.exchange.feed import CcxtFeed, FeedSettings
+from adapters.exchange.watch import WatchRules
 from adapters.history.store import disk_symbol
 from adapters.journal import SqliteJournal
 from adapters.paper import AsyncPaperVenue, PaperVenue, SqliteStore
@@ -86,7 +87,7 @@ async def paper_session(settings: Settings, hooks: SessionHooks) -> AsyncIterato
         transport = TransportClock()
         shells: list[LiveShell] = []
         clock = _clock(settings, transport, lambda: feed, shells, hooks)
-        wanted = feed_settings(settings, pinned_symbols(settings))
+        wanted = feed_settings(settings, pinned_symbols(settings), is_rehearsal=hooks.is_rehearsal)
         feed = CcxtFeed(wanted, clock, transport, hooks.on_warmup)
         stack.push_async_callback(feed.close)
         await _start_clock(clock, stack)
@@ -143,10 +144,13 @@ def pinned_symbols(settings: Settings) -> tuple[str, ...]:
     return book
 
 
-def feed_settings(settings: Settings, symbols: tuple[str, ...]) -> FeedSettings:
-    """Translate settings for the feed."""
+def feed_settings(
+    settings: Settings, symbols: tuple[str, ...], *, is_rehearsal: bool = False
+) -> FeedSettings:
+    """Translate settings for the feed; the time of a rehearsal is compared with no other."""
     exchange = settings.exchange
     lockstep = exchange.market_time == "lockstep"
+    own_time = lockstep or is_rehearsal or exchange.generated
     return FeedSettings(
         exchange=exchange.id,
         symbols=symbols,
@@ -156,6 +160,16 @@ def feed_settings(settings: Settings, symbols: tuple[str, ...]) -> FeedSettings:
         stream_patience_s=0.3 if lockstep else exchange.stream_patience_s,
         reread_grace_ms=0 if lockstep else 2_000,
         recheck_s=0.0 if lockstep else 30.0,
+        stream_deadline_bars=exchange.stream_deadline_bars,
+        audit_every_bars=exchange.audit_every_bars,
+        audit_bars=exchange.audit_bars,
+        watch=WatchRules(
+            silence_s=exchange.stream_silence_s,
+            socket_age_max_s=exchange.socket_age_max_h * 3600,
+            breaks_per_hour_max=exchange.breaks_per_hour_max,
+            venue_down_s=exchange.venue_down_s,
+            offset_max_ms=0 if own_time else exchange.clock_offset_max_ms,
+        ),
     )
 
 

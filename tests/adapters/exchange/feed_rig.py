@@ -13,11 +13,20 @@ import numpy as np
 
 from adapters.clocks import LockStepClock, TransportClock
 from adapters.exchange.feed import CcxtFeed, FeedSettings
+from adapters.exchange.health import FeedHealth
+from adapters.exchange.watch import WatchRules
 from adapters.rehearsal.ccxt_options import ccxt_options
 from adapters.rehearsal.server import RunningExchange, serve
 from adapters.rehearsal.settings import RehearsalSettings
 from daemon.domain.bar import FIELDS, Floats
-from daemon.domain.messages import BarsClosed, FundingRates, MarketEvent, Revised
+from daemon.domain.messages import (
+    BarsClosed,
+    FeedNotice,
+    FeedTrouble,
+    FundingRates,
+    MarketEvent,
+    Revised,
+)
 from daemon.domain.units import MINUTE_MS
 
 HALF_HOUR_MS = 30 * MINUTE_MS
@@ -38,6 +47,7 @@ def settings_for(
         "reread_grace_ms": 0,
         "recheck_s": 0.0,
         "settle_timeout_s": 20.0,
+        "watch": WatchRules(offset_max_ms=0),
     }
     return FeedSettings("binanceusdm", symbols, options=options, **(quick | changes))
 
@@ -54,6 +64,17 @@ class Rig:
     told: list[MarketEvent] = field(default_factory=list)
     busy: asyncio.Event = field(default_factory=asyncio.Event)
     consumer: asyncio.Task[None] | None = None
+
+    @property
+    def health(self) -> FeedHealth:
+        """Give what the feed counted."""
+        assert self.feed.health is not None
+        return self.feed.health
+
+    @property
+    def notices(self) -> list[tuple[FeedTrouble, bool]]:
+        """List the troubles told: which, and whether it began or ended."""
+        return [(e.trouble, e.active) for e in self.told if isinstance(e, FeedNotice)]
 
     async def listen(self, after_ms: int | None = None) -> None:
         """Consume events, and wait until the feed has begun to deliver."""
@@ -130,6 +151,7 @@ class Rig:
 async def rig(
     exchange_settings: RehearsalSettings | None = None,
     symbols: tuple[str, ...] = SYMBOLS,
+    transport: TransportClock | None = None,
     **changes: Any,
 ) -> AsyncIterator[Rig]:
     """Start exchange and feed; everything is closed at the end."""
@@ -142,7 +164,8 @@ async def rig(
 
         clock = LockStepClock(exchange.rest_url, at_rest)
         start_ms = await clock.start()
-        feed = CcxtFeed(settings_for(options, symbols, **changes), clock, TransportClock())
+        settings = settings_for(options, symbols, **changes)
+        feed = CcxtFeed(settings, clock, transport or TransportClock())
         made = Rig(exchange, feed, clock, symbols, start_ms)
         try:
             yield made

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -9,6 +10,8 @@ import pytest
 
 from adapters.exchange.client import (
     BACKOFF_MAX_S,
+    CROWD_MAX_S,
+    Crowd,
     VenueClient,
     backoff_s,
     known_exchanges,
@@ -91,7 +94,7 @@ async def test_answers_keep_the_raw_body_and_retry_after(
     exchange.exchange.faults.set("http_429", 1)
     with pytest.raises(Unanswered) as refused:
         await client.ask("fetch_time")
-    assert refused.value.retry_after_s == 7.0
+    assert refused.value.retry_after_s == 1.0
 
 
 async def test_patience_outlasts_a_short_outage(
@@ -144,10 +147,40 @@ async def test_dropped_sockets_raise_and_the_next_watch_subscribes_anew(
     exchange: RunningExchange, client: VenueClient
 ) -> None:
     await client.ask("watch_ohlcv", BITCOIN, "30m")
-    await client.drop_sockets("deaf")
+    client.drop_sockets("deaf")
     assert client.api.clients == {}
     rows, _ = await client.ask("watch_ohlcv", BITCOIN, "30m")
     assert rows[-1][0] == exchange.exchange.now_ms
+
+
+async def test_a_venue_that_was_asked_too_often_is_left_alone_for_as_long_as_it_says(
+    exchange: RunningExchange, client: VenueClient
+) -> None:
+    await client.ask("load_markets")
+    exchange.exchange.faults.set("http_429", 100)
+    with pytest.raises(Unanswered, match="too often"):
+        await client.server_time()
+    for _ in range(5):
+        with pytest.raises(Unanswered, match="left alone for 1 s more") as told:
+            await client.server_time()
+        assert 0 < (told.value.retry_after_s or 0) <= 1.0
+    assert exchange.exchange.faults.left == 99, "it was asked although it had said not to"
+    assert (await client.ask("watch_ohlcv", BITCOIN, "30m"))[0], "sockets have their own budget"
+    await asyncio.sleep(1.05)
+    exchange.exchange.faults.set("none", 1)
+    assert await client.server_time() == exchange.exchange.now_ms
+    assert client.usage.refused_n == 1
+    assert client.usage.weight_1m, "the venue says how much of the budget is used"
+
+
+def test_without_a_word_from_the_venue_the_pause_doubles_and_a_ban_is_longer() -> None:
+    async def pauses(status: int) -> list[float | None]:
+        crowd = Crowd()
+        return [crowd.noted(status, None) for _ in range(12)]
+
+    assert asyncio.run(pauses(429))[:3] == [5.0, 10.0, 20.0]
+    assert asyncio.run(pauses(418))[:3] == [120.0, 240.0, 480.0]
+    assert max(p or 0.0 for p in asyncio.run(pauses(418))) == CROWD_MAX_S
 
 
 def test_pauses_double_and_are_capped() -> None:

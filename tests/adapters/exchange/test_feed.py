@@ -258,7 +258,7 @@ async def test_a_corrected_bar_is_told_as_a_revision_and_not_sent_again() -> Non
         ("garbage_frame", 1),
         ("not_json_200", 3),
         ("http_503", 3),
-        ("http_429", 2),
+        ("http_429", 1),
     ],
 )
 async def test_a_fault_costs_no_bar(kind: str, count: int) -> None:
