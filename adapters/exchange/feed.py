@@ -63,6 +63,15 @@ class CcxtFeed:
         """Give the requests made and the budget used."""
         return self._opened().usage
 
+    def shown(self) -> dict[str, object]:
+        """Give what people are shown of this feed, by venue; empty before `events` began."""
+        if self.health is None:
+            return {}
+        usage = self.usage
+        told = {"requests_n": usage.requests_n, "requests_refused_n": usage.refused_n}
+        weights = {"weight_1m": usage.weight_1m, "weight_1m_max": usage.weight_1m_max}
+        return {self._settings.exchange: {**self.health.values(), **told, **weights}}
+
     async def server_time(self) -> int:
         """Ask the venue for its time in ms: what a VenueClock is made of."""
         return await self._opened().server_time()

@@ -65,6 +65,7 @@ def status_view(status: Values) -> RenderableType:
     positions, targets = status.get("positions", {}), status.get("targets", {})
     if positions or targets:
         parts.append(_Book(positions, targets))
+    parts += [_feed_line(venue, shown) for venue, shown in status.get("feed", {}).items()]
     parts += _recent(status)
     return Group(*(Padding(part, (0, 1)) for part in parts))
 
@@ -203,6 +204,32 @@ def _book_row(name: str, held: Values, target: Values, top: float | None) -> Seq
         hundredths(number_of(target.get("weight"))),
         signed(number_of(held.get("gain")), ",.2f") if held else Text(""),
     )
+
+
+def _feed_line(venue: str, shown: Values) -> Text:
+    """Say in one line how well a venue's bars come; what is not known is left out."""
+    worst = number_of(shown.get("finality_p99_s"))
+    offset = number_of(shown.get("clock_offset_ms"))
+    parts = [
+        ("by stream", percent(number_of(shown.get("stream_share")))),
+        ("final within", "" if worst is None else f"{worst:.1f} s (p99)"),
+        ("revised", f"{_number(shown, 'revisions_n')}"),
+        ("absent", f"{_number(shown, 'absent_n')}"),
+        ("sockets broken", f"{_number(shown, 'sockets_broken_n')}"),
+        ("replaced", f"{_number(shown, 'sockets_replaced_n')}"),
+        ("clock", "" if offset is None else f"{offset:+.0f} ms"),
+        ("weight a minute", _number(shown, "weight_1m")),
+    ]
+    line = Text.assemble((f"feed {venue}  ", QUIET))
+    for name, value in parts:
+        if value:
+            line.append_text(Text.assemble((f"{name} ", QUIET), f"{value}   "))
+    return line
+
+
+def _number(shown: Values, name: str) -> str:
+    number = number_of(shown.get(name))
+    return "" if number is None else amount(number, 0)
 
 
 def _recent(status: Values) -> list[RenderableType]:

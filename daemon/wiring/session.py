@@ -100,7 +100,7 @@ async def paper_session(settings: Settings, hooks: SessionHooks) -> AsyncIterato
         venue = await _venue(settings, engine, clock.now(), stack)
         _refuse_time_before(max(engine.state.instant_ms, venue.core.instant_ms), clock, settings)
         facts = {"strategy": engine.strategy.name, "exchange": settings.exchange.id, **hooks.meta}
-        publisher = await stack.enter_async_context(status_sinks(settings, facts))
+        publisher = await stack.enter_async_context(status_sinks(settings, facts, feed.shown))
         hooks.on_ready(engine)
         parts = ShellParts(
             engine=engine,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from adapters.embedded_redis import embedded_redis
@@ -14,8 +14,10 @@ from daemon.domain.messages import (
     Command,
     Decided,
     Event,
+    FeedNotice,
     FundingPaid,
     OrderFilled,
+    Revised,
     Started,
 )
 from daemon.engine.engine import Engine
@@ -32,13 +34,21 @@ from daemon.status.values import (
 class Publisher:
     """Observe a shell and show what happens; it can neither fail a run nor delay it."""
 
-    def __init__(self, sinks: Sequence[StatusSink], alerts: Sequence[AlertSink]) -> None:
+    def __init__(
+        self,
+        sinks: Sequence[StatusSink],
+        alerts: Sequence[AlertSink],
+        feed: Callable[[], Mapping[str, object]] = dict,
+    ) -> None:
         self._sinks = sinks
         self._alerts = alerts
+        self._feed = feed
         self._shown: tuple[object, ...] = ()  # of what may change with any event
 
     def __call__(self, event: Event, commands: Sequence[Command], engine: Engine) -> None:
         """Publish what one event and its commands changed."""
+        if isinstance(event, BarsClosed | FeedNotice | Revised):
+            self._publish("feed", self._feed())
         if isinstance(event, OrderFilled):
             self._publish("fill", fill_values(event.fill))
         for command in commands:
@@ -82,8 +92,15 @@ class Publisher:
 
 
 @asynccontextmanager
-async def status_sinks(settings: Settings, meta: Mapping[str, object]) -> AsyncIterator[Publisher]:
-    """Connect the configured sinks for as long as the context lasts and yield their publisher."""
+async def status_sinks(
+    settings: Settings,
+    meta: Mapping[str, object],
+    feed: Callable[[], Mapping[str, object]] = dict,
+) -> AsyncIterator[Publisher]:
+    """Connect the configured sinks for as long as the context lasts and yield their publisher.
+
+    feed: gives the state of the market feeds by venue.
+    """
     sinks: list[RedisStatus | MqttStatus] = []
     async with AsyncExitStack() as stack:
         if settings.redis.enabled:
@@ -92,7 +109,7 @@ async def status_sinks(settings: Settings, meta: Mapping[str, object]) -> AsyncI
             sinks.append(_mqtt(settings))
         for sink in sinks:
             await stack.enter_async_context(sink.running())
-        yield Publisher(sinks, sinks)
+        yield Publisher(sinks, sinks, feed)
 
 
 async def _redis(

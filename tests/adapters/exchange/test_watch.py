@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from daemon.domain.failures import InvariantViolated
 from daemon.domain.messages import FeedTrouble
 from tests.adapters.exchange.feed_rig import HALF_HOUR_MS, Rig, rig
 
-NO_CLOCK = {"offset_max_ms": 0.0}
+WITHOUT_CLOCK = WatchRules(offset_max_ms=0)
 
 
 class ShiftedClock(TransportClock):
@@ -45,6 +46,10 @@ async def until(true: Callable[[], bool], what: str) -> None:
     raise AssertionError(what)
 
 
+def _counted(made: Rig, name: str, count: int) -> Callable[[], bool]:
+    return lambda: getattr(made.health, name) >= count
+
+
 def expect_truth(made: Rig, instants: int) -> None:
     assert sorted({b.close_ms for b in made.bars}) == [
         made.start_ms + (step + 1) * HALF_HOUR_MS for step in range(instants)
@@ -72,7 +77,7 @@ async def test_every_bar_says_when_and_how_it_was_proven() -> None:
 
 async def test_a_machine_that_slept_takes_new_sockets_and_misses_no_bar() -> None:
     transport = ShiftedClock()
-    rules = WatchRules(standstill_s=20.0, **NO_CLOCK)
+    rules = replace(WITHOUT_CLOCK, standstill_s=20.0)
     async with rig(transport=transport, watch=rules) as made:
         await made.listen()
         await made.advance(3)
@@ -87,7 +92,7 @@ async def test_a_machine_that_slept_takes_new_sockets_and_misses_no_bar() -> Non
 
 async def test_a_suspended_machine_is_seen_by_its_utc_where_the_monotonic_clock_stood() -> None:
     transport = ShiftedClock()
-    async with rig(transport=transport, watch=WatchRules(**NO_CLOCK)) as made:
+    async with rig(transport=transport, watch=WITHOUT_CLOCK) as made:
         await made.listen()
         await made.advance(2)
         transport.wall_later_s = 25.0
@@ -101,14 +106,14 @@ async def test_a_suspended_machine_is_seen_by_its_utc_where_the_monotonic_clock_
 
 async def test_old_sockets_are_replaced_without_losing_a_proof() -> None:
     transport = ShiftedClock()
-    rules = WatchRules(socket_age_max_s=10.0, **NO_CLOCK)
+    rules = replace(WITHOUT_CLOCK, socket_age_max_s=10.0)
     async with rig(transport=transport, watch=rules) as made:
         await made.listen()
         await made.advance(4)
         for step in range(8):
             transport.later_s += 13.0  # in lock-step every look is at a close: a bad moment
             await made.advance(1)
-            await until(lambda s=step: made.health.rotated_n > s, "the socket grew old")
+            await until(_counted(made, "rotated_n", step + 1), "the socket grew old")
             await made.subscribed()
         expect_truth(made, 12)
         assert made.health.replaced_n == 0
@@ -117,12 +122,12 @@ async def test_old_sockets_are_replaced_without_losing_a_proof() -> None:
 
 async def test_connections_that_break_too_often_are_told_once_and_again_when_they_last() -> None:
     transport = ShiftedClock()
-    rules = WatchRules(breaks_per_hour_max=3, standstill_s=1e9, **NO_CLOCK)
+    rules = replace(WITHOUT_CLOCK, breaks_per_hour_max=3, standstill_s=1e9)
     async with rig(transport=transport, watch=rules) as made:
         await made.listen()
         for count in range(1, 6):
             made.exchange.exchange.hub.cut_all()
-            await until(lambda n=count: made.health.broken_n >= n, "a broken socket was not seen")
+            await until(_counted(made, "broken_n", count), "a broken socket was not seen")
             await made.subscribed()
         await until(lambda: bool(made.notices), "nobody was told")
         assert made.notices == [(FeedTrouble.RECONNECTS, True)]
@@ -134,7 +139,7 @@ async def test_connections_that_break_too_often_are_told_once_and_again_when_the
 
 
 async def test_a_venue_that_does_not_answer_is_told_and_its_bars_come_when_it_is_back() -> None:
-    rules = WatchRules(venue_down_s=0.3, **NO_CLOCK)
+    rules = replace(WITHOUT_CLOCK, venue_down_s=0.3)
     async with rig(watch=rules, stream=False, settle_timeout_s=1.0) as made:
         await made.listen()
         await made.advance(2)
