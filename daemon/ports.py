@@ -105,8 +105,8 @@ class OrderEntry(Protocol):
 class AccountView(Protocol):
     """Read the account as the venue knows it."""
 
-    async def snapshot(self, executions_cursor: int) -> Sequence[VenueEvent]:
-        """Give fills and cash flows after the cursor, then one Snapshotted."""
+    async def snapshot(self, executions_cursor: int, venue: str) -> Sequence[VenueEvent]:
+        """Give fills and cash flows after the cursor, then one Snapshotted of that venue."""
         ...
 
     async def observe(self, event: MarketEvent) -> Sequence[VenueEvent]:
@@ -221,10 +221,13 @@ class Executor(Protocol):
         run: Callable[[Arm, Share], Result],
         arms: Sequence[tuple[str, Arm]],
         done: Share,
+        taken: Callable[[Result], None] = ...,
     ) -> list[Result]:
         """Run each named arm and give the results in the order of the arms.
 
         run: a function that other processes can import, as they can its arms and results. done
-        hears how much of the whole is done. What an arm raises is raised here, with its name.
+        hears how much of the whole is done. taken hears each result once, in the order of the arms,
+        as soon as those before it are there; where an arm fails, those that others left come last.
+        What an arm raises is raised here, with its name.
         """
         ...

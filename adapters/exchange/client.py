@@ -292,10 +292,12 @@ def _silence(socket: Any, error: Exception) -> None:
 
 
 async def _said_goodbye(socket: Any) -> None:
+    import aiohttp
+
     try:
         async with asyncio.timeout(GOODBYE_S):
             await socket.close()
-    except Exception as trouble:  # noqa: BLE001  it is given up; how it goes does not matter
+    except (*PAYLOAD_ERRORS, OSError, RuntimeError, aiohttp.ClientError) as trouble:
         _log.debug(SOCKET_GONE, why=f"{type(trouble).__name__}: {trouble}")
 
 

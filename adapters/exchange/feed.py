@@ -54,6 +54,11 @@ class CcxtFeed:
         self._task: asyncio.Task[None] | None = None
 
     @property
+    def venue(self) -> str:
+        """Give the exchange id."""
+        return self._settings.exchange
+
+    @property
     def health(self) -> FeedHealth | None:
         """Give what was seen and suffered, None before `events` began."""
         return None if self._pump is None else self._pump.health
@@ -138,7 +143,7 @@ class CcxtFeed:
         self._task = asyncio.create_task(pump.run(), name=f"feed of {self._settings.exchange}")
         self._task.add_done_callback(lambda _: pump.wake_all())
         try:
-            while (event := await pump.next_event(self._task)) is not None:
+            while (event := await pump.delivery.next_event(self._task)) is not None:
                 yield event
         finally:
             await self._end_pump()
@@ -149,7 +154,7 @@ class CcxtFeed:
         Before `events` is iterated there is nothing to wait for.
         """
         if self._pump is not None:
-            await self._pump.settled(now_ms)
+            await self._pump.delivery.settled(now_ms)
 
     async def close(self) -> None:
         """Stop delivering and close every connection."""

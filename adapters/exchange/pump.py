@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -18,6 +17,7 @@ import numpy as np
 import structlog
 
 from adapters.exchange.client import VenueClient
+from adapters.exchange.delivery import Delivery
 from adapters.exchange.funding import FundingTable
 from adapters.exchange.health import FeedHealth
 from adapters.exchange.instants import RETRY_S, Instants
@@ -29,12 +29,11 @@ from adapters.exchange.watch import Transport, Watch, WatchRules
 from daemon.domain.bar import Field, Proof
 from daemon.domain.finality import Correction, FinalBar, FinalityGate, Verdict
 from daemon.domain.instrument import Instrument
-from daemon.domain.messages import MarketEvent, Revised
+from daemon.domain.messages import Revised
 from daemon.domain.units import HOUR_MS, Timeframe, iso, require
 from daemon.ports import Clock
 
 BARS_ABSENT: Final = "bars_absent"
-SETTLING_TIMED_OUT: Final = "settling_timed_out"
 STREAM_NOT_OFFERED: Final = "stream_not_offered"
 POLL_S: Final = 0.25
 POLL_BUSY_S: Final = 0.02
@@ -42,7 +41,6 @@ IDLE_PAUSE_S: Final = 0.05
 """How long frames are gathered before a round, unless somebody waits for `settled`."""
 ROUND_CHEAP_S: Final = 0.002
 ROUND_PAUSE_MAX_S: Final = 0.01
-OUT_EVENTS_MAX: Final = 10_000
 
 _log = structlog.get_logger()
 
@@ -133,21 +131,12 @@ class Pump:
             news=self._wake,
         )
         self._news, self._hurry = asyncio.Event(), asyncio.Event()
+        self.delivery = Delivery(
+            after_ms, settings.settle_timeout_s, client.exchange, self._hurried
+        )
         self.health = FeedHealth(client.exchange)
         self._rereads = Rereads(reader, self._symbols, self._now_s, self.health, self._news.set)
-        self._stream = (
-            BarStream(
-                client,
-                self._gate,
-                self._symbols,
-                settings.timeframe,
-                self._news.set,
-                self.health,
-                deadline_bars=settings.stream_deadline_bars,
-            )
-            if streaming
-            else None
-        )
+        self._stream = self._bar_stream(client) if streaming else None
         self._watch = Watch(
             settings.watch,
             client,
@@ -156,53 +145,25 @@ class Pump:
             clock,
             transport,
             self.health,
-            self._tell,
+            self.delivery.put,
         )
-        self._out: deque[MarketEvent] = deque()
-        self._out_news, self._progress = asyncio.Event(), asyncio.Event()
-        self._consumer_waits = False
-        self._stopped = False
-        self._wanted_ms = self._done_ms = after_ms
         self._recheck_done_ms, self._recheck_at_s = after_ms, transport.monotonic()
         self._audited_ms = after_ms
 
-    # ---- the consumer's side -----------------------------------------------------------------
-
-    async def next_event(self, task: asyncio.Task[None]) -> MarketEvent | None:
-        """Wait for the next event; None after `stop`. Raises what ended the pump."""
-        while True:
-            if self._out:
-                return self._out.popleft()
-            if task.done() and not task.cancelled():
-                task.result()
-            if self._stopped or task.done():
-                return None
-            self._consumer_waits = True
-            self._progress.set()
-            try:
-                self._out_news.clear()
-                await self._out_news.wait()
-            finally:
-                self._consumer_waits = False
-
-    async def settled(self, now_ms: int) -> None:
-        """Wait until everything up to `now_ms` was handed out and taken."""
-        self._wanted_ms = max(self._wanted_ms, now_ms)
-        self._news.set()
-        self._hurry.set()
-        try:
-            async with asyncio.timeout(self._settings.settle_timeout_s):
-                while not self._stopped:
-                    self._progress.clear()
-                    if self._done_ms >= now_ms and not self._out and self._consumer_waits:
-                        return
-                    await self._progress.wait()
-        except TimeoutError:
-            _log.warning(SETTLING_TIMED_OUT, now=iso(now_ms), exchange=self._settings.exchange)
+    def _bar_stream(self, client: VenueClient) -> BarStream:
+        return BarStream(
+            client,
+            self._gate,
+            self._symbols,
+            self._settings.timeframe,
+            self._news.set,
+            self.health,
+            deadline_bars=self._settings.stream_deadline_bars,
+        )
 
     def stop(self) -> None:
         """End the iteration of `events`."""
-        self._stopped = True
+        self.delivery.stopped = True
         self.wake_all()
 
     def _wake(self) -> None:
@@ -210,8 +171,12 @@ class Pump:
 
     def wake_all(self) -> None:
         """Let everyone who waits look again."""
-        for event in (self._out_news, self._progress, self._news):
-            event.set()
+        self.delivery.wake()
+        self._news.set()
+
+    def _hurried(self) -> None:
+        self._news.set()
+        self._hurry.set()
 
     # ---- the pump ----------------------------------------------------------------------------
 
@@ -228,12 +193,12 @@ class Pump:
         except BaseExceptionGroup as several:
             raise several.exceptions[0] from several
         finally:
-            self._stopped = True
+            self.delivery.stopped = True
             if self._stream is not None:
                 self._stream.detach()
 
     async def _run(self) -> None:
-        while not self._stopped:
+        while not self.delivery.stopped:
             began_s = self._now_s()
             await self._turn()
             took_s = self._now_s() - began_s
@@ -243,12 +208,12 @@ class Pump:
 
     async def _turn(self) -> None:
         """Do one round: stream, funding, REST, hand out, and note how far we are."""
-        wanted_ms = self._wanted_ms
+        wanted_ms = self.delivery.wanted_ms
         market_ms = max(self._clock.now(), wanted_ms)
         self._take_stream()
         self._instants.reach(market_ms, self._now_s())
         if self._settings.funding:
-            self._funding.step(market_ms, self._now_s(), self._group, self._tell)
+            self._funding.step(market_ms, self._now_s(), self._group, self.delivery.put)
         self._take_answers()
         self._ask_missing()
         self._recheck_denied(market_ms, wanted_ms)
@@ -264,12 +229,11 @@ class Pump:
             or self._funding.waits_at(wanted_ms, self._now_s())
             or self._recheck_done_ms < wanted_ms
         ):
-            self._done_ms = max(self._done_ms, wanted_ms)
-            self._progress.set()
+            self.delivery.done(wanted_ms)
 
     async def _wait_for_news(self) -> None:
         """Sleep until a frame, a `settled`, or the next look at the clock."""
-        hurried = self._done_ms < self._wanted_ms
+        hurried = self.delivery.done_ms < self.delivery.wanted_ms
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(POLL_BUSY_S if hurried else POLL_S):
                 await self._news.wait()
@@ -293,7 +257,7 @@ class Pump:
                     self._instants.prove(verdict, self._now_s(), self._clock.now())
                 case Correction():
                     self.health.revisions_n += 1
-                    self._tell(
+                    self.delivery.put(
                         Revised(
                             verdict.close_ms,
                             verdict.index,
@@ -382,19 +346,7 @@ class Pump:
             if not message.final:
                 absent = [self._symbols[i] for i in np.flatnonzero(message.proof == Proof.ABSENT)]
                 _log.debug(BARS_ABSENT, close=iso(message.close_ms), symbols=absent)
-            await self._hand_out(message)
-
-    async def _hand_out(self, event: MarketEvent) -> None:
-        """Append to what the consumer takes; a full buffer holds the pump back."""
-        while len(self._out) >= OUT_EVENTS_MAX and not self._stopped:
-            self._progress.clear()
-            await self._progress.wait()
-        self._tell(event)
-
-    def _tell(self, event: MarketEvent) -> None:
-        """Append what must not wait: revisions, rates and notices, of which there are few."""
-        self._out.append(event)
-        self._out_news.set()
+            await self.delivery.hand_out(message)
 
     def _now_s(self) -> float:
         return self._transport.monotonic()

@@ -37,9 +37,9 @@ class AsyncPaperVenue:
         """Ask what became of an order: its fills and state, or OrderAbsent."""
         return await self._call(partial(self.core.query, order_id, key))
 
-    async def snapshot(self, executions_cursor: int) -> Sequence[VenueEvent]:
-        """Give fills and cash flows after the cursor, then one Snapshotted."""
-        return await self._call(partial(self.core.snapshot, executions_cursor))
+    async def snapshot(self, executions_cursor: int, venue: str) -> Sequence[VenueEvent]:
+        """Give fills and cash flows after the cursor, then one Snapshotted of that venue."""
+        return await self._call(partial(self.core.snapshot, executions_cursor, venue))
 
     async def observe(self, event: MarketEvent) -> Sequence[VenueEvent]:
         """Show the venue a market event before the engine sees it."""

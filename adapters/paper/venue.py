@@ -12,6 +12,7 @@ import math
 from collections import deque
 from collections.abc import Sequence
 from decimal import Decimal
+from itertools import product
 from typing import Final
 
 from adapters.paper.admission import Admission, is_beyond
@@ -56,7 +57,7 @@ _OPEN, _FILLED, _LIMIT = PaperStatus.OPEN, PaperStatus.FILLED, OrderKind.LIMIT
 
 
 class PaperVenue:
-    """Trade a universe of one venue on paper.
+    """Trade a universe on paper; an account of several venues has cash at each of them.
 
     opened_ms: market time of a new account's opening; an account that the store already holds keeps
     its own. Raises ConfigurationError for settings that do not fit the universe or the account.
@@ -70,10 +71,9 @@ class PaperVenue:
         *,
         opened_ms: int = 0,
     ) -> None:
-        venues = {instrument.key.venue for instrument in universe.instruments}
-        require(len(venues) == 1, f"a paper venue is one venue, not {sorted(venues)}")
         settings.check_currencies(universe)
-        self.venue = venues.pop()
+        self.venues = tuple(dict.fromkeys(i.key.venue for i in universe.instruments))
+        self.venue = "+".join(self.venues)
         self._store = store
         self._rule = FillRule(settings)
         self._terms = {i.key: Terms.of(n, i) for n, i in enumerate(universe.instruments)}
@@ -88,10 +88,11 @@ class PaperVenue:
         self._is_ahead = False
         self._trade_prefix = ""
         loaded = store.load(ENDED_KEPT)
+        names = tuple(str(i.key) for i in universe.instruments)
         if loaded is None:
-            self._open(universe.symbols, settings, opened_ms)
+            self._open(names, settings, opened_ms)
         else:
-            self._resume(loaded, universe.symbols, settings)
+            self._resume(loaded, names, settings)
         self._trade_prefix = f"{self._account.opened_ms:x}-"
 
     # ---- what the caller may do ------------------------------------------------------------------
@@ -146,9 +147,11 @@ class PaperVenue:
         record = self._find(order_id)
         return [OrderAbsent(order_id, self._now_ms)] if record is None else _story(record)
 
-    def snapshot(self, executions_cursor: int) -> list[VenueEvent]:
+    def snapshot(self, executions_cursor: int, venue: str = "") -> list[VenueEvent]:
         """Give fills and cash flows after the cursor, then one Snapshotted; below 0 only that.
 
+        venue: whose positions and cash the Snapshotted holds, empty for the first; executions are
+        those of all venues, which share one count.
         Raises VenueError for a cursor that this account has not reached: it is another account.
         """
         self._check_usable()
@@ -160,9 +163,9 @@ class PaperVenue:
                 "back, or move the whole state folder away to start anew"
             )
         if executions_cursor < 0:
-            return [Snapshotted(self._snapshot())]
+            return [Snapshotted(self._snapshot(venue))]
         found = self._store.executions_after(executions_cursor, account.executions_n)
-        return [*found, Snapshotted(self._snapshot())]
+        return [*found, Snapshotted(self._snapshot(venue))]
 
     def observe(self, event: MarketEvent) -> list[VenueEvent]:
         """See a market event: book funding on what was held, then fill what rests."""
@@ -194,11 +197,11 @@ class PaperVenue:
         self._now_ms = opened_ms
         self._state = VenueState(self._account, self._market, FundingBook())
         self._held: dict[int, Decimal] = {}
-        for currency, amount in sorted(cash.items()):
-            cash_key = CashKey(self.venue, currency)
+        for venue, (currency, amount) in product(self.venues, sorted(cash.items())):
+            cash_key = CashKey(venue, currency)
             self._account.ledger.apply_transfer(cash_key, amount)
             self._next_execution()
-            name = f"deposit:{currency}:{opened_ms}"
+            name = f"deposit:{venue}:{currency}:{opened_ms}"
             self._record(Transferred(name, cash_key, opened_ms, amount))
         self._changes.bars = True
         self._commit()
@@ -394,7 +397,7 @@ class PaperVenue:
             terms = self._by_index[due.index]
             self._account.ledger.apply_funding(terms.cash_key, due.amount)
             self._next_execution()
-            name = f"funding:{terms.key.symbol}:{due.settle_ms}"
+            name = f"funding:{terms.key}:{due.settle_ms}"
             paid = FundingPaid(name, terms.key, terms.cash_key, due.settle_ms, due.rate, due.amount)
             self._record(paid)
             events.append(paid)
@@ -421,12 +424,14 @@ class PaperVenue:
     def _record(self, event: VenueEvent) -> None:
         self._changes.executions.append(event)
 
-    def _snapshot(self) -> AccountSnapshot:
+    def _snapshot(self, venue: str) -> AccountSnapshot:
         self._book_fills()
-        ledger = self._account.ledger
-        quantities = {k: p.quantity for k, p in ledger.positions.items() if p.quantity}
-        cursor = self._account.executions_n
-        return AccountSnapshot(self.venue, self._now_ms, quantities, dict(ledger.cash), cursor)
+        ledger, venue = self._account.ledger, venue or self.venues[0]
+        require(venue in self.venues, f"venue {venue!r}: this account is at {self.venue}")
+        held = {k: p.quantity for k, p in ledger.positions.items() if p.quantity}
+        quantities = {k: quantity for k, quantity in held.items() if k.venue == venue}
+        cash = {k: amount for k, amount in ledger.cash.items() if k.venue == venue}
+        return AccountSnapshot(venue, self._now_ms, quantities, cash, self._account.executions_n)
 
     def _commit(self) -> None:
         changes, store = self._changes, self._store

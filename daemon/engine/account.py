@@ -42,9 +42,15 @@ class Account:
 
     def ask(self, cursor: int | None = None) -> None:
         """Ask every venue for its account; cursor None asks for what came since the last one."""
-        after = self._state.cursor if cursor is None else cursor
-        venues = dict.fromkeys(i.key.venue for i in self._universe.instruments)
-        self._out.extend(AskSnapshot(v, after) for v in venues)
+        cursors = self._state.cursors
+        for venue in dict.fromkeys(i.key.venue for i in self._universe.instruments):
+            after = cursors.get(venue, 0) if cursor is None else cursor
+            self._out.append(AskSnapshot(venue, after))
+
+    def reconcile(self) -> None:
+        """Trade no more until every venue's account agrees with ours."""
+        self._state.unreconciled = {i.key.venue for i in self._universe.instruments}
+        self.ask()
 
     def cash_flow(self, event: FundingPaid | Transferred) -> None:
         """Book a cash flow, once."""
@@ -55,15 +61,17 @@ class Account:
     def told(self, snapshot: AccountSnapshot) -> None:
         """Compare; ask again before acting on a difference, then adopt it or halt."""
         state = self._state
-        ledger = state.book.ledger
-        virgin = not ledger.fills and not ledger.cash
+        ledger, venue = state.book.ledger, snapshot.venue
+        virgin = not ledger.fills and not any(k.venue == venue for k in ledger.cash)
         found = differences(ledger, snapshot)
+        cursor = state.cursors.get(venue, 0)
         if found and not virgin:
-            state.mismatches += 1
-            if state.mismatches < MISMATCHES_BEFORE_ACTING:
-                self.ask()
+            state.mismatches[venue] = state.mismatches.get(venue, 0) + 1
+            if state.mismatches[venue] < MISMATCHES_BEFORE_ACTING:
+                self._out.append(AskSnapshot(venue, cursor))
                 return
-        state.cursor, state.mismatches = max(state.cursor, snapshot.executions_cursor), 0
+        state.cursors[venue] = max(cursor, snapshot.executions_cursor)
+        state.mismatches.pop(venue, None)
         state.orders.forget_trades()
         adopts = virgin or self._policy is ReconcilePolicy.ADOPT
         text = "; ".join(str(d) for d in found)
@@ -73,5 +81,6 @@ class Account:
         elif found:
             self._out.append(Alert(AlertKind.RECONCILED, snapshot.at_ms, text))
             self._halt(snapshot.at_ms, f"the account differs from the venue: {text}")
-        if state.trading is TradingState.RECONCILING:
+        state.unreconciled.discard(venue)
+        if state.trading is TradingState.RECONCILING and not state.unreconciled:
             state.trading = TradingState.TRADING if state.may_open else TradingState.REDUCE_ONLY

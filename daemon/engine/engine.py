@@ -425,7 +425,7 @@ class Engine:
         for order_id in state.orders.open:
             state.orders.doubt(order_id)
         self._doubts.ask_all()
-        self._account.ask()
+        self._account.reconcile()
 
     def _halt(self, at_ms: int, why: str) -> None:
         """Stop trading until the operator resumes; what rests at the venue is taken back."""
@@ -465,4 +465,4 @@ class Engine:
             state.halted_why = ""
             state.trading = TradingState.RECONCILING
             self._doubts.ask_all()
-            self._account.ask()
+            self._account.reconcile()

@@ -40,8 +40,9 @@ class Phase(StrEnum):
 class EngineState:
     """Hold the engine's memory. Arrays are (N,) in universe order.
 
-    strategy: the strategy's own versioned arrays. newest: last forecast per timeframe. cursor: the
-    venue's execution count at the last snapshot. now_ms: the newest market time that a bar or Tick
+    strategy: the strategy's own versioned arrays. newest: last forecast per timeframe. cursors:
+    each venue's execution count at its last snapshot. unreconciled: venues whose account was not
+    compared since the start. now_ms: the newest market time that a bar or Tick
     told. operator_requests: ids already obeyed. holds: why no risk may be opened at present, by
     venue and trouble. decided: instants of the newest decisions. revised: (index, close_ms) of bars
     that were revised while a window holds them.
@@ -63,8 +64,9 @@ class EngineState:
     paused: bool = False
     flattening: bool = False
     operator_reduce_only: bool = False
-    cursor: int = 0
-    mismatches: int = 0
+    cursors: dict[str, int] = field(default_factory=dict)
+    mismatches: dict[str, int] = field(default_factory=dict)
+    unreconciled: set[str] = field(default_factory=set)
     newest: dict[Timeframe, Prediction] = field(default_factory=dict)
     disagreement: Floats | None = None
     gross_multiplier: float | None = None
@@ -154,6 +156,9 @@ class EngineState:
             "funding_rates": self.funding_rates,
             "operator_requests": list(self.operator_requests),
             "cashflow_ids": list(self.cashflow_ids),
+            "cursors": self.cursors,
+            "mismatches": self.mismatches,
+            "unreconciled": sorted(self.unreconciled),
             "holds": self.holds,
             "decided": self.decided,
             "revised": self.revised,
@@ -185,6 +190,9 @@ class EngineState:
         self.funding_rates = np.array(plain["funding_rates"], dtype=np.float64)
         self.operator_requests = OrderedDict.fromkeys(cast(list[str], plain["operator_requests"]))
         self.cashflow_ids = OrderedDict.fromkeys(cast(list[str], plain["cashflow_ids"]))
+        self.cursors = dict(cast(dict[str, int], plain["cursors"]))
+        self.mismatches = dict(cast(dict[str, int], plain["mismatches"]))
+        self.unreconciled = set(cast(list[str], plain["unreconciled"]))
         self.holds = dict(cast(dict[str, str], plain["holds"]))
         self.decided = list(cast(list[int], plain["decided"]))
         revised = cast(list[tuple[int, int]], plain["revised"])
@@ -210,8 +218,6 @@ _SCALARS: Final = (
     "paused",
     "flattening",
     "operator_reduce_only",
-    "cursor",
-    "mismatches",
     "gross_multiplier",
 )
 

@@ -341,8 +341,8 @@ class LiveShell:
                 return await self._parts.orders.cancel(order_id, key)
             case Query(order_id=order_id, key=key):
                 return await self._parts.orders.query(order_id, key)
-            case AskSnapshot(executions_cursor=cursor):
-                return await self._parts.account.snapshot(cursor)
+            case AskSnapshot(executions_cursor=cursor, venue=venue):
+                return await self._parts.account.snapshot(cursor, venue)
             case _:
                 return ()
 

@@ -53,8 +53,8 @@ class VenueCore(Protocol):
         """Ask what became of an order."""
         ...
 
-    def snapshot(self, executions_cursor: int) -> Sequence[VenueEvent]:
-        """Give executions after the cursor and the account."""
+    def snapshot(self, executions_cursor: int, venue: str) -> Sequence[VenueEvent]:
+        """Give executions after the cursor and the account at that venue."""
         ...
 
     def observe(self, event: MarketEvent) -> Sequence[VenueEvent]:
@@ -177,8 +177,8 @@ class ReplayShell:
                 return self._venue.cancel(order_id, key)
             case Query(order_id=order_id, key=key):
                 return self._venue.query(order_id, key)
-            case AskSnapshot(executions_cursor=cursor):
-                return self._venue.snapshot(cursor)
+            case AskSnapshot(executions_cursor=cursor, venue=venue):
+                return self._venue.snapshot(cursor, venue)
             case Alert():
                 self.result.alerts.append(command)
                 return ()

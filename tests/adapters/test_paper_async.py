@@ -51,7 +51,7 @@ async def test_the_ports_give_the_answers_of_the_core(store: WatchedStore, durab
         assert await entry.query(OrderId("a"), key(0)) == told
         ended = await entry.cancel(OrderId("a"), key(0))
         assert list(ended[:-1]) == list(told)
-        assert list(fills_of(await account.snapshot(1))) == fills_of(told)
+        assert list(fills_of(await account.snapshot(1, core.venue))) == fills_of(told)
 
 
 async def test_a_durable_venue_never_blocks_the_loop(store: WatchedStore) -> None:

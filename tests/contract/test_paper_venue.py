@@ -1,13 +1,19 @@
 """One suite that the paper venue passes with every store: what it promises to the engine."""
 
+import contextlib
+import dataclasses
 from decimal import Decimal
+from pathlib import Path
 
+import msgspec
 import pytest
 
-from adapters.paper import MemoryStore, PaperVenue
+from adapters.paper import MemoryStore, PaperVenue, SqliteStore
+from adapters.paper.state import LedgerStore
 from daemon.domain.failures import ConfigurationError, InvariantViolated, VenueError
-from daemon.domain.instrument import Instrument, InstrumentKey, Universe
+from daemon.domain.instrument import CashKey, InstrumentKey, Universe
 from daemon.domain.messages import (
+    FundingPaid,
     OrderAbsent,
     OrderAccepted,
     OrderEnded,
@@ -24,6 +30,7 @@ from tests.contract.paper_world import (
     NAN,
     PRICES,
     START_MS,
+    SYMBOLS,
     MakeVenue,
     account_of,
     at,
@@ -419,11 +426,47 @@ def test_trade_ids_are_unique_and_increase(venue: PaperVenue) -> None:
 def test_settings_that_do_not_fit_the_universe_are_named() -> None:
     with pytest.raises(ConfigurationError, match=r"starting_cash has USDT only.*settles in USDC"):
         PaperVenue(make_universe(settle="USDC"), settings(), MemoryStore())
-    mixed: list[Instrument] = list(make_universe().instruments)
-    other = mixed[0]
-    mixed[0] = Instrument(InstrumentKey("elsewhere", "A"), "A", "USDT", "USDT", other.rules)
-    with pytest.raises(InvariantViolated, match="one venue"):
-        PaperVenue(Universe(tuple(mixed)), settings(), MemoryStore())
+
+
+def two_venues(store: LedgerStore) -> PaperVenue:
+    """Give an account at two venues that both trade the first symbol."""
+    instruments = list(make_universe().instruments[:2])
+    there = InstrumentKey("elsewhere", instruments[0].key.symbol)
+    instruments[1] = dataclasses.replace(instruments[0], key=there)
+    return PaperVenue(Universe(tuple(instruments)), settings(), store, opened_ms=START_MS)
+
+
+def test_an_account_at_two_venues_has_cash_and_positions_at_each() -> None:
+    store = MemoryStore()
+    venue = two_venues(store)
+    venue.observe(rates(2, (0.01, 0.03)))
+    venue.observe(bars(1, (100.0, 200.0)))
+    buy = order("a", "2")
+    there = InstrumentKey("elsewhere", SYMBOLS[0])
+    sell = msgspec.structs.replace(order("b", "-1", index=1), key=there)
+    told = fills_of(venue.submit([buy, sell]))
+    assert [(f.key.venue, str(f.quantity)) for f in told] == [("paper", "2"), ("elsewhere", "-1")]
+    paid = [e for e in venue.observe(bars(2, (100.0, 200.0))) if isinstance(e, FundingPaid)]
+    assert [(p.cash_key.venue, p.amount) for p in paid] == [("paper", -2), ("elsewhere", 6)]
+    assert len({p.cashflow_id for p in paid}) == 2, "the same symbol settles at two venues"
+    *executions, last = venue.snapshot(0, "elsewhere")
+    assert isinstance(last, Snapshotted)
+    assert len(executions) == venue.executions_cursor == 6  # two deposits, two fills, two payments
+    assert last.snapshot.quantities == {there: Decimal(-1)}
+    assert last.snapshot.cash == {CashKey("elsewhere", "USDT"): Decimal(10_206)}
+    assert account_of(venue).cash == {CASH_KEY: Decimal(9_798)}
+    with pytest.raises(InvariantViolated, match=r"venue 'third': this account is at paper\+else"):
+        venue.snapshot(0, "third")
+
+
+def test_an_account_of_one_venue_is_not_taken_for_one_of_two(tmp_path: Path) -> None:
+    with contextlib.closing(SqliteStore(tmp_path / "paper.sqlite")) as store:
+        PaperVenue(make_universe(), settings(), store, opened_ms=START_MS)
+    with (
+        contextlib.closing(SqliteStore(tmp_path / "paper.sqlite")) as store,
+        pytest.raises(ConfigurationError, match=r"at paper\+elsewhere.*paper account of paper"),
+    ):
+        two_venues(store)
 
 
 def test_the_account_adds_up_after_everything(venue: PaperVenue) -> None:

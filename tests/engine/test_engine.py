@@ -189,7 +189,7 @@ def test_the_first_account_found_is_adopted_whole() -> None:
     assert engine.state.book.held[0] == 3.0
     assert engine.state.book.cash == 500.0
     assert engine.state.book.ledger.transfers == 500
-    assert engine.state.cursor == 7
+    assert engine.state.cursors == {VENUE: 7}
 
 
 def test_a_later_difference_is_asked_about_twice_more_and_then_halts() -> None:
@@ -210,8 +210,8 @@ def test_a_difference_that_the_next_executions_explain_is_forgotten() -> None:
     assert feed(engine, ours) == [AskSnapshot(VENUE, 0)]
     told = feed(engine, fill_of(orders[0], "a"), fill_of(orders[1], "b"), ours)
     assert told == []
-    assert engine.state.mismatches == 0
-    assert engine.state.cursor == 2
+    assert engine.state.mismatches == {}
+    assert engine.state.cursors == {VENUE: 2}
 
 
 def test_the_adopting_policy_takes_the_venue_s_word_as_an_adjustment() -> None:

@@ -159,9 +159,9 @@ class WatchedVenue:
         await self._before("query")
         return await self.inner.query(order_id, key)
 
-    async def snapshot(self, executions_cursor: int) -> Sequence[VenueEvent]:
+    async def snapshot(self, executions_cursor: int, venue: str) -> Sequence[VenueEvent]:
         await self._before("snapshot")
-        return await self.inner.snapshot(executions_cursor)
+        return await self.inner.snapshot(executions_cursor, venue)
 
     async def observe(self, event: MarketEvent) -> Sequence[VenueEvent]:
         await self._before("observe")

@@ -38,7 +38,7 @@ async def test_a_full_queue_never_waits_for_a_worker_that_waits_for_the_queue(
     process = line.engine.process
 
     def asking(event: Event) -> tuple[Command, ...]:
-        more = (AskSnapshot("venue", -1),) if isinstance(event, Operator) else ()
+        more = (AskSnapshot("paper", -1),) if isinstance(event, Operator) else ()
         return (*process(event), *more)
 
     line.engine.process = asking  # type: ignore[method-assign]
@@ -159,7 +159,7 @@ async def test_what_waits_for_the_venue_is_not_begun_once_it_cannot_be_answered(
     def asking(event: Event) -> tuple[Command, ...]:
         if isinstance(event, Operator) and event.action is OperatorAction.KILL:
             raise Broken("consumer")
-        more = (AskSnapshot("venue", -1),) if isinstance(event, Operator) else ()
+        more = (AskSnapshot("paper", -1),) if isinstance(event, Operator) else ()
         return (*process(event), *more)
 
     line.engine.process = asking  # type: ignore[method-assign]

@@ -57,9 +57,9 @@ class NotedVenue:
         self.calls.append("query")
         return self.inner.query(order_id, key)
 
-    def snapshot(self, executions_cursor: int) -> Sequence[VenueEvent]:
+    def snapshot(self, executions_cursor: int, venue: str) -> Sequence[VenueEvent]:
         self.calls.append("snapshot")
-        return self.inner.snapshot(executions_cursor)
+        return self.inner.snapshot(executions_cursor, venue)
 
     def observe(self, event: MarketEvent) -> Sequence[VenueEvent]:
         return self.inner.observe(event)
@@ -173,7 +173,7 @@ def test_alerts_are_kept_for_the_caller() -> None:
 class Restarting(NotedVenue):
     """Answer the question for the account with what asks for it."""
 
-    def snapshot(self, executions_cursor: int) -> Sequence[VenueEvent]:
+    def snapshot(self, executions_cursor: int, venue: str) -> Sequence[VenueEvent]:
         return [Started(0, "again")]  # type: ignore[list-item]  # no venue may say this
 
 

@@ -203,8 +203,8 @@ class WatchedVenue:
     async def query(self, order_id: OrderId, key: InstrumentKey) -> Sequence[VenueEvent]:
         return await self.camera.around("query", self.inner.query(order_id, key))
 
-    async def snapshot(self, executions_cursor: int) -> Sequence[VenueEvent]:
-        return await self.camera.around("account", self.inner.snapshot(executions_cursor))
+    async def snapshot(self, executions_cursor: int, venue: str) -> Sequence[VenueEvent]:
+        return await self.camera.around("account", self.inner.snapshot(executions_cursor, venue))
 
     async def observe(self, event: MarketEvent) -> Sequence[VenueEvent]:
         return await self.camera.around("observe", self.inner.observe(event))

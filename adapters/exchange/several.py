@@ -1,0 +1,236 @@
+"""Several venues as one feed: each keeps its own client, budget, sockets and troubles.
+
+The columns of the book are those of the venues in the order of the settings. An instant of one
+venue goes out when that venue has told it, with NaN for all others, and counts as final only when
+every venue has said that nothing more can come; the engine's deadline bounds how long a venue that
+is down is waited for. Rates, revisions and notices pass through with their columns moved.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from typing import Final
+
+import msgspec
+import numpy as np
+
+from adapters.exchange.client import backoff_s
+from adapters.exchange.feed import CcxtFeed
+from daemon.domain.bar import FIELDS
+from daemon.domain.failures import BadPayload, VenueError
+from daemon.domain.instrument import Instrument
+from daemon.domain.messages import (
+    BarsClosed,
+    FeedNotice,
+    FeedTrouble,
+    FundingRates,
+    MarketEvent,
+    Revised,
+)
+from daemon.domain.units import require
+
+INSTANTS_KEPT: Final = 1_000
+PAUSE_MAX_S: Final = 300.0
+EVENTS_MAX: Final = 1_000
+
+
+class SeveralFeeds:
+    """Deliver the bars of several venues; one of them failing leaves the others alone."""
+
+    def __init__(self, feeds: Sequence[CcxtFeed]) -> None:
+        require(feeds, "feeds: want at least one")
+        self._feeds = list(feeds)
+        self._columns: list[slice] = []
+        self._count = 0
+        self._final: dict[int, set[int]] = {}
+        self._queue: asyncio.Queue[tuple[int, MarketEvent]] | None = None
+        self._waiting = asyncio.Event()
+        self._taken = asyncio.Event()
+
+    async def server_time(self) -> int:
+        """Ask the first venue for its time in ms; it is the market time of the book."""
+        return await self._feeds[0].server_time()
+
+    def shown(self) -> dict[str, object]:
+        """Give what people are shown, by venue."""
+        return {venue: values for feed in self._feeds for venue, values in feed.shown().items()}
+
+    async def instruments(self) -> Sequence[Instrument]:
+        """Load the instruments of all venues; a venue that cannot be reached at the start raises.
+
+        Without its trading rules nothing of a venue could be traded, reduced or valued.
+        """
+        found = await asyncio.gather(*(feed.instruments() for feed in self._feeds))
+        ends = np.cumsum([len(one) for one in found]).tolist()
+        starts = [0, *ends[:-1]]
+        self._columns = [slice(a, b) for a, b in zip(starts, ends, strict=True)]
+        self._count = ends[-1]
+        return [instrument for one in found for instrument in one]
+
+    async def history(self, since_ms: int, until_ms: int) -> AsyncIterator[MarketEvent]:
+        """Yield the closed bars of all venues in time order, rates before bars, one at a time."""
+        await self._placed()
+        streams = [
+            _Ahead(place, feed.history(since_ms, until_ms))
+            for place, feed in enumerate(self._feeds)
+        ]
+        await asyncio.gather(*(stream.step() for stream in streams))
+        while live := [s for s in streams if s.head is not None]:
+            at_ms = min(_when(s.head) for s in live if s.head is not None)
+            now = [s for s in live if s.head is not None and _when(s.head) == at_ms]
+            rates = [s for s in now if not isinstance(s.head, BarsClosed)]
+            if rates:
+                head = rates[0].head
+                if head is not None:
+                    yield self._moved(rates[0].place, head)
+                await rates[0].step()
+                continue
+            yield self._joined(now)
+            await asyncio.gather(*(stream.step() for stream in now))
+
+    async def events(self, after_ms: int) -> AsyncIterator[MarketEvent]:
+        """Yield what happens at any venue after `after_ms`, until closed.
+
+        A venue whose feed fails is told as a notice, and begun again after a growing pause.
+        """
+        await self._placed()
+        queue = self._queue = asyncio.Queue(EVENTS_MAX)
+        tasks = [
+            asyncio.create_task(self._pump(place, after_ms), name=f"feed {place}")
+            for place in range(len(self._feeds))
+        ]
+        try:
+            while True:
+                place, event = await self._next(queue)
+                yield self._moved(place, event)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def settled(self, now_ms: int) -> None:
+        """Return when every venue has told all it can up to `now_ms` and all of it was taken."""
+        await asyncio.gather(*(feed.settled(now_ms) for feed in self._feeds))
+        while self._queue is not None and not (self._queue.empty() and self._waiting.is_set()):
+            self._taken.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(0.05):
+                    await self._taken.wait()
+
+    async def close(self) -> None:
+        """Close every connection of every venue."""
+        await asyncio.gather(*(feed.close() for feed in self._feeds))
+
+    async def _placed(self) -> None:
+        if not self._columns:
+            await self.instruments()
+
+    async def _next(self, queue: asyncio.Queue[tuple[int, MarketEvent]]) -> tuple[int, MarketEvent]:
+        if queue.empty():
+            self._waiting.set()
+            self._taken.set()
+        try:
+            return await queue.get()
+        finally:
+            self._waiting.clear()
+
+    async def _pump(self, place: int, after_ms: int) -> None:
+        """Bring one venue's events to the queue, for ever; a failure is told when it begins."""
+        queue, failures = self._queue, 0
+        newest_ms = after_ms
+        while queue is not None:
+            try:
+                async for event in self._feeds[place].events(newest_ms):
+                    if failures:
+                        await queue.put((place, self._notice(place, newest_ms, False, "is back")))
+                    failures = 0
+                    await queue.put((place, event))
+                    newest_ms = max(newest_ms, _when(event))
+                return  # it was closed
+            except (VenueError, BadPayload, OSError) as trouble:
+                if not failures:
+                    text = f"its feed failed and is begun again: {trouble}"
+                    await queue.put((place, self._notice(place, newest_ms, True, text)))
+                failures += 1
+                await asyncio.sleep(min(PAUSE_MAX_S, backoff_s(failures)))
+
+    def _notice(self, place: int, at_ms: int, active: bool, text: str) -> FeedNotice:
+        venue = self._feeds[place].venue
+        return FeedNotice(at_ms, venue, FeedTrouble.VENUE_DOWN, active, text)
+
+    def _moved(self, place: int, event: MarketEvent) -> MarketEvent:
+        """Give an event of one venue in the columns of the book."""
+        columns = self._columns[place]
+        match event:
+            case BarsClosed():
+                whole = self._spread(columns, event)
+                return msgspec.structs.replace(whole, final=self._says_final(place, event))
+            case Revised():
+                return msgspec.structs.replace(event, index=event.index + columns.start)
+            case FundingRates():
+                rates, marks = np.full(self._count, np.nan), np.full(self._count, np.nan)
+                rates[columns], marks[columns] = event.rates, event.marks
+                return FundingRates(event.settle_ms, rates, marks)
+            case FeedNotice():
+                return event
+
+    def _spread(self, columns: slice, event: BarsClosed) -> BarsClosed:
+        values = np.full((self._count, FIELDS), np.nan)
+        proof = np.zeros(self._count, dtype=np.uint8)
+        opens = np.full(self._count, np.nan)
+        values[columns], proof[columns], opens[columns] = event.values, event.proof, event.opens
+        proven_ms = None
+        if event.proven_ms is not None:
+            proven_ms = np.zeros(self._count, dtype=np.int64)
+            proven_ms[columns] = event.proven_ms
+        return BarsClosed(event.close_ms, values, proof, opens, event.final, proven_ms)
+
+    def _says_final(self, place: int, event: BarsClosed) -> bool:
+        """Note that a venue is done with an instant; tell whether all of them are."""
+        if not event.final:
+            return False
+        done = self._final.setdefault(event.close_ms, set())
+        done.add(place)
+        while len(self._final) > INSTANTS_KEPT:
+            del self._final[min(self._final)]
+        return len(done) == len(self._feeds)
+
+    def _joined(self, streams: Sequence[_Ahead]) -> BarsClosed:
+        """Put the bars of one instant of several venues into one message."""
+        parts = [
+            self._spread(self._columns[s.place], s.head)
+            for s in streams
+            if isinstance(s.head, BarsClosed)
+        ]
+        first = parts[0]
+        values, proof, opens = first.values.copy(), first.proof.copy(), first.opens.copy()
+        for part in parts[1:]:
+            there = part.proof > 0
+            values[there], proof[there] = part.values[there], part.proof[there]
+            opens = np.where(np.isnan(opens), part.opens, opens)
+        return BarsClosed(first.close_ms, values, proof, opens, True)
+
+
+class _Ahead:
+    """Read one venue's history one event ahead."""
+
+    def __init__(self, place: int, source: AsyncIterator[MarketEvent]) -> None:
+        self.place = place
+        self._source = source
+        self.head: MarketEvent | None = None
+
+    async def step(self) -> None:
+        """Go on to the next event; None at the end."""
+        self.head = await anext(self._source, None)
+
+
+def _when(event: MarketEvent) -> int:
+    match event:
+        case BarsClosed(close_ms=at_ms) | Revised(close_ms=at_ms):
+            return at_ms
+        case FundingRates(settle_ms=at_ms):
+            return at_ms
+        case FeedNotice(at_ms=at_ms):
+            return at_ms
