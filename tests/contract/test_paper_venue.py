@@ -447,7 +447,10 @@ def test_an_account_at_two_venues_has_cash_and_positions_at_each() -> None:
     told = fills_of(venue.submit([buy, sell]))
     assert [(f.key.venue, str(f.quantity)) for f in told] == [("paper", "2"), ("elsewhere", "-1")]
     paid = [e for e in venue.observe(bars(2, (100.0, 200.0))) if isinstance(e, FundingPaid)]
-    assert [(p.cash_key.venue, p.amount) for p in paid] == [("paper", -2), ("elsewhere", 6)]
+    assert [(p.cash_key.venue, p.amount) for p in paid] == [
+        ("paper", Decimal(-2)),
+        ("elsewhere", Decimal(6)),
+    ]
     assert len({p.cashflow_id for p in paid}) == 2, "the same symbol settles at two venues"
     *executions, last = venue.snapshot(0, "elsewhere")
     assert isinstance(last, Snapshotted)
