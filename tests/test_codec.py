@@ -22,7 +22,13 @@ from daemon.domain.bar import FIELDS, Proof, Window
 from daemon.domain.decision import Decision, DecisionKind
 from daemon.domain.failures import BadPayload
 from daemon.domain.forecast import Estimates, Prediction, Signals
-from daemon.domain.instrument import CashKey, InstrumentKey
+from daemon.domain.instrument import (
+    CashKey,
+    Instrument,
+    InstrumentKey,
+    Standing,
+    TradingRules,
+)
 from daemon.domain.order import (
     Approved,
     Fill,
@@ -38,6 +44,8 @@ from daemon.domain.units import HOUR_MS, Timeframe
 KEY = InstrumentKey("v", "BTC/USDT:USDT")
 CASH = CashKey("v", "USDT")
 H1 = Timeframe(60)
+RULES = TradingRules(Decimal("0.10"), Decimal("0.001"), Decimal("0.001"), Decimal(5), Decimal(10))
+INSTRUMENT = Instrument(KEY, "BTC", "USDT", "USDT", RULES, 17)
 ID = OrderId("eq1-0-1")
 ARRAY = np.array([1.5, np.nan, -0.0, np.inf])
 ROWS = np.arange(4 * FIELDS, dtype=float).reshape(4, FIELDS)
@@ -83,6 +91,7 @@ MESSAGES: dict[type, object] = {
         m.DecisionsFlagged(2, HOUR_MS, (HOUR_MS, 2 * HOUR_MS)),
         m.FundingRates(HOUR_MS, ARRAY, ARRAY),
         m.FeedNotice(7, "v", m.FeedTrouble.CLOCK_OFFSET, True, "3.0 s off"),
+        m.InstrumentChanged(7, 1, INSTRUMENT, Standing.REDUCE_ONLY, "it ends"),
         m.Tick(7),
         m.EstimatesReady(Estimates(HOUR_MS, (PREDICTION,), np.eye(3), np.eye(4), 0.5)),
         m.EstimatesMissing(HOUR_MS, "late"),

@@ -17,7 +17,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from adapters.exchange.client import Usage, VenueClient
 from adapters.exchange.health import FeedHealth
 from adapters.exchange.history import read_history
-from adapters.exchange.mapping import chosen_symbols, instrument_of
+from adapters.exchange.mapping import chosen_symbols, instrument_of, is_linear_perpetual
 from adapters.exchange.pump import FeedSettings, Pump
 from adapters.exchange.reader import VenueReader
 from adapters.exchange.watch import Transport
@@ -92,17 +92,20 @@ class CcxtFeed:
                 if not client.has("fetchTickers"):
                     raise VenueError(f"{client.exchange}: ccxt has no tickers there; name symbols")
                 tickers, _ = await client.ask_patiently("fetch_tickers")
+            known = {i.key.symbol: i for i in self._settings.known}
+            there = {symbol: m for symbol, m in markets.items() if is_linear_perpetual(m)}
+            gone = known.keys() - there.keys()
             symbols = chosen_symbols(
-                self._settings.symbols,
+                [name for name in self._settings.symbols if name not in gone],
                 markets,
                 client.exchange,
                 settle=self._settings.settle,
                 tickers=tickers,
             )
             mode = client.api.precisionMode
-            self._instruments = tuple(
-                instrument_of(markets[symbol], client.exchange, mode) for symbol in symbols
-            )
+            found = {s: instrument_of(markets[s], client.exchange, mode) for s in symbols}
+            ordered = [*known, *(s for s in symbols if s not in known)] if known else symbols
+            self._instruments = tuple(found.get(s) or known[s] for s in ordered)
         return self._instruments
 
     async def history(self, since_ms: int, until_ms: int) -> AsyncIterator[MarketEvent]:

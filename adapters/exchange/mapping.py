@@ -158,6 +158,28 @@ def instrument_of(market: Payload, exchange: str, precision_mode: int) -> Instru
     )
 
 
+NEVER_MS: Final = 3_500_000_000_000  # 2080: venues write a date beyond it for "has no end"
+_END_NAMES: Final = ("deliveryDate", "deliveryTime", "delistTime", "expTime")
+_ENDED: Final = {"settling", "close", "closed", "delivered", "delisted", "suspended_trading"}
+
+
+def end_ms_of(market: Payload) -> int | None:
+    """Give when a perpetual ends or ended, None while no end is announced; 0 says 'already'."""
+    raw = market.get("info")
+    info: Payload = raw if isinstance(raw, Mapping) else {}
+    for name in _END_NAMES:
+        text = str(info.get(name) or "")
+        if text.isdecimal() and 0 < int(text) < NEVER_MS:
+            return int(text)
+    status = str(info.get("status") or info.get("contractStatus") or info.get("state") or "")
+    return 0 if status.lower() in _ENDED else None
+
+
+def is_halted(market: Payload) -> bool:
+    """Tell whether the venue says that a market does not trade at present."""
+    return market.get("active") is False
+
+
 def is_linear_perpetual(market: Payload) -> bool:
     """Tell whether a unified market is a perpetual that settles in its quote currency."""
     return bool(market.get("swap")) and bool(market.get("linear"))

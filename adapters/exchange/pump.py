@@ -21,6 +21,7 @@ from adapters.exchange.delivery import Delivery
 from adapters.exchange.funding import FundingTable
 from adapters.exchange.health import FeedHealth
 from adapters.exchange.instants import RETRY_S, Instants
+from adapters.exchange.life import Life
 from adapters.exchange.mapping import CLOSED_FLAGS
 from adapters.exchange.reader import Page, VenueReader
 from adapters.exchange.rereads import Rereads
@@ -30,7 +31,7 @@ from daemon.domain.bar import Field, Proof
 from daemon.domain.finality import Correction, FinalBar, FinalityGate, Verdict
 from daemon.domain.instrument import Instrument
 from daemon.domain.messages import Revised
-from daemon.domain.units import HOUR_MS, Timeframe, iso, require
+from daemon.domain.units import HOUR_MS, MINUTE_MS, Timeframe, iso, require
 from daemon.ports import Clock
 
 BARS_ABSENT: Final = "bars_absent"
@@ -63,6 +64,8 @@ class FeedSettings:
     funding_patience_s: how long bars of a settlement wait for its rates.
     settle_timeout_s: the longest that `settled` waits.
     audit_every_bars: how often the newest audit_bars are read again to find revisions, 0 = never.
+    markets_every_ms: how often (market time) rules and standing of instruments are read, 0 never.
+    known: instruments of a book that goes on; one that the venue no longer lists stays as it was.
     watch: bounds of silence, age, breaks and clock.
     """
 
@@ -82,6 +85,8 @@ class FeedSettings:
     settle_timeout_s: float = 60.0
     audit_every_bars: int = 8
     audit_bars: int = 48
+    markets_every_ms: int = 15 * MINUTE_MS
+    known: tuple[Instrument, ...] = ()
     watch: WatchRules = field(default_factory=WatchRules)
     parallel_requests: int = 4
 
@@ -137,6 +142,9 @@ class Pump:
         self.health = FeedHealth(client.exchange)
         self._rereads = Rereads(reader, self._symbols, self._now_s, self.health, self._news.set)
         self._stream = self._bar_stream(client) if streaming else None
+        self._life = Life(
+            client, instruments, settings.markets_every_ms, self.delivery.put, self._wake
+        )
         self._watch = Watch(
             settings.watch,
             client,
@@ -214,6 +222,7 @@ class Pump:
         self._instants.reach(market_ms, self._now_s())
         if self._settings.funding:
             self._funding.step(market_ms, self._now_s(), self._group, self.delivery.put)
+        self._life.step(market_ms, self._group)
         self._take_answers()
         self._ask_missing()
         self._recheck_denied(market_ms, wanted_ms)
@@ -224,6 +233,7 @@ class Pump:
         if not (
             self._rereads.busy
             or self._funding.busy
+            or self._life.busy
             or self._instants.waits_at(wanted_ms)
             or self._instants.unsent_until(wanted_ms)
             or self._funding.waits_at(wanted_ms, self._now_s())

@@ -26,6 +26,7 @@ from daemon.domain.messages import (
     FeedNotice,
     FeedTrouble,
     FundingRates,
+    InstrumentChanged,
     MarketEvent,
     Revised,
 )
@@ -173,6 +174,8 @@ class SeveralFeeds:
                 rates, marks = np.full(self._count, np.nan), np.full(self._count, np.nan)
                 rates[columns], marks[columns] = event.rates, event.marks
                 return FundingRates(event.settle_ms, rates, marks)
+            case InstrumentChanged():
+                return msgspec.structs.replace(event, index=event.index + columns.start)
             case FeedNotice():
                 return event
 
@@ -232,5 +235,5 @@ def _when(event: MarketEvent) -> int:
             return at_ms
         case FundingRates(settle_ms=at_ms):
             return at_ms
-        case FeedNotice(at_ms=at_ms):
+        case FeedNotice(at_ms=at_ms) | InstrumentChanged(at_ms=at_ms):
             return at_ms

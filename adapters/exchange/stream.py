@@ -15,7 +15,7 @@ from typing import Any, Final
 import structlog
 
 from adapters.exchange.client import VenueClient, backoff_s
-from adapters.exchange.failures import Unanswered
+from adapters.exchange.failures import SymbolGone, Unanswered
 from adapters.exchange.health import FeedHealth
 from adapters.exchange.mapping import ClosedFlag, is_possible, reading_of
 from daemon.domain.failures import BadPayload, VenueError
@@ -58,9 +58,11 @@ class BarStream:
         self._timeframe = timeframe
         self._news = news
         self._seen: list[list[_Shown]] = [[] for _ in symbols]
-        self._index = {client.api.market(s)["id"]: i for i, s in enumerate(symbols)}
+        listed = client.api.markets
+        self._index = {listed[s]["id"]: i for i, s in enumerate(symbols) if s in listed}
         self._interval = client.api.timeframes[timeframe.label]
-        self._flags: dict[tuple[int, int], None] = {}
+        self._flags: dict[tuple[int, int], tuple[Any, ...]] = {}  # the row that was called closed
+        self._flagged: list[list[_Shown]] = [[] for _ in symbols]  # not looked at yet
         self._left: list[Verdict] = []
         self._missed = [0] * len(symbols)
         self._missed_max = deadline_bars
@@ -134,12 +136,19 @@ class BarStream:
         failures = 0
         label = self._timeframe.label
         while True:
+            listed = self._client.api.markets or {}
+            symbols = [symbol for symbol in symbols if symbol in listed]
+            if not symbols:  # all of them are gone
+                return
             try:
                 if self._client.has("watchOHLCVForSymbols"):
                     pairs = [[symbol, label] for symbol in symbols]
                     await self._client.ask("watch_ohlcv_for_symbols", pairs)
                 else:
                     await self._client.ask("watch_ohlcv", symbols[0], label)
+            except SymbolGone:
+                await asyncio.sleep(backoff_s(failures))  # the next look leaves it out
+                failures += 1
             except (Unanswered, BadPayload) as trouble:
                 failures += 1
                 self._note_lost(str(trouble))
@@ -158,19 +167,22 @@ class BarStream:
         cache = (self._client.api.ohlcvs.get(symbol) or {}).get(self._timeframe.label)
         if not cache:
             return []
-        before, now = self._seen[index], []
+        before, now = self._seen[index], self._flagged[index]
+        self._flagged[index] = []
         for place in range(-min(ROWS_READ, len(cache)), 0):
             row = tuple(cache[place])
-            now.append((row, (index, row[0]) in self._flags))
+            now.append((row, self._flags.get((index, row[0])) == row))
         self._seen[index] = now
         source = f"{self._client.exchange}, stream of {symbol}"
-        fresh = [shown for shown in now if shown not in before]
-        try:
-            read = [reading_of(row, self._timeframe, source, closed=flag) for row, flag in fresh]
-        except BadPayload as trouble:  # it proves nothing, and REST will tell
-            self._health.rows_unreadable_n += 1
-            _log.warning(ROW_UNREADABLE, why=str(trouble))
-            return []
+        read = []
+        for place, (row, flag) in enumerate(now):
+            if now[place] in before or now[place] in now[:place]:
+                continue
+            try:
+                read.append(reading_of(row, self._timeframe, source, closed=flag))
+            except BadPayload as trouble:  # it proves nothing, and REST will tell
+                self._health.rows_unreadable_n += 1
+                _log.warning(ROW_UNREADABLE, why=str(trouble))
         return [reading for reading in read if is_possible(reading)]
 
     def _on_frame(self) -> None:
@@ -181,7 +193,15 @@ class BarStream:
         index = self._index.get(flag.market_id)
         if index is None or flag.interval != self._interval:
             return
-        self._flags[index, flag.open_ms] = None
+        symbol, label = self._symbols[index], self._timeframe.label
+        cache = (self._client.api.ohlcvs.get(symbol) or {}).get(label) or ()
+        places = range(len(cache) - 1, -1, -1)
+        row = next((tuple(cache[p]) for p in places if cache[p][0] == flag.open_ms), None)
+        if row is None:
+            return
+        # the values are kept with the flag: a frame that comes late would overwrite the row
+        self._flags[index, flag.open_ms] = row
+        self._flagged[index].append((row, True))
         while len(self._flags) > FLAGS_KEPT_MAX:
             del self._flags[next(iter(self._flags))]
 
@@ -192,7 +212,7 @@ class BarStream:
         self._flags.clear()
         for index, symbol in enumerate(self._symbols):
             self._client.api.ohlcvs.pop(symbol, None)
-            self._seen[index] = []
+            self._seen[index], self._flagged[index] = [], []
             self._gate.subscribed(index)
         self._note_lost(why)
         self._news()

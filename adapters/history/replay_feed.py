@@ -18,7 +18,14 @@ import numpy.typing as npt
 from adapters.history.store import Funding, Panel
 from daemon.domain.bar import Field, Floats, Proof
 from daemon.domain.instrument import Instrument
-from daemon.domain.messages import BarsClosed, FeedNotice, FundingRates, MarketEvent, Revised
+from daemon.domain.messages import (
+    BarsClosed,
+    FeedNotice,
+    FundingRates,
+    InstrumentChanged,
+    MarketEvent,
+    Revised,
+)
 from daemon.domain.units import Timeframe, require
 from daemon.ports import Clock
 
@@ -141,7 +148,7 @@ def _instant_ms(event: MarketEvent) -> int:
             return at_ms
         case FundingRates(settle_ms=at_ms):
             return at_ms
-        case FeedNotice(at_ms=at_ms):
+        case FeedNotice(at_ms=at_ms) | InstrumentChanged(at_ms=at_ms):
             return at_ms
         case _:
             assert_never(event)

@@ -121,6 +121,7 @@ def event_ms(event: Event) -> int:
             return event.snapshot.at_ms
         case (
             messages.FeedNotice()
+            | messages.InstrumentChanged()
             | messages.OrderAccepted()
             | messages.OrderRejected()
             | messages.OrderUncertain()

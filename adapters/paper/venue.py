@@ -30,12 +30,14 @@ from adapters.paper.state import (
     PaperStatus,
     VenueState,
 )
+from adapters.paper.stories import answer_again, story
 from daemon.domain.failures import ConfigurationError, VenueError
-from daemon.domain.instrument import CashKey, InstrumentKey, Universe
+from daemon.domain.instrument import CashKey, InstrumentKey, Standing, Universe
 from daemon.domain.messages import (
     BarsClosed,
     FundingPaid,
     FundingRates,
+    InstrumentChanged,
     MarketEvent,
     OrderAbsent,
     OrderAccepted,
@@ -46,9 +48,9 @@ from daemon.domain.messages import (
     Transferred,
     VenueEvent,
 )
-from daemon.domain.order import Fill, Order, OrderId, OrderKind
+from daemon.domain.order import SETTLEMENT_PREFIX, Fill, Order, OrderId, OrderKind
 from daemon.domain.portfolio import AccountSnapshot
-from daemon.domain.units import iso, require
+from daemon.domain.units import iso, money, require
 
 ENDED_KEPT: Final = 4_096
 UNBOOKED_MAX: Final = 1_024  # fills
@@ -139,13 +141,13 @@ class PaperVenue:
         if record.status is PaperStatus.OPEN:
             self._end(record, PaperStatus.CANCELLED, "cancelled on request")
             self._commit()
-        return _story(record)
+        return story(record)
 
     def query(self, order_id: OrderId, key: InstrumentKey) -> list[VenueEvent]:
         """Tell what became of an order as `submit` would, with its end; or OrderAbsent."""
         self._check_usable()
         record = self._find(order_id)
-        return [OrderAbsent(order_id, self._now_ms)] if record is None else _story(record)
+        return [OrderAbsent(order_id, self._now_ms)] if record is None else story(record)
 
     def snapshot(self, executions_cursor: int, venue: str = "") -> list[VenueEvent]:
         """Give fills and cash flows after the cursor, then one Snapshotted; below 0 only that.
@@ -183,6 +185,8 @@ class PaperVenue:
                 self._state.funding.add(event)
                 self._book_funding(events)
                 self._changes.bars = True
+            case InstrumentChanged():
+                self._take_terms(event, events)
             case _:
                 return events  # a revision comes too late to trade on
         self._commit()
@@ -247,7 +251,7 @@ class PaperVenue:
         if known is None and self._store.is_durable:
             known = self._store.find(order_id)
         if known is not None:
-            events.extend(_answer_again(known, order, self._now_ms))
+            events.extend(answer_again(known, order, self._now_ms))
             return
         now_ms, terms = self._now_ms, self._terms.get(order.key)
         if order.as_of_ms > now_ms:
@@ -386,6 +390,35 @@ class PaperVenue:
             self._now_ms = market.instant_ms
         self._changes.bars = True
 
+    def _take_terms(self, event: InstrumentChanged, events: list[VenueEvent]) -> None:
+        """Trade by the venue's present rules; settle what is held of a contract that ended."""
+        index, instrument = event.index, event.instrument
+        terms = Terms.of(index, instrument)
+        require(self._by_index[index].key == terms.key, f"column {index} is not {terms.key}")
+        if event.standing is not Standing.GONE:
+            self._terms[terms.key] = terms
+            self._by_index = (*self._by_index[:index], terms, *self._by_index[index + 1 :])
+            return
+        for record in [r for r in self._resting.values() if r.index == index]:
+            self._end(record, PaperStatus.EXPIRED, "the contract ended")
+            events.append(OrderEnded(record.order.order_id, record.ended_ms, record.reason))
+        self._terms.pop(terms.key, None)
+        price = self._market.closes[index]
+        if index in self._held and price > 0:
+            self._settle(terms, event.at_ms, price, events)
+
+    def _settle(self, terms: Terms, at_ms: int, price: float, events: list[VenueEvent]) -> None:
+        """Close a position at the last price, as venues do when a contract ends; without a fee."""
+        order_id = OrderId(f"{SETTLEMENT_PREFIX}{terms.key}:{at_ms}")
+        quantity, exact = -self._held.pop(terms.index), money(Decimal(repr(price)))
+        trade_id = self._next_execution()
+        instant_ms = self._market.instant_ms
+        fill = Fill(trade_id, order_id, terms.key, terms.index, quantity, exact, ZERO, instant_ms)
+        self._unbooked.append((fill, terms.cash_key))
+        self._record(OrderFilled(fill))
+        events.append(OrderFilled(fill))
+        self._changes.bars = True
+
     def _book_funding(self, events: list[VenueEvent]) -> None:
         funding, market = self._state.funding, self._market
         if not funding.rates:
@@ -451,28 +484,3 @@ class PaperVenue:
                 f"paper account of {self.venue} at {iso(self._now_ms)}: its ledger could not be "
                 "written; restart to go on from what is recorded"
             )
-
-
-def _story(record: PaperOrder) -> list[VenueEvent]:
-    """Tell an order's life from the start."""
-    order_id = record.order.order_id
-    events: list[VenueEvent] = []
-    at_once = len(record.fills) == 1 and record.fills[0].at_ms == record.accepted_ms
-    if record.status is not _FILLED or not at_once:
-        events.append(OrderAccepted(order_id, record.accepted_ms))
-    events.extend(OrderFilled(fill) for fill in record.fills)
-    if record.status in (PaperStatus.CANCELLED, PaperStatus.EXPIRED):
-        events.append(OrderEnded(order_id, record.ended_ms, record.reason))
-    return events
-
-
-def _answer_again(known: PaperOrder, order: Order, now_ms: int) -> list[VenueEvent]:
-    """Answer an order whose id was used before: with its story, if it is the same order."""
-    if _terms_of(known.order) == _terms_of(order):
-        return _story(known)
-    reason = f"order id {order.order_id} is taken by an order with other terms"
-    return [OrderRejected(order.order_id, now_ms, reason)]
-
-
-def _terms_of(order: Order) -> tuple[object, ...]:
-    return order.key, order.quantity, order.kind, order.limit_price, order.reduce_only

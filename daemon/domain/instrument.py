@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from decimal import Decimal
+from enum import IntEnum
 from typing import NamedTuple
 
 import numpy as np
@@ -66,6 +67,20 @@ class Instrument:
         return CashKey(self.key.venue, self.settle)
 
 
+class Standing(IntEnum):
+    """Say what may be done with an instrument; 0 is the usual one."""
+
+    TRADING = 0
+    UNRIPE = 1  # listed, but too young or too little traded: nothing is opened
+    REDUCE_ONLY = 2  # halted, or its end was announced: what is held goes out
+    GONE = 3  # the venue no longer trades it
+
+    @property
+    def words(self) -> str:
+        """Give the words for people."""
+        return self.name.lower().replace("_", " ")
+
+
 @dataclass(frozen=True)
 class Universe:
     """Order the instruments of a run; position i is column i of every (N,) array."""
@@ -86,6 +101,14 @@ class Universe:
     def symbols(self) -> tuple[str, ...]:
         """List the unified symbols in axis order."""
         return tuple(i.key.symbol for i in self.instruments)
+
+    def with_instrument(self, index: int, instrument: Instrument) -> Universe:
+        """Give the same order with other facts about one instrument; its key must stay."""
+        ours, theirs = self.instruments[index].key, instrument.key
+        require(ours == theirs, f"column {index} is {ours}: got {theirs}")
+        changed = list(self.instruments)
+        changed[index] = instrument
+        return Universe(tuple(changed))
 
     def steps(self) -> npt.NDArray[np.float64]:
         """Give the quantity steps in base units, shape (N,)."""

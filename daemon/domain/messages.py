@@ -17,7 +17,7 @@ from daemon.domain.bar import FIELDS, Floats, Proof, Window
 from daemon.domain.decision import Decision
 from daemon.domain.failures import InvariantViolated
 from daemon.domain.forecast import Estimates
-from daemon.domain.instrument import CashKey, InstrumentKey
+from daemon.domain.instrument import CashKey, Instrument, InstrumentKey, Standing
 from daemon.domain.order import Approved, Fill, OrderId
 from daemon.domain.portfolio import AccountSnapshot
 from daemon.domain.units import Timeframe
@@ -88,6 +88,16 @@ class FeedNotice(Struct, frozen=True):
     trouble: FeedTrouble
     active: bool
     text: str
+
+
+class InstrumentChanged(Struct, frozen=True):
+    """Tell what a venue now says of the instrument in column `index`: rules and standing; why."""
+
+    at_ms: int
+    index: int
+    instrument: Instrument
+    standing: Standing
+    why: str
 
 
 class Tick(Struct, frozen=True):
@@ -214,6 +224,7 @@ Event = (
     | Revised
     | FundingRates
     | FeedNotice
+    | InstrumentChanged
     | Tick
     | EstimatesReady
     | EstimatesMissing
@@ -230,7 +241,7 @@ Event = (
     | Started
 )
 
-MarketEvent = BarsClosed | Revised | FundingRates | FeedNotice
+MarketEvent = BarsClosed | Revised | FundingRates | FeedNotice | InstrumentChanged
 VenueEvent = (
     OrderAccepted
     | OrderRejected
@@ -310,6 +321,7 @@ class AlertKind(StrEnum):
     ORDER_REFUSED = "order_refused"
     STRANGE_FILL = "strange_fill"
     FEED = "feed"
+    INSTRUMENT = "instrument"
 
 
 class Alert(Struct, frozen=True):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 from enum import StrEnum
-from typing import NewType
+from typing import Final, NewType
 
 from msgspec import Struct
 
@@ -56,6 +56,10 @@ class Fill(Struct, frozen=True, gc=False):
     price: Decimal
     fee: Decimal
     at_ms: int
+
+
+SETTLEMENT_PREFIX: Final = "settlement:"
+"""Begins the order id of a fill by which a venue closes a position in a contract that ends."""
 
 
 class DoneReason(StrEnum):
@@ -110,6 +114,7 @@ class RefusalReason(StrEnum):
     PRICE = "price_unknown"
     STALE = "stale_mark"
     ORDER_COUNT = "orders_open_max"
+    STANDING = "standing"
 
 
 class Approved(Struct, frozen=True, gc=False):

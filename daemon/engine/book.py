@@ -7,6 +7,7 @@ the two together at each decision.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields, replace
 from decimal import Decimal
 from typing import Final, cast
 
@@ -14,13 +15,21 @@ import numpy as np
 
 from daemon.domain.bar import Flags, Floats
 from daemon.domain.failures import InvariantViolated
-from daemon.domain.instrument import CashKey, InstrumentKey, Universe
+from daemon.domain.instrument import (
+    CashKey,
+    Instrument,
+    InstrumentKey,
+    Standing,
+    TradingRules,
+    Universe,
+)
 from daemon.domain.order import Fill
 from daemon.domain.portfolio import Ledger, Position
 
 MIRROR_TOLERANCE: Final = 1e-9  # of gross plus equity
 SAME: Final = 1.0 + 1e-12  # sums of floats that should be equal are, up to this factor
 UNKNOWN: Final = -1  # before every instant
+RESIDUE: Final = 1e-9  # of an order: less than any lot, more than any rounding
 REREAD_EVERY: Final = 32  # checks of the mirror
 
 
@@ -64,6 +73,8 @@ class Book:
             0.0  # quote currency lost between the mark an order was sized at and its fill
         )
         self._cash_keys = [i.cash_key for i in universe.instruments]
+        self.standing = [int(Standing.TRADING)] * n
+        self.all_trade = True  # nobody's standing but TRADING
         # The ledger's positions that `held` was read from: they never change, new ones take their
         # place, so that the same object is the same number.
         self._read: dict[InstrumentKey, Position] = {}
@@ -92,8 +103,25 @@ class Book:
         self.mark_ms[fresh] = close_ms
         self._value()
 
+    def stand(self, index: int, instrument: Instrument, standing: Standing) -> None:
+        """Take what a venue now says of an instrument."""
+        self.universe = self.universe.with_instrument(index, instrument)
+        self.standing[index] = int(standing)
+        self.all_trade = not any(self.standing)
+
+    def stands(self, standing: Standing) -> Flags:
+        """Tell whose standing is this, (N,)."""
+        flags: Flags = np.equal(self.standing, int(standing))
+        return flags
+
     def eligible(self, oldest_ms: int) -> Flags:
-        """Tell whose mark is positive and from `oldest_ms` or later, (N,), not to be written to."""
+        """Tell what may be held, (N,), not to be written to.
+
+        That is what trades and has a positive mark from `oldest_ms` or later.
+        """
+        if not self.all_trade:
+            known = (self.marks > 0) & (self.mark_ms >= oldest_ms)
+            return known & self.stands(Standing.TRADING)
         if self._whole_ms >= oldest_ms and min(self.prices) > 0:
             return self._everyone
         return (self.marks > 0) & (self.mark_ms >= oldest_ms)
@@ -183,15 +211,17 @@ class Book:
         change = sign * quantity
         value, held = self._values[index], self.held[index]
         buy, sell = self.pending_buy[index], self.pending_sell[index]
-        # Plain comparisons, because max() takes five times as long; nothing pends below zero.
+        # Plain comparisons, because max() takes five times as long. Nothing pends below zero, and
+        # what roundings leave of an order that is through is nothing: a crumb of a position could
+        # otherwise never be told to close.
         if quantity > 0:
             buy += change
-            self.pending_buy[index] = buy = buy if buy > 0.0 else 0.0  # noqa: FURB136
+            self.pending_buy[index] = buy = buy if buy > RESIDUE * quantity else 0.0
             up = self.pending_up + change * value
             self.pending_up = up if up > 0.0 else 0.0  # noqa: FURB136
         else:
             sell -= change
-            self.pending_sell[index] = sell = sell if sell > 0.0 else 0.0  # noqa: FURB136
+            self.pending_sell[index] = sell = sell if sell > -RESIDUE * quantity else 0.0
             down = self.pending_down - change * value
             self.pending_down = down if down > 0.0 else 0.0  # noqa: FURB136
         if buy or sell:
@@ -284,6 +314,8 @@ class Book:
                 for name in ("fees", "funding", "transfers", "adjustments", "turnover")
             },
             "fills": ledger.fills,
+            "standing": self.standing,
+            "rules": {str(i.key): _rules_to_plain(i.rules) for i in self.universe.instruments},
             "net_weight_worst": self.net_weight_worst,
             "shortfall": self.shortfall,
             "marks": self.marks,
@@ -315,8 +347,21 @@ class Book:
         self._sizes = np.abs(self.quantity)
         for name, value in cast(dict[str, float | list[float]], plain["exposure"]).items():
             setattr(self, name, list(value) if isinstance(value, list) else value)
+        self.standing = list(cast(list[int], plain["standing"]))
+        self.all_trade = not any(self.standing)
+        rules = cast(dict[str, list[str]], plain["rules"])
+        self.universe = Universe(
+            tuple(
+                replace(i, rules=TradingRules(*map(Decimal, rules[str(i.key)])))
+                for i in self.universe.instruments
+            )
+        )
         sides = zip(self.pending_buy, self.pending_sell, strict=True)
         self._pending = {i for i, (buy, sell) in enumerate(sides) if buy or sell}
+
+
+def _rules_to_plain(rules: TradingRules) -> list[str]:
+    return [str(getattr(rules, f.name)) for f in fields(rules)]
 
 
 # What fills and orders move step by step: its last bits depend on the steps.

@@ -19,7 +19,7 @@ import numpy as np
 from daemon.domain.bar import Field
 from daemon.domain.decision import DecisionKind
 from daemon.domain.forecast import Estimates
-from daemon.domain.instrument import Universe
+from daemon.domain.instrument import Standing, Universe
 from daemon.domain.messages import (
     Alert,
     AlertKind,
@@ -32,6 +32,7 @@ from daemon.domain.messages import (
     FeedNotice,
     FundingPaid,
     FundingRates,
+    InstrumentChanged,
     Operator,
     OperatorAction,
     OrderAbsent,
@@ -46,7 +47,7 @@ from daemon.domain.messages import (
     Tick,
     Transferred,
 )
-from daemon.domain.order import DoneReason, Fill, OrderId, Uncertain
+from daemon.domain.order import SETTLEMENT_PREFIX, DoneReason, Fill, OrderId, Uncertain
 from daemon.domain.portfolio import TargetPortfolio
 from daemon.domain.units import DAY_MS, Timeframe, iso
 from daemon.engine.account import ACCOUNT_ONLY, Account
@@ -70,7 +71,6 @@ class Engine:
     """Hold all trading state and turn events into commands."""
 
     def __init__(self, universe: Universe, strategy: Strategy, rules: EngineRules) -> None:
-        self.universe = universe
         self.strategy = strategy
         self.rules = rules
         self.state = EngineState.fresh(
@@ -104,6 +104,11 @@ class Engine:
         """Go on where an engine with other rules stands, its unfinished decision included."""
         self.restore(other.state.to_plain())
         self._trader.take_over(other._trader)
+
+    @property
+    def universe(self) -> Universe:
+        """Give the instruments with the trading rules that hold now."""
+        return self.state.book.universe
 
     @property
     def quiescent(self) -> bool:
@@ -156,6 +161,8 @@ class Engine:
                 self._revisions.came(event)
             case FeedNotice():
                 self._holds.told(event)
+            case InstrumentChanged():
+                self._instrument_changed(event)
             case Started(at_ms=at_ms, warming=warming):
                 self._started(at_ms, warming=warming)
             case _:
@@ -269,6 +276,19 @@ class Engine:
         if self.rules.cadence.decides_at(self.state.instant_ms):
             self._decide()
 
+    def _instrument_changed(self, event: InstrumentChanged) -> None:
+        """Take new trading rules or another standing; what now may not rest is taken back."""
+        book, index = self.state.book, event.index
+        before = book.universe.instruments[index].rules, book.standing[index]
+        book.stand(index, event.instrument, event.standing)
+        if before == (event.instrument.rules, event.standing):
+            return
+        self._trader.read_rules()
+        if event.standing is not Standing.TRADING:
+            self._trader.leave(index)
+        text = f"{event.instrument.key} is {event.standing.words}: {event.why}"
+        self._out.append(Alert(AlertKind.INSTRUMENT, event.at_ms, text))
+
     # ---- the decision ----------------------------------------------------------------------
 
     def _decide(self) -> None:
@@ -357,7 +377,8 @@ class Engine:
         if record is None:
             # A fill of an order we hold closed is still the venue's truth: it moves the book.
             book.fill(fill, float(fill.quantity), float(fill.price), reserved=False)
-            if fill.order_id not in orders.ended:
+            settled = fill.order_id.startswith(SETTLEMENT_PREFIX)
+            if fill.order_id not in orders.ended and not settled:
                 self._strange(fill, "an order that is not ours")
             return
         quantity = record.size if fill.quantity == record.order.quantity else float(fill.quantity)

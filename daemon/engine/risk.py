@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from daemon.domain.instrument import Standing
 from daemon.domain.order import Approved, Order, RefusalReason, Refused
 from daemon.domain.units import require
 from daemon.engine.book import Book
@@ -26,6 +27,7 @@ class TradingState(StrEnum):
 
 
 COST_SHARE_MAX: Final = 0.01  # of notional: fee, spread and impact of a fill, generously
+_GONE: Final = int(Standing.GONE)
 _TRADING: Final = TradingState.TRADING  # looking up a member of an enum is slow
 
 
@@ -55,7 +57,11 @@ class Risk:
     def __init__(self, limits: RiskLimits, book: Book) -> None:
         self.limits = limits
         self._book = book
-        instruments = book.universe.instruments
+        self.read_rules()
+
+    def read_rules(self) -> None:
+        """Read the trading rules off the universe, anew after they changed."""
+        instruments = self._book.universe.instruments
         self._rules = [i.rules for i in instruments]
         self._notional_min = [float(i.rules.notional_min) for i in instruments]
 
@@ -75,6 +81,9 @@ class Risk:
             if not reduces:
                 text = f"holds {book.held[index]}, order {size} does not reduce"
                 return Refused(order, RefusalReason.REDUCE_ONLY, text)
+        standing = book.standing[index]
+        if standing and (standing == _GONE or not reduces):
+            return Refused(order, RefusalReason.STANDING, f"it is {Standing(standing).words}")
         if quantity % rules.quantity_step:
             text = f"{quantity} off step {rules.quantity_step}"
             return Refused(order, RefusalReason.QUANTITY_STEP, text)

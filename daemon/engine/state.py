@@ -14,7 +14,7 @@ import numpy.typing as npt
 from daemon.domain.bar import Flags, Floats
 from daemon.domain.bar_builder import BarBuilder
 from daemon.domain.forecast import Prediction
-from daemon.domain.instrument import Universe
+from daemon.domain.instrument import Standing, Universe
 from daemon.domain.units import Timeframe, require
 from daemon.engine.book import Book
 from daemon.engine.cadence import CadenceRules
@@ -115,6 +115,8 @@ class EngineState:
     def awaited(self, alive_ms: int) -> Flags:
         """Tell which living instruments have not shown their bar of this instant, (N,)."""
         alive = self.seen >= self.instant_ms - alive_ms
+        if not self.book.all_trade:
+            alive &= ~self.book.stands(Standing.GONE)
         return alive & (self.seen < self.instant_ms)
 
     def absent(self) -> tuple[int, ...]:

@@ -19,6 +19,7 @@ from daemon.domain.bar import Floats
 from daemon.domain.decision import Decision, DecisionKind
 from daemon.domain.failures import InvariantViolated
 from daemon.domain.forecast import Prediction
+from daemon.domain.instrument import Standing
 from daemon.domain.lots import LOTS_MAX, LotRules, feasible_book
 from daemon.domain.messages import Alert, AlertKind, Cancel, Command, Decided, Submit
 from daemon.domain.order import (
@@ -83,11 +84,16 @@ class Trader:
         self._risk = Risk(limits, state.book)
         self._draft: _Draft | None = None
         self._plan: Plan | None = None
-        universe = state.book.universe
+        self.read_rules()
+
+    def read_rules(self) -> None:
+        """Read the trading rules off the universe, anew after they changed."""
+        universe = self._state.book.universe
         self._lot_rules = LotRules.of(universe)
         self._keys = [i.key for i in universe.instruments]
         self._rules = [i.rules for i in universe.instruments]
         self._steps = [exact_ratio(rules.quantity_step) for rules in self._rules]
+        self._risk.read_rules()
 
     @property
     def idle(self) -> bool:
@@ -202,11 +208,20 @@ class Trader:
         if unwanted and isinstance(record.state, Resting):
             self._out.append(Cancel(record.order.order_id, record.order.key))
 
+    def leave(self, index: int) -> None:
+        """Take back what rests on an instrument and would open, or anything once it is gone."""
+        book = self._state.book
+        gone = book.standing[index] == int(Standing.GONE)
+        for record in self._state.orders.open.values():
+            opens = book.held[index] * float(record.order.quantity) >= 0
+            if record.order.index == index and (gone or opens) and _may_rest(record):
+                self._out.append(Cancel(record.order.order_id, record.order.key))
+
     def cancel_all(self, *, keep_reducing: bool = False) -> None:
         """Ask the venue to stop all orders that it may have, save the uncertain ones."""
         for record in self._state.orders.open.values():
             kept = keep_reducing and record.order.reduce_only
-            if not isinstance(record.state, Uncertain) and not kept:
+            if _may_rest(record) and not kept:
                 self._out.append(Cancel(record.order.order_id, record.order.key))
 
     def _make_plan(self, draft: _Draft, target: TargetPortfolio) -> None:
@@ -217,6 +232,10 @@ class Trader:
             untradable = np.zeros(len(draft.marks), dtype=np.bool_)
             untradable[[r.order.index for r in state.orders.open.values()]] = True
         reduce_only = target.reduce_only
+        if not book.all_trade:
+            gone, leaving = book.stands(Standing.GONE), ~book.stands(Standing.TRADING)
+            untradable = gone if untradable is None else untradable | gone
+            reduce_only = leaving if reduce_only is None else reduce_only | leaving
         if state.trading is TradingState.REDUCE_ONLY:  # jointly, so that the book stays balanced
             reduce_only = np.ones(len(draft.marks), dtype=np.bool_)
         trade = target.weights != draft.weights_before
@@ -334,6 +353,10 @@ class Trader:
             revised=draft.revised,
         )
         self._out.append(Decided(decision))
+
+
+def _may_rest(record: OrderRecord) -> bool:
+    return not isinstance(record.state, Uncertain)
 
 
 def flat_target(as_of_ms: int, instruments_n: int) -> TargetPortfolio:
