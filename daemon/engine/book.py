@@ -73,6 +73,8 @@ class Book:
             0.0  # quote currency lost between the mark an order was sized at and its fill
         )
         self._cash_keys = [i.cash_key for i in universe.instruments]
+        self._said = [int(Standing.TRADING)] * n  # by the venue
+        self._ripe = [True] * n  # by our own rules
         self.standing = [int(Standing.TRADING)] * n
         self.all_trade = True  # nobody's standing but TRADING
         # The ledger's positions that `held` was read from: they never change, new ones take their
@@ -106,7 +108,20 @@ class Book:
     def stand(self, index: int, instrument: Instrument, standing: Standing) -> None:
         """Take what a venue now says of an instrument."""
         self.universe = self.universe.with_instrument(index, instrument)
-        self.standing[index] = int(standing)
+        self._said[index] = int(standing)
+        self._stand(index)
+
+    def ripen(self, index: int, *, ripe: bool) -> bool:
+        """Take our own word on age and liquidity; tell whether the standing changed by it."""
+        before = self.standing[index]
+        self._ripe[index] = ripe
+        self._stand(index)
+        return self.standing[index] != before
+
+    def _stand(self, index: int) -> None:
+        """Let the venue's word count, and where it lets trade, ours."""
+        ripe = self._said[index] or self._ripe[index]
+        self.standing[index] = self._said[index] if ripe else int(Standing.UNRIPE)
         self.all_trade = not any(self.standing)
 
     def stands(self, standing: Standing) -> Flags:
@@ -314,7 +329,8 @@ class Book:
                 for name in ("fees", "funding", "transfers", "adjustments", "turnover")
             },
             "fills": ledger.fills,
-            "standing": self.standing,
+            "said": self._said,
+            "ripe": self._ripe,
             "rules": {str(i.key): _rules_to_plain(i.rules) for i in self.universe.instruments},
             "net_weight_worst": self.net_weight_worst,
             "shortfall": self.shortfall,
@@ -347,8 +363,10 @@ class Book:
         self._sizes = np.abs(self.quantity)
         for name, value in cast(dict[str, float | list[float]], plain["exposure"]).items():
             setattr(self, name, list(value) if isinstance(value, list) else value)
-        self.standing = list(cast(list[int], plain["standing"]))
-        self.all_trade = not any(self.standing)
+        self._said = list(cast(list[int], plain["said"]))
+        self._ripe = list(cast(list[bool], plain["ripe"]))
+        for index in range(len(self._said)):
+            self._stand(index)
         rules = cast(dict[str, list[str]], plain["rules"])
         self.universe = Universe(
             tuple(

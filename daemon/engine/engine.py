@@ -74,7 +74,11 @@ class Engine:
         self.strategy = strategy
         self.rules = rules
         self.state = EngineState.fresh(
-            universe, rules.cadence, rules.bars_n, strategy.initial_state(len(universe))
+            universe,
+            rules.cadence,
+            rules.bars_n,
+            strategy.initial_state(len(universe)),
+            rules.ripeness,
         )
         self.state.strategy_name = strategy.name
         self._out: list[Command] = []
@@ -178,6 +182,8 @@ class Engine:
             self._begin(close_ms)
         present = state.see(close_ms, event.proof)
         state.book.mark(close_ms, event.values[:, _CLOSE])
+        if self.rules.ripeness.asks:
+            self._out.extend(state.ripeness.see(close_ms, event.values, present))
         if state.orders.open and state.trading is not TradingState.STARTING:
             self._ask_again()
             self._trader.take_back()

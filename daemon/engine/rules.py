@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from daemon.domain.bar import Floats
 from daemon.domain.units import Timeframe
 from daemon.engine.cadence import CadenceRules
 from daemon.engine.reconcile import ReconcilePolicy
+from daemon.engine.ripeness import RipenessRules
 from daemon.engine.risk import RiskLimits
 
 
@@ -26,4 +27,5 @@ class EngineRules:
     bars_n: Mapping[Timeframe, int]
     reconcile: ReconcilePolicy = ReconcilePolicy.HALT
     uncertain_asks_max: int = 5
+    ripeness: RipenessRules = field(default_factory=RipenessRules)
     id_prefix: str = "eq"

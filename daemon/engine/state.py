@@ -19,6 +19,7 @@ from daemon.domain.units import Timeframe, require
 from daemon.engine.book import Book
 from daemon.engine.cadence import CadenceRules
 from daemon.engine.orders import OrderTable
+from daemon.engine.ripeness import Ripeness, RipenessRules
 from daemon.engine.risk import TradingState
 from daemon.engine.windows import WindowStore
 
@@ -52,6 +53,7 @@ class EngineState:
     orders: OrderTable
     builder: BarBuilder
     windows: dict[Timeframe, WindowStore]
+    ripeness: Ripeness
     strategy: Mapping[str, Floats]
     strategy_name: str = ""
     trading: TradingState = TradingState.STARTING
@@ -87,11 +89,13 @@ class EngineState:
         rules: CadenceRules,
         bars_n: Mapping[Timeframe, int],
         strategy: Mapping[str, Floats],
+        ripeness: RipenessRules,
     ) -> EngineState:
         """Give the state of a daemon that has seen nothing."""
-        n = len(universe)
+        n, book = len(universe), Book(universe)
         return cls(
-            book=Book(universe),
+            book=book,
+            ripeness=Ripeness(book, ripeness),
             orders=OrderTable(),
             builder=BarBuilder(rules.source, rules.timeframes, n),
             windows={t: WindowStore(t, n, bars_n[t]) for t in rules.timeframes},
@@ -161,6 +165,7 @@ class EngineState:
             "cursors": self.cursors,
             "mismatches": self.mismatches,
             "unreconciled": sorted(self.unreconciled),
+            "ripeness": self.ripeness.to_plain(),
             "holds": self.holds,
             "decided": self.decided,
             "revised": self.revised,
@@ -195,6 +200,7 @@ class EngineState:
         self.cursors = dict(cast(dict[str, int], plain["cursors"]))
         self.mismatches = dict(cast(dict[str, int], plain["mismatches"]))
         self.unreconciled = set(cast(list[str], plain["unreconciled"]))
+        self.ripeness.restore(cast(dict[str, object], plain["ripeness"]))
         self.holds = dict(cast(dict[str, str], plain["holds"]))
         self.decided = list(cast(list[int], plain["decided"]))
         revised = cast(list[tuple[int, int]], plain["revised"])
