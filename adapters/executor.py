@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
-from typing import Any, Final
+from typing import Any, Final, Generic
 
 from daemon.domain.failures import EquipoiseError, InvariantViolated
 from daemon.domain.units import require
@@ -40,10 +40,23 @@ def make_executor(processes: int) -> SequentialExecutor | ProcessExecutor:
     return SequentialExecutor() if count == 1 else ProcessExecutor(count)
 
 
+def make_workers(processes: int) -> ProcessExecutor:
+    """Give worker processes, even a single one; 0 takes one a core that we may use.
+
+    For what must be the same to the bit however many there are: a worker's libraries have one
+    thread, and more of them may add in another order.
+    """
+    return ProcessExecutor(processes or _cores())
+
+
 def _cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def _ignore(_: object) -> None:
+    """Let a result go unheard."""
 
 
 class SequentialExecutor:
@@ -54,6 +67,7 @@ class SequentialExecutor:
         run: Callable[[Arm, Share], Result],
         arms: Sequence[tuple[str, Arm]],
         done: Share,
+        taken: Callable[[Result], None] = _ignore,
     ) -> list[Result]:
         """Run one arm after the other; stops at the first that fails and names it."""
         results = []
@@ -63,6 +77,7 @@ class SequentialExecutor:
             except Exception as e:
                 e.add_note(_while_running(name))
                 raise
+            taken(results[at])
             done((at + 1) / len(arms))
         return results
 
@@ -97,13 +112,14 @@ class ProcessExecutor:
         run: Callable[[Arm, Share], Result],
         arms: Sequence[tuple[str, Arm]],
         done: Share,
+        taken: Callable[[Result], None] = _ignore,
     ) -> list[Result]:
         """Run arms as workers get free; at the first failure, and on Ctrl-C, all workers end."""
         if not arms:
             return []
         results: dict[int, Result] = {}
         shares = [0.0] * len(arms)
-        waiting = iter(range(len(arms)))
+        waiting, line = iter(range(len(arms))), _Line(taken)
         try:
             self._start(run, min(self.processes, len(arms)))
             for worker in self._workers:
@@ -115,9 +131,11 @@ class ProcessExecutor:
                     done(sum(shares) / len(arms))
                     if share == 1.0:
                         results[at] = result
+                        line.add(at, result)
                         _hand(worker, arms, waiting)
         finally:
             self._stop()
+            line.end()
         return [results[at] for at in range(len(arms))]
 
     def _start(self, run: Callable[[Any, Share], Any], count: int) -> None:
@@ -146,6 +164,26 @@ class ProcessExecutor:
             if worker.process.is_alive():
                 worker.process.kill()
                 worker.process.join()
+
+
+class _Line(Generic[Result]):
+    """Hand results on in the order of the arms, each as soon as all before it are there."""
+
+    def __init__(self, taken: Callable[[Result], None]) -> None:
+        self._taken = taken
+        self._held: dict[int, Result] = {}
+        self._next = 0
+
+    def add(self, at: int, result: Result) -> None:
+        self._held[at] = result
+        while self._next in self._held:
+            self._next += 1
+            self._taken(self._held.pop(self._next - 1))
+
+    def end(self) -> None:
+        """Hand on what still waits: an arm before it has failed."""
+        for at in sorted(self._held):
+            self._taken(self._held.pop(at))
 
 
 def _hand(worker: _Worker, arms: Sequence[tuple[str, Any]], waiting: Iterator[int]) -> None:

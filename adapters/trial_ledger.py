@@ -25,12 +25,21 @@ from daemon.domain.failures import ConfigurationError, CorruptFile, JournalError
 SCHEMA: Final = 1
 TRIAL_LINE_CUT: Final = "trial_line_cut"
 TRIAL_LINE_ENDED: Final = "trial_line_ended"
+TRIAL_LEDGER_BEGUN: Final = "trial_ledger_begun"
 _HEAD: Final = b'{"crc":"'  # every line begins so; nothing that does not is ever cut away
 _CRC_DIGITS: Final = 8
 _BODY_AT: Final = len(_HEAD) + _CRC_DIGITS + len(b'","trial":')
 _CHUNK_BYTES: Final = 1 << 16
 
 _log = structlog.get_logger()
+
+
+class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Hold what a training printed: its model's id and kind, and its figures by timeframe."""
+
+    model: str
+    kind: str
+    scores: Sequence[Mapping[str, object]]
 
 
 class Trial(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -40,6 +49,7 @@ class Trial(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     market's content, by which two trials are known to have seen the same prices. is_stress: an idea
     that was tried already, in a harsher or milder world, and so no further attempt. days: (T,) days
     since 1970-01-01, rising; returns: (T,) fractions. sharpe: annual, None where it is not defined.
+    training: what was trained where nothing was traded, which leaves no days; None otherwise.
     """
 
     id: str
@@ -57,6 +67,7 @@ class Trial(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     code_version: str
     logged_ms: int
     is_stress: bool = False
+    training: Training | None = None
     schema: int = SCHEMA
 
 
@@ -130,6 +141,7 @@ class TrialLedger:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             if is_new:
                 _sync_folder(self.path.parent)
+                _log.warning(TRIAL_LEDGER_BEGUN, file=str(self.path))
             yield descriptor
         finally:
             os.close(descriptor)  # lets the lock go, too

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -20,6 +21,7 @@ from daemon.commands.options import (
     print_json,
     read_settings,
 )
+from daemon.report.capacity import Capacity, rounded
 from daemon.report.figures import UNDEFINED
 from daemon.report.metrics import RunMetrics
 from daemon.report.run import without_orders
@@ -90,6 +92,7 @@ def _values(result: BacktestResult, path: Path | None) -> dict[str, object]:
     facts = result.run.facts
     return {
         **asdict(result.metrics),
+        "capacity": asdict(result.run.capacity),
         "orders": facts.orders,
         "fills": facts.fills,
         "decisions": len(result.run.decisions),
@@ -109,11 +112,23 @@ def _known(text: str, m: RunMetrics, name: str) -> str:
     return f"{UNDEFINED}  ({why})" if why else text
 
 
+def _interval(m: RunMetrics) -> str:
+    if math.isnan(m.sharpe_low):
+        return m.why_unknown("sharpe_low")
+    return f"95 %: {m.sharpe_low:.2f} to {m.sharpe_high:.2f}"
+
+
+def _room(found: Capacity) -> str:
+    if math.isnan(found.equity):
+        return f"{UNDEFINED}  ({found.why})"
+    return f"{rounded(found.equity)}  ({found.why or 'equity at which half of the gain is gone'})"
+
+
 def _print(result: BacktestResult, path: Path | None) -> None:
     out, m, facts = console(), result.metrics, result.run.facts
     out.print(f"{facts.title}: {facts.period}", style="bold", soft_wrap=True)
     table = Table(show_header=False)
-    sharpe = f"{m.sharpe:.2f}  (95 %: {m.sharpe_low:.2f} to {m.sharpe_high:.2f})"
+    sharpe = f"{m.sharpe:.2f}  ({_interval(m)})"
     correlation = f"{m.correlation_first:+.3f}, {m.correlation_market:+.3f}"
     rows = [
         ("return", f"{m.total_return:+.2%} over {m.days:,.1f} days"),
@@ -122,6 +137,7 @@ def _print(result: BacktestResult, path: Path | None) -> None:
         ("turnover a year", f"{m.turnover_per_year:,.0f} x equity"),
         ("cost", _known(f"{m.cost_bps:.1f} bps of traded notional", m, "cost_bps")),
         ("fees / shortfall / funding", f"{m.fees:,.2f} / {m.shortfall:,.2f} / {m.funding:,.2f}"),
+        ("capacity", _room(result.run.capacity)),
         ("gross, mean", f"{m.gross_mean:.2f} of equity"),
         ("|net| mean / worst after a fill", f"{m.net_abs_mean:.3%} / {facts.net_weight_worst:.3%}"),
         ("correlation to first, to market", _known(correlation, m, "correlation_first")),

@@ -51,14 +51,18 @@ def train(
     on: Annotated[
         TrainOn, typer.Option(help="The exchange's own history, files, or the rehearsal market.")
     ] = TrainOn.EXCHANGE,
+    kind: Annotated[
+        str | None, typer.Option(help="bilstm or ridge; default from settings: training.kind.")
+    ] = None,
 ) -> None:
-    """Train the network and store the model.
+    """Train a model and store it.
 
     The first model of a folder becomes its champion. Files are those of [backtest]: the last
     training.days before backtest.until.
     """
     bases = {TrainOn.EXCHANGE: "paper", TrainOn.FILES: "backtest", TrainOn.REHEARSAL: "rehearsal"}
-    settings = read_settings(config, overrides, base=f"{bases[on]}.toml")
+    chosen = [*(overrides or []), *([f"training.kind={kind}"] if kind is not None else [])]
+    settings = read_settings(config, chosen, base=f"{bases[on]}.toml")
     configure_logs(settings.run.log_level, as_json=settings.run.log_json)
     if on is TrainOn.REHEARSAL:
         with rehearsal_exchange(settings) as rehearsal:
@@ -98,12 +102,13 @@ def models(
         print_json({"models": [asdict(one) for one in found]})
         return
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 0, 0, 1), pad_edge=False)
-    for name in ("", "model", "data until", "trained on", "rank IC"):
-        table.add_column(name, no_wrap=name in ("", "model", "data until"))
+    for name in ("", "model", "kind", "data until", "trained on", "rank IC"):
+        table.add_column(name, no_wrap=name in ("", "model", "kind", "data until"))
     for one in found:
         until = iso(one.trained_until_ms)[:10] if one.trained_until_ms is not None else ""
         mark = "*" if one.is_champion else ""
-        table.add_row(mark, one.model_id, until, one.origin, one.skill.replace(", ", "\n"))
+        skill = one.skill.replace(", ", "\n")
+        table.add_row(mark, one.model_id, one.kind, until, one.origin, skill)
     console().print(table if found else _none(settings), soft_wrap=not found)
 
 

@@ -91,13 +91,14 @@ def show_card(trained: Trained, bars: SourceBars, *, as_json: bool) -> None:
             {
                 "type": "trained",
                 "model": trained.model_id,
+                "kind": trained.kind,
                 "origin": f"{bars.origin.kind}: {bars.origin.name}",
                 "scores": trained.scores,
             }
         )
         return
     origin = f"{bars.origin.kind}: {bars.origin.name}"
-    title = f"model {trained.model_id}, trained on {origin}"
+    title = f"{trained.kind} {trained.model_id}, trained on {origin}"
     console().print(title, style="bold", soft_wrap=True)
     table = Table(box=box.SIMPLE_HEAD, show_edge=False)
     for heading in ("bars", "out of sample", "rank IC", "t", "score IC", "t"):

@@ -117,13 +117,28 @@ def bookings(run: Run) -> Bookings:
         return _booked(run, record.quantities, record.marks)
 
 
-def transfers_by_row(run: Run) -> Floats:
-    """Give the running total of deposits less withdrawals at each row, (T,); raises as `bookings`.
+def rows_of(run: Run) -> Sequence[int]:
+    """Give `Bookings.rows`; by the instants of executions where rows do not tell the same story."""
+    try:
+        return bookings(run).rows
+    except InvariantViolated:
+        instants = [
+            one.settle_ms if isinstance(one, FundingPaid) else one.at_ms for one in run.executions
+        ]
+        found: list[int] = np.searchsorted(run.record.times_ms, instants).tolist()
+        return found
 
-    For `metrics.measure`, where an account was paid into or out of during the run.
+
+def later_transfers(run: Run) -> Floats | None:
+    """Give the running total of deposits less withdrawals at each row, (T,), for `measure`.
+
+    None for an account that was opened and then left alone. Rows are those of `rows_of`.
     """
+    moves = [i for i, one in enumerate(run.executions) if isinstance(one, Transferred)]
+    if moves in ([], [0]):
+        return None
     totals = np.zeros(len(run.record) + 1)  # the last is of what no row holds
-    for execution, row in zip(run.executions, bookings(run).rows, strict=True):
+    for execution, row in zip(run.executions, rows_of(run), strict=True):
         if isinstance(execution, Transferred):
             totals[row] += float(execution.amount)
     return np.asarray(np.cumsum(totals[:-1]))

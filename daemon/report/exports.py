@@ -8,21 +8,18 @@ columns start at nothing, so that each file can be checked by itself:
 
 sums, with what the open positions would bring, to the ledger's equity. Fees are not in it. Figures
 that are estimates (equity at marks, weights) are written in their shortest decimal form.
-A calendar day in fees.csv runs from 00:00:00.000 to 23:59:59.999; a day in daily.csv is that of the
-report, to which everything done at midnight belongs with the day it closes.
+venue is the one whose rules and account are simulated, price_source the one whose prices were used.
+A calendar day in fees.csv runs from 00:00:00.000 to 23:59:59.999; days of the other tables are
+those of the report (daemon.report.day_tables).
 """
 
 from __future__ import annotations
 
-import json
-import math
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, is_dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from decimal import Decimal
-from pathlib import Path, PurePath
-from typing import Any, Final
+from pathlib import Path
+from typing import Final, TypeVar
 
 import numpy as np
 
@@ -30,111 +27,48 @@ from daemon.domain.instrument import CashKey, InstrumentKey
 from daemon.domain.messages import FundingPaid, Transferred
 from daemon.domain.order import Fill
 from daemon.domain.portfolio import ZERO, Ledger
-from daemon.domain.units import DAY_MS, utc
-from daemon.report.honesty import Honesty
-from daemon.report.metrics import RunMetrics, daily, measure
+from daemon.report.day_tables import (
+    ATTRIBUTION_COLUMNS,
+    DAILY_COLUMNS,
+    EXPOSURE_COLUMNS,
+    attribution_rows,
+    daily_rows,
+    exposure_rows,
+)
+from daemon.report.files import Row, csv_text, estimate, instant, write_text
+from daemon.report.judged import Judged
 from daemon.report.run import Run
+from daemon.report.run_json import json_text
+from daemon.report.tried_list import TriedList
 
-Cell = str | int | Decimal
-Row = Sequence[Cell]
-FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
-# what would differ between two runs of the same configuration
-VOLATILE_FACTS: Final = ("run_seconds", "loading_seconds", "memory_mb")
+_Flow = TypeVar("_Flow", FundingPaid, Transferred)
 
 
-def write_exports(
-    run: Run,
-    folder: Path,
-    *,
-    metrics: RunMetrics | None = None,
-    honesty: Honesty | None = None,
-    attribution: object | None = None,
-) -> list[Path]:
+def write_exports(one: Judged, folder: Path, tried: TriedList | None = None) -> list[Path]:
     """Write all files of a run into `folder`, each in one step; gives their paths.
 
-    attribution: a dataclass or mapping that goes into run.json as it is. The same run gives the
-    same bytes. Raises OSError where the folder cannot be written, ValueError for an empty run.
+    tried: what else was run on the same data. The same run gives the same bytes. Raises OSError
+    where the folder cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    figures = metrics if metrics is not None else measure(run.record)
+    run = one.run
     bookings = list(_booked(run))
     tables: Mapping[str, tuple[Row, Iterable[Row]]] = {
-        "fills.csv": (FILL_COLUMNS, _fill_rows(bookings)),
+        "fills.csv": (FILL_COLUMNS, _fill_rows(bookings, run.facts.venue)),
         "fees.csv": (FEE_COLUMNS, _fee_rows(bookings)),
         "funding.csv": (FUNDING_COLUMNS, _funding_rows(run)),
         "transfers.csv": (TRANSFER_COLUMNS, _transfer_rows(run)),
-        "daily.csv": (DAILY_COLUMNS, _daily_rows(run)),
+        "daily.csv": (DAILY_COLUMNS, daily_rows(one)),
+        "exposures.csv": (EXPOSURE_COLUMNS, exposure_rows(one)),
+        "attribution.csv": (ATTRIBUTION_COLUMNS, attribution_rows(one)),
         "decisions.csv": (DECISION_COLUMNS, _decision_rows(run)),
     }
     written = []
     for name, (columns, rows) in tables.items():
         write_text(folder / name, csv_text(columns, rows))
         written.append(folder / name)
-    write_text(folder / "run.json", _json_text(run, figures, honesty, attribution))
+    write_text(folder / "run.json", json_text(one, tried))
     return [*written, folder / "run.json"]
-
-
-def write_text(path: Path, text: str) -> None:
-    """Replace a file in one step: whoever reads it sees the old or the new one, never half."""
-    fresh = path.with_name(f".{path.name}.new")
-    with fresh.open("w", encoding="utf-8", newline="") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)
-
-
-def csv_text(columns: Row, rows: Iterable[Row]) -> str:
-    """Write a table as CSV (RFC 4180 quoting, lines end in LF); text cells cannot be formulas."""
-    lines = [",".join(_quoted(_cell(value)) for value in columns)]
-    lines += [",".join(_quoted(_cell(value)) for value in row) for row in rows]
-    return "\n".join(lines) + "\n"
-
-
-def _quoted(text: str) -> str:
-    """Quote what would end a field; Python before 3.13 leaves a lone carriage return bare."""
-    if not any(end in text for end in ',"\r\n'):
-        return text
-    return '"' + text.replace('"', '""') + '"'
-
-
-def _cell(value: Cell) -> str:
-    match value:
-        case Decimal():
-            return exact(value)
-        case int():
-            return str(value)
-        case str():
-            return guarded(value)
-
-
-def guarded(text: str) -> str:
-    """Put an apostrophe before what a spreadsheet would run as a formula."""
-    is_formula = text.lstrip(" ").startswith(FORMULA_STARTS) or text.startswith(FORMULA_STARTS)
-    return f"'{text}" if is_formula else text
-
-
-def exact(value: Decimal) -> str:
-    """Write a Decimal in full: no exponent, no zeros that say nothing, no negative zero."""
-    text = f"{value:f}"
-    if "." in text:
-        text = text.rstrip("0").rstrip(".")
-    return "0" if text in ("-0", "") else text
-
-
-def estimate(value: float) -> Cell:
-    """Write a float in its shortest exact form; empty where it is not a number."""
-    return Decimal(repr(float(value))) if math.isfinite(value) else ""
-
-
-def instant(at_ms: int) -> str:
-    """Write an instant as 2026-01-31T13:30:00.000Z, always with milliseconds."""
-    return utc(at_ms).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def day_text(day: int) -> str:
-    """Write a day counted since 1970-01-01 as 2026-01-31."""
-    return datetime.fromtimestamp(day * 86_400, UTC).date().isoformat()
 
 
 # ---- what the ledger booked ----------------------------------------------------------------------
@@ -173,6 +107,7 @@ FILL_COLUMNS: Final = (
     "booked",
     "at",
     "venue",
+    "price_source",
     "symbol",
     "side",
     "quantity",
@@ -188,13 +123,14 @@ FILL_COLUMNS: Final = (
 )
 
 
-def _fill_rows(bookings: Sequence[Booking]) -> Iterator[Row]:
+def _fill_rows(bookings: Sequence[Booking], price_source: str) -> Iterator[Row]:
     for number, booking in enumerate(bookings, 1):
         fill = booking.fill
         yield (
             number,
             instant(fill.at_ms),
             fill.key.venue,
+            price_source,
             fill.key.symbol,
             "buy" if fill.quantity > 0 else "sell",
             abs(fill.quantity),
@@ -270,11 +206,17 @@ FUNDING_COLUMNS: Final = (
 )
 
 
-def _funding_rows(run: Run) -> Iterator[Row]:
+def _flows(run: Run, kind: type[_Flow]) -> Iterator[tuple[int, _Flow, Decimal]]:
+    """Give each cash flow of a kind with its number and the total of its account up to it."""
     totals: dict[CashKey, Decimal] = {}
-    paid = (one for one in run.executions if isinstance(one, FundingPaid))
-    for number, one in enumerate(paid, 1):
+    flows = (one for one in run.executions if isinstance(one, kind))
+    for number, one in enumerate(flows, 1):
         totals[one.cash_key] = totals.get(one.cash_key, ZERO) + one.amount
+        yield number, one, totals[one.cash_key]
+
+
+def _funding_rows(run: Run) -> Iterator[Row]:
+    for number, one, total in _flows(run, FundingPaid):
         yield (
             number,
             instant(one.settle_ms),
@@ -283,7 +225,7 @@ def _funding_rows(run: Run) -> Iterator[Row]:
             estimate(one.rate),
             one.amount,
             one.cash_key.currency,
-            totals[one.cash_key],
+            total,
             one.cashflow_id,
         )
 
@@ -301,10 +243,7 @@ TRANSFER_COLUMNS: Final = (
 
 
 def _transfer_rows(run: Run) -> Iterator[Row]:
-    totals: dict[CashKey, Decimal] = {}
-    moved = (one for one in run.executions if isinstance(one, Transferred))
-    for number, one in enumerate(moved, 1):
-        totals[one.cash_key] = totals.get(one.cash_key, ZERO) + one.amount
+    for number, one, total in _flows(run, Transferred):
         yield (
             number,
             instant(one.at_ms),
@@ -312,60 +251,12 @@ def _transfer_rows(run: Run) -> Iterator[Row]:
             "deposit" if one.amount >= 0 else "withdrawal",
             one.amount,
             one.cash_key.currency,
-            totals[one.cash_key],
+            total,
             one.cashflow_id,
         )
 
 
-# ---- days and decisions --------------------------------------------------------------------------
-
-DAILY_COLUMNS: Final = (
-    "day",
-    "equity",
-    "return",
-    "gross",
-    "net",
-    "fees",
-    "funding",
-    "transfers",
-)
-
-
-def _daily_rows(run: Run) -> Iterator[Row]:
-    """Give the last state of each day, and what was booked in it; bookings before go to the first.
-
-    A return is of equity from day to day, empty on the first one.
-    """
-    times = run.record.times_ms
-    equity, gross, net = (daily(times, run.record.column(c)) for c in ("equity", "gross", "net"))
-    days = np.unique((np.asarray(times, dtype=np.int64) - 1) // DAY_MS).tolist()
-    sums = _daily_sums(run, days)
-    before: float | None = None
-    for i, day in enumerate(days):
-        change = math.nan if before is None else float(equity[i]) / before - 1.0
-        before = float(equity[i])
-        yield (
-            day_text(day),
-            *(estimate(float(value)) for value in (equity[i], change, gross[i], net[i])),
-            *sums[i],
-        )
-
-
-def _daily_sums(run: Run, days: Sequence[int]) -> list[list[Decimal]]:
-    """Sum fees, funding and transfers by the report's days, exactly; (T, 3)."""
-    sums = [[ZERO, ZERO, ZERO] for _ in days]
-    for one in run.executions:
-        match one:
-            case Fill():
-                at_ms, column, amount = one.at_ms, 0, one.fee
-            case FundingPaid():
-                at_ms, column, amount = one.settle_ms, 1, one.amount
-            case Transferred():
-                at_ms, column, amount = one.at_ms, 2, one.amount
-        row = int(np.searchsorted(days, (at_ms - 1) // DAY_MS))
-        sums[min(row, len(days) - 1)][column] += amount
-    return sums
-
+# ---- decisions -----------------------------------------------------------------------------------
 
 DECISION_COLUMNS: Final = (
     "as_of",
@@ -397,47 +288,3 @@ def _decision_rows(run: Run) -> Iterator[Row]:
             len(decision.refusals),
             decision.note,
         )
-
-
-# ---- figures -------------------------------------------------------------------------------------
-
-
-def _json_text(
-    run: Run, figures: RunMetrics, honesty: Honesty | None, attribution: object | None
-) -> str:
-    facts = {f: v for f, v in asdict(run.facts).items() if f not in VOLATILE_FACTS}
-    values = {
-        "facts": facts,
-        "figures": asdict(figures),
-        "statistics": honesty,
-        "attribution": attribution,
-    }
-    return json.dumps(plain(values), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
-
-
-def plain(value: Any) -> Any:
-    """Turn figures into what JSON knows: Decimals as text, what is not a number as null.
-
-    Of an absolute path only the name is kept: where a machine has its files is nobody's business.
-    """
-    if is_dataclass(value) and not isinstance(value, type):
-        return plain(asdict(value))
-    match value:
-        case Mapping():
-            return {str(key): plain(one) for key, one in value.items()}
-        case PurePath():
-            return plain(str(value))
-        case np.ndarray():
-            return plain(value.tolist())
-        case np.generic():
-            return plain(value.item())
-        case Decimal():
-            return exact(value)
-        case float() if not math.isfinite(value):
-            return None
-        case str() if PurePath(value).is_absolute():
-            return PurePath(value).name
-        case list() | tuple():
-            return [plain(one) for one in value]
-        case _:
-            return value

@@ -15,6 +15,7 @@ Links to markets are of daily returns and look back on the whole run (daemon.rep
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -39,6 +40,7 @@ Ints = npt.NDArray[np.int64]
 
 MARKET: Final = "equal-weight market"
 COINS: Final = ("BTC", "ETH")
+QUOTES: Final = ("USDT", "USDC", "USD", "BUSD", "FDUSD", "TUSD", "EUR")
 NOTHING: Final = 1e-12  # of equity; less gross than this is no book
 
 
@@ -64,8 +66,12 @@ class Exposures:
         return next((link for link in self.links if link.market.startswith(market)), None)
 
 
-def exposures(run: Run) -> Exposures:
-    """Measure the exposures of a run; raises ValueError when nothing was recorded."""
+def exposures(run: Run, value: Floats | None = None) -> Exposures:
+    """Measure the exposures of a run; raises ValueError when nothing was recorded.
+
+    value: (T,) what the first equity became without later transfers, for the links; the equity
+    itself by default.
+    """
     record = run.record
     if not record.times_ms:
         raise ValueError("the run recorded nothing: no bar closed in the period")
@@ -78,8 +84,19 @@ def exposures(run: Run) -> Exposures:
         beta=(weights * trailing_betas(record)).sum(axis=1),
         bets=_bets(weights),
         bets_apart=_bets_apart(record, weights),
-        links=_links(run),
+        links=_links(run, equity if value is None else value),
     )
+
+
+def column_of(symbols: Sequence[str], coin: str) -> int | None:
+    """Find the instrument of a coin: BTC is BTC/USDT:USDT and BTCUSDT, but not BTCDOMUSDT."""
+    for at, symbol in enumerate(symbols):
+        base, slash, _ = symbol.upper().partition("/")
+        rest = base.removeprefix(coin)
+        is_quote = rest in ("", *QUOTES) if not slash else not rest
+        if base.startswith(coin) and is_quote:
+            return at
+    return None
 
 
 def _bets(weights: Floats) -> Floats:
@@ -120,7 +137,7 @@ def _entropy(weights: Floats, returns: Floats) -> Floats:
     return np.where(total[:, 0] > 0.0, np.exp(-(p * logs).sum(axis=1)), np.nan)
 
 
-def _links(run: Run) -> tuple[MarketLink, ...]:
+def _links(run: Run, value: Floats) -> tuple[MarketLink, ...]:
     record = run.record
     times = record.times_ms
 
@@ -128,11 +145,10 @@ def _links(run: Run) -> tuple[MarketLink, ...]:
         ends = daily(times, values)
         return np.asarray(ends[1:] / ends[:-1] - 1.0)
 
-    own, markets = returns(record.column("equity")), dict[str, Floats]()
+    own, markets = returns(value), dict[str, Floats]()
     for coin in COINS:
-        symbols = run.facts.symbols
-        at = next((i for i, s in enumerate(symbols) if s.upper().startswith(coin)), None)
+        at = column_of(run.facts.symbols, coin)
         if at is not None:
-            markets[symbols[at]] = returns(record.marks[:, at])
+            markets[run.facts.symbols[at]] = returns(record.marks[:, at])
     markets[MARKET] = returns(record.column("market"))
     return tuple(market_link(name, own, market) for name, market in markets.items())

@@ -20,28 +20,24 @@ import numpy.typing as npt
 
 from daemon.report.metrics import YEAR_DAYS
 from daemon.report.trials import Trials
+from daemon.report.tried import DAYS_MIN, Picked, Tried, picked, tried
 from daemon.statistics.bootstrap import (
     REPETITIONS,
     block_length,
     stationary_indices,
 )
 from daemon.statistics.checks import series
-from daemon.statistics.overfitting import BLOCKS_MAX, backtest_overfitting
 from daemon.statistics.sharpe import SharpeMoments, sharpe_moments
 from daemon.statistics.sharpe_inference import (
     backtest_years_min,
-    luck_hurdle,
     probabilistic_sharpe,
     track_record_min,
 )
 from daemon.statistics.sharpe_interval import sharpe_interval
 from daemon.statistics.skill import newey_west_lags, newey_west_t
-from daemon.statistics.trials import deflate, trial_clusters
 
 Floats = npt.NDArray[np.float64]
 
-DAYS_MIN: Final = 20  # below it moments and intervals of daily returns say nothing
-BLOCK_DAYS_MIN: Final = 8  # a block of PBO shorter than this has no Sharpe ratio worth the name
 LEVEL: Final = 0.95
 BAND_DAYS_MIN: Final = 8  # what the bootstrap needs
 
@@ -95,16 +91,6 @@ class Honesty:
         return (deflated if deflated.is_known else plain).text
 
 
-@dataclass(frozen=True, slots=True)
-class _Tried:
-    """Hold what was tried; why is empty where the hurdle is known. hurdle: per day."""
-
-    trials_n: int
-    effective: int
-    hurdle: float
-    why: str
-
-
 def judge(daily_returns: npt.ArrayLike, *, trials: Trials | None) -> Honesty:
     """Judge (T,) finite daily returns, T >= 0, and what was tried to get them.
 
@@ -114,22 +100,23 @@ def judge(daily_returns: npt.ArrayLike, *, trials: Trials | None) -> Honesty:
     x = series(x, "daily_returns") if len(x) else x
     seen = sharpe_moments(x) if len(x) else None
     why = _too_little(x, seen)
-    tried = _tried(trials, len(x))
+    beside = tried(trials, len(x))
     findings = (
         _sharpe(x, seen, why),
         _error(seen, why),
         _probabilistic(seen, why),
-        _deflated(seen, why, tried),
+        _deflated(seen, why, beside),
         _track_record(seen, why),
-        _backtest_years(seen, why, tried, len(x)),
-        _overfitting(trials),
+        _backtest_years(seen, why, beside, len(x)),
+        _overfitting(picked(trials)),
         _newey_west(x, why),
+        _ledger(trials),
     )
     return Honesty(
         days=len(x),
-        trials_n=tried.trials_n,
-        trials_effective=tried.effective,
-        hurdle=tried.hurdle * math.sqrt(YEAR_DAYS),
+        trials_n=beside.trials_n,
+        trials_effective=beside.effective_n,
+        hurdle=beside.hurdle * math.sqrt(YEAR_DAYS),
         findings=findings,
     )
 
@@ -165,41 +152,6 @@ def _too_little(x: Floats, seen: SharpeMoments | None) -> str:
     if not seen.sharpe.standard_error > 0.0:
         return "Not known: the returns take too few different values."
     return ""
-
-
-def _tried(trials: Trials | None, days: int) -> _Tried:
-    """Count what was tried, and find the hurdle that luck alone sets."""
-    if trials is None:
-        return _Tried(0, 0, math.nan, "Not known: nobody counted what else was tried on this data.")
-    varying = _varying(trials.returns)
-    unseen = trials.tried_n - varying.shape[1]
-    if varying.shape[1] == 0 or len(varying) < 3:
-        if trials.tried_n > 1:
-            return _unseen(trials.tried_n, trials.tried_n, days)
-        return _Tried(trials.tried_n, min(trials.tried_n, 1), 0.0, "")
-    clusters = max(trial_clusters(varying)) + 1
-    if clusters == 1 and unseen > 0:
-        return _unseen(trials.tried_n, clusters + unseen, days)
-    found = deflate(varying, trials=trials.tried_n)
-    return _Tried(trials.tried_n, found.trials_effective, found.hurdle, "")
-
-
-def _unseen(tried_n: int, effective: int, days: int) -> _Tried:
-    """Set the hurdle where the others left no returns: then they scatter as skill-less trials do.
-
-    The variance of a skill-less ratio over T days is 1 / (T - 1). Taking the spread of the one kind
-    of trial that is known, which is none, would call every result a discovery.
-    """
-    if days < DAYS_MIN:
-        return _Tried(tried_n, effective, math.nan, "Not known: too few days to set a hurdle.")
-    return _Tried(tried_n, effective, luck_hurdle(effective, 1.0 / (days - 1)), "")
-
-
-def _varying(returns: Floats) -> Floats:
-    """Leave out trials that never traded: they have no ratio, but they still count as tried."""
-    if not returns.size:
-        return returns[:, :0]
-    return np.asarray(returns[:, returns.max(axis=0) > returns.min(axis=0)])
 
 
 # ---- the findings --------------------------------------------------------------------------------
@@ -250,19 +202,21 @@ def _probabilistic(seen: SharpeMoments | None, why: str) -> Finding:
     return Finding("probabilistic_sharpe", label, value, text)
 
 
-def _deflated(seen: SharpeMoments | None, why: str, tried: _Tried) -> Finding:
+def _deflated(seen: SharpeMoments | None, why: str, beside: Tried) -> Finding:
     label = "Deflated Sharpe ratio"
-    if why or tried.why or seen is None:
-        return Finding("deflated_sharpe", label, math.nan, why or tried.why)
-    value = _psr(seen, tried.hurdle)
-    hurdle = tried.hurdle * math.sqrt(YEAR_DAYS)
-    if tried.effective <= 1:
-        text = f"One idea was tried, so nothing is taken off: luck does this {chance(1.0 - value)}."
+    if why or beside.why or seen is None:
+        return Finding("deflated_sharpe", label, math.nan, why or beside.why)
+    value = _psr(seen, beside.hurdle)
+    hurdle = beside.hurdle * math.sqrt(YEAR_DAYS)
+    if beside.effective_n <= 1:
+        text = (
+            f"{_one_idea(beside)}, so nothing is taken off: luck does this {chance(1.0 - value)}."
+        )
     else:
         ratio = seen.sharpe.annualised(YEAR_DAYS).ratio
         verdict = "is not above that" if ratio <= hurdle else "is above that"
         text = (
-            f"{_tries(tried)}: the luckiest of so many without skill is expected to show "
+            f"{_tries(beside)}: the luckiest of so many without skill is expected to show "
             f"{hurdle:.2f}. This run's {ratio:.2f} {verdict}; if the truth were just that hurdle, "
             f"a result at least this good would come {chance(1.0 - value)}."
         )
@@ -289,59 +243,55 @@ def _track_record(seen: SharpeMoments | None, why: str) -> Finding:
     return Finding("track_record_days", label, least, text)
 
 
-def _backtest_years(seen: SharpeMoments | None, why: str, tried: _Tried, days: int) -> Finding:
+def _backtest_years(seen: SharpeMoments | None, why: str, beside: Tried, days: int) -> Finding:
     name, label = "backtest_years", "Shortest backtest for so many trials, years"
-    if why or tried.trials_n == 0 or seen is None:
-        return Finding(name, label, math.nan, why or tried.why or "Not known: nothing was tried.")
+    if why or beside.trials_n == 0 or seen is None:
+        return Finding(name, label, math.nan, why or beside.why or "Not known: nothing was tried.")
     ratio = seen.sharpe.annualised(YEAR_DAYS).ratio
     if ratio <= 0.0:
         return Finding(name, label, math.nan, "Not defined: the ratio is not above 0.")
-    least, years = backtest_years_min(max(tried.effective, 1), ratio), days / YEAR_DAYS
-    if tried.effective <= 1:
-        text = "One idea was tried, so there was nothing to pick a winner from."
+    least, years = backtest_years_min(max(beside.effective_n, 1), ratio), days / YEAR_DAYS
+    if beside.effective_n <= 1:
+        text = f"{_one_idea(beside)}, so there was nothing to pick a winner from."
     elif least > years:
         text = (
-            f"{_tries(tried)}: over {years:.1f} years the best of so many is expected to reach "
+            f"{_tries(beside)}: over {years:.1f} years the best of so many is expected to reach "
             f"{ratio:.2f} without any skill; it takes {least:.1f} years until that is no longer so."
         )
     else:
         text = (
-            f"{_tries(tried)}: luck alone is expected to reach {ratio:.2f} within {least:.1f} "
+            f"{_tries(beside)}: luck alone is expected to reach {ratio:.2f} within {least:.1f} "
             f"years, and these are {years:.1f}."
         )
     return Finding(name, label, least, text)
 
 
-def _overfitting(trials: Trials | None) -> Finding:
+def _overfitting(found: Picked) -> Finding:
     name, label = "overfitting_probability", "Probability of backtest overfitting"
-    if trials is None:
-        return Finding(name, label, math.nan, "Not known: nobody counted what else was tried.")
-    x = _varying(trials.returns)
-    if x.shape[1] < 2:
-        return Finding(
-            name, label, math.nan, f"Not known: {x.shape[1]} trials left returns, two are needed."
-        )
-    blocks = _blocks(len(x))
-    if not blocks:
-        least = 4 * BLOCK_DAYS_MIN
-        return Finding(
-            name, label, math.nan, f"Not known: {len(x)} common days, {least} are needed."
-        )
-    if max(trial_clusters(x)) == 0:
-        text = "Not known: all trials are one idea, so that picking one of them means nothing."
-        return Finding(name, label, math.nan, text)
-    value = backtest_overfitting(x, blocks=blocks).probability
+    if found.why:
+        return Finding(name, label, math.nan, found.why)
+    middle = ", the middle one included," if found.trials_n % 2 else ""
     text = (
-        f"Picking the best of {x.shape[1]} trials on half of the days gave one of the worse half "
-        f"on the other days in {value:.0%} of all splits; a blind pick does in about 50%."
+        f"Picking the best of {found.trials_n} trials on half of the days gave one of the worse "
+        f"half{middle} on the other days in {found.probability:.0%} of {found.splits_n:,} splits; "
+        f"picking one blindly would in {found.blind:.0%}."
     )
-    return Finding(name, label, value, text)
+    return Finding(name, label, found.probability, text)
 
 
-def _blocks(days: int) -> int:
-    """Give the even number of blocks, at most 16, each of which has enough days; 0 for none."""
-    most = min(16, BLOCKS_MAX, days // BLOCK_DAYS_MIN)
-    return most - most % 2 if most >= 4 else 0
+def _ledger(trials: Trials | None) -> Finding:
+    """Say where trials were counted, since a ledger that starts anew forgets what was tried."""
+    name, label = "trials_in_ledger", "Trials in the ledger"
+    if trials is None or trials.ledger is None:
+        return Finding(name, label, math.nan, "Not known: no ledger of trials was kept.")
+    ledger = trials.ledger
+    text = (
+        f"The ledger {ledger.file} holds {ledger.trials_n:,} different trials, {trials.tried_n:,} "
+        "of them attempts on this data"
+    )
+    text += f" ({trials.trained_n:,} trainings)." if trials.trained_n else "."
+    text += " What was tried beside another ledger is not counted."
+    return Finding(name, label, float(ledger.trials_n), text)
 
 
 def _newey_west(x: Floats, why: str) -> Finding:
@@ -381,10 +331,18 @@ def _years(days: int) -> str:
     return f"{days / YEAR_DAYS:.1f} years"
 
 
-def _tries(tried: _Tried) -> str:
-    if tried.effective == tried.trials_n:
-        return f"{tried.trials_n:,} things were tried"
-    return f"{tried.trials_n:,} things were tried, which amount to {tried.effective:,} ideas"
+def _one_idea(beside: Tried) -> str:
+    if beside.trials_n <= 1:
+        return "One idea was tried"
+    return f"{beside.trials_n:,} trials of one and the same idea were run"
+
+
+def _tries(beside: Tried) -> str:
+    if beside.effective_n == beside.trials_n:
+        return f"{beside.trials_n:,} things were tried"
+    return (
+        f"{beside.trials_n:,} things were tried, as good as {beside.effective_n:,} independent ones"
+    )
 
 
 def _psr(seen: SharpeMoments, benchmark: float) -> float:

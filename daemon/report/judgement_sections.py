@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from decimal import Decimal
 from typing import Final
 
 import numpy as np
 
+from daemon.domain.units import DAY_MS
 from daemon.report import page
 from daemon.report.attribution import Attribution
 from daemon.report.charts import Bar, Line, bar_chart, line_chart, points_chart
@@ -17,7 +19,7 @@ from daemon.report.forecast_skill import ForecastSkill, SignalSkill, SkillAt
 from daemon.report.honesty import Finding, Honesty
 from daemon.report.market_links import Slope
 from daemon.report.page import Cell, Undefined
-from daemon.report.trials import Trials
+from daemon.report.tried_list import TriedList
 
 PART_NAMES: Final = {
     "alpha": "Alpha",
@@ -62,10 +64,11 @@ def attribution(found: Attribution | str) -> str:
         "latency charge."
     )
     result = page.section("Where it came from", bar_chart(bars, unit="quote"), page.table(rows))
-    ends = [int(day) for day in found.days_ms]
-    if len(ends) > 1:
-        colours = (page.BLUE, page.AMBER, page.VIOLET, page.RED, page.GREY, page.GREEN, "#2a9d9d")
-        totals = np.cumsum(found.daily, axis=0)
+    days = [int(day) for day in found.days_ms]
+    if len(days) > 1:
+        ends = [days[0], *(day + DAY_MS for day in days)]  # a day's sum is known at its end
+        colours = (page.BLUE, page.AMBER, page.VIOLET, page.RED, page.GREY, page.GREEN, page.PINK)
+        totals = np.cumsum(np.vstack((np.zeros(len(PART_NAMES)), found.daily)), axis=0)
         lines = [
             Line(PART_NAMES[name], totals[:, i], colours[i]) for i, name in enumerate(found.parts)
         ]
@@ -105,7 +108,8 @@ def skill(found: ForecastSkill) -> str:
     """Give how well forecasts ranked what came, and whether they mean what they say."""
     if not found.signals:
         return page.section("Forecasts", note=found.why or "this run made no forecasts")
-    rows = [row for signal in found.signals for row in _skill_rows(signal)]
+    shown = _told_apart(found.signals)
+    rows = [row for signal in shown for row in _skill_rows(signal)]
     head = ("forecaster", "horizon", "rank IC", "t", "95 %", "score IC", "t", "one bar later")
     note = (
         "IC: correlation across instruments of forecasts with what came, averaged over time; rank: "
@@ -115,14 +119,25 @@ def skill(found: ForecastSkill) -> str:
     result = page.section("Forecast skill", page.table(rows, head=head), note=note)
     bars = [
         Bar(f"{s.name} {d.horizon_hours} h", d.score.mean, page.BLUE, d.score.low, d.score.high)
-        for s in found.signals
+        for s in shown
         for d in s.decay
         if d.lag_bars == 0 and math.isfinite(d.score.mean)
     ]
     if bars:
         chart = bar_chart(bars, unit="score IC with its 95 % interval")
         result += page.section("Score IC by forecaster and horizon", chart)
-    return result + "".join(_calibration(signal) for signal in found.signals)
+    return result + "".join(_calibration(signal) for signal in shown)
+
+
+def _told_apart(signals: Sequence[SignalSkill]) -> list[SignalSkill]:
+    """Join forecasters that all shown figures are the same of, as a signal and its strength are."""
+    shown: dict[str, SignalSkill] = {}
+    for one in signals:
+        nameless = replace(one, name="")
+        looks = f"{_skill_rows(nameless)} {_calibration(nameless)}"
+        twin = shown.get(looks)
+        shown[looks] = one if twin is None else replace(twin, name=f"{twin.name}, {one.name}")
+    return list(shown.values())
 
 
 def _skill_rows(signal: SignalSkill) -> list[list[Cell]]:
@@ -137,7 +152,7 @@ def _skill_rows(signal: SignalSkill) -> list[list[Cell]]:
                 f"{one.horizon_hours} h",
                 _ic(one, one.rank.mean),
                 _t(one.rank.t),
-                _interval(one.rank.low, one.rank.high),
+                _ic_interval(one.rank.low, one.rank.high),
                 _ic(one, one.score.mean),
                 _t(one.score.t),
                 _ic(later, later.score.mean),
@@ -148,6 +163,10 @@ def _skill_rows(signal: SignalSkill) -> list[list[Cell]]:
 
 def _ic(one: SkillAt, value: float) -> Cell:
     return f"{value:+.4f}" if math.isfinite(value) else Undefined(one.why or "not defined")
+
+
+def _ic_interval(low: float, high: float) -> str:
+    return f"{low:+.4f} to {high:+.4f}" if math.isfinite(low + high) else ""
 
 
 def _t(value: float) -> str:
@@ -215,13 +234,14 @@ def _slope(one: Slope) -> Cell:
     return f"{one.beta:+.3f} ({one.low:+.3f} to {one.high:+.3f})"
 
 
-def tried(honesty: Honesty, trials: Trials | None) -> str:
+def tried(honesty: Honesty, found: TriedList | None) -> str:
     """Give what else was run on the same data, because the best of many is lucky."""
-    if trials is None:
+    title = "What was tried"
+    if found is None:
         text = "Nobody kept count of what else was tried on this data: discount what you see here."
-        return page.section("What was tried", note=text)
-    rows: Sequence[Sequence[Cell]] = [
-        ["Different configurations run on this data", f"{trials.tried_n:,}"],
+        return page.section(title, note=text)
+    summary: Sequence[Sequence[Cell]] = [
+        ["Different configurations run on this data", f"{honesty.trials_n:,}"],
         ["Those amount to independent trials", f"{honesty.trials_effective:,}"],
         [
             "Annual Sharpe ratio that luck alone gives the best of them",
@@ -230,4 +250,27 @@ def tried(honesty: Honesty, trials: Trials | None) -> str:
             else Undefined("too few trials with returns of the same days"),
         ],
     ]
-    return page.section("What was tried", page.table(rows))
+    rows: list[list[Cell]] = [
+        [
+            row.name,
+            row.text,
+            f"{row.sharpe:+.2f}"
+            if math.isfinite(row.sharpe)
+            else Undefined("no returns that vary"),
+            f"{row.days:,}",
+            row.command,
+        ]
+        for row in found.shown
+    ]
+    head = ("trial", "differs from this run by", "Sharpe", "days", "command")
+    hidden = len(found.rows) - len(rows)
+    note = "Highest Sharpe ratio first, each over its own days."
+    if hidden:
+        note += f" {hidden:,} more are in run.json and in the ledger of trials."
+    return page.section(
+        title,
+        page.table(summary),
+        page.table(rows, head=head, wordy=(1,)),
+        page.sentences([("Look-ahead test.", found.leak_test.text)]),
+        note=note,
+    )

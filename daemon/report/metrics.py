@@ -1,8 +1,8 @@
 """The figures of a run. Returns are of UTC days; a year has 365 of them.
 
-Sharpe's interval is that of independent returns with skewness and kurtosis (Mertens 2002,
-`daemon.statistics.sharpe`), which needs no more than NumPy; inference that allows for dependence
-and for what else was tried is in the honest statistics of an evaluation. With daily returns r:
+Sharpe's interval is that of `daemon.statistics.sharpe_interval`, here and wherever one is shown: it
+holds on short and on dependent records. What else was tried is in the honest statistics of an
+evaluation. With daily returns r:
 
     Sortino      mean(r) / sqrt(mean(min(r, 0)^2)) * sqrt(365)             Sortino and van der Meer
     information  mean(r - b) / sd(r - b) * sqrt(365),  b: a benchmark's returns, the equal-weight
@@ -24,12 +24,14 @@ import numpy.typing as npt
 from daemon.domain.units import DAY_MS
 from daemon.report.run_record import RunRecord
 from daemon.statistics.sharpe import sharpe as sharpe_of
+from daemon.statistics.sharpe_interval import sharpe_interval
 
 Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
 YEAR_DAYS = 365.0
 SPREAD_RETURNS_MIN = 2  # daily returns below which there is no spread
 PAIRED_RETURNS_MIN = 3  # and no correlation
-NORMAL_95 = 1.959963984540054  # half-width of a 95 % interval in standard errors
+INTERVAL_RETURNS_MIN = 20  # and no interval: fewer say nothing about a ratio
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,17 +82,52 @@ class RunMetrics:
             return "not defined: no gain before costs"
         paired = name.startswith(("correlation", "beta"))
         least = PAIRED_RETURNS_MIN if paired else SPREAD_RETURNS_MIN
+        if name in ("sharpe_low", "sharpe_high"):
+            least = INTERVAL_RETURNS_MIN
         if self.daily_returns < least:
             return f"not defined: fewer than {least} daily returns"
         return "not defined: no losing day" if name == "sortino" else "not defined: no variance"
 
 
-def daily(times_ms: Floats | list[int], values: Floats) -> Floats:
-    """Give the last value of each UTC day, in order; the day of an instant is the one it closes."""
+def day_ends(times_ms: npt.ArrayLike) -> tuple[Ints, Ints]:
+    """Give UTC days since 1970, (D,), and the last row of each; an instant's day is one it closes.
+
+    The first row is the opening of the book. It ends the day before the first one, so that the days
+    after it hold all that was gained and paid, also where a run begins at noon.
+    """
     days = (np.asarray(times_ms, dtype=np.int64) - 1) // DAY_MS
-    last = np.append(days[1:] != days[:-1], True)
-    result: Floats = values[last]
+    if len(days) > 1:
+        days[0] = min(days[0], days[1] - 1)
+    rows = np.flatnonzero(np.append(days[1:] != days[:-1], True))
+    return days[rows], rows
+
+
+def daily(times_ms: npt.ArrayLike, values: Floats) -> Floats:
+    """Give the first value and the last one of each UTC day after it, by `day_ends`, (D,)."""
+    result: Floats = values[day_ends(times_ms)[1]]
     return result
+
+
+def monthly_returns(times_ms: npt.ArrayLike, values: Floats) -> dict[str, float]:
+    """Give the return of every month such as 2024-03, of (T,) values; the first row opens the book.
+
+    A close at midnight is the end of the month before, as it is of the day before.
+    """
+    return _period_returns(times_ms, values, "datetime64[M]")
+
+
+def yearly_returns(times_ms: npt.ArrayLike, values: Floats) -> dict[str, float]:
+    """Give the return of every year such as 2024; as `monthly_returns`."""
+    return _period_returns(times_ms, values, "datetime64[Y]")
+
+
+def _period_returns(times_ms: npt.ArrayLike, values: Floats, unit: str) -> dict[str, float]:
+    closed = (np.asarray(times_ms, dtype=np.int64) - 1)[1:]
+    stamps = closed.astype("datetime64[ms]").astype(unit)
+    names, backwards = np.unique(stamps[::-1], return_index=True)
+    ends = values[len(values) - 1 - backwards]
+    returns = ends / np.append(values[0], ends[:-1]) - 1.0
+    return {str(name): float(gain) for name, gain in zip(names, returns, strict=True)}
 
 
 def drawdown(equity: Floats) -> Floats:
@@ -126,7 +163,21 @@ def information_ratio(returns: Floats, benchmark: Floats) -> float:
     Days where one of them is NaN are left out; NaN where the difference has no variance.
     """
     own, other = _both(returns, benchmark)
-    return _sharpe(own - other)[0]
+    return sharpe_with_interval(own - other)[0]
+
+
+def sharpe_with_interval(returns: Floats) -> tuple[float, float, float]:
+    """Give the annual Sharpe ratio of (T,) daily returns and the bounds of its 95 % interval.
+
+    NaN where the returns do not vary or are not finite; the bounds also with fewer than 20 of them.
+    """
+    if not np.isfinite(returns).all() or not _std(returns) > 0:
+        return math.nan, math.nan, math.nan
+    ratio = sharpe_of(returns).annualised(YEAR_DAYS).ratio
+    if len(returns) < INTERVAL_RETURNS_MIN:
+        return ratio, math.nan, math.nan
+    found, year = sharpe_interval(returns), math.sqrt(YEAR_DAYS)
+    return ratio, found.low * year, found.high * year
 
 
 def performance(equity: Floats, transfers: Floats) -> Floats:
@@ -149,7 +200,7 @@ def measure(
     """Compute the figures of a run; raises ValueError when nothing was recorded.
 
     benchmark: (D,) daily returns of the days after the first, the equal-weight market by default.
-    transfers: (T,) running total of deposits less withdrawals (`bookings.transfers_by_row`), which
+    transfers: (T,) running total of deposits less withdrawals (`bookings.later_transfers`), which
     must be neither gain nor loss; none after the first row by default.
     """
     if not record.times_ms:
@@ -162,7 +213,7 @@ def measure(
     )
     days = max((record.times_ms[-1] - record.times_ms[0]) / DAY_MS, 1e-9)
     returns = _returns(daily(record.times_ms, value))
-    sharpe, error = _sharpe(returns)
+    sharpe, low, high = sharpe_with_interval(returns)
     first = _returns(daily(record.times_ms, record.column("first")))
     market = _returns(daily(record.times_ms, record.column("market")))
     total = value[-1] / value[0] - 1.0
@@ -177,8 +228,8 @@ def measure(
         annual_return=_annual(float(total), days),
         annual_volatility=_std(returns) * math.sqrt(YEAR_DAYS),
         sharpe=sharpe,
-        sharpe_low=sharpe - NORMAL_95 * error,
-        sharpe_high=sharpe + NORMAL_95 * error,
+        sharpe_low=low,
+        sharpe_high=high,
         sortino=sortino(returns),
         information_ratio=information_ratio(returns, market if benchmark is None else benchmark),
         drawdown_max=float(drawdown(value).min()),
@@ -217,14 +268,6 @@ def _returns(values: Floats) -> Floats:
 
 def _std(returns: Floats) -> float:
     return float(returns.std(ddof=1)) if len(returns) >= SPREAD_RETURNS_MIN else math.nan
-
-
-def _sharpe(returns: Floats) -> tuple[float, float]:
-    """Give the annual Sharpe ratio and its standard error; NaN where returns do not vary."""
-    if not np.isfinite(returns).all() or not _std(returns) > 0:
-        return math.nan, math.nan
-    annual = sharpe_of(returns).annualised(YEAR_DAYS)
-    return annual.ratio, annual.standard_error
 
 
 def _cost_shares(record: RunRecord, moved: float) -> tuple[float, tuple[float, float, float]]:

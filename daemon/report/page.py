@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from daemon.report.figures import UNDEFINED
 
 BLUE, RED, GREEN, AMBER, VIOLET = "#3b82c4", "#c8553d", "#3f9d6d", "#c08a2d", "#8465b8"
-GREY = "#8a919b"
+GREY, PINK = "#8a919b", "#b5578f"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +54,11 @@ def heading(title: str, about: Sequence[str]) -> str:
     return f"<h1>{escaped(title)}</h1><p class=sub>{escaped(' · '.join(about))}</p>"
 
 
-def caveat(text: str) -> str:
-    """Give a warning that is read before any figure."""
-    return f"<p class=caveat>{escaped(text)}</p>"
+def caveats(grave: Sequence[str], others: Sequence[str]) -> str:
+    """Give warnings that are read before any figure: a box for each grave one, one for the rest."""
+    boxes = "".join(f'<p class="caveat grave">{escaped(text)}</p>' for text in grave)
+    lines = "".join(f"<li>{escaped(text)}</li>" for text in others)
+    return f"{boxes}<ul class=caveat>{lines}</ul>" if lines else boxes
 
 
 def section(title: str, *parts: str, note: str = "") -> str:
@@ -74,17 +76,35 @@ def tiles(figures: Sequence[tuple[str, Cell, str]]) -> str:
     return f"<section class=tiles>{''.join(cells)}</section>"
 
 
+def paragraph(text: str) -> str:
+    """Give text in ordinary print."""
+    return f"<p class=plain>{escaped(text)}</p>"
+
+
 def sentences(lines: Sequence[tuple[str, str]]) -> str:
     """Give a list of statements: what it is about, and what is to be said."""
     items = (f"<li><b>{escaped(name)}</b> {escaped(text)}</li>" for name, text in lines)
     return f"<ul class=said>{''.join(items)}</ul>"
 
 
-def table(rows: Sequence[Sequence[Cell]], head: Sequence[str] = ()) -> str:
-    """Give a table whose first column names the row; head names the columns."""
-    top = "".join(f"<th scope=col>{escaped(cell)}</th>" for cell in head)
+def table(
+    rows: Sequence[Sequence[Cell]], head: Sequence[str] = (), wordy: Sequence[int] = ()
+) -> str:
+    """Give a table whose first column names the row; head names the columns.
+
+    wordy: the columns that hold sentences, which are set as such and may break.
+    """
+    top = "".join(
+        f"<th scope=col{' class=words' if i in wordy else ''}>{escaped(cell)}</th>"
+        for i, cell in enumerate(head)
+    )
     body = "".join(
-        f"<tr><th scope=row>{escaped(row[0])}</th>{''.join(map(_cell, row[1:]))}</tr>"
+        f"<tr><th scope=row>{escaped(row[0])}</th>"
+        + "".join(
+            f"<td class=words>{escaped(cell)}</td>" if i in wordy else _cell(cell)
+            for i, cell in enumerate(row[1:], start=1)
+        )
+        + "</tr>"
         for row in rows
     )
     return (
@@ -126,23 +146,26 @@ h1{{font-size:1.6rem;margin:.2em 0}}h2{{font-size:1rem;margin:0 0 8px;color:var(
 .sub{{color:var(--dim);margin:0 0 16px}}
 .note{{color:var(--dim);font-size:.82rem;margin:8px 0 0}}
 .caveat{{border-left:3px solid #c08a2d;background:var(--card);padding:8px 12px;margin:8px 0}}
+.grave{{border-color:#c8553d}}ul.caveat{{padding-left:28px;font-size:.9rem}}
 section{{background:var(--card);border:1px solid var(--rule);border-radius:10px;padding:14px 16px;
 margin:14px 0}}
 .scroll{{overflow-x:auto}}
 .tiles{{display:grid;grid-template-columns:repeat(auto-fit,minmax(165px,1fr));gap:14px}}
 .tiles div{{display:flex;flex-direction:column}}.tiles b{{font-size:1.45rem}}
 .tiles span{{font-weight:600}}.tiles i{{font-style:normal;color:var(--dim);font-size:.82rem}}
-.said{{margin:0;padding-left:1.1em}}.said li{{margin:.3em 0}}
+.plain{{margin:0}}.said{{margin:0;padding-left:1.1em}}.said li{{margin:.3em 0}}
 svg{{width:100%;height:auto;display:block}}.narrow{{display:none}}
 @media(max-width:640px){{.wide{{display:none}}.narrow{{display:block}}main{{padding:12px 8px 32px}}
 section{{padding:12px 10px}}}}
 table{{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}}
 th{{text-align:left;font-weight:400;color:var(--dim)}}td{{text-align:right;white-space:nowrap}}
 thead th{{text-align:right;font-size:.82rem}}thead th:first-child{{text-align:left}}
+td.words,thead th.words{{text-align:left;white-space:normal;min-width:14em}}
 th,td{{padding:5px 8px;border-top:1px solid var(--rule)}}
 table>:first-child tr:first-child>*{{border-top:0}}
 abbr{{color:var(--dim);text-decoration:none;cursor:help}}
 pre{{white-space:pre-wrap;overflow-wrap:anywhere;font-size:.8rem}}
-summary{{cursor:pointer}}
+summary{{cursor:pointer}}main>details>summary{{font-size:1.15rem;font-weight:600;padding:8px 0;
+border-top:1px solid var(--rule)}}
 @media print{{details>*{{display:block}}section{{break-inside:avoid}}}}
 </style>"""

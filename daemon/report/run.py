@@ -10,6 +10,7 @@ from daemon.domain.decision import Decision
 from daemon.domain.messages import Event, FundingPaid, OrderFilled, Transferred
 from daemon.domain.order import Fill
 from daemon.domain.units import iso
+from daemon.report.capacity import UNMEASURED, Capacity
 from daemon.report.run_record import RunRecord
 
 Execution = Fill | FundingPaid | Transferred
@@ -21,7 +22,9 @@ class RunFacts:
 
     run_seconds: from the first file to the last figure; loading_seconds of them went by before the
     first bar was shown. caveats are shown above the figures; settings are shown at the end as they
-    were effective.
+    were effective. venue, bar: whose prices and bars of what length; funding_source: whose funding
+    rates; book_venue: whose rules and account were simulated. trial_id: in the ledger of trials.
+    What nobody knows is empty.
     """
 
     title: str
@@ -37,6 +40,17 @@ class RunFacts:
     loading_seconds: float = 0.0
     caveats: tuple[str, ...] = ()
     settings: Mapping[str, object] = field(default_factory=dict)
+    venue: str = ""
+    bar: str = ""
+    funding_source: str = ""
+    book_venue: str = ""
+    trial_id: str = ""
+    code_version: str = ""
+
+    @property
+    def prices(self) -> str:
+        """Name the bars that were traded on, as `binance_spot, 15m bars`."""
+        return f"{self.venue}, {self.bar} bars" if self.venue else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +58,15 @@ class Run:
     """Hold what a run did and what must be known about it.
 
     record: a row for every source close. decisions: in order. executions: fills and cash flows in
-    the order in which the ledger booked them; the deposits of the start are among them.
+    the order in which the ledger booked them; the deposits of the start are among them. capacity:
+    worked out by whoever has the bars, because a record does not hold their volumes.
     """
 
     record: RunRecord
     decisions: Sequence[Decision]
     executions: Sequence[Execution]
     facts: RunFacts
+    capacity: Capacity = UNMEASURED
 
 
 class Executions:

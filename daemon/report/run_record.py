@@ -46,6 +46,9 @@ class BookRow(NamedTuple):
 class RunRecord:
     """Collect (T, 9) rows of `COLUMNS` in quote currency, and (T, N) quantities and marks.
 
+    The first row is the opening of the book: its equity is what was paid in, and nothing of what
+    the run does is in it. Gains and costs of all that follows are measured against it.
+
     market: value of one unit spread equally over all instruments, compounding. first: the mark of
     the first instrument (by convention BTC), NaN before its first bar. fees, funding, turnover and
     shortfall are running totals.

@@ -6,39 +6,54 @@ import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
-from daemon.domain.decision import Decision
 from daemon.domain.units import HOUR_MS
 from daemon.report import page
+from daemon.report.capacity import ASSUMED, Capacity, in_words, rounded
 from daemon.report.charts import Band, Line, line_chart
+from daemon.report.exposures import MARKET
 from daemon.report.honesty import Finding
-from daemon.report.metrics import RunMetrics, drawdown
+from daemon.report.metrics import RunMetrics, drawdown, monthly_returns, yearly_returns
 from daemon.report.page import Cell, Shaded, Undefined
 from daemon.report.run import Run, RunFacts, without_orders
 from daemon.report.run_record import RunRecord, gross_reached
 
+Floats = npt.NDArray[np.float64]
+GRAVE = "SERIOUS: "  # how findings that may make a bad strategy look good begin
 FULL_SHADE_RETURN = 0.10  # a month of this size is shaded most
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
-def top(run: Run) -> str:
-    """Give the title, what the run was, and what must be known before any figure is read."""
+def top(run: Run, serious: Sequence[str] = ()) -> str:
+    """Give the title, what the run was, and what must be known before any figure is read.
+
+    serious: what else stands above all of that.
+    """
     facts = run.facts
     about = (
         facts.strategy,
+        facts.prices,
         facts.period,
         f"{len(facts.symbols)} instruments",
         f"{facts.orders:,} orders",
         f"{facts.fills:,} fills",
     )
-    return page.heading(facts.title, about) + "".join(
-        map(page.caveat, (*without_orders(run), *facts.caveats))
-    )
+    grave = grave_of(facts)
+    others = [text for text in facts.caveats if text not in grave]
+    boxes = [*serious, *without_orders(run), *grave]
+    return page.heading(facts.title, about) + page.caveats(boxes, others)
 
 
-def tiles(m: RunMetrics, facts: RunFacts, decisions: Sequence[Decision], sharpe: Finding) -> str:
+def grave_of(facts: RunFacts) -> list[str]:
+    """Give the findings that may make a bad strategy look good."""
+    return [text for text in facts.caveats if text.startswith(GRAVE)]
+
+
+def tiles(m: RunMetrics, run: Run, sharpe: Finding) -> str:
     """Give the figures that are looked at first."""
-    share, decisions_n = gross_reached(list(decisions))
+    facts = run.facts
+    share, decisions_n = gross_reached(list(run.decisions))
     reached = f"{share:.1%} of {decisions_n:,}" if math.isfinite(share) else "0 of 0"
     first = facts.symbols[0]
     return page.tiles(
@@ -67,8 +82,19 @@ def tiles(m: RunMetrics, facts: RunFacts, decisions: Sequence[Decision], sharpe:
                 figure(m, "correlation_first", "+.2f"),
                 m.why_unknown("correlation_first") or f"beta {m.beta_first:+.3f}",
             ),
+            ("Capacity", _room(run.capacity), run.capacity.why or "equity that halves the gain"),
         ]
     )
+
+
+def _room(found: Capacity) -> Cell:
+    return Undefined(found.why) if math.isnan(found.equity) else rounded(found.equity)
+
+
+def capacity(run: Run) -> str:
+    """Give how large the book could become, in words, and what that assumes."""
+    held = float(run.record.column("equity").mean())
+    return page.section("Capacity", page.paragraph(in_words(run.capacity, held)), note=ASSUMED)
 
 
 def _interval(sharpe: Finding) -> str:
@@ -83,12 +109,16 @@ def figure(m: RunMetrics, name: str, spec: str, unit: str = "") -> Cell:
     return Undefined(why) if why else f"{getattr(m, name):{spec}}{unit}"
 
 
-def equity(record: RunRecord, band: Band | None = None) -> str:
-    """Give the equity beside the market's, and how deep it fell; band: what luck would allow."""
-    times, values = record.times_ms, record.column("equity")
+def equity(record: RunRecord, band: Band | None = None, value: Floats | None = None) -> str:
+    """Give the equity beside the market's, and how deep it fell; band: what luck would allow.
+
+    value: (T,) what the first equity became without later transfers, where there were any.
+    """
+    times, values = record.times_ms, record.column("equity") if value is None else value
+    name = "equity" if value is None else "equity, without what was paid in or out"
     market = record.column("market") / record.column("market")[0] * values[0]
     lines = [
-        Line("equity", values, page.BLUE, width=1.6),
+        Line(name, values, page.BLUE, width=1.6),
         Line("market, equal weight", market, page.AMBER),
     ]
     fall = [Line("drawdown", drawdown(values), page.RED, fill=True)]
@@ -130,23 +160,13 @@ def trading(record: RunRecord) -> str:
     )
 
 
-def months(record: RunRecord) -> str:
-    """Give the return of every month, a row a year."""
-    values = record.column("equity")
-    # A close at midnight is the end of the month before, as it is of the day before.
-    closed = np.asarray(record.times_ms, dtype=np.int64) - 1
-    stamps = closed.astype("datetime64[ms]").astype("datetime64[M]")
-    ends = {str(month): float(values[stamps == month][-1]) for month in np.unique(stamps)}
-    gains: dict[str, dict[int, float]] = {}
-    before = float(values[0])
-    for name, end in ends.items():
-        year, month = name.split("-")
-        gains.setdefault(year, {})[int(month)] = end / before - 1.0
-        before = end
+def months(record: RunRecord, value: Floats | None = None) -> str:
+    """Give the return of every month, a row a year; value: as in `equity`."""
+    values = record.column("equity") if value is None else value
+    months = monthly_returns(record.times_ms, values)
     rows: list[list[Cell]] = []
-    for year, by_month in gains.items():
-        whole = math.prod(1.0 + gain for gain in by_month.values()) - 1.0
-        cells = [_shaded(by_month.get(month)) for month in range(1, 13)]
+    for year, whole in yearly_returns(record.times_ms, values).items():
+        cells = [_shaded(months.get(f"{year}-{month:02d}")) for month in range(1, 13)]
         rows.append([year, *cells, f"{whole:+.2%}"])
     return page.section("By month", page.table(rows, head=("", *MONTHS, "year")))
 
@@ -155,7 +175,7 @@ def _shaded(gain: float | None) -> Cell:
     return "" if gain is None else Shaded(f"{gain:+.2%}", gain / FULL_SHADE_RETURN)
 
 
-def figures(m: RunMetrics, facts: RunFacts) -> str:
+def figures(m: RunMetrics, facts: RunFacts, benchmark: str = MARKET) -> str:
     """Give the figures that the tiles leave out."""
     rows: list[list[Cell]] = [
         ["Equity, first and last", f"{m.equity_first:,.2f}", f"{m.equity_last:,.2f}"],
@@ -165,7 +185,7 @@ def figures(m: RunMetrics, facts: RunFacts) -> str:
             figure(m, "annual_volatility", ".2%"),
         ],
         [
-            "Sortino ratio; information ratio against the market",
+            f"Sortino ratio; information ratio against {_named(benchmark)}",
             figure(m, "sortino", ".2f"),
             figure(m, "information_ratio", ".2f"),
         ],
@@ -197,17 +217,27 @@ def figures(m: RunMetrics, facts: RunFacts) -> str:
     return page.section("Figures", page.table(rows))
 
 
+def _named(benchmark: str) -> str:
+    return f"the {benchmark}" if benchmark == MARKET else benchmark
+
+
 def origin(facts: RunFacts) -> str:
     """Give what the run was made from, so that it can be made again."""
     rows: list[list[Cell]] = [
+        ["Prices", facts.prices or Undefined("nobody said where they came from")],
+        ["Funding rates", facts.funding_source or Undefined("no rates were read")],
+        ["Rules and account", facts.book_venue or Undefined("nobody said whose they are")],
         [
             "Data fingerprint",
             facts.fingerprint[:16] or Undefined("not defined: the bars came live, from no file"),
         ],
+        ["Trial", facts.trial_id or Undefined("not defined: this run is no trial")],
+        ["Program version", facts.code_version or Undefined("not known")],
         ["Instruments", ", ".join(facts.symbols)],
     ]
     shown = page.preformatted(_pretty(facts.settings))
-    return page.section("Origin", page.table(rows), page.folded("Effective settings", shown))
+    table = page.table(rows, wordy=(1,))
+    return page.section("Origin", table, page.folded("Effective settings", shown))
 
 
 def _pretty(values: Mapping[str, object]) -> str:

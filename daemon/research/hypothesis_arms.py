@@ -13,8 +13,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from daemon.domain.units import DAY_MS, HOUR_MS
-from daemon.report.metrics import YEAR_DAYS
+from daemon.domain.units import HOUR_MS
+from daemon.report.metrics import YEAR_DAYS, day_ends
 from daemon.report.run import Run
 from daemon.statistics.skill import ic
 from strategies.weighting import neutral_projection
@@ -65,8 +65,7 @@ def measure_arm(name: str, run: Run) -> Arm:
     """Reduce a run to what the tests read."""
     record = run.record
     times = np.array(record.times_ms, dtype=np.int64)
-    days_of = (times - 1) // DAY_MS
-    last = np.flatnonzero(np.append(days_of[1:] != days_of[:-1], True))
+    days, last = day_ends(times)
     equity, marks = record.column("equity"), record.marks
     total = record.column("turnover")[last]
     symbols = list(run.facts.symbols)
@@ -78,7 +77,7 @@ def measure_arm(name: str, run: Run) -> Arm:
     return Arm(
         name=name,
         fingerprint=run.facts.fingerprint,
-        days=days_of[last][1:],
+        days=days[1:],
         returns=_changes(equity[last]),
         turnover=np.diff(total) / equity[last][:-1],
         btc=_changes(record.column("first")[last]),

@@ -1,91 +1,82 @@
-"""Prove that decisions do not depend on the future: cut the data, decide again, compare to the bit.
+"""Prove that nothing depends on the future: cut the data, run again, compare to the bit.
 
-A pipeline is whatever turns data into decisions. It runs on the whole data up to an instant, then
-on data in which everything after that instant is absent, then on data in which it is different.
-Every decision up to the instant must be the same to the last bit. The same holds for what training
-makes of the bars up to an instant.
+A pipeline is whatever turns data into decisions and their executions. It runs on the whole data up
+to an instant, then on data in which everything after that instant is absent, then on data in which
+it is different. All that `outcome` compares must be the same to the last bit up to the instant. The
+same holds for what training makes of the bars up to an instant.
 
-One price lies on the border: the open of the bar that begins at the cut, at which the orders of the
-cut itself are filled. It is absent in the first comparison, and there a decision at the cut may
-differ in what follows from its own fills; in the second it is kept, and nothing may differ.
+Cuts are not only random: a leak of one bar shows at the cut alone, so that some lie where orders
+are filled, and some on the last close before a settlement of funding.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final, assert_never
 
 import numpy as np
 
-from daemon.domain.bar import Floats
-from daemon.domain.decision import Decision, DecisionKind
+from daemon.domain.decision import DecisionKind
 from daemon.domain.failures import DataError
-from daemon.domain.units import iso, require
-from daemon.research.worlds import Data, removed, replaced
+from daemon.domain.messages import FundingPaid
+from daemon.domain.order import Fill
+from daemon.domain.units import DAY_MS, iso, require
+from daemon.research.outcome import (
+    NOTHING,
+    Change,
+    Difference,
+    Outcome,
+    booked_at,
+    first_difference,
+)
+from daemon.research.worlds import Data, Instants, removed, replaced
 
-ORDER_PARTS: Final = frozenset({"orders", "refusals"})
-# What a decision saw of the market; the rest also follows from the book that it found.
-MARKET_PARTS: Final = frozenset({"as_of", "bars", "absent", "marks"})
-PREDICTION: Final = "prediction_"
-BOOK_PARTS: Final = frozenset({"equity", "weights_before"})
-NOTHING: Final = "nothing"
+FUTURE_MS: Final = 60 * DAY_MS  # of another future; more of it would only take longer
+RUNS_A_CUT: Final = 3  # the whole data, the later ones removed, the later ones replaced
 
 
-class Change(StrEnum):
-    """Say what was done to the data after the cut."""
+class Place(StrEnum):
+    """Say where a cut lies."""
 
-    REMOVED = "removed"
-    REPLACED = "replaced"
+    DECISION = "decision"
+    WITHIN = "within a bar"
+    FILL = "fill"  # the last one up to the instant drawn, found by a run of its own
+    SETTLEMENT = "settlement"  # the last close before one
 
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """Hold one comparison: decisions after start_ms up to at_ms, data known until at_ms."""
+    """Hold one comparison: what was done after start_ms up to at_ms, data known until at_ms."""
 
     start_ms: int
     at_ms: int
+    place: Place = Place.DECISION
 
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """Name the first place in which two runs differ that must not.
-
-    part: of `Decision.named_parts`, or `decision` where one run has none. symbol: empty where the
-    part is not of one instrument. whole and changed: the values on the whole and changed data.
-    """
-
-    change: Change
-    cut_ms: int
-    as_of_ms: int
-    part: str
-    symbol: str
-    whole: str
-    changed: str
-
-    def __str__(self) -> str:
-        where = f"{self.part} of {self.symbol}" if self.symbol else self.part
-        return (
-            f"the decision at {iso(self.as_of_ms)} knows what came after {iso(self.cut_ms)}: "
-            f"{where} is {self.whole}, and {self.changed} with the later data {self.change}"
-        )
+    @property
+    def runs_n(self) -> int:
+        """Count the runs that it takes."""
+        return RUNS_A_CUT + (self.place is Place.FILL)
 
 
 @dataclass(frozen=True, slots=True)
 class CutResult:
-    """Hold what one cut showed; traded_n: decisions that were more than waiting for bars."""
+    """Hold what one cut showed; traded_n: decisions that were more than waiting for bars.
+
+    fills_n, funding_n: executions compared, of fills and of funding.
+    """
 
     cut: Cut
     decisions_n: int
     traded_n: int
     orders_n: int
+    fills_n: int
+    funding_n: int
     differences: tuple[Difference, ...]
 
 
-# (data, start_ms, until_ms) -> the decisions with start < as_of <= until, in order; a decision that
-# is still being carried out at the end is given with the orders sent so far.
-Pipeline = Callable[[Data, int, int], Sequence[Decision]]
+Pipeline = Callable[[Data, int, int], Outcome]  # (data, start_ms, until_ms) -> what was done
 # (data, until_ms) -> digests, by name, of all that training on what was known at until_ms made
 Trainer = Callable[[Data, int], Mapping[str, str]]
 Told = Callable[[int], None]  # instants replayed by a run that has just ended
@@ -95,31 +86,56 @@ Told = Callable[[int], None]  # instants replayed by a run that has just ended
 
 
 def choose_cuts(
-    data: Data, *, first_ms: int, cuts_n: int, seed: int, decision_ms: int, window_ms: int
+    data: Data,
+    *,
+    first_ms: int,
+    cuts_n: int,
+    seed: int,
+    decision_ms: int,
+    window_ms: int,
+    until_ms: int | None = None,
 ) -> tuple[Cut, ...]:
-    """Draw cuts, one in each equal stretch of what follows first_ms, in order.
+    """Draw cuts from first_ms to until_ms or the end of the data, in order.
 
-    Every other cut lies on a decision, the others in the middle of a bar as long as the cadence,
-    where the source has such instants. Something must be left after each cut. window_ms: decisions
-    are compared over that long before a cut; 0 compares from first_ms on. Raises DataError.
+    They are on a decision, in the middle of a bar as long as the cadence, at a fill, before a
+    settlement of funding, and so on in turn; on a decision where the data have no such instants.
+    Each is drawn from its own equal stretch of such instants. A bar closed at each, and something
+    is left after it. window_ms: runs are compared over that long before a cut; 0 compares from
+    first_ms on. Raises DataError.
     """
     require(cuts_n >= 1, f"{cuts_n} cuts: at least one")
-    chosen = data.close_ms[data.rows_until(first_ms) : -1]
+    last = len(data.close_ms) if until_ms is None else data.rows_until(until_ms)
+    rows = np.arange(data.rows_until(first_ms), max(last - 1, 0))
+    chosen = data.close_ms[rows[data.has_bar(rows)]]
     on = chosen[chosen % decision_ms == 0]
     if len(on) < cuts_n:
         raise DataError(
             f"{len(on)} decisions lie between {iso(first_ms)} and the end of the data; {cuts_n} "
             "cuts need as many: take fewer, or a longer period"
         )
-    within = chosen[(chosen % decision_ms != 0) & (chosen > on[0])]
+    pools = {
+        Place.DECISION: on,
+        Place.WITHIN: chosen[(chosen % decision_ms != 0) & (chosen > on[0])],
+        Place.FILL: on,
+        Place.SETTLEMENT: _before_settlements(data, chosen),
+    }
     draw, cuts = np.random.default_rng(seed), []
     for number in range(cuts_n):
-        pool = within if number % 2 and len(within) >= cuts_n else on
+        place = tuple(Place)[number % len(Place)]
+        place = place if len(pools[place]) >= cuts_n else Place.DECISION
+        pool = pools[place]
         low, high = number * len(pool) // cuts_n, (number + 1) * len(pool) // cuts_n
         at_ms = int(pool[int(draw.integers(low, max(high, low + 1)))])
         start_ms = max(first_ms, at_ms - window_ms) if window_ms else first_ms
-        cuts.append(Cut(start_ms, at_ms))
-    return tuple(cuts)
+        cuts.append(Cut(start_ms, at_ms, place))
+    return tuple(sorted(cuts, key=lambda cut: cut.at_ms))
+
+
+def _before_settlements(data: Data, chosen: Instants) -> Instants:
+    """Give the closes that are the last before a settlement with a known rate."""
+    settled = data.settle_ms[np.isfinite(data.rates).any(axis=1)]
+    before = np.searchsorted(data.close_ms, settled, side="left") - 1
+    return chosen[np.isin(chosen, data.close_ms[before[before >= 0]])]
 
 
 # ---- the comparison ------------------------------------------------------------------------------
@@ -132,7 +148,10 @@ def check_pipeline(
     seed: int,
     told: Told = lambda instants: None,
 ) -> tuple[CutResult, ...]:
-    """Run the pipeline three times for each cut and compare; deterministic in data, cuts, seed."""
+    """Run the pipeline on each cut's three worlds and compare; deterministic in data, cuts, seed.
+
+    The whole world is handed over as `data` itself, so that a pipeline can tell it.
+    """
     return tuple(
         check_cut(pipeline, data, cut, np.random.default_rng((seed, number)), told)
         for number, cut in enumerate(cuts)
@@ -142,22 +161,44 @@ def check_pipeline(
 def check_cut(
     pipeline: Pipeline, data: Data, cut: Cut, draw: np.random.Generator, told: Told
 ) -> CutResult:
-    """Compare the decisions up to one cut with those of both changed worlds."""
+    """Compare what was done up to one cut with what both changed worlds make of it."""
     rows = data.rows_until(cut.at_ms) - data.rows_until(cut.start_ms)
 
-    def run(world: Data) -> list[Decision]:
-        taken = [d for d in pipeline(world, cut.start_ms, cut.at_ms) if d.as_of_ms <= cut.at_ms]
+    def run(world: Data) -> Outcome:
+        made = pipeline(world, cut.start_ms, cut.at_ms)
         told(rows)
-        return taken
+        return made
 
+    if cut.place is Place.FILL:
+        cut = at_a_fill(cut, run(data), data)
     whole, found = run(data), []
     for change in Change:  # one other world at a time is held in memory
-        world = changed_world(change, data, cut.at_ms, draw)
-        difference = first_difference(whole, run(world), change, cut.at_ms, data.symbols)
+        changed = run(changed_world(change, data, cut.at_ms, draw))
+        difference = first_difference(whole, changed, change, cut.at_ms)
         found += [difference] if difference is not None else []
-    working = [d for d in whole if d.kind is not DecisionKind.WARMING]
-    orders_n = sum(len(d.orders) for d in working)
-    return CutResult(cut, len(whole), len(working), orders_n, tuple(found))
+    taken = [d for d in whole.decisions if d.as_of_ms <= cut.at_ms]
+    working = [d for d in taken if d.kind is not DecisionKind.WARMING]
+    booked = [e for e in whole.executions if booked_at(e) <= cut.at_ms]
+    return CutResult(
+        cut=cut,
+        decisions_n=len(taken),
+        traded_n=len(working),
+        orders_n=sum(len(d.orders) for d in working),
+        fills_n=sum(isinstance(e, Fill) for e in booked),
+        funding_n=sum(isinstance(e, FundingPaid) for e in booked),
+        differences=tuple(found),
+    )
+
+
+def at_a_fill(cut: Cut, whole: Outcome, data: Data) -> Cut:
+    """Move a cut back to the last fill before it at which a bar closed; leave it if none is."""
+    filled = np.array(
+        sorted({e.at_ms for e in whole.executions if isinstance(e, Fill) and e.at_ms <= cut.at_ms}),
+        dtype=np.int64,
+    )
+    filled = filled[(filled > cut.start_ms) & np.isin(filled, data.close_ms)]
+    filled = filled[data.has_bar(np.searchsorted(data.close_ms, filled))]
+    return replace(cut, at_ms=int(filled[-1])) if len(filled) else cut
 
 
 def changed_world(change: Change, data: Data, cut_ms: int, draw: np.random.Generator) -> Data:
@@ -166,119 +207,10 @@ def changed_world(change: Change, data: Data, cut_ms: int, draw: np.random.Gener
         case Change.REMOVED:
             return removed(data, cut_ms)
         case Change.REPLACED:
-            return replaced(data, cut_ms, draw)
+            near = removed(data, cut_ms + FUTURE_MS, with_open=True)
+            return replaced(near, cut_ms, draw)
         case _:
             assert_never(change)
-
-
-def first_difference(
-    whole: Sequence[Decision],
-    changed: Sequence[Decision],
-    change: Change,
-    cut_ms: int,
-    symbols: Sequence[str],
-) -> Difference | None:
-    """Find the first decision and its first part that differ; None when there is none.
-
-    With the later data removed the fills at the price of the cut are missing. There the orders of
-    the decision at the cut need only begin alike, those of the one before are not compared, and a
-    decision at the cut that found another book is compared in what it saw of the market.
-    """
-    # The last decision before the cut may have been in progress when the bars of the cut came.
-    settled_n = sum(d.as_of_ms < cut_ms for d in whole) - 1
-    for at, (left, right) in enumerate(zip(whole, changed, strict=False)):
-        if left.as_of_ms != right.as_of_ms:
-            first = min(left.as_of_ms, right.as_of_ms)
-            ours, theirs = (_taken(d.as_of_ms == first) for d in (left, right))
-            return Difference(change, cut_ms, first, "decision", "", ours, theirs)
-        if left.digest == right.digest:
-            continue
-        loose = change is Change.REMOVED and at >= settled_n
-        part = _differing(left, right, loose=loose, at_cut=left.as_of_ms == cut_ms)
-        if part is not None:
-            place = _located(left, right, part, symbols)
-            return Difference(change, cut_ms, left.as_of_ms, part, *place)
-    if len(whole) == len(changed):
-        return None
-    is_left = len(whole) > len(changed)
-    extra = (whole if is_left else changed)[min(len(whole), len(changed))]
-    ours, theirs = _taken(is_left), _taken(not is_left)
-    return Difference(change, cut_ms, extra.as_of_ms, "decision", "", ours, theirs)
-
-
-def _taken(is_there: bool) -> str:
-    return "taken" if is_there else "not taken"
-
-
-def _differing(left: Decision, right: Decision, *, loose: bool, at_cut: bool) -> str | None:
-    """Name the first part that differs and must not, in the order of the digest."""
-    ours, theirs = dict(left.named_parts()), dict(right.named_parts())
-    names = [n for n in ours | theirs if ours.get(n) != theirs.get(n)]
-    if loose and at_cut and BOOK_PARTS & set(names):
-        names = [n for n in names if n in MARKET_PARTS or n.startswith(PREDICTION)]
-    elif loose and not (at_cut and not _begins_alike(left, right)):
-        names = [n for n in names if n not in ORDER_PARTS]
-    return names[0] if names else None
-
-
-def _begins_alike(longer: Decision, shorter: Decision) -> bool:
-    orders = [(o.order_id, o.key, o.quantity) for o in longer.orders]
-    sent = [(o.order_id, o.key, o.quantity) for o in shorter.orders]
-    return orders[: len(sent)] == sent
-
-
-def _located(
-    left: Decision, right: Decision, part: str, symbols: Sequence[str]
-) -> tuple[str, str, str]:
-    """Give instrument and both values of the first cell of a part that differs."""
-    ours, theirs = dict(_cells(left, part)), dict(_cells(right, part))
-    for cell in ours | theirs:
-        before, after = ours.get(cell, NOTHING), theirs.get(cell, NOTHING)
-        if before != after:
-            what, index = cell
-            lead = f"{what} " if what else ""
-            return symbols[index] if index >= 0 else "", lead + before, lead + after
-    return "", "some bits", "other bits"
-
-
-_Cell = tuple[tuple[str, int], str]  # (what, index of the instrument or -1), value in words
-
-
-def _cells(decision: Decision, part: str) -> Iterator[_Cell]:
-    """Yield the values of a part as text, so that a difference can be shown."""
-    target = decision.target
-    if part.startswith(PREDICTION):
-        for p in decision.predictions:
-            if f"{PREDICTION}{p.timeframe.label}" == part:
-                yield ("as of", -1), iso(p.as_of_ms)
-                yield ("model", -1), p.model_id
-                yield from _row("mean", p.mean)
-                yield from _row("variance", p.variance)
-    elif part in ("marks", "weights_before"):
-        yield from _row("", getattr(decision, part))
-    elif part == "equity":
-        yield ("", -1), repr(decision.equity)
-    elif part == "absent":
-        yield from ((("", index), "absent") for index in decision.absent)
-    elif part == "orders":
-        yield from ((("", o.index), f"order {o.order_id} of {o.quantity}") for o in decision.orders)
-    elif part == "refusals":
-        yield from ((("", r.order.index), str(r.reason)) for r in decision.refusals)
-    elif part == "band" and target is not None:
-        yield from _row("", target.band)
-    elif part == "target" and target is not None:
-        yield from _row("weight", target.weights)
-        yield from _row("ideal weight", target.ideal)
-    elif part == "signals" and target is not None and target.signals is not None:
-        for name in target.signals.__struct_fields__:
-            if name != "as_of_ms":
-                yield from _row(name, getattr(target.signals, name))
-    elif part in ("kind", "bars"):
-        yield ("", -1), str(decision.kind if part == "kind" else decision.bars_digest)
-
-
-def _row(what: str, values: Floats) -> Iterator[_Cell]:
-    return (((what, index), repr(value)) for index, value in enumerate(values.tolist()))
 
 
 # ---- training ------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ missing. Those are found here, by plain rules, each with a severity and a senten
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -15,6 +16,7 @@ from typing import Final
 import numpy as np
 
 from daemon.domain.bar import Field, Flags
+from daemon.domain.cleansing import is_still, scale_steps
 from daemon.domain.units import DAY_MS, HOUR_MS, iso
 from daemon.research.worlds import Data
 
@@ -30,8 +32,6 @@ STALE_ROWS: Final = 16  # bars without a trade in a row that look filled in
 STALE_SHARE: Final = 0.001
 UNCLOSED_VOLUME_SHARE: Final = 0.25  # of the usual volume, in the newest bar
 UNCLOSED_INSTRUMENTS_SHARE: Final = 0.6
-SCALES: Final = (10.0, 100.0, 1000.0, 10_000.0)
-SCALE_TOLERANCE: Final = 0.1  # of the log of the jump
 NAMES_MAX: Final = 6
 
 
@@ -191,7 +191,7 @@ def _funding(facts: DataFacts) -> Iterator[Finding]:
         Kind.FUNDING_MISSING,
         f"{share:.1%} of the usual settlements have no funding rate{none}. The longest hole is "
         f"{rows * SETTLEMENT_MS / DAY_MS:.1f} days of {data.symbols[worst]} from "
-        f"{iso(int(data.close_ms[due[start]]))}. What is missing costs nothing in a backtest.",
+        f"{iso(int(data.close_ms[due[start]]))}. What is missing is booked as zero.",
     )
 
 
@@ -232,8 +232,7 @@ def _holes(facts: DataFacts) -> Iterator[Finding]:
 
 def _filled_in(facts: DataFacts) -> Iterator[Finding]:
     data = facts.data
-    prices = data.values[:, :, : Field.VOLUME]
-    still = (data.values[:, :, Field.VOLUME] == 0) & (prices == prices[:, :, :1]).all(axis=2)
+    still = is_still(data.values)
     runs = np.array([_longest(still[:, n])[0] for n in range(len(data.symbols))])
     share = float(still.sum() / max(int(_there(data).sum()), 1))
     suspects: Flags = runs >= STALE_ROWS
@@ -252,11 +251,12 @@ def _filled_in(facts: DataFacts) -> Iterator[Finding]:
 
 def _rescaled(facts: DataFacts) -> Iterator[Finding]:
     data, found = facts.data, []
+    there = _there(data)
     for n, symbol in enumerate(data.symbols):
-        rows = np.flatnonzero(_there(data)[:, n])
-        jumps = data.values[rows[1:], n, Field.OPEN] / data.values[rows[:-1], n, Field.CLOSE]
-        size = np.abs(np.log(jumps))[:, None]
-        is_scale = (np.abs(size - np.log(SCALES)) < SCALE_TOLERANCE).any(axis=1)
+        rows = np.flatnonzero(there[:, n])
+        bars = data.values[:, n]
+        jumps = bars[rows[1:], Field.OPEN] / bars[rows[:-1], Field.CLOSE]
+        is_scale = scale_steps(jumps) != 0
         if is_scale.any():
             at = int(np.argmax(is_scale))
             when = iso(int(data.close_ms[rows[at + 1]]))
@@ -293,21 +293,23 @@ def _model(facts: DataFacts) -> Iterator[Finding]:
         yield Finding(
             Severity.SERIOUS,
             Kind.MODEL_OVERLAPS,
-            f"The model was trained on data until {iso(until)}, which overlaps decisions from "
-            f"{iso(first)} on. Their figures say nothing about the future.",
+            f"IN SAMPLE: the model was trained on data until {iso(until)}, which overlaps "
+            f"decisions from {iso(first)} on. Their figures say nothing about the future.",
         )
 
 
 def _listings(facts: DataFacts) -> Iterator[Finding]:
     data, found = facts.data, []
+    there = _there(data)
     for n, symbol in enumerate(data.symbols):
-        rows = np.flatnonzero(_there(data)[:, n])
+        rows = np.flatnonzero(there[:, n])
         if not len(rows) or rows[0] == 0 or len(rows) < 2 * LISTING_ROWS:
             continue  # there from the start: its listing is not in the data
-        bars = data.values[rows, n]
-        span = np.log(bars[:, Field.HIGH] / bars[:, Field.LOW])
-        usual = float(np.median(span[LISTING_ROWS:]))
-        first = int(np.argmax(span[:LISTING_ROWS]))
+        bars = data.values[:, n]
+        ratios = bars[rows, Field.HIGH] / bars[rows, Field.LOW]
+        span = np.log(ratios[:LISTING_ROWS])
+        usual = math.log(float(np.median(ratios[LISTING_ROWS:])))
+        first = int(np.argmax(span))
         if span[first] > LISTING_RANGE or span[first] > LISTING_TIMES * usual > 0:
             times = f"{float(np.expm1(span[first])):.0%} at {iso(int(data.close_ms[rows[first]]))}"
             found.append(f"{symbol} {times}")
@@ -334,9 +336,10 @@ def _unclosed(facts: DataFacts) -> Iterator[Finding]:
             f"The newest bar of {_listed(early)} was stored before it closed.",
         )
         return
-    ends, small = 0, 0
+    ends, small, there = 0, 0, _there(data)
     for n in np.flatnonzero(last == len(data.close_ms) - 1).tolist():
-        volume = data.values[_there(data)[:, n], n, Field.VOLUME][-LISTING_ROWS - 1 :]
+        rows = np.flatnonzero(there[:, n])[-LISTING_ROWS - 1 :]
+        volume = data.values[rows, n, Field.VOLUME]
         usual = float(np.median(volume[:-1])) if len(volume) > LISTING_ROWS else 0.0
         ends += usual > 0
         small += usual > 0 and float(volume[-1]) < UNCLOSED_VOLUME_SHARE * usual

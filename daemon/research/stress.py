@@ -4,7 +4,8 @@ Arms change the paper account only, and the strategy knows what they cost (its b
 cut the base run afterwards. All figures come from UTC days, a year has 365 of them:
 
     return       product of (1 + r) - 1                  r: equity at the day's end / before - 1
-    sharpe       mean / sd x sqrt(365), +- 1.96 standard errors (Mertens 2002)
+    sharpe       mean / sd x sqrt(365), with the interval of statistics.sharpe_interval from 20 days
+                 on; the days of a regime lie apart, and count as if they followed each other
     drawdown     deepest fall of the compounded days below their best so far, within the part
     turnover     sum of traded notional / equity before the day, x 365 / days
     cost         fees, spread, impact and latency charge, per traded notional; its share is that of
@@ -30,9 +31,10 @@ import numpy as np
 import numpy.typing as npt
 
 from daemon.domain.failures import ConfigurationError
-from daemon.domain.units import DAY_MS, iso, require
+from daemon.domain.units import iso, require
+from daemon.report.capacity import UNMEASURED, Capacity
+from daemon.report.metrics import day_ends, sharpe_with_interval
 from daemon.report.run_record import RunRecord
-from daemon.statistics.sharpe import sharpe
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -43,10 +45,16 @@ ONE_WAY_BPS: Final = (3, 5, 7, 10, 15)
 CHARGED_BPS_MIN: Final = 1e-6  # below this there is nothing to scale
 CASH_TIMES: Final = (1, 3, 10, 30, 100, 300)
 YEAR_DAYS: Final = 365.0
-Z_95: Final = 1.96
 PAIRED_DAYS_MIN: Final = 3
 CAPACITY_SHARE: Final = 0.1  # of a bar's volume, where settings know no limit
 CAPACITY_IMPACT_BPS: Final = 30.0  # and where they know no impact
+CAPACITY_MEANS: Final = (
+    "Two measures of capacity. The capacity arms run the strategy again with more cash: it sees "
+    "the higher costs and trades less, and what the volume limit leaves unfilled waits. The "
+    "capacity by fills takes an arm's own fills, makes each so many times larger by the law of "
+    "impact, counts what is not filled as lost, and says at which equity half of the gain is gone. "
+    "Both take volumes as they were: nobody answers to the larger orders."
+)
 TERCILES: Final = ("low", "middle", "high")
 
 
@@ -141,15 +149,14 @@ class Days:
 
 
 def days_of(record: RunRecord) -> Days:
-    """Cut a run's record into days; raises InvariantViolated unless it has two of them."""
-    row_days = (np.asarray(record.times_ms, dtype=np.int64) - 1) // DAY_MS  # (T,)
-    last = np.flatnonzero(np.append(row_days[1:] != row_days[:-1], True))  # (D + 1,)
-    require(len(last) >= 2, "a run shorter than two UTC days cannot be stressed")
+    """Cut a run's record into days; raises InvariantViolated where nothing follows its opening."""
+    days, last = day_ends(record.times_ms)  # (D + 1,), the opening first
+    require(len(last) >= 2, "a run with no close after its opening cannot be stressed")
     at_end = {name: record.column(name)[last] for name in ("equity", "market", "turnover", "gross")}
     charged = (record.column("fees") + record.column("shortfall"))[last]
     equity, market = at_end["equity"], at_end["market"]
     return Days(
-        days=row_days[last][1:],
+        days=days[1:],
         returns=equity[1:] / equity[:-1] - 1.0,
         market=market[1:] / market[:-1] - 1.0,
         traded=np.diff(at_end["turnover"]),
@@ -206,16 +213,16 @@ def figures_of(days: Days, among: Flags | None = None) -> Figures:
     chosen = np.ones(len(days.days), dtype=bool) if among is None else among
     r, equity = days.returns[chosen], days.equity[chosen]
     traded, costs = days.traded[chosen], days.costs[chosen]
-    seen = sharpe(r).annualised(YEAR_DAYS)
+    ratio, low, high = sharpe_with_interval(r)
     charged = float((costs / equity).sum())
     before = float(r.sum()) + charged
     grown = np.concatenate(([1.0], np.cumprod(1.0 + r)))
     return Figures(
         days=len(r),
         total_return=float(grown[-1] - 1.0),
-        sharpe=seen.ratio,
-        sharpe_low=seen.ratio - Z_95 * seen.standard_error,
-        sharpe_high=seen.ratio + Z_95 * seen.standard_error,
+        sharpe=ratio,
+        sharpe_low=low,
+        sharpe_high=high,
         drawdown_max=float((grown / np.maximum.accumulate(grown) - 1.0).min()),
         turnover_per_year=float((traded / equity).sum()) * YEAR_DAYS / len(r) if len(r) else 0.0,
         cost_bps=float(costs.sum() / traded.sum()) * 1e4 if traded.sum() > 0 else math.nan,
@@ -289,6 +296,7 @@ class ArmResult:
     arm: StressArm
     figures: Figures
     fills: int
+    capacity: Capacity = UNMEASURED  # by the arm's own fills
     twin: str = ""
 
 
@@ -317,6 +325,7 @@ def stress_values(report: StressReport) -> dict[str, object]:
         "data_fingerprint": report.data_fingerprint,
         "configuration": report.configuration,
         "caveats": list(report.caveats),
+        "capacity_means": CAPACITY_MEANS,
         "arms": [
             {
                 "group": one.arm.group,
@@ -325,6 +334,7 @@ def stress_values(report: StressReport) -> dict[str, object]:
                 "account": {**asdict(one.arm.account), "cash": str(one.arm.account.cash)},
                 "same_as": one.twin or None,
                 "fills": one.fills,
+                "capacity": _room(one.capacity),
                 "figures": _plain(one.figures),
             }
             for one in report.arms
@@ -356,6 +366,12 @@ def stress_csv(report: StressReport) -> str:
         plain = _plain(figures)
         writer.writerow([part, group, name, *(_cell(plain[one]) for one in names)])
     return out.getvalue()
+
+
+def _room(found: Capacity) -> dict[str, float | str | None]:
+    numbers = {"equity": found.equity, "unfilled": found.unfilled, "impact": found.impact}
+    known = {name: x if math.isfinite(x) else None for name, x in numbers.items()}
+    return {**known, "why": found.why}
 
 
 def _plain(figures: Figures) -> dict[str, float | int | None]:

@@ -54,6 +54,10 @@ class Data:
         """Count the rows that closed at or before an instant."""
         return int(np.searchsorted(self.close_ms, at_ms, side="right"))
 
+    def has_bar(self, rows: Instants) -> Flags:
+        """Tell at which of these rows any instrument has a bar."""
+        return np.asarray(np.isfinite(self.values[rows, :, Field.CLOSE]).any(axis=1))
+
 
 def removed(data: Data, cut_ms: int, *, with_open: bool = False) -> Data:
     """Give the data without anything after the cut; with_open keeps the price of the cut itself."""
@@ -75,6 +79,7 @@ def replaced(data: Data, cut_ms: int, draw: np.random.Generator) -> Data:
     """Give data of the same shape in which everything after the cut is another plausible market.
 
     Prices, volumes, listings, holes and funding are drawn anew; prices jump right after the cut.
+    The first bars have the opens that the cut knows, and are missing where it knows none.
     """
     rows, paid = data.rows_until(cut_ms), int(np.searchsorted(data.settle_ms, cut_ms, side="right"))
     left_n, N = len(data.close_ms) - rows, len(data.symbols)
@@ -82,7 +87,10 @@ def replaced(data: Data, cut_ms: int, draw: np.random.Generator) -> Data:
     if left_n:
         first = opens[rows - 1] if rows else np.full(N, np.nan)
         bars = _other_bars(data.values[:rows], first, left_n, draw)
-        bars[~_other_listings(data.values[:rows], left_n, draw)] = np.nan
+        there = _other_listings(data.values[:rows], left_n, draw)
+        if rows:
+            there[0] = np.isfinite(first)
+        bars[~there] = np.nan
         values[rows:] = bars
         opens[rows:-1] = bars[1:, :, Field.OPEN]
         opens[-1] = bars[-1, :, Field.CLOSE]

@@ -135,7 +135,8 @@ def model_confidence_set(
 ) -> ConfidenceSet:
     """Find which of (T, K) models cannot be told from the best; K >= 2, T >= 8.
 
-    Models with equal losses are never separated. Memory: repetitions x K^2 numbers for RANGE.
+    Models with equal losses are never separated; those whose losses differ by a constant always
+    are. Memory: repetitions x K^2 numbers for RANGE.
     """
     x = table(losses, "losses", rows_at_least=_ROWS_MIN, columns_at_least=2)
     b = _block(x - x.mean(axis=1, keepdims=True), block_mean)
@@ -162,10 +163,12 @@ def _least_able(mean: Floats, noise: Floats, statistic: McsStatistic) -> tuple[i
         case _:
             assert_never(statistic)
     sd = np.sqrt((draws**2).mean(axis=0))
-    # of equal models nothing can be told, so their gap counts as none
-    apart = sd > 1e-12 * max(float(sd.max()), np.finfo(np.float64).tiny)
+    # a gap that never varies is rounding around none (nothing can be told), or it is certain
+    size = float(np.abs(mean).max())
+    apart = sd > max(1e-12 * float(sd.max()), 1e-13 * size, np.finfo(np.float64).tiny)
     scale = np.where(apart, sd, 1.0)
-    t = np.where(apart, gaps / scale, 0.0)
+    sure = np.where(np.abs(gaps) > 1e-13 * size, np.copysign(np.inf, gaps), 0.0)
+    t = np.where(apart, gaps / scale, sure)
     highest = np.where(apart, draws / scale, 0.0).max(axis=1)
     at = int(t.argmax())
     worst = at if statistic is McsStatistic.MAX else at // len(mean)

@@ -101,9 +101,11 @@ def track_record_min(
 ) -> float:
     """Give MinTRL in observations: how many it takes until PSR(benchmark) reaches `confidence`.
 
-    Infinite where the ratio does not exceed the benchmark.
+    Infinite where the ratio does not exceed the benchmark; raises for a ratio that is not known.
     """
     require(0.5 < confidence < 1.0, f"confidence {confidence}: accepted is above 0.5, below 1")
+    require(math.isfinite(ratio), f"ratio {ratio}: a finite number is accepted")
+    require(math.isfinite(benchmark), f"benchmark {benchmark}: a finite number is accepted")
     if ratio <= benchmark:
         return math.inf
     v = sharpe_standard_error(ratio, 2, skewness=skewness, kurtosis=kurtosis) ** 2

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import resource
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,23 +26,38 @@ from adapters.history.store import (
 )
 from adapters.journal import MemoryJournal
 from adapters.paper import MemoryStore, PaperVenue
+from adapters.trial_ledger import Trial
+from daemon.domain.bar import Field
+from daemon.domain.cleansing import Removal
 from daemon.domain.failures import ConfigurationError, DataError
 from daemon.domain.instrument import Universe
+from daemon.domain.order import Fill
 from daemon.domain.units import Timeframe, instant_ms, iso
 from daemon.engine.engine import Engine
+from daemon.report.capacity import Capacity, capacity_of_run, volumes_met
 from daemon.report.metrics import RunMetrics, measure
-from daemon.report.run import Run, RunFacts, period_text
+from daemon.report.run import Execution, Run, RunFacts, period_text
 from daemon.report.run_record import BookRow, RunRecord
+from daemon.report.trials import shown_file
+from daemon.research.point_in_time import caveats
 from daemon.runtime.replay import EstimatorCore, ReplayShell
 from daemon.settings import Settings, effective
 from daemon.wiring.bar_files import named_symbols, note_of, refuse_empty, symbols_of
+from daemon.wiring.cleansing import cleansed_panel, removals_text
 from daemon.wiring.core import engine_of, history_ms, paper_settings, rules_path, universe_of
+from daemon.wiring.data_findings import data_findings
 from daemon.wiring.estimator import ModelFacts, estimator_in_place, model_facts
 from daemon.wiring.instruments import read_instruments
-from daemon.wiring.trials import ledger_of, log_trial
+from daemon.wiring.trials import ledger_of, trial_of
 
 Progress = Callable[[int, int], None]  # instants done, instants in all
 PROGRESS_EVERY: Final = 64
+SHOWN_SECTIONS: Final = ("backtest", "market", "paper", "strategy", "estimator", "risk")
+SHOWN_FILES: Final = (
+    ("backtest", "data_folder"),
+    ("backtest", "rules_file"),
+    ("estimator", "models_folder"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +72,7 @@ class History:
     source: Timeframe
     fingerprint: str
     defaulted: tuple[str, ...]  # symbols whose trading rules are the table's default row
+    removed: tuple[Removal, ...] = ()  # bars of the files that are absent from the panel, and why
 
 
 @dataclass(slots=True)
@@ -66,8 +82,8 @@ class BacktestResult:
     run: Run
     metrics: RunMetrics
     engine: Engine
+    trial: Trial
     alerts: dict[str, int] = field(default_factory=dict)
-    trial_id: str = ""  # in the ledger of trials
 
 
 def run_backtest(
@@ -84,8 +100,25 @@ def run_backtest(
     sizes differ from another one. Raises ConfigurationError, DataError or ModelError for what
     cannot be used.
     """
-    clock = TransportClock()
     ledger = ledger_of(settings)
+    result = run_unlogged(settings, progress, book, command=command, is_stress=is_stress)
+    ledger.append(result.trial)
+    return result
+
+
+def run_unlogged(
+    settings: Settings,
+    progress: Progress = lambda done, total: None,
+    book: Path | None = None,
+    *,
+    command: str,
+    is_stress: bool,
+) -> BacktestResult:
+    """Run a backtest and leave the logging of its trial to the caller, which must do it.
+
+    For `wiring.arms` alone: the arms of a campaign are logged in their order, not as they end.
+    """
+    clock = TransportClock()
     started_s = clock.monotonic()
     source = Timeframe.parse(settings.backtest.source)
     made = _instruments(settings, book)
@@ -107,21 +140,24 @@ def run_backtest(
         )
         shell.warm_up(feed.replay(feed.first_ms - source.ms, start_ms))
         shell.start(start_ms, settings.run.run_name)
+        open_record(record, engine, start_ms, source)
         result = shell.run(feed.replay(start_ms, feed.last_ms))
-    if not record.times_ms:
+    if len(record) < 2:
         raise DataError(
             f"no bars after {iso(start_ms)}: those of {settings.backtest.venue!r} in "
             f"{settings.backtest.data_folder} end at {iso(feed.last_ms)}"
         )
     model = model_facts(settings) if engine.strategy.needs_estimates else None
     seconds = (clock.monotonic() - started_s, loaded_s - started_s)
-    facts = _facts(settings, history, engine, record, model, seconds)
+    is_book = book is not None
+    trial = trial_of(settings, history, record, command, is_stress=is_stress)
+    facts = _facts(settings, history, engine, record, model, trial, seconds, is_book=is_book)
     alerts: dict[str, int] = {}
     for alert in result.alerts:
         alerts[str(alert.kind)] = alerts.get(str(alert.kind), 0) + 1
-    run = Run(record, result.decisions, journal.executions, facts)
-    trial = log_trial(ledger, settings, history, record, command, is_stress=is_stress)
-    return BacktestResult(run, measure(record), engine, alerts, trial.id)
+    room = _capacity(settings, history, record, journal.executions)
+    run = Run(record, result.decisions, journal.executions, facts, room)
+    return BacktestResult(run, measure(record), engine, trial, alerts)
 
 
 def load_history(
@@ -136,7 +172,8 @@ def load_history(
     symbols = tuple(disk_symbol(i.key.symbol) for i in made.instruments)
     since, until = _since_ms(settings), _until_ms(settings)
     first = None if since is None else since - warmup_ms
-    panel = load_panel(root, chosen.venue, symbols, source, first, until)
+    raw = load_panel(root, chosen.venue, symbols, source, first, until)
+    panel, removed = cleansed_panel(settings, raw, source)
     if named:
         refuse_empty(panel.empty)
     funding = load_funding(root, chosen.funding_venue or chosen.venue, symbols, first, until)
@@ -154,6 +191,7 @@ def load_history(
         source=source,
         fingerprint=fingerprint(panel, symbols, source),
         defaulted=made.defaulted,
+        removed=removed,
     )
 
 
@@ -190,10 +228,18 @@ def book_row(engine: Engine) -> BookRow:
     )
 
 
+def open_record(record: RunRecord, engine: Engine, start_ms: int, source: Timeframe) -> None:
+    """Begin a record with the book as it was opened, at the close at or before `start_ms`.
+
+    Without that row whatever is traded at the first close would be in no return and no part.
+    """
+    record.add(start_ms - start_ms % source.ms, book_row(engine))
+
+
 def _observer(record: RunRecord, total: int, progress: Progress) -> Callable[[int, Engine], None]:
     def on_instant(close_ms: int, engine: Engine) -> None:
         record.add(close_ms, book_row(engine))
-        done = len(record.times_ms)
+        done = len(record) - 1  # the first row is the opening
         if done % PROGRESS_EVERY == 0:
             progress(done, total)
 
@@ -206,7 +252,10 @@ def _facts(
     engine: Engine,
     record: RunRecord,
     model: ModelFacts | None,
+    trial: Trial,
     seconds: tuple[float, float],
+    *,
+    is_book: bool,
 ) -> RunFacts:
     book = engine.state.book
     return RunFacts(
@@ -221,9 +270,23 @@ def _facts(
         memory_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         fingerprint=history.fingerprint,
         loading_seconds=seconds[1],
-        caveats=tuple(_caveats(settings, history, record, model)),
+        caveats=tuple(_caveats(settings, history, record.times_ms[0], is_book=is_book)),
         settings=_shown(settings),
+        venue=settings.backtest.venue,
+        bar=settings.backtest.source,
+        funding_source=_funding_source(settings, history),
+        book_venue=settings.exchange.id,
+        trial_id=trial.id,
+        code_version=trial.code_version,
     )
+
+
+def _funding_source(settings: Settings, history: History) -> str:
+    name, missing = (
+        settings.backtest.funding_venue or settings.backtest.venue,
+        history.funding_missing,
+    )
+    return f"{name}, {missing:.1%} of the settlements missing" if missing else name
 
 
 def _described(settings: Settings, engine: Engine, model: ModelFacts | None) -> str:
@@ -233,40 +296,39 @@ def _described(settings: Settings, engine: Engine, model: ModelFacts | None) -> 
     return f"strategy {engine.strategy.name}, forecasts: {source}"
 
 
-def _caveats(
-    settings: Settings, history: History, record: RunRecord, model: ModelFacts | None
-) -> list[str]:
-    found = []
-    if history.panel.empty:
-        found.append(note_of(history.panel.empty))
-    if history.funding_missing:
-        found.append(
-            f"Funding: {history.funding_missing:.1%} of the usual settlements have no rate on file "
-            "and were booked as zero."
-        )
-    if settings.backtest.venue.endswith("_spot"):
-        found.append("Spot bars stand for the perpetuals that would have been traded.")
-    absent = float(np.isnan(history.panel.values[:, :, 0]).mean())
-    if absent:
-        found.append(
-            f"{absent:.1%} of the bars do not exist: instruments start, stop and have holes. Each "
-            "decision uses what was there; coins delisted before the files were made are missing."
-        )
-    if history.defaulted:
-        names = ", ".join(history.defaulted)
-        found.append(f"Trading rules of the default row were used for {names}.")
-    if model is not None and model.trained_until_ms is not None:
-        overlap = model.trained_until_ms > record.times_ms[0]
-        if overlap:
-            found.append(
-                f"IN SAMPLE: the model was trained on data until {iso(model.trained_until_ms)}, "
-                "which overlaps this period. These figures say nothing about the future."
-            )
-    return found
+def _caveats(settings: Settings, history: History, first_ms: int, *, is_book: bool) -> list[str]:
+    findings = data_findings(settings, history, used_from_ms=first_ms, is_book=is_book)
+    empty, removed = history.panel.empty, history.removed
+    notes = [note_of(empty)] if empty else []
+    notes += [removals_text(removed, history.symbols)] if removed else []
+    return [*notes, *caveats(findings)]
+
+
+def _capacity(
+    settings: Settings, history: History, record: RunRecord, executions: Sequence[Execution]
+) -> Capacity:
+    fills = [one for one in executions if isinstance(one, Fill)]
+    panel, charged = history.panel, paper_settings(settings)
+    met = np.full(len(fills), np.nan)
+    if charged.impact_bps or charged.participation_share is not None:  # else nobody looked
+        met = volumes_met(fills, panel.close_ms, panel.values[:, :, Field.VOLUME])
+    return capacity_of_run(
+        record,
+        fills,
+        met,
+        impact_bps=charged.impact_bps,
+        participation_share=charged.participation_share,
+    )
 
 
 def _shown(settings: Settings) -> Mapping[str, object]:
     values = effective(settings)
     if not isinstance(values, Mapping):
         raise ConfigurationError("settings cannot be shown")
-    return {name: values[name] for name in ("market", "paper", "strategy", "estimator", "risk")}
+    shown = {name: dict(values[name]) for name in SHOWN_SECTIONS}
+    del shown["market"]["source"]  # backtest.source takes its place
+    del shown["backtest"]["report"]
+    for section, name in SHOWN_FILES:
+        shown[section][name] = shown_file(Path(shown[section][name]))
+    shown["evaluation"] = {"seed": settings.evaluation.seed}
+    return shown

@@ -24,6 +24,7 @@ class ModelFacts:
     """Hold what people and reports must know of a model; skill: out-of-sample rank IC, as text."""
 
     model_id: str
+    kind: str
     origin: str
     is_generated: bool
     trained_until_ms: int | None
@@ -140,6 +141,7 @@ def _facts(settings: Settings, record: ModelRecord) -> ModelFacts:
     )
     return ModelFacts(
         model_id=record.model_id,
+        kind=manifest.kind,
         origin=f"{manifest.origin.kind}: {manifest.origin.name}",
         is_generated=manifest.origin.kind == GENERATED,
         trained_until_ms=manifest.data.to_ms,

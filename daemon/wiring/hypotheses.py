@@ -7,15 +7,14 @@ user's or of the environment: a registration that anybody's settings file could 
 from __future__ import annotations
 
 import json
-import multiprocessing
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from daemon.domain.failures import ConfigurationError, DataError
-from daemon.report.exports import write_text
+from daemon.ports import Executor, Share
+from daemon.report.files import write_text
 from daemon.research.hypotheses import (
     Card,
     Hypothesis,
@@ -29,8 +28,8 @@ from daemon.research.hypotheses import (
 from daemon.research.hypothesis_arms import Arm, measure_arm
 from daemon.research.hypothesis_page import Campaign, campaign_json, campaign_markdown
 from daemon.research.hypothesis_tests import TESTS, at_cost, tuned
-from daemon.settings import Settings, load_settings
-from daemon.wiring.backtest import run_backtest
+from daemon.settings import load_settings
+from daemon.wiring.arms import Ended, Task, backtest_of, ended, run_arms
 from daemon.wiring.packaged import packaged_file
 
 PROTOCOL_FILE: Final = "config/hypotheses.toml"
@@ -39,15 +38,14 @@ REGISTERED_SHA256: Final = "0a70de80a48cfcd861e70741014126e8ebc7a14dea15e194f363
 MARKDOWN_NAME: Final = "hypotheses.md"
 JSON_NAME: Final = "hypotheses.json"
 
-Progress = Callable[[int, int], None]  # runs done, runs in all
-
 
 @dataclass(frozen=True, slots=True)
-class Job:
-    """Hold one backtest to be run: its name and all that its settings need."""
+class Planned:
+    """Hold a run that a hypothesis asks for; bps: its fee, None as the protocol sets it."""
 
     name: str
-    overrides: tuple[str, ...]
+    plan: RunPlan
+    bps: float | None = None
 
 
 def registered_protocol(path: Path | None = None) -> Registered:
@@ -75,12 +73,12 @@ def is_registered(protocol: Registered) -> bool:
 def run_hypotheses(
     protocol: Registered,
     data: Path,
+    executor: Executor,
     *,
     only: Sequence[str] = (),
-    processes: int = 1,
-    progress: Progress = lambda done, total: None,
+    done: Share = lambda share: None,
 ) -> Campaign:
-    """Judge the chosen hypotheses on the bars in `data`; results do not depend on `processes`.
+    """Judge the chosen hypotheses on the bars in `data`; results do not depend on the executor.
 
     Raises ConfigurationError for an unknown id or a protocol whose settings are wrong.
     """
@@ -91,9 +89,9 @@ def run_hypotheses(
             raise ConfigurationError(
                 f"hypothesis {h.id}: test {h.test!r}; accepted: {', '.join(TESTS)}"
             )
-    with Runs(protocol, data, processes, progress) as runs:
-        runs.do(_first_stage(protocol, testable))
-        runs.do(_second_stage(protocol, testable, runs.arms))
+    runs = Runs(protocol, data, executor)
+    runs.do(_first_stage(protocol, testable), done, _later_n(testable))
+    runs.do(_second_stage(protocol, testable, runs.arms), done, 0)
     cards = tuple(Card(h, _judged(h, protocol, runs)) for h in chosen)
     fingerprints = {name: arm.fingerprint for name, arm in sorted(runs.arms.items())}
     return Campaign(protocol, is_registered(protocol), cards, fingerprints)
@@ -109,113 +107,83 @@ def write_campaign(campaign: Campaign, folder: Path) -> tuple[Path, Path]:
 
 
 class Runs:
-    """Do each named backtest once, in processes; keep what they leave, or why they left nothing."""
+    """Do each named backtest once; keep what they leave, or why the data does not allow them."""
 
-    def __init__(
-        self, protocol: Registered, data: Path, processes: int, progress: Progress
-    ) -> None:
+    def __init__(self, protocol: Registered, data: Path, executor: Executor) -> None:
         self.arms: dict[str, Arm] = {}
         self.failures: dict[str, str] = {}
         self._protocol = protocol
         self._data = data
-        self._progress = progress
-        self._asked = 0
-        # spawned, because forking a process that has threads may leave one of their locks held
-        context = multiprocessing.get_context("spawn")
-        self._pool = (
-            ProcessPoolExecutor(max_workers=processes, mp_context=context)
-            if processes > 1
-            else None
-        )
+        self._executor = executor
 
-    def __enter__(self) -> Runs:
-        return self
+    def do(self, stage: Sequence[Planned], done: Share, later_n: int) -> None:
+        """Run what was not run yet; later_n: how many runs a later stage has at the most."""
+        known = {*self.arms, *self.failures}
+        fresh = {one.name: one for one in stage if one.name not in known}
+        tasks = [self._task(one) for one in fresh.values()]
+        total = len(known) + len(tasks) + later_n
 
-    def __exit__(self, *_: object) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
+        def part(share: float) -> None:
+            done((len(known) + share * len(tasks)) / total if total else 1.0)
 
-    def do(self, names: Iterable[tuple[str, RunPlan, float | None]]) -> None:
-        """Run what was not run yet; a failure of the data is kept as a reason."""
-        fresh = {}
-        for name, plan, bps in names:
-            if name not in self.arms and name not in self.failures:
-                fresh[name] = Job(name, self._overrides(plan, bps))
-        self._asked += len(fresh)
-        self._tell()
-        for name, result in self._results(list(fresh.values())):
+        part(0.0)
+        results = run_arms(self._executor, run_job, tasks, part)
+        for name, result in zip(fresh, results, strict=True):
             if isinstance(result, str):
                 self.failures[name] = result.replace(str(self._data), "the data folder")
             else:
                 self.arms[name] = result
-            self._tell()
+        part(1.0)
 
-    def _results(self, jobs: list[Job]) -> Iterator[tuple[str, Arm | str]]:
-        """Yield the results as they come; their order has no say in anything."""
-        if self._pool is None:
-            yield from map(run_job, jobs)
-            return
-        futures = [self._pool.submit(run_job, job) for job in jobs]
-        yield from (future.result() for future in as_completed(futures))
-
-    def _tell(self) -> None:
-        self._progress(len(self.arms) + len(self.failures), self._asked)
-
-    def _overrides(self, plan: RunPlan, bps: float | None) -> tuple[str, ...]:
-        protocol = self._protocol.protocol
+    def _task(self, one: Planned) -> Task:
+        protocol, plan = self._protocol.protocol, one.plan
         since, until = protocol.periods[plan.period]
-        symbols = json.dumps(list(protocol.symbols))
-        parts = [
+        overrides = [
             *protocol.settings,
             f"strategy.name={plan.strategy}",
             f"strategy.parameters={json.dumps(plan.parameters)}",
             f"estimator.kind={plan.estimator}",
             f"backtest.data_folder={self._data}",
-            f"backtest.symbols={symbols}",
+            f"backtest.symbols={json.dumps(list(protocol.symbols))}",
             f"backtest.since={since.isoformat()}",
             f"backtest.until={until.isoformat()}",
             "backtest.report=",
             *plan.settings,
         ]
-        if bps is not None:
-            parts.append(f"paper.fee_bps={bps:g}")
-        return tuple(parts)
+        if one.bps is not None:
+            overrides.append(f"paper.fee_bps={one.bps:g}")
+        base = packaged_file("config/backtest.toml")
+        # the environment has no say
+        settings = load_settings([base], overrides=overrides, environment={})
+        return Task(one.name, settings, "evaluate hypotheses")
 
 
-def run_job(job: Job) -> tuple[str, Arm | str]:
-    """Run one backtest; gives what it leaves, or why the data does not allow it."""
+def run_job(task: Task, share: Share) -> Ended[Arm | str]:
+    """Run one backtest; keeps what the tests read, or why the data does not allow it."""
     try:
-        result = run_backtest(job_settings(job), command="evaluate hypotheses")
+        result = backtest_of(task, share)
     except DataError as e:
-        return job.name, str(e)
-    return job.name, measure_arm(job.name, result.run)
+        return ended(task, str(e), None)
+    return ended(task, measure_arm(task.name, result.run), result)
 
 
-def job_settings(job: Job) -> Settings:
-    """Give the settings of a job; the environment has no say."""
-    base = packaged_file("config/backtest.toml")
-    return load_settings([base], overrides=job.overrides, environment={})
-
-
-def _first_stage(
-    protocol: Registered, testable: Sequence[Hypothesis]
-) -> list[tuple[str, RunPlan, float | None]]:
+def _first_stage(protocol: Registered, testable: Sequence[Hypothesis]) -> list[Planned]:
     """List the runs that wait for no other."""
-    plans, found = protocol.protocol.runs, list[tuple[str, RunPlan, float | None]]()
+    plans, found = protocol.protocol.runs, list[Planned]()
     for h in testable:
-        found += [(name, plans[name], None) for name in h.tuning]
+        found += [Planned(name, plans[name]) for name in h.tuning]
         if h.costs_bps:
             found += _at_costs(h, h.runs[:1], plans) + _at_middle(h, h.runs[1:], plans)
         else:
-            found += [(name, plans[name], None) for name in h.runs]
+            found += [Planned(name, plans[name]) for name in h.runs]
     return found
 
 
 def _second_stage(
     protocol: Registered, testable: Sequence[Hypothesis], arms: Mapping[str, Arm]
-) -> list[tuple[str, RunPlan, float | None]]:
-    """List the runs of what tuning chose."""
-    found = list[tuple[str, RunPlan, float | None]]()
+) -> list[Planned]:
+    """List the runs of what tuning chose: at the most `_later_n`."""
+    found = list[Planned]()
     for h in testable:
         if h.tuning and all(name in arms for name in h.tuning):
             best = tuned(h, arms)
@@ -223,17 +191,17 @@ def _second_stage(
     return found
 
 
-def _at_costs(
-    h: Hypothesis, names: Iterable[str], plans: Mapping[str, RunPlan]
-) -> list[tuple[str, RunPlan, float | None]]:
-    return [(at_cost(name, bps), plans[name], bps) for name in names for bps in h.costs_bps]
+def _later_n(testable: Sequence[Hypothesis]) -> int:
+    return sum(len(h.costs_bps) for h in testable if h.tuning)
 
 
-def _at_middle(
-    h: Hypothesis, names: Iterable[str], plans: Mapping[str, RunPlan]
-) -> list[tuple[str, RunPlan, float | None]]:
+def _at_costs(h: Hypothesis, names: Iterable[str], plans: Mapping[str, RunPlan]) -> list[Planned]:
+    return [Planned(at_cost(name, bps), plans[name], bps) for name in names for bps in h.costs_bps]
+
+
+def _at_middle(h: Hypothesis, names: Iterable[str], plans: Mapping[str, RunPlan]) -> list[Planned]:
     middle = sorted(h.costs_bps)[len(h.costs_bps) // 2]
-    return [(at_cost(name, middle), plans[name], middle) for name in names]
+    return [Planned(at_cost(name, middle), plans[name], middle) for name in names]
 
 
 def _judged(h: Hypothesis, protocol: Registered, runs: Runs) -> Judgement:

@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
-import numpy as np
-
-from adapters.history.parquet_file import Bars, write_bars
 from adapters.history.replay_feed import ReplayFeed
 from adapters.history.rules import FileInstruments, instruments_from, load_rules
-from adapters.history.store import Funding, Panel, bars_path, data_root
+from adapters.journal import MemoryJournal
 from adapters.model_store import ModelStore
 from adapters.paper import MemoryStore, PaperVenue
-from daemon.domain.bar import Field
-from daemon.domain.decision import Decision
 from daemon.domain.failures import DataError
+from daemon.domain.messages import MarketEvent
 from daemon.domain.units import DAY_MS, Timeframe, instant_ms, iso, utc
+from daemon.engine.engine import Engine
+from daemon.report.run_record import BookRow
 from daemon.research.lookahead import (
     Cut,
     CutResult,
@@ -34,30 +33,48 @@ from daemon.research.lookahead import (
     check_training,
     choose_cuts,
 )
-from daemon.research.point_in_time import DataFacts, Finding, point_in_time
+from daemon.research.outcome import Outcome
+from daemon.research.point_in_time import Finding
 from daemon.research.worlds import Data
 from daemon.runtime.replay import EstimatorCore, ReplayShell
 from daemon.settings import Settings
-from daemon.wiring.backtest import History, load_history
+from daemon.wiring.backtest import History, book_row, load_history
 from daemon.wiring.bar_files import named_symbols, symbols_of
 from daemon.wiring.core import engine_of, history_ms, paper_settings, rules_path, universe_of
-from daemon.wiring.estimator import estimator_in_place, model_facts, needs_model
-from daemon.wiring.training import bars_from_files, train
+from daemon.wiring.data_findings import data_findings
+from daemon.wiring.estimator import estimator_in_place, needs_model
+from daemon.wiring.training import bars_from_files, train_unlogged
+from daemon.wiring.world_files import StoredWorld, in_folder, stored_world, write_world
 
 TRAINING_EFFORT_S: Final = 2.0  # few steps learn from the future just as well as many
 TRAINING_CUTS: Final = 1
-RUNS_A_CUT: Final = 3  # the whole data, the later ones removed, the later ones replaced
 TRAININGS_A_CUT: Final = 3
+COVERED: Final = (
+    "the way from files to bars: the choice among the files, the loaders of bars and of funding",
+    "all that the feed shows: bars, fill prices, funding rates",
+    "what is made of it: windows, features, scalers, forecasts, calibration, risk, targets, orders",
+    "what becomes of it: fills with price and fee, funding, and the book at every close",
+)
 LEARNT: Final = ("data", "calibration", "disagreement", "scores", "steps", "weights_sha256")
 
 Progress = Callable[[str, int, int], None]  # what is being done, how much of it, of how much
+
+
+class Verdict(StrEnum):
+    """Say in a word what the check has shown."""
+
+    LEAK = "leak"
+    CLEAN = "clean"
+    NOTHING_FILLED = "nothing_filled"  # orders were compared, fills, fees and funding were not
+    NOTHING_TRADED = "nothing_traded"  # forecasts and decisions were compared, orders were not
 
 
 @dataclass(frozen=True, slots=True)
 class Lookahead:
     """Hold what the check looked at and what it found.
 
-    uncovered: what such a check cannot see, in words. trained_ms: the cuts of the training step.
+    covered, uncovered: what such a check sees and what it cannot see, in words. trained_ms: the
+    cuts of the training step.
     """
 
     strategy: str
@@ -70,6 +87,7 @@ class Lookahead:
     results: tuple[CutResult, ...]
     trained_ms: tuple[int, ...]
     training: tuple[TrainingDifference, ...]
+    covered: tuple[str, ...]
     uncovered: tuple[str, ...]
 
     @property
@@ -91,6 +109,25 @@ class Lookahead:
     def orders_n(self) -> int:
         """Count the orders of all decisions compared."""
         return sum(one.orders_n for one in self.results)
+
+    @property
+    def fills_n(self) -> int:
+        """Count the fills compared."""
+        return sum(one.fills_n for one in self.results)
+
+    @property
+    def funding_n(self) -> int:
+        """Count the funding cash flows compared."""
+        return sum(one.funding_n for one in self.results)
+
+    @property
+    def verdict(self) -> Verdict:
+        """Judge: what was never there to be compared has not been shown."""
+        if not self.is_clean:
+            return Verdict.LEAK
+        if not self.orders_n:
+            return Verdict.NOTHING_TRADED
+        return Verdict.CLEAN if self.fills_n else Verdict.NOTHING_FILLED
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,68 +155,43 @@ def check_lookahead(
     made = instruments_of(settings)
     engine = engine_of(settings, universe_of(list(made.instruments)), source)
     warmup_ms = history_ms(settings, engine)
-    named = bool(named_symbols(settings))
-    history = load_history(settings, made, warmup_ms, named=named)
-    data = data_of(history)
-    first_ms = max(_since_ms(settings), int(data.close_ms[0]) - source.ms + warmup_ms)
-    if first_ms >= int(data.close_ms[-1]):
-        raise DataError(
-            f"the bars end at {iso(int(data.close_ms[-1]))}, before their windows are full at "
-            f"{iso(first_ms)}: take an earlier backtest.since, or a longer period"
-        )
+    history = load_history(settings, made, warmup_ms, named=bool(named_symbols(settings)))
+    world = stored_world(settings)
+    data = world.data
+    first_ms, last_ms = _period(settings, data, warmup_ms)
     cuts = choose_cuts(
         data,
         first_ms=first_ms,
+        until_ms=last_ms,
         cuts_n=cuts_n,
         seed=seed,
         decision_ms=Timeframe.parse(settings.market.decision).ms,
         window_ms=days * DAY_MS,
     )
     results = check_pipeline(
-        pipeline_of(settings, history, warmup_ms),
+        pipeline_of(settings, world, history, warmup_ms),
         data,
         cuts,
         seed,
         _counted(progress, "instants", _instants(data, cuts)),
     )
     trained_ms = tuple(cut.at_ms for cut in cuts[-TRAINING_CUTS:]) if with_training else ()
-    training = _check_training(settings, made, trained_ms, seed, progress) if trained_ms else ()
+    training = _check_training(settings, data, trained_ms, seed, progress) if trained_ms else ()
     lookahead = Lookahead(
         strategy=engine.strategy.name,
         forecasts=settings.estimator.kind if engine.strategy.needs_estimates else "none",
         symbols_n=len(history.symbols),
         first_ms=first_ms,
-        last_ms=int(data.close_ms[-1]),
+        last_ms=last_ms,
         fingerprint=history.fingerprint,
         seed=seed,
         results=results,
         trained_ms=trained_ms,
         training=training,
+        covered=COVERED,
         uncovered=tuple(_uncovered(settings, with_training=with_training)),
     )
     return Checked(lookahead, data_findings(settings, history, used_from_ms=first_ms))
-
-
-def data_findings(
-    settings: Settings, history: History, *, used_from_ms: int | None = None
-) -> tuple[Finding, ...]:
-    """Say what in loaded data is not as it was known at the time; reports take it as caveats.
-
-    used_from_ms: the first decision, for the overlap with a model's training.
-    """
-    root, venue = data_root(Path(settings.backtest.data_folder)), settings.backtest.venue
-    paths = {s: bars_path(root, venue, s, history.source) for s in history.symbols}
-    model = model_facts(settings) if needs_model(settings) else None
-    facts = DataFacts(
-        data=data_of(history),
-        venue=venue,
-        named=bool(named_symbols(settings)),
-        defaulted=history.defaulted,
-        trained_until_ms=None if model is None else model.trained_until_ms,
-        used_from_ms=used_from_ms,
-        written_ms={s: round(p.stat().st_mtime * 1000) for s, p in paths.items() if p.is_file()},
-    )
-    return point_in_time(facts)
 
 
 def instruments_of(settings: Settings) -> FileInstruments:
@@ -188,59 +200,67 @@ def instruments_of(settings: Settings) -> FileInstruments:
     return instruments_from(table, settings.exchange.id, symbols_of(settings))
 
 
-def data_of(history: History) -> Data:
-    """Give the loaded bars and rates as plain arrays."""
-    panel, funding = history.panel, history.funding
-    return Data(
-        symbols=history.symbols,
-        close_ms=panel.close_ms,
-        values=panel.values,
-        opens=panel.opens,
-        settle_ms=funding.settle_ms,
-        rates=funding.rates,
-    )
+def pipeline_of(
+    settings: Settings, world: StoredWorld, history: History, warmup_ms: int
+) -> Pipeline:
+    """Give the ordinary backtest as a function of data, with the way from files to bars in it.
 
+    history: what the backtest loads of its own folder; that is used for the whole world. Any other
+    one is written to files of its own, from which instruments, bars and rates are taken anew.
+    """
 
-def pipeline_of(settings: Settings, history: History, warmup_ms: int) -> Pipeline:
-    """Give the ordinary backtest as a function of data: engine, paper venue and estimator anew."""
-
-    def decide(data: Data, start_ms: int, until_ms: int) -> Sequence[Decision]:
-        universe = history.universe
-        engine = engine_of(settings, universe, history.source)
-        feed = ReplayFeed(
-            Panel(data.close_ms, data.values, data.opens),
-            history.source,
-            universe.instruments,
-            Funding(data.settle_ms, data.rates, ()),
-        )
-        venue = PaperVenue(universe, paper_settings(settings), MemoryStore(), opened_ms=start_ms)
-        with ExitStack() as stack:
-            estimator: EstimatorCore | None = None
-            if engine.strategy.needs_estimates:
-                estimator = stack.enter_context(estimator_in_place(settings))
-            shell = ReplayShell(engine, venue, estimator)
-            shell.warm_up(feed.replay(start_ms - warmup_ms, start_ms))
-            shell.start(start_ms, settings.run.run_name)
-            shell.run(feed.replay(start_ms, until_ms))
-            # A restart ends the decision in progress, so that it counts with what was sent so far.
-            shell.start(until_ms, settings.run.run_name)
-        return shell.result.decisions
+    def decide(data: Data, start_ms: int, until_ms: int) -> Outcome:
+        if data is world.data:
+            return outcome_of(settings, history, start_ms, until_ms, warmup_ms)
+        with TemporaryDirectory(prefix="equipoise-lookahead-") as name:
+            changed = in_folder(settings, Path(name))
+            write_world(StoredWorld(data, world.funded), Path(name), changed)
+            loaded = load_history(changed, instruments_of(changed), warmup_ms)
+        return outcome_of(changed, loaded, start_ms, until_ms, warmup_ms)
 
     return decide
+
+
+def outcome_of(
+    settings: Settings, history: History, start_ms: int, until_ms: int, warmup_ms: int
+) -> Outcome:
+    """Trade loaded data from one instant to another; engine, venue and estimator are made anew."""
+    universe = history.universe
+    engine = engine_of(settings, universe, history.source)
+    feed = ReplayFeed(history.panel, history.source, universe.instruments, history.funding)
+    venue = PaperVenue(universe, paper_settings(settings), MemoryStore(), opened_ms=start_ms)
+    journal, shown = MemoryJournal(keep_digests=False), list[MarketEvent]()
+    rows: list[tuple[int, BookRow]] = []
+
+    def on_instant(close_ms: int, engine: Engine) -> None:
+        rows.append((close_ms, book_row(engine)))
+
+    with ExitStack() as stack:
+        estimator: EstimatorCore | None = None
+        if engine.strategy.needs_estimates:
+            estimator = stack.enter_context(estimator_in_place(settings))
+        shell = ReplayShell(engine, venue, estimator, journal, on_instant)
+        shell.warm_up(_noted(feed.replay(start_ms - warmup_ms, start_ms), shown))
+        shell.start(start_ms, settings.run.run_name)
+        shell.run(_noted(feed.replay(start_ms, until_ms), shown))
+        # A restart ends the decision in progress, so that it counts with what was sent so far.
+        shell.start(until_ms, settings.run.run_name)
+    decisions = shell.result.decisions
+    return Outcome(universe.instruments, shown, decisions, journal.executions, rows)
+
+
+def _noted(events: Iterable[MarketEvent], shown: list[MarketEvent]) -> Iterator[MarketEvent]:
+    for event in events:
+        shown.append(event)
+        yield event
 
 
 # ---- training ------------------------------------------------------------------------------------
 
 
 def _check_training(
-    settings: Settings,
-    made: FileInstruments,
-    cuts_ms: Sequence[int],
-    seed: int,
-    progress: Progress,
+    settings: Settings, data: Data, cuts_ms: Sequence[int], seed: int, progress: Progress
 ) -> tuple[TrainingDifference, ...]:
-    since = utc(min(cuts_ms) - settings.training.days * DAY_MS)
-    data = data_of(load_history(_reading(settings, since=since), made, DAY_MS))
     told = _counted(progress, "trainings", TRAININGS_A_CUT * len(cuts_ms))
     return check_training(trainer_of(settings), data, cuts_ms, seed, told)
 
@@ -254,45 +274,25 @@ def trainer_of(settings: Settings) -> Trainer:
     def learn(data: Data, until_ms: int) -> dict[str, str]:
         with TemporaryDirectory(prefix="equipoise-lookahead-") as name:
             folder = Path(name)
-            _write(data, folder, settings)
+            write_world(StoredWorld(data, frozenset()), folder, settings)
             chosen = _reading(settings, until=utc(until_ms), folder=folder)
-            trained = train(chosen, bars_from_files(chosen), lambda _: None)
+            trained = train_unlogged(chosen, bars_from_files(chosen), lambda _: None)
             found = ModelStore(chosen.estimator.models_folder).show_fully(trained.model_id)
         return {key: _digest(found[key]) for key in LEARNT}
 
     return learn
 
 
-def _write(data: Data, folder: Path, settings: Settings) -> None:
-    venue, source = settings.backtest.venue, Timeframe.parse(settings.backtest.source)
-    for n, symbol in enumerate(data.symbols):
-        is_there = np.isfinite(data.values[:, n, Field.CLOSE])
-        bars = Bars(data.close_ms[is_there] - source.ms, data.values[is_there, n])
-        facts = {"venue": venue, "symbol": symbol}
-        path = bars_path(folder, venue, symbol, source)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_bars(path, bars, source, facts)
-
-
-def _reading(
-    settings: Settings,
-    *,
-    since: datetime | None = None,
-    until: datetime | None = None,
-    folder: Path | None = None,
-) -> Settings:
-    """Give settings that read another period, or files and models of another folder."""
-    backtest: dict[str, object] = {"since": since}
-    changed: dict[str, object] = {}
-    if folder is not None:
-        backtest |= {"until": until, "data_folder": str(folder), "symbols": "all"}
-        models, effort = folder / "models", min(settings.training.budget_s, TRAINING_EFFORT_S)
-        changed = {
-            "estimator": settings.estimator.model_copy(update={"models_folder": models}),
-            "training": settings.training.model_copy(update={"budget_s": effort}),
-            "universe": settings.universe.model_copy(update={"symbols": "all"}),
-        }
-    changed["backtest"] = settings.backtest.model_copy(update=backtest)
+def _reading(settings: Settings, *, until: datetime, folder: Path) -> Settings:
+    """Give settings that train on what a folder holds until an instant, and keep models there."""
+    backtest = {"since": None, "until": until, "data_folder": str(folder), "symbols": "all"}
+    models, effort = folder / "models", min(settings.training.budget_s, TRAINING_EFFORT_S)
+    changed = {
+        "backtest": settings.backtest.model_copy(update=backtest),
+        "estimator": settings.estimator.model_copy(update={"models_folder": models}),
+        "training": settings.training.model_copy(update={"budget_s": effort}),
+        "universe": settings.universe.model_copy(update={"symbols": "all"}),
+    }
     return settings.model_copy(update=changed)
 
 
@@ -305,14 +305,24 @@ def _digest(value: object) -> str:
 # ---- what was looked at --------------------------------------------------------------------------
 
 
-def _since_ms(settings: Settings) -> int:
-    since = settings.backtest.since
-    return 0 if since is None else instant_ms(since)
+def _period(settings: Settings, data: Data, warmup_ms: int) -> tuple[int, int]:
+    """Give the first instant at which windows are full, and the last close of the period."""
+    since, until = settings.backtest.since, settings.backtest.until
+    last = len(data.close_ms) if until is None else data.rows_until(instant_ms(until))
+    last_ms = int(data.close_ms[last - 1])
+    first_ms = int(data.close_ms[0]) - Timeframe.parse(settings.backtest.source).ms + warmup_ms
+    first_ms = first_ms if since is None else max(instant_ms(since), first_ms)
+    if first_ms >= last_ms:
+        raise DataError(
+            f"the bars end at {iso(last_ms)}, before their windows are full at "
+            f"{iso(first_ms)}: take an earlier backtest.since, or a longer period"
+        )
+    return first_ms, last_ms
 
 
 def _instants(data: Data, cuts: Sequence[Cut]) -> int:
     rows = (data.rows_until(cut.at_ms) - data.rows_until(cut.start_ms) for cut in cuts)
-    return RUNS_A_CUT * sum(rows)
+    return sum(cut.runs_n * n for cut, n in zip(cuts, rows, strict=True))
 
 
 def _counted(progress: Progress, stage: str, total: int) -> Callable[[int], None]:
@@ -329,10 +339,10 @@ def _counted(progress: Progress, stage: str, total: int) -> Callable[[int], None
 
 def _uncovered(settings: Settings, *, with_training: bool) -> list[str]:
     found = [
-        "which instruments are in the universe: names come from settings or files, not from bars",
-        "the trading rules and the settings themselves: who chose them may have seen these bars",
+        "that a file is there, or a symbol was named: who chose them may have seen these bars",
+        "the table of trading rules and the settings themselves, for the same reason",
         "changes of bars after they were stored: files hold one version of each bar",
-        "a strategy or model that reads files of its own, past the data it is handed",
+        "what reads other files than the bars at backtest.source and the funding rates",
     ]
     if needs_model(settings):
         found.append("what the model in use was trained on: its manifest says until when")

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from adapters.executor import ProcessExecutor, make_executor
+from adapters.executor import SequentialExecutor, make_workers
 from adapters.history.replay_feed import ReplayFeed
 from adapters.history.rules import instruments_from, load_rules
 from adapters.history.store import Funding, Panel
@@ -28,7 +28,7 @@ from daemon.domain.bar import Field, Floats
 from daemon.domain.bar_builder import aggregate_all
 from daemon.domain.failures import ConfigurationError, ModelError
 from daemon.domain.units import DAY_MS, HOUR_MS, Timeframe
-from daemon.ports import Share
+from daemon.ports import Executor, Share
 from daemon.report.forecast_skill import (
     COMBINED,
     FORECAST_HORIZON_HOURS,
@@ -45,7 +45,7 @@ from daemon.settings import Settings
 from daemon.statistics.cross_sections import expected_score_ics, ics
 from daemon.statistics.sharpe_interval import sharpe_interval
 from daemon.statistics.skill import MeanIc, mean_ic
-from daemon.wiring.backtest import book_row
+from daemon.wiring.backtest import book_row, open_record
 from daemon.wiring.core import (
     engine_of,
     history_ms,
@@ -132,12 +132,8 @@ def run_null_markets(
     """
     arms = [(f"seed {arm.seed}", arm) for arm in arms_of(_fitting(settings), plan)]
     # always in workers, which have one thread a library: more threads may add in another order
-    if in_place:
-        outcomes = make_executor(1).map(run_seed, arms, progress)
-    else:
-        made = make_executor(processes)
-        pool = made if isinstance(made, ProcessExecutor) else ProcessExecutor(1)
-        outcomes = pool.map(run_seed, arms, progress)
+    executor: Executor = SequentialExecutor() if in_place else make_workers(processes)
+    outcomes = executor.map(run_seed, arms, progress)
     return outcomes, judge(outcomes)
 
 
@@ -266,12 +262,13 @@ def _replayed(
 
     def on_instant(at_ms: int, engine: Any) -> None:
         record.add(at_ms, book_row(engine))
-        progress(len(record) / total)
+        progress((len(record) - 1) / total)
 
     with estimator_in_place(settings) as estimator:
         shell = ReplayShell(engine, venue, estimator, journal, on_instant)
         shell.warm_up(feed.replay(feed.first_ms - SOURCE.ms, start_ms))
         shell.start(start_ms, "null")
+        open_record(record, engine, start_ms, SOURCE)
         result = shell.run(feed.replay(start_ms, feed.last_ms))
     facts = RunFacts(
         title=f"Generated market, seed {arm.seed}",

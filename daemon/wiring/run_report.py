@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import resource
+from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 
+from daemon.domain.order import Fill
+from daemon.report.bookings import later_transfers
+from daemon.report.capacity import Capacity, capacity_of_run, rounded
 from daemon.report.figures import UNDEFINED
-from daemon.report.metrics import measure
 from daemon.report.run import Run, RunFacts, period_text
 from daemon.report.run_record import gross_reached
 from daemon.settings import effective
+from daemon.wiring.core import paper_settings
 from daemon.wiring.judging import write_report
 from daemon.wiring.timing import wall_seconds
 from daemon.wiring.verification import JournalRun, Progress, read_journal_run
@@ -30,10 +35,11 @@ def write_run_report(folder: Path, out: Path, progress: Progress) -> dict[str, o
     """
     started_s = wall_seconds()
     run = read_journal_run(folder, progress)
-    metrics = measure(run.record)
     facts = _facts(run, wall_seconds() - started_s)
     whole = Run(run.record, run.decisions, run.executions, facts)
-    write_report(out, whole, run.settings)
+    room = _capacity(run, whole)
+    whole = replace(whole, capacity=room)
+    metrics = write_report(out, whole, run.settings).metrics
     after_band, decisions_n = gross_reached(run.decisions, SHARE)
     reached = f"{UNDEFINED} (not defined: no decision traded)"
     if decisions_n:
@@ -47,6 +53,7 @@ def write_run_report(folder: Path, out: Path, progress: Progress) -> dict[str, o
         "fills": facts.fills,
         "equity": round(metrics.equity_last, 2),
         "total_return": f"{metrics.total_return:+.2%}",
+        "capacity": rounded(room.equity) if room.is_known else room.why,
         "gross_of_target_reached": reached,
         "gross_median": f"{held:.3f} of equity",
         "net_worst_after_a_fill": f"{facts.net_weight_worst:.3%} of equity",
@@ -73,6 +80,25 @@ def _facts(run: JournalRun, seconds: float) -> RunFacts:
         fingerprint="",
         caveats=_caveats(run),
         settings={name: shown[name] for name in ("market", "paper", "strategy", "risk")},
+        venue=run.settings.exchange.id,
+        bar=run.settings.market.source,
+        funding_source=run.settings.exchange.id,
+        book_venue=run.settings.exchange.id,
+        code_version=version("equipoise"),
+    )
+
+
+def _capacity(run: JournalRun, whole: Run) -> Capacity:
+    """Measure by the costs in force at the end; a daemon may have been started with others."""
+    fills = [one for one in run.executions if isinstance(one, Fill)]
+    charged, moved = paper_settings(run.settings), later_transfers(whole)
+    return capacity_of_run(
+        run.record,
+        fills,
+        run.volumes,
+        impact_bps=charged.impact_bps,
+        participation_share=charged.participation_share,
+        moved=0.0 if moved is None else float(moved[-1] - moved[0]),
     )
 
 

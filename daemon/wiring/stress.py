@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Final
 
-from adapters.executor import make_executor
 from adapters.history.store import data_root
 from daemon.ports import Executor, Share
+from daemon.report.capacity import Capacity
 from daemon.research.stress import (
     Account,
     ArmResult,
@@ -24,20 +24,12 @@ from daemon.research.stress import (
     stress_csv,
     stress_json,
 )
-from daemon.runtime.logs import configure_logs
 from daemon.settings import PaperSettings, Settings
-from daemon.wiring.backtest import run_backtest
-from daemon.wiring.trials import configuration_of, ledger_of
+from daemon.wiring.arms import Ended, Task, backtest_of, ended, run_arms
+from daemon.wiring.trials import configuration_of
 
 JSON_FILE: Final = "stress.json"
 CSV_FILE: Final = "stress.csv"
-
-
-@dataclass(frozen=True, slots=True)
-class _Task:
-    settings: Settings
-    command: str
-    is_stress: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +37,7 @@ class _Outcome:
     figures: Figures
     parts: Parts
     fills: int
+    capacity: Capacity
     strategy: str
     first_ms: int
     last_ms: int
@@ -54,11 +47,6 @@ class _Outcome:
     caveats: tuple[str, ...]
 
 
-def executor_of(settings: Settings, processes: int | None = None) -> Executor:
-    """Give the executor of a campaign; `processes` comes before evaluation.processes."""
-    return make_executor(settings.evaluation.processes if processes is None else processes)
-
-
 def run_stress(
     settings: Settings, executor: Executor, done: Share = lambda share: None
 ) -> StressReport:
@@ -66,7 +54,6 @@ def run_stress(
 
     Raises what a backtest raises, with the name of the arm.
     """
-    ledger_of(settings)  # one that cannot be written is told before anything runs
     base = _account(settings)
     arms = stress_arms(base)
     first_of: dict[Account, StressArm] = {}
@@ -74,15 +61,15 @@ def run_stress(
         first_of.setdefault(arm.account, arm)
     names = {account: f"{arm.group}: {arm.name}" for account, arm in first_of.items()}
     tasks = [
-        (name, _Task(_with(settings, account), f"evaluate stress, {name}", account != base))
+        Task(name, _with(settings, account), f"evaluate stress, {name}", account != base)
         for account, name in names.items()
     ]
-    outcomes = dict(zip(names, executor.map(run_arm, tasks, done), strict=True))
+    outcomes = dict(zip(names, run_arms(executor, run_arm, tasks, done), strict=True))
     results = []
     for arm in arms:
         found = outcomes[arm.account]
         twin = "" if first_of[arm.account] == arm else names[arm.account]
-        results.append(ArmResult(arm, found.figures, found.fills, twin))
+        results.append(ArmResult(arm, found.figures, found.fills, found.capacity, twin))
     made = outcomes[base]
     return StressReport(
         strategy=made.strategy,
@@ -97,20 +84,17 @@ def run_stress(
     )
 
 
-def run_arm(task: _Task, share: Share) -> _Outcome:
+def run_arm(task: Task, share: Share) -> Ended[_Outcome]:
     """Run one arm, here or in a worker."""
-    settings = task.settings
-    configure_logs(settings.run.log_level, as_json=settings.run.log_json)
-    result = run_backtest(
-        settings, _progress(share), command=task.command, is_stress=task.is_stress
-    )
+    settings, result = task.settings, backtest_of(task, share)
     facts, record = result.run.facts, result.run.record
     days = days_of(record)
     folder = f"{data_root(Path(settings.backtest.data_folder))}/"
-    return _Outcome(
+    outcome = _Outcome(
         figures=figures_of(days),
         parts=parts_of(days),
         fills=facts.fills,
+        capacity=result.run.capacity,
         strategy=facts.strategy,
         first_ms=record.times_ms[0],
         last_ms=record.times_ms[-1],
@@ -120,10 +104,7 @@ def run_arm(task: _Task, share: Share) -> _Outcome:
         # a report is the same on every machine
         caveats=tuple(caveat.replace(folder, "") for caveat in facts.caveats),
     )
-
-
-def _progress(share: Share) -> Callable[[int, int], None]:
-    return lambda done, total: share(done / total if total else 0.0)
+    return ended(task, outcome, result)
 
 
 def write_stress(report: StressReport, folder: Path) -> tuple[Path, Path]:

@@ -1,7 +1,7 @@
 """Training: history in, a model in the registry out, in a process of its own.
 
 The trading process never loads torch, so the job is written to a folder and a child trains it; its
-progress lines come back as values.
+progress lines come back as values. `training.kind` names the module that the child runs.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ import numpy as np
 
 from adapters.clocks import LockStepClock, SystemClock, TransportClock, VenueClock
 from adapters.exchange.feed import CcxtFeed
-from adapters.history.store import any_generated, data_root, load_panel
+from adapters.history.store import Panel, any_generated, data_root, load_panel
 from adapters.model_store import ModelStore
-from daemon.domain.bar import Floats, Proof
+from adapters.trial_ledger import Training
+from daemon.domain.bar import Field, Floats, Proof
 from daemon.domain.bar_builder import aggregate_all
 from daemon.domain.failures import ModelError
 from daemon.domain.messages import BarsClosed
@@ -30,11 +31,17 @@ from daemon.domain.units import DAY_MS, Timeframe
 from daemon.ports import Warmup
 from daemon.settings import Settings
 from daemon.wiring.bar_files import named_symbols, refuse_empty, symbols_of
+from daemon.wiring.cleansing import cleansed_panel, cleansed_values, log_removed
 from daemon.wiring.core import timeframes_of
 from daemon.wiring.session import feed_settings, pinned_symbols
+from daemon.wiring.trials import ledger_of, trial_of_training
 from strategies.forecast.job import Job, Origin, OriginKind, TrainSettings, write_job
 
 _ROOT: Final = Path(__file__).resolve().parents[2]
+TRAINERS: Final = {  # by the kind that settings and manifests name
+    "bilstm": "strategies.forecast.train",
+    "ridge": "strategies.forecast.ridge_training",
+}
 Longs = np.ndarray[tuple[int], np.dtype[np.int64]]
 
 
@@ -61,9 +68,10 @@ class TrainingProgress:
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """Report a trained model: its id, folder and out-of-sample scores by timeframe."""
+    """Report a trained model: its id, kind, folder and out-of-sample scores by timeframe."""
 
     model_id: str
+    kind: str
     path: Path
     scores: list[dict[str, Any]]
 
@@ -94,13 +102,10 @@ async def bars_from_exchange(settings: Settings, on_warmup: Callable[[Warmup], N
             await clock.close()
     if not rows:
         raise ModelError(f"{settings.exchange.id} gave no history to train on")
-    return SourceBars(
-        symbols=symbols,
-        source=Timeframe.parse(settings.market.source),
-        close_ms=np.array(closes, dtype=np.int64),
-        values=np.stack(rows),
-        origin=origin_of(settings),
-    )
+    close_ms, source = np.array(closes, dtype=np.int64), Timeframe.parse(settings.market.source)
+    values, removed = cleansed_values(settings, close_ms, np.stack(rows), source)
+    log_removed(removed, symbols)
+    return SourceBars(symbols, source, close_ms, values, origin_of(settings))
 
 
 def bars_from_files(settings: Settings) -> SourceBars:
@@ -109,7 +114,9 @@ def bars_from_files(settings: Settings) -> SourceBars:
     source, symbols = Timeframe.parse(chosen.source), symbols_of(settings)
     until = None if chosen.until is None else round(chosen.until.timestamp() * 1000)
     root = data_root(Path(chosen.data_folder))
-    panel = load_panel(root, chosen.venue, symbols, source, None, until)
+    raw = load_panel(root, chosen.venue, symbols, source, None, until)
+    panel, removed = cleansed_panel(settings, raw, source)
+    log_removed(removed, symbols)
     if named_symbols(settings):
         refuse_empty(panel.empty)
     first = int(panel.close_ms[-1]) - settings.training.days * DAY_MS
@@ -131,7 +138,36 @@ def origin_of(settings: Settings) -> Origin:
 def train(
     settings: Settings, bars: SourceBars, progress: Callable[[TrainingProgress], None]
 ) -> Trained:
-    """Train on `bars` in a child process; raises ModelError with the child's own words."""
+    """Train on `bars` in a child process, and log what it shows as a trial.
+
+    Raises ModelError with the child's own words, and ConfigurationError before it starts for a
+    ledger of trials that cannot be written.
+    """
+    ledger = ledger_of(settings)
+    trained = train_unlogged(settings, bars, progress)
+    panel = Panel(bars.close_ms, bars.values, bars.values[:, :, Field.OPEN])  # opens: not sampled
+    made = {"kind": trained.kind, "origin": f"{bars.origin.kind}: {bars.origin.name}"}
+    facts = Training(trained.model_id, trained.kind, [_plain(one) for one in trained.scores])
+    ledger.append(trial_of_training(settings, panel, bars.symbols, bars.source, made, facts))
+    return trained
+
+
+def _plain(score: dict[str, Any]) -> dict[str, object]:
+    """Give a score without what JSON cannot hold."""
+    return {
+        key: _plain(value)
+        if isinstance(value, dict)
+        else None
+        if isinstance(value, float) and not np.isfinite(value)
+        else value
+        for key, value in score.items()
+    }
+
+
+def train_unlogged(
+    settings: Settings, bars: SourceBars, progress: Callable[[TrainingProgress], None]
+) -> Trained:
+    """Train where nobody sees or uses the skill, as in the search for look-ahead."""
     training = settings.training
     wanted = TrainSettings(
         seed=training.seed,
@@ -153,7 +189,7 @@ def train(
         settings=wanted,
     )
     with tempfile.TemporaryDirectory(prefix="equipoise-train-") as folder:
-        return _run_child(write_job(job, Path(folder)), progress)
+        return _run_child(TRAINERS[training.kind], write_job(job, Path(folder)), progress)
 
 
 def promote_first(settings: Settings, model_id: str) -> bool:
@@ -165,8 +201,8 @@ def promote_first(settings: Settings, model_id: str) -> bool:
     return True
 
 
-def _run_child(job: Path, progress: Callable[[TrainingProgress], None]) -> Trained:
-    command = [sys.executable, "-m", "strategies.forecast.train", "--job", str(job)]
+def _run_child(module: str, job: Path, progress: Callable[[TrainingProgress], None]) -> Trained:
+    command = [sys.executable, "-m", module, "--job", str(job)]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=_ROOT
     ) as child:
@@ -178,7 +214,8 @@ def _run_child(job: Path, progress: Callable[[TrainingProgress], None]) -> Train
             raise
         said = child.stderr.read().strip() if child.stderr is not None else ""
     if last.get("event") == "done":
-        return Trained(str(last["id"]), Path(str(last["path"])), list(last["scores"]))
+        path = Path(str(last["path"]))
+        return Trained(str(last["id"]), str(last["kind"]), path, list(last["scores"]))
     if last.get("event") == "error":
         raise ModelError(str(last["error"]))
     raise ModelError(f"training ended with code {code}: {said[-2000:] or 'it said nothing'}")

@@ -5,21 +5,15 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
 
 from adapters.trial_ledger import TrialLedger
-from daemon.report.trials import Trials
+from daemon.report.honesty import judge
+from daemon.report.trials import Trials, shown_file
+from daemon.report.tried import DAYS_MIN
 from daemon.settings import Settings
-from daemon.statistics.overfitting import backtest_overfitting
-from daemon.statistics.trials import deflate
-from daemon.wiring.trials import Tried, different_trials, judged, same_data
-
-DAYS_MIN: Final = 30  # fewer daily returns say nothing about a Sharpe ratio
-BLOCKS: Final = 16  # of PBO, each of two days at least
-YEAR_ROOT: Final = math.sqrt(365.0)
-SURE: Final = 0.95
+from daemon.wiring.trials import Tried, attempts, different_trials, judged, same_data
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +56,16 @@ class GroupVerdict:
 
 @dataclass(frozen=True, slots=True)
 class TriedSoFar:
-    """Hold the whole ledger as people read it."""
+    """Hold the whole ledger as people read it.
+
+    file: as settings name it; shown: as reports name it. entries_n: lines, repeats included.
+    first_logged_ms: None for an empty ledger.
+    """
 
     file: str
+    shown: str
+    entries_n: int
+    first_logged_ms: int | None
     torn_bytes: int
     rows: tuple[TrialRow, ...]
     groups: tuple[GroupVerdict, ...]
@@ -79,7 +80,15 @@ def tried_so_far(settings: Settings) -> TriedSoFar:
     number_of = {one.name: at for at, group in enumerate(groups, start=1) for one in group}
     rows = tuple(_row(number_of[one.name], one) for one in tried)
     verdicts = tuple(_verdict(at, group) for at, group in enumerate(groups, start=1))
-    return TriedSoFar(str(path), logged.torn_bytes, rows, verdicts)
+    return TriedSoFar(
+        file=str(path),
+        shown=shown_file(path),
+        entries_n=len(logged.trials),
+        first_logged_ms=min((one.logged_ms for one in logged.trials), default=None),
+        torn_bytes=logged.torn_bytes,
+        rows=rows,
+        groups=verdicts,
+    )
 
 
 def _row(number: int, one: Tried) -> TrialRow:
@@ -102,70 +111,54 @@ def _row(number: int, one: Tried) -> TrialRow:
 
 def _verdict(number: int, group: Sequence[Tried]) -> GroupVerdict:
     """Judge a group over the period that most of its trials have, of equals the latest."""
-    attempts = [one for one in group if not one.is_stress] or list(group)
-    counts = Counter(one.trial.data_fingerprint for one in attempts)
-    latest = {one.trial.data_fingerprint: at for at, one in enumerate(attempts)}
+    runs = [one for one in group if one.trial.training is None] or list(group)
+    counted = [one for one in attempts(group) if one.trial.training is None] or runs
+    counts = Counter(one.trial.data_fingerprint for one in counted)
+    latest = {one.trial.data_fingerprint: at for at, one in enumerate(counted)}
     chosen = max(counts, key=lambda print_: (counts[print_], latest[print_]))
     stressed_n = sum(one.is_stress for one in group)
     return verdict_of(number, judged(group, chosen), stressed_n)
 
 
 def verdict_of(number: int, trials: Trials, stressed_n: int = 0) -> GroupVerdict:
-    """Give effective number, deflated Sharpe ratio and PBO of trials, with plain words."""
+    """Judge the best of trials as the page of its run would, in the same figures and words."""
     days_n, columns_n = trials.returns.shape
     words: list[str] = []
     if stressed_n:
         words.append(
             f"{stressed_n} arms of stress campaigns do not count: the same ideas elsewhere"
         )
-    effective = best = ratio = hurdle = dsr = pbo = None
+    if trials.trained_n:
+        words.append(f"{trials.trained_n} trainings count, though they left no daily returns")
+    nothing = GroupVerdict(
+        number, trials.tried_n, columns_n, days_n, None, None, None, None, None, None, tuple(words)
+    )
     if columns_n == 0 or days_n < DAYS_MIN:
         words.append(
             f"not judged: {columns_n} trials with returns that vary over {days_n} common days; "
             f"needed are 1 and {DAYS_MIN}"
         )
-    else:
-        found = deflate(trials.returns, trials=trials.tried_n)
-        effective, best, dsr = found.trials_effective, trials.names[found.best], found.dsr
-        ratio, hurdle = found.sharpe.ratio * YEAR_ROOT, found.hurdle * YEAR_ROOT
-        words.append(
-            f"these count as {effective} independent attempts; the luckiest of so many without "
-            f"skill would show a Sharpe ratio of about {hurdle:.2f}"
-        )
-        words.append(
-            f"best: {best} with {ratio:+.2f}; deflated Sharpe ratio {dsr:.1%}: {_about_dsr(dsr)}"
-        )
-        if columns_n < 2 or days_n < 2 * BLOCKS:
-            words.append(f"PBO: not defined for {columns_n} trials over {days_n} days")
-        else:
-            pbo = backtest_overfitting(trials.returns, blocks=BLOCKS).probability
-            words.append(f"PBO {pbo:.1%}: {_about_pbo(pbo)}")
-    return GroupVerdict(
-        number,
-        trials.tried_n,
-        columns_n,
-        days_n,
-        effective,
-        best,
-        ratio,
-        hurdle,
-        dsr,
-        pbo,
-        tuple(words),
+        return replace(nothing, words=tuple(words))
+    returns = trials.returns
+    best = int((returns.mean(axis=0) / returns.std(axis=0, ddof=1)).argmax())
+    found = judge(returns[:, best], trials=trials)
+    deflated, overfit = found["deflated_sharpe"], found["overfitting_probability"]
+    ratio = found["sharpe"].value
+    words.append(f"best: {trials.names[best]} with a Sharpe ratio of {ratio:+.2f}")
+    for one in (deflated, overfit):
+        value = f" {one.value:.1%}" if one.is_known else ""
+        words.append(f"{one.label}{value}: {one.text}")
+    return replace(
+        nothing,
+        effective_n=found.trials_effective,
+        best=trials.names[best],
+        sharpe_best=ratio,
+        hurdle=_known(found.hurdle),
+        dsr=_known(deflated.value),
+        pbo=_known(overfit.value),
+        words=tuple(words),
     )
 
 
-def _about_dsr(dsr: float) -> str:
-    if dsr >= SURE:
-        return "more than luck among so many explains"
-    if dsr >= 0.5:
-        return "not shown; luck among so many may explain it"
-    return "nothing here; luck among so many explains it"
-
-
-def _about_pbo(pbo: float) -> str:
-    if pbo >= 0.5:
-        return "picking the best of these is no better than picking any"
-    if pbo > 1.0 - SURE:
-        return "the best of one half is often poor in the other half"
-    return "what is best in one half is mostly good in the other half too"
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else value

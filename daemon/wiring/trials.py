@@ -1,12 +1,16 @@
 """Log every evaluation run as a trial, and gather what was tried on the same data.
 
-`run_backtest` logs by itself, so nobody has to remember and nothing turns it off. What a trial is:
+`run_backtest`, `run_arms` and `train` log by themselves: nobody has to remember, and nothing turns
+it off. What a trial is:
 
 - Its *configuration* is every effective setting that can change the result, the model by its
   content, instruments with their trading rules, and the period; no path, name or address.
 - Two trials saw the *same data* where the market showed both the same prices: each keeps a small
   sample of (symbol, midnight, close), the same for whoever sees the same closes, whatever the bar
   length, the folder, the choice of symbols or the period. Sharing one sample is enough.
+- A *training* prints out-of-sample skill, so it is a trial, without returns. It counts on the
+  prices it saw and beside every run of a model that was trained on them; together with a run of
+  its own model it is one attempt.
 - An arm of a stress campaign is logged, but is no further attempt: it changes the world, not the
   idea. Only the campaign itself says which those are; other costs set by hand are another trial.
 - The same configuration on the same data with the same returns is a repeat. With other returns the
@@ -19,7 +23,7 @@ import hashlib
 import heapq
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -27,14 +31,14 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from adapters.clocks import TransportClock
-from adapters.history.store import Panel, disk_symbol
-from adapters.trial_ledger import Trial, TrialLedger
+from adapters.history.store import Panel, disk_symbol, fingerprint
+from adapters.trial_ledger import Training, Trial, TrialLedger
 from daemon.domain.bar import Field
 from daemon.domain.instrument import Universe
-from daemon.domain.units import DAY_MS, require
-from daemon.report.metrics import daily
+from daemon.domain.units import DAY_MS, Timeframe, require
+from daemon.report.metrics import daily, day_ends
 from daemon.report.run_record import RunRecord
-from daemon.report.trials import Trials
+from daemon.report.trials import LedgerFacts, Trials, shown_file
 from daemon.settings import Settings, effective
 from daemon.wiring.core import strategy_of
 from daemon.wiring.estimator import model_facts
@@ -59,8 +63,7 @@ def ledger_of(settings: Settings) -> TrialLedger:
     return ledger
 
 
-def log_trial(
-    ledger: TrialLedger,
+def trial_of(
     settings: Settings,
     history: History,
     record: RunRecord,
@@ -68,11 +71,11 @@ def log_trial(
     *,
     is_stress: bool = False,
 ) -> Trial:
-    """Write a run into the ledger and give what was written."""
+    """Give the line of a run; whoever ran it appends it to the ledger."""
     made = configuration_of(settings, history.universe)
-    print_ = _digest(made)
+    print_ = fingerprint_of(made)
     days, returns = daily_returns(record)
-    trial = Trial(
+    return Trial(
         id=_digest([print_, history.fingerprint])[:ID_DIGITS],
         command=command,
         configuration_fingerprint=print_,
@@ -89,8 +92,43 @@ def log_trial(
         logged_ms=TransportClock().wall_ms(),
         is_stress=is_stress,
     )
-    ledger.append(trial)
-    return trial
+
+
+def trial_of_training(
+    settings: Settings,
+    panel: Panel,
+    symbols: Sequence[str],
+    source: Timeframe,
+    made: Mapping[str, object],
+    training: Training,
+) -> Trial:
+    """Give the line of a training, which shows its skill and so is a trial without returns.
+
+    made: what else was trained on what. It counts beside every run on the same prices, and beside
+    every run of a model that was trained on them.
+    """
+    values = effective(settings)
+    chosen = {name: v for name, v in values["training"].items() if name != "kind"}
+    market = {name: values["market"][name] for name in ("source", "timeframes")}
+    configuration = {"training": {**chosen, **made}, "market": market}
+    print_, data = _digest(configuration), fingerprint(panel, symbols, source)
+    return Trial(
+        id=_digest([print_, data])[:ID_DIGITS],
+        command="train",
+        configuration_fingerprint=print_,
+        data_fingerprint=data,
+        configuration=configuration,
+        symbols=symbols,
+        anchors=anchors_of(panel, symbols),
+        first_ms=int(panel.close_ms[0]),
+        last_ms=int(panel.close_ms[-1]),
+        days=[],
+        returns=[],
+        sharpe=None,
+        code_version=version("equipoise"),
+        logged_ms=TransportClock().wall_ms(),
+        training=training,
+    )
 
 
 def configuration_of(settings: Settings, universe: Universe) -> dict[str, object]:
@@ -104,6 +142,11 @@ def configuration_of(settings: Settings, universe: Universe) -> dict[str, object
     rules = [asdict(instrument) for instrument in universe.instruments]
     chosen["instruments"] = {"n": len(rules), "rules": _digest(rules)}
     return chosen
+
+
+def fingerprint_of(configuration: Mapping[str, object]) -> str:
+    """Give the name by which a trial or a leak test knows its configuration."""
+    return _digest(configuration)
 
 
 def _forecasts(settings: Settings) -> Mapping[str, object]:
@@ -121,9 +164,9 @@ def _digest(value: object) -> str:
 def daily_returns(record: RunRecord) -> tuple[list[int], list[float]]:
     """Give the UTC days since 1970 and the returns of a run; a ruined run ends with its ruin.
 
-    The first day has no return, because nothing closed before it.
+    The first one counts from the opening of the book.
     """
-    days = np.unique((np.asarray(record.times_ms, dtype=np.int64) - 1) // DAY_MS)[1:]
+    days = day_ends(record.times_ms)[0][1:]
     equity = daily(record.times_ms, record.column("equity"))
     ruined = np.flatnonzero(~(equity > 0))
     end = int(ruined[0]) if len(ruined) else len(equity)
@@ -205,13 +248,15 @@ def different_trials(trials: Iterable[Trial]) -> list[Tried]:
 
 
 def strategy_name(trial: Trial) -> str:
-    """Give the name of the strategy that was tried."""
+    """Give the name of the strategy that was tried, or what was trained."""
+    if trial.training is not None:
+        return f"training {trial.training.kind}"
     strategy = trial.configuration.get("strategy")
     return str(strategy.get("name", "")) if isinstance(strategy, Mapping) else ""
 
 
 def _same_returns(left: Trial, right: Trial) -> bool:
-    if list(left.days) != list(right.days):
+    if list(left.days) != list(right.days) or left.training != right.training:
         return False
     return bool(np.allclose(left.returns, right.returns, rtol=0.0, atol=SAME_RETURN))
 
@@ -221,8 +266,9 @@ def same_data(tried: Sequence[Tried]) -> list[list[Tried]]:
     group_of = list(range(len(tried)))
     owner: dict[str, int] = {}
     for at, one in enumerate(tried):
-        # its fingerprint counts as well: a period without a midnight has no anchors
-        for mark in (*one.trial.anchors, one.trial.data_fingerprint):
+        # its fingerprint counts as well: a period without a midnight has no anchors. So does the
+        # model: whoever trades it has the benefit of all that was trained on the model's data
+        for mark in (*one.trial.anchors, one.trial.data_fingerprint, *models_of(one.trial)):
             other = _root(group_of, owner.setdefault(mark, at))
             group_of[_root(group_of, at)] = other
     groups: dict[int, list[Tried]] = {}
@@ -237,6 +283,30 @@ def _root(group_of: list[int], at: int) -> int:
     return at
 
 
+def models_of(trial: Trial) -> tuple[str, ...]:
+    """Give the mark of the model that a trial traded or trained; nothing where there is none."""
+    if trial.training is not None:
+        return (f"model {trial.training.model}",)
+    estimator = trial.configuration.get("estimator")
+    model = estimator.get("model") if isinstance(estimator, Mapping) else None
+    return () if model is None else (f"model {model}",)
+
+
+def attempts(group: Sequence[Tried]) -> list[Tried]:
+    """Give the trials of a group that count as attempts.
+
+    Arms of a stress campaign do not: they change the world, not the idea. A training whose model
+    was traded afterwards is one attempt together with that run.
+    """
+    real = [one for one in group if not one.is_stress]
+    traded = {mark for one in real if one.trial.training is None for mark in models_of(one.trial)}
+    return [
+        one
+        for one in real
+        if one.trial.training is None or not traded.intersection(models_of(one.trial))
+    ]
+
+
 def judged(group: Sequence[Tried], data_fingerprint: str) -> Trials:
     """Give the returns of a group's trials over the days of those with this data fingerprint.
 
@@ -245,7 +315,7 @@ def judged(group: Sequence[Tried], data_fingerprint: str) -> Trials:
     of a stress campaign are neither: nobody picks the cheapest of many worlds, and that the cheap
     ones always win would make PBO look good.
     """
-    group = [one for one in group if not one.is_stress]
+    group = attempts(group)
     own = [set(one.trial.days) for one in group if one.trial.data_fingerprint == data_fingerprint]
     wanted = set().union(*own)
     columns = [
@@ -263,7 +333,8 @@ def judged(group: Sequence[Tried], data_fingerprint: str) -> Trials:
     # what varied somewhere may stand still on the common days
     moving = np.ptp(returns, axis=0) > 0 if len(days) else np.zeros(len(columns), dtype=bool)
     names = tuple(one.name for one, moves in zip(columns, moving.tolist(), strict=True) if moves)
-    return Trials(names, days, returns[:, moving], len(group))
+    trained_n = sum(one.trial.training is not None for one in group)
+    return Trials(names, days, returns[:, moving], len(group), trained_n)
 
 
 def read_trials(path: Path, *, data_fingerprint: str) -> Trials:
@@ -271,8 +342,14 @@ def read_trials(path: Path, *, data_fingerprint: str) -> Trials:
 
     Without any such trial: no columns, and tried_n 0. Raises CorruptFile for a damaged ledger.
     """
+    return read_group(path, data_fingerprint=data_fingerprint)[0]
+
+
+def read_group(path: Path, *, data_fingerprint: str) -> tuple[Trials, list[Tried]]:
+    """Read as `read_trials`, and give beside it each trial of the group, stress arms as well."""
     tried = different_trials(TrialLedger(path).read().trials)
+    ledger = LedgerFacts(shown_file(path), len(tried))
     for group in same_data(tried):
         if any(one.trial.data_fingerprint == data_fingerprint for one in group):
-            return judged(group, data_fingerprint)
-    return Trials((), np.zeros(0, dtype=np.int64), np.zeros((0, 0)), 0)
+            return replace(judged(group, data_fingerprint), ledger=ledger), group
+    return Trials((), np.zeros(0, dtype=np.int64), np.zeros((0, 0)), 0, ledger=ledger), []

@@ -6,16 +6,21 @@ them: each stretch of entries is replayed with the settings that were in force.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from adapters.journal import JournalReader
+from daemon.domain.bar import Field, Floats
 from daemon.domain.decision import Decision
 from daemon.domain.failures import DataError
 from daemon.domain.messages import BarsClosed, Decided, Event
+from daemon.domain.order import Fill
 from daemon.engine.engine import Engine
 from daemon.engine.risk import TradingState
+from daemon.report.capacity import volumes_met
 from daemon.report.run import Execution, Executions
 from daemon.report.run_record import RunRecord
 from daemon.runtime.recovery import Divergence, replay_entry
@@ -53,13 +58,14 @@ class Verification:
 
 @dataclass(frozen=True, slots=True)
 class JournalRun:
-    """Hold what a report of a journal is made of."""
+    """Hold what a report of a journal is made of; volumes: (F,) that its fills met, by fill."""
 
     record: RunRecord
     decisions: list[Decision]
     executions: list[Execution]
     engine: Engine
     settings: Settings
+    volumes: Floats
 
 
 def verify_journal(folder: Path, progress: Progress = lambda done, total: None) -> Verification:
@@ -87,8 +93,11 @@ def read_journal_run(folder: Path, progress: Progress = lambda done, total: None
     reader = _reader(folder)
     record, decisions, executions = RunRecord(), list[Decision](), Executions()
     last: Step | None = None
+    bars: dict[int, Floats] = {}
     for step in _steps(reader, folder, progress):
         last = step
+        if isinstance(step.event, BarsClosed):
+            _see_volumes(bars, step.event)
         decisions.extend(step.decisions)
         executions.take(step.event)
         if step.closed_ms is not None:
@@ -96,7 +105,22 @@ def read_journal_run(folder: Path, progress: Progress = lambda done, total: None
     if last is None or not record.times_ms:
         raise DataError(f"{reader.path}: nothing was traded yet, there is nothing to report")
     settings = recorded_settings(reader)[-1][1]
-    return JournalRun(record, decisions, executions.taken, last.engine, settings)
+    met = _volumes_met(executions.taken, bars)
+    return JournalRun(record, decisions, executions.taken, last.engine, settings, met)
+
+
+def _see_volumes(bars: dict[int, Floats], event: BarsClosed) -> None:
+    """Keep the volumes (N,) of each close; several events may tell of one, a bar never changes."""
+    told = event.values[:, Field.VOLUME]
+    seen = bars.get(event.close_ms)
+    bars[event.close_ms] = told.copy() if seen is None else np.where(seen == seen, seen, told)
+
+
+def _volumes_met(executions: Sequence[Execution], bars: dict[int, Floats]) -> Floats:
+    times = sorted(bars)
+    fills = [one for one in executions if isinstance(one, Fill)]
+    volumes = np.array([bars[at] for at in times])
+    return volumes_met(fills, np.array(times, dtype=np.int64), volumes)
 
 
 def _reader(folder: Path) -> JournalReader:

@@ -32,9 +32,9 @@ from strategies.forecast.job import Origin, TrainSettings
 MANIFEST_FILE: Final = "manifest.json"
 WEIGHTS_FILE: Final = "weights.safetensors"
 SCHEMA: Final = 1
-KIND: Final = "bilstm"
+BILSTM: Final = "bilstm"
 RIDGE: Final = "ridge"
-KINDS: Final = (KIND, RIDGE)
+KINDS: Final = (BILSTM, RIDGE)
 ID_LENGTH: Final = 16
 
 Weights = Mapping[str, npt.NDArray[np.float32] | npt.NDArray[np.float64]]

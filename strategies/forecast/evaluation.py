@@ -1,17 +1,24 @@
-"""Collect out-of-sample forecasts over folds: scores beside the baselines, calibration, errors."""
+"""Collect out-of-sample forecasts over folds: scores beside the baselines, calibration, errors.
+
+What every kind of model has in common ends here too: `describe` writes the manifest.
+"""
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable, Sequence
+from importlib.metadata import version
 
 import numpy as np
 
 from daemon.domain.bar import Floats
 from strategies.forecast.baselines import Baseline, raw_forecast
 from strategies.forecast.calibration import Calibration, calibrate, centred, disagreement
-from strategies.forecast.checkpoint import Score, Skill
+from strategies.forecast.checkpoint import SCHEMA, Data, Manifest, Score, Shape, Skill
 from strategies.forecast.dataset import Table
-from strategies.forecast.job import Longs
+from strategies.forecast.features import feature_hash
+from strategies.forecast.job import Job, Longs, fingerprint
+from strategies.forecast.labels import HORIZON_MS
 from strategies.forecast.skill import skill
 from strategies.forecast.splits import Fold
 
@@ -72,3 +79,44 @@ def score(table: Table, rows: Longs, forecasts: Floats) -> Skill:
 
 def _score_baseline(table: Table, rows: Longs, baseline: Baseline) -> Skill:
     return score(table, rows, raw_forecast(baseline, table.rows[rows]))
+
+
+def describe(
+    job: Job,
+    outcome: OutOfSample,
+    *,
+    kind: str,
+    shape: Shape,
+    steps: int,
+    libraries: Sequence[str],
+) -> Manifest:
+    """Write the manifest of a trained model; `checkpoint.save` adds the hash of the weights.
+
+    libraries: the packages whose versions are named, beside Python's own.
+    """
+    settings, source = job.settings, job.source
+    close_ms, _ = job.bars[source]
+    return Manifest(
+        schema=SCHEMA,
+        kind=kind,
+        shape=shape,
+        feature_hash=feature_hash(),
+        timeframes_minutes=tuple(t.minutes for t in job.timeframes),
+        symbols=job.symbols,
+        origin=job.origin,
+        data=Data(
+            fingerprint=fingerprint(job),
+            from_ms=int(close_ms[0]),
+            to_ms=int(close_ms[-1]),
+            source_minutes=source.minutes,
+            lag_ms=settings.lag_bars * source.ms,
+            horizon_ms=HORIZON_MS,
+        ),
+        settings=settings,
+        steps=steps,
+        versions={"python": platform.python_version()} | {n: version(n) for n in libraries},
+        scores=tuple(outcome.scores),
+        calibration=outcome.calibration(),
+        disagreement=tuple(tuple(map(float, row)) for row in outcome.disagreement()),
+        weights_sha256="",
+    )

@@ -19,7 +19,6 @@ from daemon.domain.failures import ConfigurationError, ModelError
 from daemon.domain.forecast import Estimates, Prediction
 from daemon.domain.units import Timeframe, require
 from strategies.forecast.baselines import Baseline, BaselineEstimator
-from strategies.forecast.calibration import Calibration
 from strategies.forecast.checkpoint import RIDGE, Checkpoint, Weights, load
 from strategies.forecast.features import FEATURE_MEMORY_BARS, features
 from strategies.forecast.ridge import COEFFICIENTS, COLUMNS_N, design
@@ -27,7 +26,6 @@ from strategies.forecast.windows import (
     CHANNELS_N,
     SEQUENCE_BARS,
     WINDOW_BARS,
-    Singles,
     channels,
     forecastable,
 )
@@ -65,72 +63,29 @@ def build(config: Mapping[str, Any]) -> WindowEstimator:
         raise ConfigurationError(f"estimator kind {kind!r}: accepted is {accepted}")
     folder = Path(str(config["model"]))
     timeframes = tuple(Timeframe(m) for m in config.get("timeframes_minutes", ()))
-    loaded = load(folder, timeframes=timeframes)
-    return RidgeEstimator(loaded) if loaded.manifest.kind == RIDGE else NetworkEstimator(loaded)
+    return ModelEstimator(load(folder, timeframes=timeframes))
 
 
-class NetworkEstimator:
-    """Forecast with an ensemble of networks: one forward per window and member."""
+class RawModel(Protocol):
+    """Forecast in the units of the labels, before calibration."""
+
+    def forward(self, rows: Floats, timeframe: int) -> tuple[Floats, Floats]:
+        """Map feature rows (L, N, F) of the timeframe at a place to means (M, N), noise (N,)."""
+        ...
+
+
+class ModelEstimator:
+    """Forecast with a stored model: features from the windows, its raw forecast, calibration."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:
-        self._id = checkpoint.model_id
         manifest = checkpoint.manifest
-        shape = manifest.shape
-        if (shape.channels, shape.sequence_bars) != (CHANNELS_N, SEQUENCE_BARS):
-            raise ModelError(
-                f"model {self._id} reads {shape.sequence_bars} bars of {shape.channels} channels,"
-                f" this version gives {SEQUENCE_BARS} of {CHANNELS_N}"
-            )
+        self._id = checkpoint.model_id
         self._timeframes = manifest.timeframes
         self._calibration = manifest.calibration
         self._disagreement = np.array(manifest.disagreement)
-        self._ensemble = Ensemble(checkpoint)
-        self._rows = {timeframe: FeatureRows() for timeframe in self._timeframes}
-
-    @property
-    def model_id(self) -> str:
-        """Give the hash of the model."""
-        return self._id
-
-    def estimate(self, as_of_ms: int, windows: Sequence[Window]) -> Estimates:
-        """Forecast every window; instruments without enough bars are NaN, never zero."""
-        predictions = tuple(self._predict(window) for window in windows)
-        return Estimates(as_of_ms, predictions, disagreement=self._disagreement)
-
-    def _predict(self, window: Window) -> Prediction:
-        require(
-            window.timeframe in self._timeframes,
-            f"model {self._id} knows no {window.timeframe.label} bars",
+        self._model: RawModel = (
+            RidgeModel(checkpoint) if manifest.kind == RIDGE else Ensemble(checkpoint)
         )
-        place = self._timeframes.index(window.timeframe)
-        sequence = channels(self._rows[window.timeframe].newest(window))  # (L, N, C)
-        raw, noise = self._ensemble.forward(sequence, place)  # (M, N), (N,)
-        mean, variance = _calibrated(self._calibration[place], sequence, raw, noise)
-        return Prediction(window.timeframe, window.newest_ms, mean, variance, self._id)
-
-
-def _calibrated(
-    calibration: Calibration, sequence: Singles, raw: Floats, noise: Floats
-) -> tuple[Floats, Floats]:
-    known = forecastable(sequence)
-    return calibration.apply(np.where(known, raw, np.nan), np.where(known, noise, np.nan))
-
-
-class RidgeEstimator:
-    """Forecast with a stored ridge; the features come from the windows as a network's do."""
-
-    def __init__(self, loaded: Checkpoint) -> None:
-        manifest = loaded.manifest
-        self._id = loaded.model_id
-        self._timeframes = manifest.timeframes
-        found = loaded.weights.get(COEFFICIENTS)
-        wanted = (len(self._timeframes), COLUMNS_N)
-        if found is None or found.shape != wanted:
-            shape = None if found is None else found.shape
-            raise ModelError(f"model {self._id}: {COEFFICIENTS} of shape {shape}, not {wanted}")
-        self._coefficients = np.asarray(found, dtype=np.float64)
-        self._calibration = manifest.calibration
-        self._disagreement = np.array(manifest.disagreement)
         self._rows = {timeframe: FeatureRows() for timeframe in self._timeframes}
 
     @property
@@ -150,25 +105,49 @@ class RidgeEstimator:
         )
         place = self._timeframes.index(window.timeframe)
         rows = self._rows[window.timeframe].newest(window)  # (L, N, F)
-        raw = design(rows, 1)[0] @ self._coefficients[place]  # (N, P) -> (N,)
+        raw, noise = self._model.forward(rows, place)  # (M, N), (N,)
         known = forecastable(channels(rows))
-        noise = np.where(known, 1.0, np.nan)
-        members = np.where(known, raw, np.nan)[None]
-        mean, variance = self._calibration[place].apply(members, noise)
+        mean, variance = self._calibration[place].apply(
+            np.where(known, raw, np.nan), np.where(known, noise, np.nan)
+        )
         return Prediction(window.timeframe, window.newest_ms, mean, variance, self._id)
 
 
-class Ensemble:
-    """Run the members of a model on one padded call shape."""
+class RidgeModel:
+    """Multiply the newest regressors with stored coefficients; the noise is that of labels."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:
+        found = checkpoint.weights.get(COEFFICIENTS)
+        wanted = (len(checkpoint.manifest.timeframes), COLUMNS_N)
+        if found is None or found.shape != wanted:
+            shape = None if found is None else found.shape
+            raise ModelError(
+                f"model {checkpoint.model_id}: {COEFFICIENTS} of shape {shape}, not {wanted}"
+            )
+        self._coefficients = np.asarray(found, dtype=np.float64)
+
+    def forward(self, rows: Floats, timeframe: int) -> tuple[Floats, Floats]:
+        """Map feature rows (L, N, F) to the forecast (1, N) and unit variances (N,)."""
+        raw = design(rows, 1)[0] @ self._coefficients[timeframe]  # (N, P) -> (N,)
+        return raw[None], np.ones(len(raw))
+
+
+class Ensemble:
+    """Run the networks of a model on one padded call shape."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        shape = checkpoint.manifest.shape
+        if (shape.channels, shape.sequence_bars) != (CHANNELS_N, SEQUENCE_BARS):
+            raise ModelError(
+                f"model {checkpoint.model_id} reads {shape.sequence_bars} bars of {shape.channels}"
+                f" channels, this version gives {SEQUENCE_BARS} of {CHANNELS_N}"
+            )
         import torch
 
         from strategies.forecast.bilstm import BiLstm, NetworkConfig
 
         torch.set_num_threads(1)
         torch.use_deterministic_algorithms(True)
-        shape = checkpoint.manifest.shape
         config = NetworkConfig(
             channels=shape.channels,
             timeframes=shape.timeframes,
@@ -186,10 +165,11 @@ class Ensemble:
                 raise ModelError(f"model {checkpoint.model_id}: weights do not fit: {e}") from e
             self._members.append(network.eval())
 
-    def forward(self, sequence: Singles, timeframe: int) -> tuple[Floats, Floats]:
-        """Map (L, N, C) to raw means (M, N) and the members' mean outcome variance (N,)."""
+    def forward(self, rows: Floats, timeframe: int) -> tuple[Floats, Floats]:
+        """Map feature rows (L, N, F) to means (M, N) and the members' mean variance (N,)."""
         import torch
 
+        sequence = channels(rows)
         L, N, C = sequence.shape
         padded = np.zeros((-(-N // PAD_TO) * PAD_TO, L, C), dtype=np.float32)
         padded[:N] = sequence.transpose(1, 0, 2)  # (L, N, C) -> (N, L, C)

@@ -1,42 +1,56 @@
 """Train a ridge from a job and keep it in the registry like a network.
 
+    python -m strategies.forecast.ridge_training --job job.json
+
 Same folds, calibration, scores and manifest, data origin included; no torch is loaded.
 """
 
 from __future__ import annotations
 
-import platform
-from importlib.metadata import version
+import sys
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
 from daemon.domain.bar import Floats
 from strategies.forecast import checkpoint
 from strategies.forecast.dataset import Table, build_tables, cut_folds
-from strategies.forecast.evaluation import Forecaster, OutOfSample
-from strategies.forecast.features import feature_hash
-from strategies.forecast.job import Job, Longs, fingerprint
-from strategies.forecast.labels import HORIZON_MS
+from strategies.forecast.evaluation import Forecaster, OutOfSample, describe
+from strategies.forecast.job import Job, Longs
+from strategies.forecast.process import Progress, Report, run_process
 from strategies.forecast.ridge import COEFFICIENTS, COLUMNS_N, design, fit, penalty_of
 from strategies.forecast.splits import Fold, Span
 from strategies.forecast.windows import SEQUENCE_BARS
 
+LIBRARIES: Final = ("numpy", "safetensors")
 
-def train_ridge(job: Job) -> Path:
+
+def train_ridge(job: Job, *, progress: Report | None = None) -> Path:
     """Fit, score, calibrate and save a ridge into `job.out`; give its folder (named by its id).
 
     Learns from the training and stopping parts of each fold; the last fold's model is kept. Raises
     ModelError when the data are too few for the folds. The settings that only networks have are
-    not read. The same job gives the same model.
+    not read. The same job gives the same model. A step of progress is one timeframe of one fold.
     """
+    report = progress or (lambda _: None)
     tables = build_tables(job)
+    folds = cut_folds(job, tables)
     outcome = OutOfSample(tables)
-    coefficients = np.empty((0, 0))
-    for number, fold in enumerate(cut_folds(job, tables)):
-        coefficients = np.array([_fitted(table, fold) for table in tables])  # (K, P)
+    coefficients = np.empty((len(tables), COLUMNS_N))
+    for number, fold in enumerate(folds):
+        stage = f"fold {number + 1}/{len(folds)}"
+        coefficients = np.empty_like(coefficients)
+        for table in tables:
+            coefficients[table.place] = _fitted(table, fold)
+            done = number * len(tables) + table.place + 1
+            report(Progress(done, len(folds) * len(tables), stage, float("nan")))
         outcome.add(number, fold, _forecaster(coefficients))
-    return checkpoint.save(_describe(job, outcome), {COEFFICIENTS: coefficients}, job.out)
+    shape = checkpoint.Shape(COLUMNS_N, len(tables), 0, 0, SEQUENCE_BARS, 1)
+    manifest = describe(
+        job, outcome, kind=checkpoint.RIDGE, shape=shape, steps=0, libraries=LIBRARIES
+    )
+    return checkpoint.save(manifest, {COEFFICIENTS: coefficients}, job.out)
 
 
 def _fitted(table: Table, fold: Fold) -> Floats:
@@ -54,33 +68,5 @@ def _forecaster(coefficients: Floats) -> Forecaster:
     return forecast
 
 
-def _describe(job: Job, outcome: OutOfSample) -> checkpoint.Manifest:
-    settings, source = job.settings, job.source
-    close_ms, _ = job.bars[source]
-    return checkpoint.Manifest(
-        schema=checkpoint.SCHEMA,
-        kind=checkpoint.RIDGE,
-        shape=checkpoint.Shape(COLUMNS_N, len(job.timeframes), 0, 0, SEQUENCE_BARS, 1),
-        feature_hash=feature_hash(),
-        timeframes_minutes=tuple(t.minutes for t in job.timeframes),
-        symbols=job.symbols,
-        origin=job.origin,
-        data=checkpoint.Data(
-            fingerprint=fingerprint(job),
-            from_ms=int(close_ms[0]),
-            to_ms=int(close_ms[-1]),
-            source_minutes=source.minutes,
-            lag_ms=settings.lag_bars * source.ms,
-            horizon_ms=HORIZON_MS,
-        ),
-        settings=settings,
-        steps=0,
-        versions={
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("numpy", "safetensors")},
-        },
-        scores=tuple(outcome.scores),
-        calibration=outcome.calibration(),
-        disagreement=tuple(tuple(map(float, row)) for row in outcome.disagreement()),
-        weights_sha256="",
-    )
+if __name__ == "__main__":
+    sys.exit(run_process(train_ridge, sys.argv[1:]))

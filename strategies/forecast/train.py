@@ -2,9 +2,9 @@
 
     python -m strategies.forecast.train --job job.json
 
-writes one JSON line per step of progress and a last one with the model's id or the error, so the
-process that trades never loads torch. One number seeds Python, NumPy and torch; the number of steps
-follows from the settings and the data, never from a clock: the same job gives the same model.
+trains in a process of its own (see `process`), so the one that trades never loads torch. One number
+seeds Python, NumPy and torch; the number of steps follows from the settings and the data, never
+from a clock: the same job gives the same model.
 
 Loss: beta-NLL (beta 0.5) first, then the mean over instants of minus the cross-section's
 correlation, with a tenth of the NLL to keep scale and variance honest. A batch is some instants of
@@ -15,14 +15,9 @@ calibration.
 
 from __future__ import annotations
 
-import argparse
-import json
-import platform
 import random
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
@@ -31,14 +26,12 @@ import torch
 from torch import Tensor, nn
 
 from daemon.domain.bar import Floats
-from daemon.domain.failures import EquipoiseError
 from strategies.forecast import checkpoint
 from strategies.forecast.bilstm import BiLstm, NetworkConfig
 from strategies.forecast.dataset import Table, build_tables, cut_folds
-from strategies.forecast.evaluation import Forecaster, OutOfSample, score
-from strategies.forecast.features import feature_hash
-from strategies.forecast.job import Job, Longs, TrainSettings, fingerprint, read_job
-from strategies.forecast.labels import HORIZON_MS
+from strategies.forecast.evaluation import Forecaster, OutOfSample, describe, score
+from strategies.forecast.job import Job, Longs, TrainSettings
+from strategies.forecast.process import Progress, Report, run_process
 from strategies.forecast.splits import Fold, Span
 from strategies.forecast.windows import CHANNELS_N, SEQUENCE_BARS, sequences
 
@@ -51,19 +44,7 @@ NLL_WEIGHT: Final = 0.1
 BETA: Final = 0.5
 GRADIENT_NORM_MAX: Final = 1.0
 PREDICT_INSTANTS: Final = 256
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """Tell how far a training run is; rank_ic: of the stop part, NaN until measured."""
-
-    done_steps: int
-    total_steps: int
-    stage: str
-    rank_ic: float
-
-
-Report = Callable[[Progress], None]
+LIBRARIES: Final = ("numpy", "torch", "safetensors")
 
 
 def train_model(job: Job, *, progress: Report | None = None) -> Path:
@@ -264,74 +245,19 @@ def _weights(members: Sequence[BiLstm]) -> checkpoint.Weights:
 
 
 def _describe(job: Job, steps: int, outcome: OutOfSample) -> checkpoint.Manifest:
-    settings, source = job.settings, job.source
-    close_ms, _ = job.bars[source]
-    return checkpoint.Manifest(
-        schema=checkpoint.SCHEMA,
-        kind=checkpoint.KIND,
-        shape=checkpoint.Shape(
-            channels=CHANNELS_N,
-            timeframes=len(job.timeframes),
-            hidden=settings.hidden,
-            embedding=settings.embedding,
-            sequence_bars=SEQUENCE_BARS,
-            members=settings.members,
-        ),
-        feature_hash=feature_hash(),
-        timeframes_minutes=tuple(t.minutes for t in job.timeframes),
-        symbols=job.symbols,
-        origin=job.origin,
-        data=checkpoint.Data(
-            fingerprint=fingerprint(job),
-            from_ms=int(close_ms[0]),
-            to_ms=int(close_ms[-1]),
-            source_minutes=source.minutes,
-            lag_ms=settings.lag_bars * source.ms,
-            horizon_ms=HORIZON_MS,
-        ),
-        settings=settings,
-        steps=steps,
-        versions=_versions(),
-        scores=tuple(outcome.scores),
-        calibration=outcome.calibration(),
-        disagreement=tuple(tuple(map(float, row)) for row in outcome.disagreement()),
-        weights_sha256="",
+    settings = job.settings
+    shape = checkpoint.Shape(
+        channels=CHANNELS_N,
+        timeframes=len(job.timeframes),
+        hidden=settings.hidden,
+        embedding=settings.embedding,
+        sequence_bars=SEQUENCE_BARS,
+        members=settings.members,
+    )
+    return describe(
+        job, outcome, kind=checkpoint.BILSTM, shape=shape, steps=steps, libraries=LIBRARIES
     )
 
 
-def _versions() -> dict[str, str]:
-    names = ("numpy", "torch", "safetensors")
-    return {"python": platform.python_version(), **{name: version(name) for name in names}}
-
-
-# ---- the process ---------------------------------------------------------------------------------
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a written job; JSON lines on stdout: progress, then done or error. Give the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m strategies.forecast.train")
-    parser.add_argument("--job", type=Path, required=True, help="the job.json of write_job")
-    job_path: Path = parser.parse_args(arguments).job
-    try:
-        folder = train_model(read_job(job_path), progress=_tell_progress)
-        manifest = checkpoint.load(folder).manifest
-    except EquipoiseError as e:
-        _tell({"event": "error", "error": str(e), "exit_code": e.exit_code})
-        return e.exit_code
-    scores = [asdict(s) for s in manifest.scores]
-    _tell({"event": "done", "id": folder.name, "path": str(folder), "scores": scores})
-    return 0
-
-
-def _tell_progress(progress: Progress) -> None:
-    rank_ic = None if np.isnan(progress.rank_ic) else progress.rank_ic
-    _tell({"event": "progress", **asdict(progress), "rank_ic": rank_ic})
-
-
-def _tell(line: Mapping[str, object]) -> None:
-    sys.stdout.write(json.dumps(line) + "\n")
-    sys.stdout.flush()
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_process(train_model, sys.argv[1:]))

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+from pathlib import Path
 
 from adapters.executor import ProcessExecutor
 from daemon.domain.failures import DataError
@@ -26,6 +27,18 @@ def refuse(number: int, share: Share) -> int:
     if number == 2:
         raise DataError("there is no such file")
     return square(number, share)
+
+
+def fail_late(arm: tuple[str, str], share: Share) -> str:
+    """Fail in the arm `waits` once `stays` has begun, which never ends; a FIFO tells the one."""
+    name, fifo = arm
+    if name == "waits":
+        with Path(fifo).open(encoding="utf-8"):
+            raise DataError("too late")
+    if name == "stays":
+        with Path(fifo).open("w", encoding="utf-8"):
+            threading.Event().wait()
+    return name
 
 
 def stumble(number: int, share: Share) -> int:

@@ -12,7 +12,13 @@ from pathlib import Path
 import psutil
 import pytest
 
-from adapters.executor import ProcessExecutor, SequentialExecutor, WorkerLost, make_executor
+from adapters.executor import (
+    ProcessExecutor,
+    SequentialExecutor,
+    WorkerLost,
+    make_executor,
+    make_workers,
+)
 from daemon.domain.failures import DataError, InvariantViolated
 from daemon.ports import Executor
 from tests.adapters import executor_arms as arms_of
@@ -50,6 +56,24 @@ def test_a_failing_arm_is_named_and_its_failure_is_the_same(executor: Executor) 
     assert multiprocessing.active_children() == []
 
 
+@pytest.mark.parametrize("executor", BOTH, ids=name_of)
+def test_results_are_handed_on_in_the_order_of_the_arms_whoever_ends_first(
+    executor: Executor,
+) -> None:
+    taken: list[int] = []
+    executor.map(arms_of.square, ARMS, lambda share: None, taken.append)
+    assert taken == [0, 1, 4, 9, 16, 25]
+
+
+def test_what_ended_before_an_arm_failed_is_handed_on_all_the_same(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    arms = [(name, (name, str(tmp_path / "fifo"))) for name in ("waits", "one", "two", "stays")]
+    taken: list[str] = []
+    with pytest.raises(DataError, match="too late"):
+        ProcessExecutor(2).map(arms_of.fail_late, arms, lambda share: None, taken.append)
+    assert taken == ["one", "two"]
+
+
 def test_a_mistake_of_ours_in_a_worker_is_told_as_one(capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(InvariantViolated, match="ZeroDivisionError") as caught:
         ProcessExecutor(2).map(arms_of.stumble, ARMS, lambda share: None)
@@ -71,7 +95,9 @@ def test_workers_are_other_processes_with_one_thread_a_library() -> None:
     assert dict(os.environ) == before
 
 
-def test_one_process_is_this_one() -> None:
+def test_one_process_is_this_one_unless_workers_are_wanted() -> None:
+    assert make_workers(1) == ProcessExecutor(1)
+    assert make_workers(0).processes >= 1
     assert isinstance(make_executor(1), SequentialExecutor)
     assert make_executor(3) == ProcessExecutor(3)
     assert isinstance(make_executor(0), SequentialExecutor | ProcessExecutor)

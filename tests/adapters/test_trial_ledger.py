@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import signal
 import subprocess
 import sys
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
+import msgspec
 import pytest
+import structlog
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adapters.trial_ledger import Logged, Trial, TrialLedger
+from adapters.trial_ledger import (
+    TRIAL_LEDGER_BEGUN,
+    Logged,
+    Training,
+    Trial,
+    TrialLedger,
+)
 from daemon.domain.failures import ConfigurationError, CorruptFile, JournalError
 from tests.adapters.trial_samples import trial
 
@@ -204,3 +214,29 @@ def test_a_full_disk_leaves_no_half_line(tmp_path: Path) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert ledger.path.read_bytes() == raw
     assert os.access(ledger.path, os.W_OK)
+
+
+def test_a_new_ledger_is_told_once_because_it_forgets_what_was_tried(tmp_path: Path) -> None:
+    with structlog.testing.capture_logs() as told:
+        ledger = TrialLedger(tmp_path / "state" / "trials.jsonl")
+        ledger.prepare()
+        ledger.append(trial(1))
+        TrialLedger(ledger.path).prepare()
+    assert [(one["event"], one["log_level"]) for one in told] == [(TRIAL_LEDGER_BEGUN, "warning")]
+    assert told[0]["file"] == str(ledger.path)
+
+
+def test_a_training_is_read_back_and_lines_from_before_trainings_are_too(tmp_path: Path) -> None:
+    ledger = TrialLedger(tmp_path / "trials.jsonl")
+    scores = [{"timeframe_minutes": 60, "model": {"rank_ic": 0.01, "rank_ic_t": None}}]
+    made = msgspec.structs.replace(trial(1), training=Training("abc", "ridge", scores))
+    ledger.append(made)
+    (read,) = ledger.read().trials
+    assert read.training == made.training
+    raw = ledger.path.read_bytes()
+    body = raw[raw.index(b'"trial":') + 8 : -2]
+    old = re.sub(rb',"training":\{.*\},"schema"', b',"schema"', body)
+    assert b"training" not in old
+    head = b'{"crc":"' + f"{zlib.crc32(old):08x}".encode() + b'","trial":'
+    ledger.path.write_bytes(head + old + b"}\n")
+    assert ledger.read().trials[0].training is None

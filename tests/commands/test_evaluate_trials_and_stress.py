@@ -46,12 +46,16 @@ def test_a_campaign_and_the_list_of_what_it_tried(
     assert run([*TRIALS, *options, "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert len(told["trials"]) == 13
+    assert (told["entries_n"], told["different_n"]) == (26, 13)
+    assert told["first_logged_ms"] == min(trial["logged_ms"] for trial in told["trials"])
     assert {trial["repeats"] for trial in told["trials"]} == {1}
     assert told["trials"][0]["command"] == "evaluate stress, base: as configured"
     assert told["data"][0]["tried_n"] == 1
     assert [trial["is_stress"] for trial in told["trials"]] == [False] + [True] * 12
     assert run([*TRIALS, *options]) == 0
-    assert "data 1: 1 tried" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "data 1: 1 tried" in shown
+    assert "ledger state/trials.jsonl: 26 entries, 13 different trials, the first of 2" in shown
 
 
 def test_a_damaged_ledger_is_one_clear_error(

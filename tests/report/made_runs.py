@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from decimal import Decimal
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
-from adapters.history.store import Funding, Panel
+from adapters.history.store import Panel
 from adapters.journal import MemoryJournal
 from adapters.paper import MemoryStore, PaperSettings, PaperVenue
 from daemon.domain.bar import Window
 from daemon.domain.forecast import Prediction
 from daemon.engine.engine import Engine
 from daemon.report.run import Run, RunFacts, period_text
-from daemon.report.run_record import RunRecord
+from daemon.report.run_record import BookRow, RunRecord
 from daemon.runtime.replay import ReplayShell
 from daemon.wiring.backtest import book_row
 from tests.engine.world import BAR_MS, MIDNIGHT_MS, FixedWeights, FollowForecasts, at, make_engine
-from tests.runtime.rig import WARM_BARS, Momentum, N, funding_of, line_of
+from tests.runtime.rig import COSTS, WARM_BARS, Momentum, N, funding_of, line_of
 
 
 class Doubtful(Momentum):
@@ -46,16 +46,7 @@ class World:
     betas: tuple[float, ...] = (1.3, 1.0, 0.9, 0.8)
     unknown: float = 0.0
     places: int = 4  # decimals of a close; with many, amounts do not end at 1e-8
-    costs: PaperSettings = field(
-        default_factory=lambda: PaperSettings(
-            fee_bps=5.0,
-            half_spread_bps=1.0,
-            impact_bps=10.0,
-            latency_bps=0.5,
-            participation_share=0.1,
-            starting_cash={"USDT": Decimal(10_000)},
-        )
-    )
+    costs: PaperSettings = COSTS
 
     def panel(self) -> Panel:
         rng = np.random.default_rng(self.seed)
@@ -70,27 +61,48 @@ class World:
         close_ms = MIDNIGHT_MS + BAR_MS * np.arange(1, self.bars_n + 1, dtype=np.int64)
         return Panel(close_ms, values, closes)
 
-    def funding(self) -> Funding:
-        return funding_of(self.bars_n)
+
+@dataclass(frozen=True)
+class Replayed:
+    """Hold a run, the engine that it leaves, and the rows of which its record was made."""
+
+    run: Run
+    engine: Engine
+    books: list[BookRow]
 
 
 def replayed(world: World, weights: Sequence[float] | None = None) -> Run:
     """Replay a world as a backtest does; with these fixed weights instead of forecasts if given."""
-    record, journal = RunRecord(), MemoryJournal()
+    strategy = FollowForecasts() if weights is None else FixedWeights(lambda _: weights)
+    estimator = Doubtful(world.seed, world.unknown)
+    return replay(world.panel(), strategy, estimator, world.costs).run
+
+
+def replay(
+    panel: Panel,
+    strategy: FollowForecasts | FixedWeights | None = None,
+    estimator: Momentum | None = None,
+    costs: PaperSettings = COSTS,
+    **facts: Any,
+) -> Replayed:
+    """Replay bars as a backtest does; facts: what is to be known of the run besides."""
+    record, journal, books = RunRecord(), MemoryJournal(), list[BookRow]()
 
     def note(close_ms: int, engine: Engine) -> None:
-        record.add(close_ms, book_row(engine))
+        books.append(book_row(engine))
+        record.add(close_ms, books[-1])
 
-    strategy = FollowForecasts() if weights is None else FixedWeights(lambda _: weights)
+    bars_n = len(panel.close_ms)
     engine = make_engine(strategy)
-    venue = PaperVenue(engine.universe, world.costs, MemoryStore(), opened_ms=at(WARM_BARS))
-    estimator = Doubtful(world.seed, world.unknown)
-    shell = ReplayShell(engine, venue, estimator, journal, note)
-    feed = line_of(world.panel(), funding=world.funding()).feed
+    venue = PaperVenue(engine.universe, costs, MemoryStore(), opened_ms=at(WARM_BARS))
+    shell = ReplayShell(engine, venue, estimator or Momentum(), journal, note)
+    feed = line_of(panel, funding=funding_of(bars_n)).feed
     shell.warm_up(feed.replay(0, at(WARM_BARS)))
     shell.start(at(WARM_BARS), "run")
-    result = shell.run(feed.replay(at(WARM_BARS), at(world.bars_n)))
-    return Run(record, result.decisions, journal.executions, facts_of(engine, record))
+    note(at(WARM_BARS), engine)  # the opening
+    result = shell.run(feed.replay(at(WARM_BARS), at(bars_n)))
+    known = replace(facts_of(engine, record), **facts)
+    return Replayed(Run(record, result.decisions, journal.executions, known), engine, books)
 
 
 def facts_of(engine: Engine, record: RunRecord) -> RunFacts:

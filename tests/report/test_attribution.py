@@ -25,7 +25,7 @@ from daemon.domain.portfolio import TargetPortfolio
 from daemon.domain.units import DAY_MS, HOUR_MS
 from daemon.report.attribution import PARTS, Attribution, attribute
 from daemon.report.betas import trailing_betas
-from daemon.report.bookings import bookings, transfers_by_row
+from daemon.report.bookings import bookings, later_transfers
 from daemon.report.run import Execution, Run, RunFacts
 from daemon.report.run_record import BookRow, RunRecord
 from daemon.wiring.verification import read_journal_run
@@ -241,7 +241,9 @@ def test_every_part_of_three_rows_by_hand() -> None:
 
 def test_a_deposit_between_two_rows_is_found_where_the_record_has_it() -> None:
     run = run_by_hand()
-    assert transfers_by_row(run).tolist() == [1000.0, 1500.0, 1500.0]
+    found = later_transfers(run)
+    assert found is not None
+    assert found.tolist() == [1000.0, 1500.0, 1500.0]
     # told late, by its time already in the first row
     late = [
         Transferred(e.cashflow_id, e.cash_key, MIDNIGHT, e.amount)
@@ -251,7 +253,9 @@ def test_a_deposit_between_two_rows_is_found_where_the_record_has_it() -> None:
     ]
     told_late = replace(run, executions=late)
     assert bookings(told_late).rows == bookings(run).rows == (0, 1, 1, 2, 2)
-    assert transfers_by_row(told_late).tolist() == [1000.0, 1500.0, 1500.0]
+    late_too = later_transfers(told_late)
+    assert late_too is not None
+    assert late_too.tolist() == found.tolist()
 
 
 def test_a_fill_between_two_rows_is_held_from_the_close_before_it() -> None:

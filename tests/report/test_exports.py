@@ -6,7 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
@@ -14,28 +14,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from adapters.journal import MemoryJournal
 from daemon.domain.instrument import InstrumentKey
 from daemon.domain.messages import FundingPaid, Transferred
 from daemon.domain.order import Fill, OrderId
-from daemon.domain.portfolio import Ledger
-from daemon.engine.engine import Engine
-from daemon.report.exports import (
-    csv_text,
-    exact,
-    guarded,
-    instant,
-    plain,
-    write_exports,
-    write_text,
-)
-from daemon.report.honesty import judge
-from daemon.report.run import Run, RunFacts, period_text
-from daemon.report.run_record import RunRecord
-from daemon.runtime.replay import ReplayShell
-from daemon.wiring.backtest import book_row
-from tests.engine.world import FollowForecasts, at, make_engine
-from tests.runtime.rig import WARM_BARS, Momentum, funding_of, line_of, panel_of, venue_core
+from daemon.report.exports import write_exports
+from daemon.report.files import csv_text, exact, guarded, instant, plain, write_text
+from daemon.report.judged import Judged, judge_run
+from daemon.report.run import Run
+from tests.report.made_runs import Replayed, replay
+from tests.runtime.rig import panel_of
 
 BARS = 48 * 4
 FILES = (
@@ -44,63 +31,43 @@ FILES = (
     "funding.csv",
     "transfers.csv",
     "daily.csv",
+    "exposures.csv",
+    "attribution.csv",
     "decisions.csv",
     "run.json",
 )
 Rows = list[dict[str, str]]
 
 
-@dataclass(frozen=True)
-class Replayed:
-    run: Run
-    engine: Engine
-
-    @property
-    def ledger(self) -> Ledger:
-        return self.engine.state.book.ledger
-
-
 @pytest.fixture(scope="module")
 def replayed() -> Replayed:
     """Replay four days over the real engine, venue and journal."""
-    record, journal = RunRecord(), MemoryJournal()
-    engine = make_engine(FollowForecasts())
-    shell = ReplayShell(
-        engine,
-        venue_core(),
-        Momentum(),
-        journal,
-        lambda close_ms, engine: record.add(close_ms, book_row(engine)),
-    )
-    feed = line_of(panel_of(BARS), funding=funding_of(BARS)).feed
-    shell.warm_up(feed.replay(0, at(WARM_BARS)))
-    shell.start(at(WARM_BARS), "run")
-    result = shell.run(feed.replay(at(WARM_BARS), at(BARS)))
-    facts = RunFacts(
-        title="Small run",
-        strategy="follow_forecasts",
-        period=period_text(record.times_ms),
-        symbols=engine.universe.symbols,
-        fills=engine.state.book.ledger.fills,
-        orders=engine.state.orders.submitted_n,
-        net_weight_worst=engine.state.book.net_weight_worst,
+    return replay(
+        panel_of(BARS),
         run_seconds=1.5,
         memory_mb=99.0,
         fingerprint="0123",
         loading_seconds=0.5,
         settings={"estimator": {"models_folder": "/somewhere/private/models"}},
+        venue="spot_files",
+        bar="30m",
     )
-    return Replayed(Run(record, result.decisions, journal.executions, facts), engine)
 
 
 @pytest.fixture(scope="module")
-def folder(replayed: Replayed, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def judged(replayed: Replayed) -> Judged:
+    return judge_run(replayed.run)
+
+
+def with_run(judged: Judged, run: Run) -> Judged:
+    """Show another run in the place of the one that was judged."""
+    return replace(judged, run=run)
+
+
+@pytest.fixture(scope="module")
+def folder(judged: Judged, tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("exports") / "new"
-    returns = np.random.default_rng(1).normal(0, 0.01, 30)
-    honesty = judge(returns, trials=None)
-    paths = write_exports(
-        replayed.run, made, honesty=honesty, attribution={"alpha": Decimal("1.50")}
-    )
+    paths = write_exports(judged, made)
     assert [path.name for path in paths] == list(FILES)
     return made
 
@@ -117,7 +84,7 @@ def total(rows: Rows, column: str) -> Decimal:
 def test_the_totals_of_the_files_are_those_of_the_ledger_to_the_last_digit(
     replayed: Replayed, folder: Path
 ) -> None:
-    fills, ledger = rows_of(folder, "fills.csv"), replayed.ledger
+    fills, ledger = rows_of(folder, "fills.csv"), replayed.engine.state.book.ledger
     assert len(fills) == ledger.fills > 20
     assert total(fills, "fee") == ledger.fees > 0
     assert total(fills, "notional") == ledger.turnover
@@ -137,8 +104,14 @@ def test_the_totals_of_the_files_are_those_of_the_ledger_to_the_last_digit(
     assert len([row for row in fees if row["span"] == "all"]) == 1
 
 
+def test_fills_say_whose_prices_they_were_made_at(folder: Path) -> None:
+    rows = rows_of(folder, "fills.csv")
+    assert {row["price_source"] for row in rows} == {"spot_files"}
+    assert {row["venue"] for row in rows} != {"spot_files"}
+
+
 def test_positions_and_cash_follow_from_the_fills_alone(replayed: Replayed, folder: Path) -> None:
-    fills, ledger = rows_of(folder, "fills.csv"), replayed.ledger
+    fills, ledger = rows_of(folder, "fills.csv"), replayed.engine.state.book.ledger
     for key, position in ledger.positions.items():
         mine = [row for row in fills if row["symbol"] == key.symbol]
         signed = sum(
@@ -174,11 +147,27 @@ def test_rows_are_numbered_in_booked_order_and_say_when_in_utc(
 def test_days_and_decisions_are_those_of_the_run(replayed: Replayed, folder: Path) -> None:
     record = replayed.run.record
     days = rows_of(folder, "daily.csv")
-    assert [row["day"] for row in days] == ["2023-11-15", "2023-11-16", "2023-11-17", "2023-11-18"]
+    assert [row["day"] for row in days] == [
+        "opening",
+        "2023-11-15",
+        "2023-11-16",
+        "2023-11-17",
+        "2023-11-18",
+    ]
+    assert (days[0]["equity"], days[0]["transfers"], days[0]["return"]) == ("10000", "10000", "")
+    assert total(days[:1], "turnover") == total(days[:1], "fees") == 0
     assert float(days[-1]["equity"]) == record.column("equity")[-1]
-    assert days[0]["return"] == ""
     moved = float(days[1]["equity"]) / float(days[0]["equity"]) - 1.0
     assert float(days[1]["return"]) == moved
+    whole = np.prod([1.0 + float(row["return"]) for row in days[1:]]) - 1.0
+    assert whole == pytest.approx(record.column("equity")[-1] / 10_000 - 1.0)
+    assert sum(float(row["shortfall"]) for row in days) == pytest.approx(
+        record.column("shortfall")[-1]
+    )
+    exposed = rows_of(folder, "exposures.csv")
+    assert [row["day"] for row in exposed] == [row["day"] for row in days]
+    for row, other in zip(exposed, days, strict=True):
+        assert float(row["gross"]) == pytest.approx(float(other["gross"]) / float(other["equity"]))
     decisions = rows_of(folder, "decisions.csv")
     assert len(decisions) == len(replayed.run.decisions)
     traded = next(d for d in replayed.run.decisions if d.orders)
@@ -190,10 +179,9 @@ def test_days_and_decisions_are_those_of_the_run(replayed: Replayed, folder: Pat
 
 def test_the_figures_name_no_time_memory_or_folder_of_the_machine(folder: Path) -> None:
     values = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    assert set(values) == {"facts", "figures", "statistics", "attribution"}
+    assert values["facts"]["venue"] == "spot_files"
     assert not {"run_seconds", "loading_seconds", "memory_mb"} & set(values["facts"])
     assert values["facts"]["settings"]["estimator"]["models_folder"] == "models"
-    assert values["attribution"] == {"alpha": "1.5"}
     assert values["statistics"]["hurdle"] is None  # nobody counted: null, not NaN
     names = [finding["name"] for finding in values["statistics"]["findings"]]
     assert "deflated_sharpe" in names
@@ -205,11 +193,11 @@ def test_a_repeat_gives_the_same_bytes_and_leaves_nothing_else(
 ) -> None:
     other = replace(replayed.run.facts, run_seconds=77.0, loading_seconds=7.0, memory_mb=1.0)
     for run in (replayed.run, replace(replayed.run, facts=other)):
-        write_exports(run, tmp_path)
+        write_exports(judge_run(run), tmp_path)
     for name in FILES[:-1]:
         assert (tmp_path / name).read_bytes() == (folder / name).read_bytes()
     first = (tmp_path / "run.json").read_bytes()
-    write_exports(replayed.run, tmp_path)
+    write_exports(judge_run(replayed.run), tmp_path)
     assert (tmp_path / "run.json").read_bytes() == first
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(FILES)
 
@@ -247,21 +235,29 @@ def a_fill(quantity: str, price: str, fee: str = "0", number: int = 1) -> Fill:
     ],
 )
 def test_gains_are_realised_by_average_cost(
-    replayed: Replayed, tmp_path: Path, fills: list[tuple[str, str]], realised: list[str]
+    replayed: Replayed,
+    judged: Judged,
+    tmp_path: Path,
+    fills: list[tuple[str, str]],
+    realised: list[str],
 ) -> None:
     booked = [a_fill(q, p, number=i) for i, (q, p) in enumerate(fills)]
-    write_exports(replace(replayed.run, executions=booked), tmp_path)
+    write_exports(with_run(judged, replace(replayed.run, executions=booked)), tmp_path)
     rows = rows_of(tmp_path, "fills.csv")
     assert [row["realised_gain"] for row in rows] == realised
     assert rows[0]["at"] == "2023-11-14T22:13:20.123Z"
     assert rows[-1]["position_after"] == "0"
 
 
-def test_funding_and_withdrawals_keep_their_sign(replayed: Replayed, tmp_path: Path) -> None:
+def test_funding_and_withdrawals_keep_their_sign(
+    replayed: Replayed, judged: Judged, tmp_path: Path
+) -> None:
     funding = [one for one in replayed.run.executions if isinstance(one, FundingPaid)][:2]
     moved = next(one for one in replayed.run.executions if isinstance(one, Transferred))
     back = Transferred("w1", moved.cash_key, moved.at_ms + 1, Decimal("-2500.000"))
-    write_exports(replace(replayed.run, executions=[moved, *funding, back]), tmp_path)
+    write_exports(
+        with_run(judged, replace(replayed.run, executions=[moved, *funding, back])), tmp_path
+    )
     rows = rows_of(tmp_path, "transfers.csv")
     assert [(r["kind"], r["amount"], r["total_after"]) for r in rows] == [
         ("deposit", "10000", "10000"),
@@ -285,13 +281,15 @@ def test_numbers_below_zero_and_plain_words_stay_as_they_are() -> None:
     )
 
 
-def test_a_decision_note_cannot_become_a_formula(replayed: Replayed, tmp_path: Path) -> None:
+def test_a_decision_note_cannot_become_a_formula(
+    replayed: Replayed, judged: Judged, tmp_path: Path
+) -> None:
     decision = replayed.run.decisions[0]
     fields: Mapping[str, object] = {
         name: getattr(decision, name) for name in decision.__struct_fields__
     }
     bad = type(decision)(**{**fields, "note": "=cmd|' /c calc'!A0"})  # type: ignore[arg-type]
-    write_exports(replace(replayed.run, decisions=[bad]), tmp_path)
+    write_exports(with_run(judged, replace(replayed.run, decisions=[bad])), tmp_path)
     assert rows_of(tmp_path, "decisions.csv")[0]["note"].startswith("'=")
 
 

@@ -12,7 +12,7 @@ import statsmodels.api as sm
 
 from daemon.domain.units import DAY_MS, HOUR_MS
 from daemon.report.betas import trailing_betas
-from daemon.report.exposures import MARKET, exposures
+from daemon.report.exposures import MARKET, column_of, exposures
 from daemon.report.market_links import BETA_DAYS_MIN, SIDE_DAYS_MIN, Slope, market_link
 from daemon.report.run import Run, RunFacts
 from daemon.report.run_record import BookRow, RunRecord
@@ -202,13 +202,28 @@ def test_links_are_of_daily_returns_and_find_the_coins_by_name() -> None:
     run = run_of(record_of(marks, equity=equity), ("SOLUSDT", "ETHUSDT", "BTCUSDT", "XRPUSDT"))
     found = exposures(run)
     assert [link.market for link in found.links] == ["BTCUSDT", "ETHUSDT", MARKET]
-    ends = slice(23, None, 24)
+    ends = [0, *range(23, days * 24, 24)]  # the opening, then each midnight
     own, coin = equity[ends], marks[ends, 2]
     link = found.link("BTC")
     assert link is not None
     expected = np.corrcoef(own[1:] / own[:-1], coin[1:] / coin[:-1])[0, 1]
     assert link.correlation == pytest.approx(expected)
-    assert link.days == days - 1
+    assert link.days == days
+
+
+@pytest.mark.parametrize(
+    ("symbols", "at"),
+    [
+        (("ETHFIUSDT", "ETHWUSDT", "ETHUSDT"), 2),
+        (("ETHFI/USDT:USDT", "ETH/USDT:USDT"), 1),
+        (("ETHBTC", "ETHUSDC"), 1),
+        (("WETHUSDT", "ETHFIUSDT"), None),
+    ],
+)
+def test_a_coin_is_not_taken_for_another_whose_name_begins_so(
+    symbols: tuple[str, ...], at: int | None
+) -> None:
+    assert column_of(symbols, "ETH") == at
 
 
 def test_an_empty_run_is_refused_in_words() -> None:

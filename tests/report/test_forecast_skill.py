@@ -18,6 +18,7 @@ from daemon.domain.units import HOUR_MS, Timeframe
 from daemon.report.forecast_skill import COMBINED, STRENGTH, ForecastSkill, forecast_skill
 from daemon.report.run import Run, RunFacts
 from daemon.report.run_record import BookRow, RunRecord
+from daemon.statistics.calibration import mincer_zarnowitz
 from daemon.statistics.outcomes import ahead_of, residual_outcome, residual_risk
 
 Floats = npt.NDArray[np.float64]
@@ -244,3 +245,23 @@ def test_names_and_horizons_that_were_not_measured_are_refused(marks: Floats) ->
 def _thinned(marks: Floats) -> list[int]:
     """Name all rows but every fourth, so that bars are of two hours."""
     return [row for row in range(len(marks)) if row % 4]
+
+
+def test_the_error_of_the_slope_allows_for_outcomes_that_overlap(marks: Floats) -> None:
+    forecasts = planted(marks)
+    y = outcomes(marks)
+    known = np.isfinite(y)
+    m, outcome = forecasts[known], y[known]
+    found = of_forecasts(forecasts, marks).named("1h").calibration.slope
+    # hourly forecasts of six hours: six instants of all instruments share bars
+    assert found == mincer_zarnowitz(m, outcome, lags=6 * COINS)
+    assert found is not None
+    assert found.slope_error != mincer_zarnowitz(m, outcome, lags=0).slope_error
+
+
+def test_coverage_counts_each_stretch_of_six_hours_once(marks: Floats) -> None:
+    found = of_forecasts(planted(marks), marks).named("1h").calibration
+    known = np.isfinite(outcomes(marks))
+    apart = int(known[::6].sum())
+    assert 5 * apart < int(known.sum())
+    assert [one.found.outcomes for one in found.coverage] == [apart] * len(found.coverage)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +12,7 @@ import pytest
 
 from daemon.domain.failures import InvariantViolated
 from daemon.report.honesty import Honesty, chance, equity_band, judge
-from daemon.report.trials import Trials
+from daemon.report.trials import LedgerFacts, Trials, shown_file
 from daemon.statistics.sharpe_inference import expected_maximum
 
 Floats = npt.NDArray[np.float64]
@@ -23,6 +25,7 @@ NAMES = (
     "backtest_years",
     "overfitting_probability",
     "newey_west_t",
+    "trials_in_ledger",
 )
 
 
@@ -88,11 +91,11 @@ def test_the_best_of_many_trials_without_skill_is_told_as_luck() -> None:
     ratios = returns.mean(axis=0) / returns.std(axis=0, ddof=1)
     best = returns[:, int(ratios.argmax())]
     found = judge(best, trials=trials_of(returns))
-    assert found.trials_effective == 60
+    assert found.trials_effective == pytest.approx(60, abs=2)
     assert found["probabilistic_sharpe"].value > 0.95  # alone it would look like a discovery
     assert found["deflated_sharpe"].value < 0.8
-    hurdle = ratios.std(ddof=1) * expected_maximum(60) * math.sqrt(365)
-    assert found.hurdle == pytest.approx(hurdle)
+    hurdle = found.hurdle
+    assert hurdle == pytest.approx(expected_maximum(60) * math.sqrt(365 / 499), rel=0.1)
     assert found["overfitting_probability"].value > 0.2
     assert found["backtest_years"].value > 500 / 365
     assert "without any skill" in found["backtest_years"].text
@@ -218,3 +221,81 @@ def test_the_band_of_a_few_days_is_not_known() -> None:
 )
 def test_chances_are_told_so_that_anybody_understands(p: float, words: str) -> None:
     assert chance(p) == words
+
+
+def test_the_band_keeps_days_together_that_hang_together() -> None:
+    rng = np.random.default_rng(9)
+    x = rng.normal(0.0, 0.01, 1_000)
+    for day in range(1, len(x)):
+        x[day] += 0.6 * x[day - 1]
+    low, high = equity_band(x, 7)
+    half = float(np.log(high[-1]) - np.log(low[-1])) / 2
+    alone = 1.96 * float(x.std()) * math.sqrt(len(x))
+    # sums of such days scatter sqrt((1 + 0.6) / (1 - 0.6)) = 2 times as widely as of single ones
+    assert 1.5 * alone < half < 2.2 * alone
+
+
+# ---- what was tried ------------------------------------------------------------------------------
+
+
+def family(rho: float, trials: int, days: int, seed: int = 5) -> Floats:
+    """Draw trials without skill of which any two correlate by rho."""
+    rng = np.random.default_rng(seed)
+    common = rng.standard_normal((days, 1))
+    own = rng.standard_normal((days, trials))
+    return np.asarray(0.01 * (math.sqrt(rho) * common + math.sqrt(1 - rho) * own))
+
+
+def test_settings_of_one_idea_are_not_told_as_one_idea() -> None:
+    returns = family(0.9, 6, 365)
+    found = judge(returns[:, 0], trials=trials_of(returns))
+    assert found.hurdle > 0.2
+    assert found.trials_effective >= 2
+    assert "One idea" not in texts(found)
+    assert "6 things were tried, as good as 2 independent ones" in found.headline
+
+
+def test_two_trials_over_a_few_weeks_have_a_hurdle_as_large_as_luck_is() -> None:
+    returns = noise(44, 2)
+    returns -= returns.mean(axis=0) - 1e-4 * returns.std(axis=0)  # two equal ratios
+    found = judge(returns[:, 0], trials=trials_of(returns))
+    # the larger of two normals is expected at 1/sqrt(pi), and 43 days scatter by 1/sqrt(43)
+    assert found.hurdle == pytest.approx(math.sqrt(365 / 43 / math.pi), rel=0.05)
+
+
+def test_few_splits_tell_nothing_about_overfitting() -> None:
+    for days, known in ((63, False), (64, True)):
+        returns = noise(days, 4)
+        found = judge(returns[:, 0], trials=trials_of(returns))["overfitting_probability"]
+        assert found.is_known is known
+    assert "70 splits" in found.text
+    short = judge(noise(63, 4)[:, 0], trials=trials_of(noise(63, 4)))
+    assert "too few days: 63 in common, 64 are needed" in short["overfitting_probability"].text
+
+
+def test_a_blind_pick_among_three_is_poor_in_two_of_three_cases() -> None:
+    told = judge(noise(400, 3)[:, 0], trials=trials_of(noise(400, 3)))["overfitting_probability"]
+    assert "picking one blindly would in 67%" in told.text
+    assert "the middle one included" in told.text
+    even = judge(noise(400, 4)[:, 0], trials=trials_of(noise(400, 4)))["overfitting_probability"]
+    assert "picking one blindly would in 50%" in even.text
+    assert "middle" not in even.text
+
+
+def test_the_ledger_is_named_with_what_it_holds() -> None:
+    x = with_ratio(0.05, 300)
+    trials = replace(trials_of(x[:, None], 5), trained_n=3, ledger=LedgerFacts("state/t.jsonl", 12))
+    told = judge(x, trials=trials)["trials_in_ledger"]
+    assert told.value == 12
+    assert "state/t.jsonl holds 12 different trials, 5 of them attempts on this data" in told.text
+    assert "(3 trainings)" in told.text
+
+
+def test_a_ledger_outside_of_the_working_folder_is_named_without_the_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert shown_file(Path("state/trials.jsonl")) == "state/trials.jsonl"
+    assert shown_file(tmp_path / "state" / "trials.jsonl") == "state/trials.jsonl"
+    assert shown_file(Path("/elsewhere/trials.jsonl")) == "trials.jsonl"
+    assert shown_file(Path("../other/trials.jsonl")) == "trials.jsonl"

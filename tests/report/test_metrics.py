@@ -12,12 +12,21 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
+from scipy.fft import dct
 
 from daemon.domain.units import DAY_MS, HOUR_MS
-from daemon.report.metrics import Floats, daily, drawdown, information_ratio, measure
+from daemon.report.honesty import judge
+from daemon.report.metrics import (
+    INTERVAL_RETURNS_MIN,
+    daily,
+    day_ends,
+    drawdown,
+    information_ratio,
+    measure,
+    monthly_returns,
+    yearly_returns,
+)
 from daemon.report.run_record import BookRow, RunRecord
-from daemon.statistics.sharpe import sharpe_moments
-from daemon.statistics.sharpe_inference import probabilistic_sharpe
 
 MIDNIGHT = 19_000 * DAY_MS
 
@@ -55,9 +64,30 @@ def record_of(
 
 
 def test_a_day_ends_at_midnight_and_its_last_value_counts() -> None:
-    times = [MIDNIGHT + h * HOUR_MS for h in (12, 24, 25, 48, 49)]
-    values = np.array([1.0, 2.0, 3.0, 4.0, 5.0])
-    assert daily(times, values).tolist() == [2.0, 4.0, 5.0]
+    times = [MIDNIGHT + h * HOUR_MS for h in (0, 12, 24, 25, 48, 49)]
+    values = np.array([1.0, 1.5, 2.0, 3.0, 4.0, 5.0])
+    assert daily(times, values).tolist() == [1.0, 2.0, 4.0, 5.0]
+
+
+def test_the_opening_stands_before_the_first_day_wherever_in_it_a_run_begins() -> None:
+    first = MIDNIGHT // DAY_MS
+    for begin in (0, 1, 13, 23):  # hours after midnight
+        times = [MIDNIGHT + h * HOUR_MS for h in (begin, 24, 48)]
+        days, rows = day_ends(times)
+        assert days.tolist() == [first - 1, first, first + 1]
+        assert rows.tolist() == [0, 1, 2]
+    days, rows = day_ends([MIDNIGHT, MIDNIGHT + 100 * HOUR_MS])  # nothing came for four days
+    assert days.tolist() == [first - 1, first + 4]
+    assert day_ends([MIDNIGHT + HOUR_MS])[0].tolist() == [first]
+
+
+def test_months_and_years_are_chained_from_the_opening() -> None:
+    new_year = 1_704_067_200_000  # 2024-01-01
+    times = [new_year + d * DAY_MS for d in (-1, 0, 31, 45)]  # December, then January, then half
+    values = np.array([100.0, 110.0, 99.0, 101.97])
+    months, years = monthly_returns(times, values), yearly_returns(times, values)
+    assert months == pytest.approx({"2023-12": 0.1, "2024-01": -0.1, "2024-02": 0.03})
+    assert years == pytest.approx({"2023": 0.1, "2024": 0.9 * 1.03 - 1})
 
 
 def test_drawdown_is_the_fall_from_the_highest_so_far() -> None:
@@ -84,13 +114,7 @@ def test_the_figures_of_five_days_by_hand() -> None:
     assert m.annual_return == pytest.approx(1.00969902 ** (365 / 4) - 1)
     assert m.annual_volatility == pytest.approx(spread * math.sqrt(365))
     assert m.sharpe == pytest.approx(mean / spread * math.sqrt(365))
-    # deviations .0075, -.0125, .0175, -.0125: their second to fourth moments over four days
-    second, third, fourth = 1.6875e-4, 4.6875e-7, 3.64453125e-8
-    g3, g4, ratio = third / second**1.5, fourth / second**2, mean / spread
-    error = math.sqrt((1 - g3 * ratio + (g4 - 1) / 4 * ratio**2) / 3)
-    width = stats.norm.ppf(0.975) * error * math.sqrt(365)
-    assert m.sharpe_low == pytest.approx(m.sharpe - width)
-    assert m.sharpe_high == pytest.approx(m.sharpe + width)
+    assert m.why_unknown("sharpe_low") == "not defined: fewer than 20 daily returns"
     # losses of .01 on two of four days
     assert m.sortino == pytest.approx(mean / math.sqrt(2 * 0.01**2 / 4) * math.sqrt(365))
     # gain 9.69902, and 2.50, 1 and 3 were paid; a fifth of each by the first row
@@ -122,8 +146,9 @@ def test_the_figures_of_hourly_rows_are_those_of_pandas_and_scipy() -> None:
     # pandas' days are closed on the left: a millisecond earlier puts midnight where it belongs
     when = pd.to_datetime(np.array(record.times_ms) - 1, unit="ms", utc=True)
     frame = pd.DataFrame({"equity": equity, "first": market}, index=when)
-    days = frame.resample("1D").last().pct_change().dropna()
-    assert len(days) == 39
+    ends = frame.resample("1D").last()
+    days = pd.concat([frame.iloc[:1], ends]).pct_change().dropna()  # from the opening on
+    assert len(days) == 40
     assert m.annual_volatility == pytest.approx(days["equity"].std() * math.sqrt(365))
     assert m.sharpe == pytest.approx(days["equity"].mean() / days["equity"].std() * math.sqrt(365))
     line = stats.linregress(days["first"], days["equity"])
@@ -134,7 +159,8 @@ def test_the_figures_of_hourly_rows_are_those_of_pandas_and_scipy() -> None:
     equal = (frame["first"].pct_change() + pd.Series(other, when).pct_change()).fillna(0) / 2
     index = (1 + equal).cumprod()
     assert record.column("market").tolist() == pytest.approx(index.tolist())
-    days["market"] = index.resample("1D").last().pct_change().dropna()
+    closes = pd.concat([index.iloc[:1], index.resample("1D").last()])
+    days["market"] = closes.pct_change().dropna()
     assert m.correlation_market == pytest.approx(days["equity"].corr(days["market"]))
     covariance = days["equity"].cov(days["market"])
     assert m.beta_market == pytest.approx(covariance / days["market"].var())
@@ -143,19 +169,23 @@ def test_the_figures_of_hourly_rows_are_those_of_pandas_and_scipy() -> None:
 def test_sharpe_interval_is_what_the_statistics_say_of_the_same_returns() -> None:
     rng = np.random.default_rng(2)
     returns = rng.standard_t(4, 300) * 0.01 + 0.002
-    m = measure(record_of((1e4 * np.cumprod(np.append(1.0, 1 + returns))).tolist()))
-    known = sharpe_moments(returns).sharpe
-    low = probabilistic_sharpe_inverse(m.sharpe_low / math.sqrt(365), returns)
-    assert low == pytest.approx(0.975, abs=1e-6)
-    assert m.sharpe == pytest.approx(known.ratio * math.sqrt(365))
-
-
-def probabilistic_sharpe_inverse(benchmark: float, returns: Floats) -> float:
-    g3, g4 = stats.skew(returns), stats.kurtosis(returns, fisher=False)
-    ratio = float(returns.mean() / returns.std(ddof=1))
-    return probabilistic_sharpe(
-        ratio, len(returns), benchmark=benchmark, skewness=float(g3), kurtosis=float(g4)
-    )
+    for days in (300, INTERVAL_RETURNS_MIN, INTERVAL_RETURNS_MIN - 1):
+        x = returns[:days]
+        m = measure(record_of((1e4 * np.cumprod(np.append(1.0, 1 + x))).tolist()))
+        told = judge(x, trials=None)["sharpe"]
+        # by another road: scipy's t, the waves by its cosine transform
+        z = (x - x.mean()) / x.std()
+        ratio = x.mean() / x.std(ddof=1)
+        waves = dct(z - ratio / 2 * (z**2 - 1), type=2)[1 : int(0.4 * days ** (2 / 3)) + 1] / 2
+        error = math.sqrt(2 * (waves**2).mean()) / days
+        half = stats.t.ppf(0.975, len(waves)) * error
+        assert m.sharpe == pytest.approx(ratio * math.sqrt(365))
+        assert told.value == pytest.approx(m.sharpe)
+        bounds = ((ratio - half) * math.sqrt(365), (ratio + half) * math.sqrt(365))
+        if days < INTERVAL_RETURNS_MIN:
+            bounds = math.nan, math.nan
+        assert (m.sharpe_low, m.sharpe_high) == pytest.approx(bounds, nan_ok=True)
+        assert (told.low, told.high) == pytest.approx(bounds, nan_ok=True)
 
 
 @pytest.mark.parametrize(
@@ -199,8 +229,13 @@ def test_every_unknown_figure_says_why() -> None:
     assert won.why_unknown("sortino") == "not defined: no losing day"
     assert (won.fee_share, won.why_unknown("fee_share")) == (0.0, "")
     short = measure(record_of([1000.0, 1010.0]))
-    for name in ("sortino", "information_ratio", "sharpe", "sharpe_high"):
-        assert short.why_unknown(name) == "not defined: fewer than 2 daily returns"
+    for name, least in (
+        ("sortino", 2),
+        ("information_ratio", 2),
+        ("sharpe", 2),
+        ("sharpe_high", 20),
+    ):
+        assert short.why_unknown(name) == f"not defined: fewer than {least} daily returns"
     still = measure(record_of([1000.0, 1000.0, 1000.0]))
     assert still.why_unknown("information_ratio") == "not defined: no variance"
     assert still.why_unknown("sortino") == "not defined: no losing day"
@@ -217,7 +252,7 @@ def test_a_deposit_is_neither_gain_nor_return() -> None:
     record = record_of(equity, fees=4.0)
     m = measure(record, transfers=np.array([1000.0, 1000.0, 1500.0, 1500.0]))
     plain = measure(record_of([1000.0, 1010.0, 1010.0 * 0.98, 1010.0 * 0.98 * 1.03], fees=4.0))
-    for name in ("total_return", "sharpe", "sharpe_low", "drawdown_max", "sortino"):
+    for name in ("total_return", "sharpe", "drawdown_max", "sortino"):
         assert getattr(m, name) == pytest.approx(getattr(plain, name)), name
     assert (m.equity_first, m.equity_last) == (equity[0], equity[-1])
     assert m.gross_gain == pytest.approx(equity[-1] - 1500.0 + 3.0)

@@ -13,22 +13,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from adapters.journal import MemoryJournal
-from daemon.engine.engine import Engine
 from daemon.report.charts import POINTS_MAX, Line, line_chart
 from daemon.report.figures import UNDEFINED
 from daemon.report.honesty import judge
 from daemon.report.judged import Judged, judge_run
 from daemon.report.metrics import daily, measure
-from daemon.report.run import Run, RunFacts, period_text
+from daemon.report.run import Run
 from daemon.report.run_record import BookRow, RunRecord
 from daemon.report.run_sections import months
 from daemon.report.tear_sheet import render, write_page
-from daemon.report.trials import Trials
-from daemon.runtime.replay import ReplayShell
-from daemon.wiring.backtest import book_row
-from tests.engine.world import BAR_MS, MIDNIGHT_MS, FollowForecasts, at, make_engine
-from tests.runtime.rig import WARM_BARS, Momentum, funding_of, line_of, panel_of, venue_core
+from daemon.report.tried_list import TriedList, TriedRow
+from tests.engine.world import BAR_MS, MIDNIGHT_MS
+from tests.report.made_runs import Replayed, replay
+from tests.runtime.rig import WARM_BARS, panel_of
 
 BARS = 48 * 5
 VOID = frozenset({"meta", "link", "br", "img", "input", "hr"})
@@ -42,47 +39,33 @@ def recorded(times_ms: Sequence[int], books: Sequence[BookRow]) -> RunRecord:
 
 
 @pytest.fixture(scope="module")
-def books() -> list[BookRow]:
-    """Hold what `run` has recorded."""
-    return []
-
-
-@pytest.fixture(scope="module")
-def run(books: list[BookRow]) -> Judged:
+def made() -> Replayed:
     """Replay five days in memory and record them as a backtest does."""
-    record = RunRecord()
-
-    def note(close_ms: int, engine: Engine) -> None:
-        books.append(book_row(engine))
-        record.add(close_ms, books[-1])
-
-    engine = make_engine(FollowForecasts())
-    journal = MemoryJournal()
-    shell = ReplayShell(engine, venue_core(), Momentum(), journal, note)
-    feed = line_of(panel_of(BARS), funding=funding_of(BARS)).feed
-    shell.warm_up(feed.replay(0, at(WARM_BARS)))
-    shell.start(at(WARM_BARS), "run")
-    result = shell.run(feed.replay(at(WARM_BARS), at(BARS)))
-    facts = RunFacts(
+    return replay(
+        panel_of(BARS),
         title="Small <run> & sons",
-        strategy="follow_forecasts",
-        period=period_text(record.times_ms),
-        symbols=engine.universe.symbols,
-        fills=engine.state.book.ledger.fills,
-        orders=engine.state.orders.submitted_n,
-        net_weight_worst=engine.state.book.net_weight_worst,
         run_seconds=1.5,
         memory_mb=99.0,
         fingerprint="0123456789abcdef-and-more",
         caveats=("funding missing for 3.0 % <script>alert(1)</script>",),
         settings={"paper": {"fee_bps": 5.0}, "seed": 7},
     )
-    return judge_run(Run(record, result.decisions, journal.executions, facts), name="small")
+
+
+@pytest.fixture(scope="module")
+def books(made: Replayed) -> list[BookRow]:
+    """Give what the run has recorded."""
+    return made.books
+
+
+@pytest.fixture(scope="module")
+def run(made: Replayed) -> Judged:
+    return judge_run(made.run, name="small")
 
 
 @pytest.fixture(scope="module")
 def text(run: Judged) -> str:
-    return render([run])
+    return render([(run, None)])
 
 
 class Page(HTMLParser):
@@ -161,14 +144,14 @@ def test_the_figures_are_on_the_page(run: Judged, text: str) -> None:
         f"of {sum(d.kind == 'traded' for d in decisions):,}",
         "2023-11",
         "BTC/USDT:USDT",
-        "2023-11-15T03:30:00Z to 2023-11-20T00:00:00Z",
+        "2023-11-15T03:00:00Z to 2023-11-20T00:00:00Z",
         "0123456789abcdef",
         "fee_bps = 5.0",
     ):
         assert shown in text, shown
     assert "and-more" not in text
     assert metrics.fees > 0
-    assert len(record) == BARS - WARM_BARS
+    assert len(record) == BARS - WARM_BARS + 1  # with the opening
 
 
 def test_words_from_outside_are_shown_and_never_obeyed(text: str) -> None:
@@ -179,7 +162,7 @@ def test_words_from_outside_are_shown_and_never_obeyed(text: str) -> None:
 
 def test_a_page_is_written_into_a_new_folder(run: Judged, text: str, tmp_path: Path) -> None:
     path = tmp_path / "new" / "folder" / "report.html"
-    write_page(path, [run])
+    write_page(path, [(run, None)])
     assert path.read_text(encoding="utf-8") == text  # and the same page again
 
 
@@ -196,7 +179,7 @@ def test_the_shortest_runs_have_a_page_that_says_what_it_cannot_know(
     run: Judged, books: list[BookRow], rows: int
 ) -> None:
     record = recorded(run.run.record.times_ms[:rows], books[:rows])
-    page = Page(render([with_record(run, record)]))
+    page = Page(render([(with_record(run, record), None)]))
     assert page.open == []
     assert not [text for text in page.texts if re.search(r"\bnan\b", text)]
     why = [value for tag, name, value in page.attributes if (tag, name) == ("abbr", "title")]
@@ -210,7 +193,7 @@ def test_a_book_that_never_moved_has_no_sharpe_ratio_and_the_page_says_why(
 ) -> None:
     still = [book._replace(equity=1e4, turnover=Decimal(0)) for book in books]
     record = recorded(run.run.record.times_ms, still)
-    text = render([with_record(run, record)])
+    text = render([(with_record(run, record), None)])
     for why in ("no variance", "nothing was traded"):
         assert f'<abbr title="not defined: {why}">{UNDEFINED}</abbr>' in text
     assert not [t for t in Page(text).texts if re.search(r"\bnan\b", t)]
@@ -240,14 +223,14 @@ def test_a_book_whose_changes_are_not_all_explained_has_a_page_that_says_so(run:
     lost = replace(whole, executions=whole.executions[:-1])
     found = judge_run(lost)
     assert isinstance(found.attribution, str)
-    text = render([found])
+    text = render([(found, None)])
     assert Page(text).open == []
     assert "not attributed: " in text
 
 
 def test_several_runs_stand_side_by_side_under_their_names(run: Judged) -> None:
-    trials = Trials(("a", "b"), np.arange(4), np.zeros((4, 0)), 2)
-    text = render([replace(run, name="calm"), replace(run, name="<wild>")], trials)
+    tried = TriedList((TriedRow("rule 1", "backtest", 1.5, 30, ("risk.x = <2>",)),))
+    text = render([(replace(run, name="calm"), tried), (replace(run, name="<wild>"), tried)])
     page = Page(text)
     assert page.open == []
     assert "2 runs compared" in page.texts
@@ -260,7 +243,7 @@ def test_the_page_holds_nothing_that_differs_between_repeats(run: Judged, text: 
     texts = " ".join(Page(text).texts)
     assert " 1.5 s" not in texts, "how long it took"
     assert "99 MB" not in texts
-    assert render([judge_run(run.run, name="small")]) == text
+    assert render([(judge_run(run.run, name="small"), None)]) == text
 
 
 def test_a_long_run_is_thinned_but_keeps_its_ends() -> None:

@@ -16,12 +16,12 @@ import numpy as np
 
 from adapters.history.replay_feed import ReplayFeed
 from adapters.history.store import Funding, Panel
+from adapters.journal import MemoryJournal
 from adapters.paper import MemoryStore, PaperSettings, PaperVenue
 from daemon.domain.bar import FIELDS, Field, Floats, Window
-from daemon.domain.decision import Decision
 from daemon.domain.forecast import Estimates, Prediction
 from daemon.domain.instrument import Instrument, InstrumentKey, TradingRules, Universe
-from daemon.domain.messages import EstimatesReady
+from daemon.domain.messages import EstimatesReady, MarketEvent
 from daemon.domain.portfolio import TargetPortfolio
 from daemon.domain.units import DAY_MS, HOUR_MS, Timeframe
 from daemon.domain.view import View
@@ -30,9 +30,12 @@ from daemon.engine.engine import Engine
 from daemon.engine.risk import RiskLimits
 from daemon.engine.rules import EngineRules
 from daemon.ports import StrategyState
+from daemon.report.run_record import BookRow
 from daemon.research.lookahead import Pipeline
+from daemon.research.outcome import Outcome
 from daemon.research.worlds import Data, removed
 from daemon.runtime.replay import ReplayShell
+from daemon.wiring.backtest import book_row
 
 M30, H1, H2 = Timeframe(30), Timeframe(60), Timeframe(120)
 ORIGIN_MS: Final = 1_704_067_200_000  # 2024-01-01
@@ -134,8 +137,13 @@ def run_engine(
     until_ms: int,
     estimator: PartEstimator | None = None,
     participation_share: float | None = None,
-) -> list[Decision]:
-    """Replay a world through the real engine and the real paper venue."""
+    *,
+    is_shown: bool = True,
+) -> Outcome:
+    """Replay a world through the real engine and the real paper venue.
+
+    is_shown: note what the feed shows; without it a check has what the run did alone.
+    """
     coins = universe()
     rules = EngineRules(
         cadence=CadenceRules(M30, (H1, H2), alive_ms=4 * HOUR_MS),
@@ -154,18 +162,26 @@ def run_engine(
     venue = PaperVenue(coins, costs, MemoryStore(), opened_ms=start_ms)
     panel = Panel(world.close_ms, world.values, world.opens)
     feed = ReplayFeed(panel, M30, coins.instruments, Funding(world.settle_ms, world.rates, ()))
-    shell = ReplayShell(Engine(coins, strategy, rules), venue, estimator)
-    shell.warm_up(feed.replay(start_ms - WARM_UP_MS, start_ms))
+    journal, rows = MemoryJournal(keep_digests=False), list[tuple[int, BookRow]]()
+
+    def on_instant(close_ms: int, engine: Engine) -> None:
+        rows.append((close_ms, book_row(engine)))
+
+    shell = ReplayShell(Engine(coins, strategy, rules), venue, estimator, journal, on_instant)
+    before: list[MarketEvent] = list(feed.replay(start_ms - WARM_UP_MS, start_ms))
+    events = list(feed.replay(start_ms, until_ms))
+    shell.warm_up(before)
     shell.start(start_ms, "planted")
-    shell.run(feed.replay(start_ms, until_ms))
+    shell.run(events)
     shell.start(until_ms, "planted")
-    return shell.result.decisions
+    shown = before + events if is_shown else []
+    return Outcome(coins.instruments, shown, shell.result.decisions, journal.executions, rows)
 
 
 def in_estimator(part: Part) -> Pipeline:
     """Give a pipeline whose forecasts are a part's scores."""
 
-    def decide(world: Data, start_ms: int, until_ms: int) -> list[Decision]:
+    def decide(world: Data, start_ms: int, until_ms: int) -> Outcome:
         strategy = Scores(lambda view: view.predictions[0].mean, needs_estimates=True)
         return run_engine(strategy, world, start_ms, until_ms, PartEstimator(part, world))
 
@@ -175,18 +191,20 @@ def in_estimator(part: Part) -> Pipeline:
 def in_strategy(part: Part) -> Pipeline:
     """Give a pipeline whose strategy asks a part."""
 
-    def decide(world: Data, start_ms: int, until_ms: int) -> list[Decision]:
+    def decide(world: Data, start_ms: int, until_ms: int) -> Outcome:
         strategy = Scores(lambda view: part(world, view.as_of_ms))
         return run_engine(strategy, world, start_ms, until_ms)
 
     return decide
 
 
-def in_feed(bent: Callable[[Data], Data], score: Callable[[View], Floats]) -> Pipeline:
+def in_feed(
+    bent: Callable[[Data], Data], score: Callable[[View], Floats], *, is_shown: bool = True
+) -> Pipeline:
     """Give a pipeline that is honest but for what its feed makes of the data."""
 
-    def decide(world: Data, start_ms: int, until_ms: int) -> list[Decision]:
-        return run_engine(Scores(score), bent(world), start_ms, until_ms)
+    def decide(world: Data, start_ms: int, until_ms: int) -> Outcome:
+        return run_engine(Scores(score), bent(world), start_ms, until_ms, is_shown=is_shown)
 
     return decide
 

@@ -14,6 +14,8 @@ import numpy.typing as npt
 import pytest
 import statsmodels.api as sm
 
+from adapters.executor import ProcessExecutor, SequentialExecutor
+from adapters.trial_ledger import TrialLedger
 from daemon.cli import run as run_command
 from daemon.domain.failures import ConfigurationError
 from daemon.domain.units import DAY_MS, HOUR_MS
@@ -37,6 +39,7 @@ from daemon.research.hypothesis_tests import (
 )
 from daemon.wiring import hypotheses as wiring
 from daemon.wiring.hypotheses import registered_protocol, run_hypotheses, write_campaign
+from daemon.wiring.trials import different_trials
 from tests.research.hypothesis_world import REGISTERED, small_protocol
 from tests.simulation.paper_line import generated_market
 
@@ -355,22 +358,30 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_line_runs_and_gives_the_same_bytes_with_one_process_and_with_two(
     market: Path, tmp_path: Path
 ) -> None:
-    path = small_protocol(tmp_path / "small.toml")
+    thresholds = "\nthresholds = { ratio_min"
+    other = f'runs = ["neutral_last_return"]{thresholds}'  # so that there are two runs to do
+    change = f'runs = ["neutral_momentum"]{thresholds}', other
+    path = small_protocol(tmp_path / "small.toml", change)
     texts = []
-    for processes in (1, 2):  # one runs in this process
-        steps: list[tuple[int, int]] = []
+    for processes in (1, 2):
+        told: list[float] = []
         campaign = run_hypotheses(
             read_protocol(path),
             market,
+            ProcessExecutor(processes),
             only=["H11", "H16", "H1"],
-            processes=processes,
-            progress=lambda done, total, steps=steps: steps.append((done, total)),  # type: ignore[misc]
+            done=told.append,
         )
-        assert steps[0] == (0, 1)
-        assert steps[-1] == (1, 1)
+        assert told == sorted(told)
+        assert told[0] == 0.0
+        assert told[-1] == 1.0
+        assert len(told) > 10, "a run tells how far it is"
         pages = write_campaign(campaign, tmp_path / f"out{processes}")
         texts.append([page.read_bytes() for page in pages])
     assert texts[0] == texts[1]
+    logged = TrialLedger(tmp_path / "state" / "trials.jsonl").read().trials
+    assert [one.id for one in logged] == 2 * [one.id for one in logged[:2]]
+    assert [one.repeats for one in different_trials(logged)] == [1, 1]
     values = json.loads(texts[0][1])
     verdicts = {one["id"]: one["verdict"] for one in values["hypotheses"]}
     assert verdicts["H1"] == "pending"
@@ -392,7 +403,7 @@ def test_the_line_runs_and_gives_the_same_bytes_with_one_process_and_with_two(
 def test_data_that_lacks_the_bars_is_no_verdict(
     registered: Registered, market: Path, tmp_path: Path
 ) -> None:
-    campaign = run_hypotheses(registered, market, only=["H11"], processes=1)
+    campaign = run_hypotheses(registered, market, SequentialExecutor(), only=["H11"])
     judgement = campaign.cards[0].judgement
     assert judgement.verdict is Verdict.NOT_TESTABLE
     assert str(market) not in campaign_markdown(campaign)

@@ -118,19 +118,19 @@ def test_a_latency_charge_above_the_cheapest_arm_is_refused() -> None:
 
 
 def test_days_by_hand() -> None:
-    # four closes of 12 hours: two days; the first has no return
+    # the opening at noon, then closes of 12 hours: half a day and a whole one
     equity = [100.0, 110.0, 99.0, 121.0]
     marks = [[10.0, 20.0], [10.0, 20.0], [11.0, 20.0], [11.0, 22.0]]
     days = days_of(record_of(equity, marks, step_ms=12 * HOUR_MS))
-    assert days.days.tolist() == [DAY_2024 + 1]
-    assert days.returns == pytest.approx([121 / 110 - 1])
-    assert days.market == pytest.approx([1.05 * 1.05 - 1])  # each row one of two rises by a tenth
-    assert days.traded.tolist() == [2_000.0]
-    assert days.costs.tolist() == [2 * 1.0 + 2 * 0.5]
-    assert days.equity.tolist() == [110.0]
-    assert days.gross == pytest.approx([0.5])
-    assert days.volatility == pytest.approx([math.sqrt(2 * 0.05**2)])
-    assert days.dispersion == pytest.approx([0.0], abs=1e-12)  # both rose by a tenth that day
+    assert days.days.tolist() == [DAY_2024, DAY_2024 + 1]
+    assert days.returns == pytest.approx([0.1, 121 / 110 - 1])
+    assert days.market == pytest.approx([0.0, 1.05 * 1.05 - 1])  # each row one of two by a tenth
+    assert days.traded.tolist() == [1_000.0, 2_000.0]
+    assert days.costs.tolist() == [1.0 + 0.5, 2 * 1.0 + 2 * 0.5]
+    assert days.equity.tolist() == [100.0, 110.0]
+    assert days.gross == pytest.approx([0.5, 0.5])
+    assert days.volatility == pytest.approx([0.0, math.sqrt(2 * 0.05**2)])
+    assert days.dispersion == pytest.approx([0.0, 0.0], abs=1e-12)  # both rose by a tenth
 
 
 def test_dispersion_is_the_deviation_over_instruments_that_have_two_marks() -> None:
@@ -141,9 +141,9 @@ def test_dispersion_is_the_deviation_over_instruments_that_have_two_marks() -> N
     assert math.isnan(days.dispersion[1])
 
 
-def test_a_run_of_one_day_is_refused() -> None:
-    with pytest.raises(InvariantViolated, match="two UTC days"):
-        days_of(record_of([1.0, 1.0], [[1.0], [1.0]], step_ms=HOUR_MS))
+def test_a_run_that_was_only_opened_is_refused() -> None:
+    with pytest.raises(InvariantViolated, match="no close after its opening"):
+        days_of(record_of([1.0], [[1.0]], step_ms=HOUR_MS))
 
 
 def test_figures_by_hand() -> None:
@@ -165,7 +165,8 @@ def test_figures_by_hand() -> None:
     assert math.isnan(found.cost_share)  # a loss even before costs
     assert found.gross_mean == pytest.approx(0.5)
     assert found.correlation_market == pytest.approx(1.0)
-    assert found.sharpe_low < found.sharpe < 0 < found.sharpe_high
+    assert found.sharpe < 0
+    assert math.isnan(found.sharpe_low)  # three days
     best = figures_of(days, days.returns > 0)
     assert best.cost_share == pytest.approx(0.02 / 0.32)
     assert best.drawdown_max == 0.0
@@ -178,6 +179,7 @@ def test_the_figures_of_a_run_are_those_of_its_report() -> None:
     record = record_of(equity, marks, step_ms=HOUR_MS)
     ours, report = figures_of(days_of(record)), measure(record)
     assert ours.sharpe == pytest.approx(report.sharpe)
+    assert (ours.sharpe_low, ours.sharpe_high) == (report.sharpe_low, report.sharpe_high)
     assert ours.correlation_market == pytest.approx(report.correlation_market)
     assert ours.cost_bps == pytest.approx(report.cost_bps)
     assert ours.days == report.daily_returns
@@ -261,3 +263,19 @@ def test_what_is_not_defined_is_null_in_json_and_empty_in_csv() -> None:
         for field in fields(Figures):
             wanted = one["figures"][field.name]
             assert row[field.name] == ("" if wanted is None else repr(wanted))
+
+
+def test_the_volatility_of_a_day_is_that_of_its_own_bars() -> None:
+    # two closes a day: +-5 % on the second day, +-1 % on the third, +-2 % on the fourth
+    moves = [0.0, 0.0, 0.05, -0.05, 0.01, -0.01, 0.02, -0.02]
+    path = (100.0 * np.cumprod(1.0 + np.array(moves))).tolist()
+    marks = [[price, price] for price in path]
+    days = days_of(record_of([100.0] * len(path), marks, step_ms=12 * HOUR_MS))
+    wanted = [math.sqrt(2.0) * move for move in (0.05, 0.01, 0.02)]
+    assert days.volatility[-3:] == pytest.approx(wanted)
+
+
+def test_a_day_on_which_the_market_stood_still_is_no_up_day() -> None:
+    days = days_with(market=[0.0, 0.1, -0.1, 0.0, 0.2])
+    found = {one.name: one.figures.days for one in parts_of(days).slices if one.group == "market"}
+    assert found == {"up": 2, "down": 3}

@@ -169,6 +169,19 @@ def test_equal_models_are_not_separated() -> None:
         assert seen.members() == (0, 1)
 
 
+@pytest.mark.parametrize("statistic", list(McsStatistic))
+def test_models_that_are_worse_by_a_constant_are_eliminated_the_worst_first(
+    statistic: McsStatistic,
+) -> None:
+    still = np.tile([0.0, 2.0, 1.0], (30, 1))
+    moving = still + np.random.default_rng(1).standard_normal((30, 1))
+    for losses in (still, moving, still[:, :2]):
+        seen = model_confidence_set(losses, seed=1, statistic=statistic, repetitions=100)
+        assert seen.members() == (0,)
+        assert seen.eliminated[0] == 1
+        assert set(seen.p_values[1:]) == {0.0}
+
+
 def test_the_seed_fixes_the_result_and_arch_s_index_stream_is_ours() -> None:
     losses = _losses(1)
     one = model_confidence_set(losses, seed=4, repetitions=100)

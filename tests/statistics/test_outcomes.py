@@ -45,3 +45,11 @@ def test_rows_ahead_end_in_nan_and_means_skip_it() -> None:
     assert np.isnan(ahead_of(x, 2)).all()
     np.testing.assert_array_equal(row_mean(x), [[1.0], [4.0]])
     assert np.isnan(row_mean(np.full((1, 2), np.nan))).all()
+
+
+def test_a_beta_is_drawn_to_one_by_three_tenths() -> None:
+    moves = np.random.default_rng(4).standard_normal((400, 1)) / 100
+    planted = np.array([2.0, 1.0, 0.0])  # their mean is 1, so the market is the common move
+    prices = np.cumsum(moves * planted, axis=0)
+    beta, _ = residual_risk(prices, bar_ms=HOUR_MS)
+    np.testing.assert_allclose(beta[-1], [0.7 * 2.0 + 0.3, 1.0, 0.3], atol=1e-12)

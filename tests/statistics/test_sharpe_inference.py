@@ -179,6 +179,8 @@ def test_a_series_against_itself_differs_by_nothing() -> None:
         (lambda: expected_maximum(0.5), "trials 0.5: at least 1"),
         (lambda: luck_hurdle(3, -0.1), "ratio_variance -0.1"),
         (lambda: track_record_min(0.1, confidence=0.4), "confidence 0.4"),
+        (lambda: track_record_min(math.nan), "ratio nan: a finite number"),
+        (lambda: track_record_min(0.1, benchmark=math.nan), "benchmark nan: a finite number"),
         (lambda: backtest_years_min(45, 0.0), "annual_ratio 0.0: above 0"),
         (lambda: sharpe_difference(np.ones(30), np.ones(31), seed=1), "30 and 31 rows"),
         (lambda: sharpe_difference(np.ones(5), np.ones(5), seed=1), "first has 5 rows"),

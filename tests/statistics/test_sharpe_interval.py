@@ -9,7 +9,7 @@ from scipy.stats import t as student
 
 from daemon.domain.failures import InvariantViolated
 from daemon.statistics.dependence import cosine_variance
-from daemon.statistics.sharpe_interval import sharpe_interval
+from daemon.statistics.sharpe_interval import sharpe_interval, student_width
 
 
 def test_the_interval_is_that_of_the_mean_influence() -> None:
@@ -43,3 +43,11 @@ def test_returns_that_never_vary_have_no_ratio_and_few_returns_are_refused() -> 
     assert np.isnan([found.estimate, found.low, found.high, found.standard_error]).all()
     with pytest.raises(InvariantViolated, match="7 rows: at least 8"):
         sharpe_interval(np.arange(7.0))
+
+
+@pytest.mark.parametrize("level", [0.5, 0.9, 0.95, 0.999])
+def test_student_s_t_is_scipy_s(level: float) -> None:
+    for degrees in (*range(1, 40), 101, 250):
+        assert student_width(level, degrees) == pytest.approx(
+            student.ppf((1 + level) / 2, degrees), rel=1e-11
+        )

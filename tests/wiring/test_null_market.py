@@ -33,7 +33,7 @@ def test_a_small_campaign_is_the_same_to_the_byte_with_one_and_two_processes(
         assert verdict.passed
         assert [one.seed for one in outcomes] == [1, 2]
         for one in outcomes:
-            assert len(one.gross_returns) == 9
+            assert len(one.gross_returns) == 10  # the first day from the opening on
             assert (
                 one.rank.instants == 10 * 24 - 48 - 6
             )  # two days of risk, then the last six hours

@@ -11,8 +11,9 @@ from adapters.executor import ProcessExecutor, SequentialExecutor
 from adapters.trial_ledger import TrialLedger
 from daemon.domain.failures import DataError
 from daemon.research.stress import stress_values
+from daemon.wiring.arms import workers_of
 from daemon.wiring.backtest import run_backtest
-from daemon.wiring.stress import executor_of, run_stress, write_stress
+from daemon.wiring.stress import run_stress, write_stress
 from daemon.wiring.trials import different_trials
 from tests.wiring.small_market import small_settings, write_market
 
@@ -42,6 +43,7 @@ def test_one_and_two_processes_write_the_same_bytes_and_log_the_same_trials(
         {(trial.command, trial.id, tuple(trial.returns)) for trial in trials} for trials in logged
     )
     assert one == two
+    assert [trial.id for trial in logged[0]] == [trial.id for trial in logged[1]]
     assert len(logged[0]) == len(logged[1]) == len(one) == ARMS_DIFFERENT
     assert len(different_trials(logged[0])) == ARMS_DIFFERENT
     text = written[0][0].decode()
@@ -59,8 +61,14 @@ def test_one_and_two_processes_write_the_same_bytes_and_log_the_same_trials(
 def test_the_base_is_the_backtest_and_its_trial_a_repeat(market: Path, tmp_path: Path) -> None:
     settings = small_settings(market, f"evaluation.trials_file={tmp_path / 'trials.jsonl'}")
     result = run_backtest(settings)
-    report = run_stress(settings, executor_of(settings, 1))
+    report = run_stress(settings, workers_of(settings, 1))
     figures = report.arms[0].figures
+    assert str(report.arms[0].capacity) == str(result.run.capacity)  # an unknown is not itself
+    values = stress_values(report)
+    assert "run the strategy again" in str(values["capacity_means"])
+    assert json.loads(json.dumps(values, allow_nan=False))["arms"][0]["capacity"]["why"] == (
+        result.run.capacity.why
+    )
     assert figures.sharpe == pytest.approx(result.metrics.sharpe)
     assert report.arms[0].fills == result.run.facts.fills
     tried = different_trials(TrialLedger(tmp_path / "trials.jsonl").read().trials)
@@ -74,7 +82,7 @@ def test_a_failing_arm_says_which_it_is(market: Path, tmp_path: Path, processes:
         market, "backtest.since=2030-01-01", f"evaluation.trials_file={tmp_path / 't.jsonl'}"
     )
     with pytest.raises(DataError, match="no 1h bar") as caught:
-        run_stress(settings, executor_of(settings, processes))
+        run_stress(settings, workers_of(settings, processes))
     assert any(
         "'base: as configured'" in note or "'cost: " in note for note in caught.value.__notes__
     )

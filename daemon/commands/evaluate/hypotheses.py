@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import os
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.table import Table
 
-from daemon.commands.backtest import shown_progress
+from daemon.commands.evaluate.stress import shown_share
 from daemon.commands.options import AsJson, console, print_json, read_settings
 from daemon.research.hypotheses import Verdict
 from daemon.research.hypothesis_page import Campaign, campaign_json, source_of
+from daemon.wiring.arms import workers_of
 from daemon.wiring.hypotheses import registered_protocol, run_hypotheses, write_campaign
 
 STYLES = {Verdict.SUPPORTED: "green", Verdict.REFUTED: "red", Verdict.PENDING: "dim"}
@@ -39,19 +38,13 @@ def hypotheses(
     settings = read_settings(None, None, base="backtest.toml")
     registered = registered_protocol(protocol)
     folder = data if data is not None else Path(settings.backtest.data_folder)
-    wanted = settings.evaluation.processes if processes is None else processes
     ids = [name.strip() for name in only.split(",") if name.strip()]
     if not as_json:
         # before the run, so that what was fixed beforehand is on record whatever comes out
         console().print(f"protocol sha256 {registered.sha256}", soft_wrap=True)
-    with nullcontext(lambda done, total: None) if as_json else shown_progress() as progress:
-        campaign = run_hypotheses(
-            registered,
-            folder,
-            only=ids,
-            processes=wanted or os.cpu_count() or 1,
-            progress=progress,
-        )
+    workers = workers_of(settings, processes)
+    with shown_share("runs", hidden=as_json) as done:
+        campaign = run_hypotheses(registered, folder, workers, only=ids, done=done)
     paths = write_campaign(campaign, out)
     if as_json:
         print_json({**campaign_json(campaign), "files": [str(path) for path in paths]})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import Annotated, Final
+from typing import Annotated, Final, assert_never
 
 import typer
 from rich.console import Console
@@ -20,12 +20,28 @@ from daemon.commands.options import (
     read_settings,
 )
 from daemon.domain.units import iso
+from daemon.research.lookahead import Place
 from daemon.research.point_in_time import Finding, Severity
 from daemon.runtime.collector import collect_rarely
 from daemon.runtime.logs import configure_logs
-from daemon.wiring.lookahead import Checked, Lookahead, Progress, check_lookahead
+from daemon.wiring.core import universe_of
+from daemon.wiring.leak_tests import log_leak_test
+from daemon.wiring.lookahead import (
+    Checked,
+    Lookahead,
+    Progress,
+    Verdict,
+    check_lookahead,
+    instruments_of,
+)
 
 LEAK_EXIT: Final = 4  # as `compare`: two runs differ that must be the same
+PLACES: Final[Mapping[Place, str]] = {
+    Place.DECISION: "decision",
+    Place.WITHIN: "mid-bar",
+    Place.FILL: "fill",
+    Place.SETTLEMENT: "funding",
+}
 COLOURS: Final[Mapping[Severity, str]] = {
     Severity.SERIOUS: "red",
     Severity.WARNING: "yellow",
@@ -37,10 +53,8 @@ def lookahead(
     config: ConfigFiles = None,
     overrides: Overrides = None,
     as_json: AsJson = False,
-    cuts: Annotated[int, typer.Option(min=1, max=1000, help="Random instants to cut at.")] = 8,
-    days: Annotated[
-        int, typer.Option(min=0, help="Days of decisions compared before each cut; 0: all.")
-    ] = 3,
+    cuts: Annotated[int, typer.Option(min=1, max=1000, help="Instants to cut at.")] = 8,
+    days: Annotated[int, typer.Option(min=0, help="Days compared before each cut; 0: all.")] = 3,
     seed: Annotated[
         int | None, typer.Option(min=0, help="Seed of the cuts; default evaluation.seed.")
     ] = None,
@@ -50,9 +64,10 @@ def lookahead(
 ) -> int:
     """Cut the data at random instants and demand identical decisions.
 
-    The configured backtest decides once on all data, once without what came after the cut and once
-    with something else there. Exit code 4 says that a decision knew the future. Ends with what in
-    the data is not as it was known at the time.
+    The configured backtest runs on its files as they are, on files without what came after the cut
+    and on files with something else there; decisions, fills, funding and the book must be the same.
+    Exit code 4 says that one of them knew the future. Ends with what in the data is not as it was
+    known at the time.
     """
     collect_rarely()
     settings = read_settings(config, overrides, base="backtest.toml")
@@ -66,6 +81,15 @@ def lookahead(
             with_training=train,
             progress=progress,
         )
+    found = checked.lookahead
+    log_leak_test(
+        settings,
+        universe_of(list(instruments_of(settings).instruments)),
+        data_fingerprint=found.fingerprint,
+        verdict=str(found.verdict),
+        cuts_n=len(found.results),
+        decisions_n=found.decisions_n,
+    )
     if as_json:
         print_json(_values(checked))
     else:
@@ -101,6 +125,9 @@ def _values(checked: Checked) -> dict[str, object]:
         "decisions": found.decisions_n,
         "decisions_beyond_warm_up": found.traded_n,
         "orders": found.orders_n,
+        "fills": found.fills_n,
+        "funding": found.funding_n,
+        "verdict": found.verdict,
         "data": [asdict(one) for one in checked.findings],
     }
 
@@ -109,37 +136,67 @@ def _print(checked: Checked) -> None:
     out, found = console(), checked.lookahead
     what = f"strategy {found.strategy}, forecasts {found.forecasts}, {found.symbols_n} instruments"
     out.print(f"{what}, {iso(found.first_ms)} to {iso(found.last_ms)}", soft_wrap=True)
-    table = Table("cut after", "decisions", "orders", "removed", "replaced", show_edge=False)
-    for one in found.results:
-        leaks = {d.change for d in one.differences}
-        shown = ["[red]differs[/red]" if c in leaks else "same" for c in ("removed", "replaced")]
-        counts = f"{one.decisions_n:,}", f"{one.orders_n:,}"
-        table.add_row(iso(one.cut.at_ms), *counts, *shown)
-    out.print(table)
+    _print_cuts(out, found)
     _print_verdict(out, found)
+    out.print("covered: " + "; ".join(found.covered) + ".", soft_wrap=True)
     out.print("not covered: " + "; ".join(found.uncovered) + ".", soft_wrap=True)
     out.print("the data:", style="bold")
     for finding in checked.findings:
         _print_finding(out, finding)
 
 
+def _print_cuts(out: Console, found: Lookahead) -> None:
+    counted = ("decisions", "orders", "fills", "funding")
+    names = ("cut after", "at", *counted, "removed", "replaced")
+    table = Table(*names, box=None, padding=(0, 1, 0, 0))
+    for one in found.results:
+        leaks = {d.change for d in one.differences}
+        shown = ["[red]differs[/red]" if c in leaks else "same" for c in ("removed", "replaced")]
+        counts = (one.decisions_n, one.orders_n, one.fills_n, one.funding_n)
+        place = PLACES[one.cut.place]
+        table.add_row(iso(one.cut.at_ms), place, *(f"{n:,}" for n in counts), *shown)
+    out.print(table)
+
+
 def _print_verdict(out: Console, found: Lookahead) -> None:
     differences = [*(d for one in found.results for d in one.differences), *found.training]
     for difference in differences:
         out.print(f"LEAK: {difference}", style="bold red", soft_wrap=True)
-    if differences:
-        return
-    compared = f"{found.decisions_n:,} decisions with {found.orders_n:,} orders before "
-    compared += f"{len(found.results)} cuts are the same to the bit without and with another future"
-    out.print(f"clean: {compared}", style="bold green", soft_wrap=True)
-    if found.trained_ms:
+    text = verdict_text(found)
+    if text:
+        is_clean = found.verdict is Verdict.CLEAN
+        out.print(text, style="bold green" if is_clean else "bold yellow", soft_wrap=True)
+    if found.trained_ms and not found.training:
         until = ", ".join(iso(at_ms) for at_ms in found.trained_ms)
         out.print(f"clean: training until {until} makes the same model", style="bold green")
-    if not found.orders_n:
-        out.print(
-            "note: no order was among them, so this shows little of how targets become orders",
-            style="yellow",
-        )
+
+
+def verdict_text(found: Lookahead) -> str:
+    """Say what was compared and found the same; empty where something differs."""
+    same = f"the same to the bit before {len(found.results)} cuts without and with another future"
+    decisions = f"{found.decisions_n:,} decisions"
+    if found.traded_n < found.decisions_n:
+        decisions += f" ({found.decisions_n - found.traded_n:,} of them waited for bars)"
+    match found.verdict:
+        case Verdict.LEAK:
+            return ""
+        case Verdict.CLEAN:
+            return (
+                f"clean: {decisions}, {found.orders_n:,} orders, {found.fills_n:,} fills and "
+                f"{found.funding_n:,} payments of funding are {same}"
+            )
+        case Verdict.NOTHING_FILLED:
+            return (
+                f"nothing filled: {decisions} and {found.orders_n:,} orders are {same}; fills and "
+                "fees were not compared, because there were none"
+            )
+        case Verdict.NOTHING_TRADED:
+            return (
+                "nothing traded: forecasts and decisions were compared, orders and fills were not; "
+                f"{decisions} are {same}"
+            )
+        case _:
+            assert_never(found.verdict)
 
 
 def _print_finding(out: Console, finding: Finding) -> None:

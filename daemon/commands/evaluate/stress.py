@@ -21,11 +21,13 @@ from daemon.commands.options import (
     read_settings,
 )
 from daemon.ports import Share
+from daemon.report.capacity import in_words
 from daemon.report.figures import UNDEFINED
-from daemon.research.stress import Figures, StressReport, stress_values
+from daemon.research.stress import CAPACITY_MEANS, Figures, StressReport, stress_values
 from daemon.runtime.collector import collect_rarely
 from daemon.runtime.logs import configure_logs
-from daemon.wiring.stress import executor_of, run_stress, write_stress
+from daemon.wiring.arms import workers_of
+from daemon.wiring.stress import run_stress, write_stress
 
 OUT: Final = Path("reports/stress")
 HEADINGS: Final = (
@@ -61,7 +63,7 @@ def stress(
     collect_rarely()
     settings = read_settings(config, overrides, base="backtest.toml")
     configure_logs(settings.run.log_level, as_json=settings.run.log_json)
-    executor = executor_of(settings, processes)
+    executor = workers_of(settings, processes)
     with shown_share("arms", hidden=as_json) as done:
         report = run_stress(settings, executor, done)
     paths = write_stress(report, out)
@@ -120,6 +122,10 @@ def _print(report: StressReport) -> None:
         if name != "market":
             edges = " and ".join(f"{edge:.2%}" for edge in at)
             out.print(f"{name} of a day: terciles meet at {edges}", style="dim")
+    held = float(report.arms[0].arm.account.cash)
+    said = in_words(report.arms[0].capacity, held, "starts with")
+    out.print(f"By the fills of the base run: {said}", soft_wrap=True)
+    out.print(CAPACITY_MEANS, style="dim", soft_wrap=True)
     for caveat in report.caveats:
         out.print(f"note: {caveat}", style="yellow", soft_wrap=True)
 
@@ -133,10 +139,12 @@ def _table(*first: str) -> Table:
 
 
 def _cells(f: Figures) -> tuple[str, ...]:
-    interval = f"{_known(f.sharpe, '+.2f')} ({_known(f.sharpe_low, '+.1f')}"
+    interval = "too few days"
+    if f.sharpe_low == f.sharpe_low:
+        interval = f"{f.sharpe_low:+.1f} to {f.sharpe_high:+.1f}"
     return (
         _known(f.total_return, "+.1%"),
-        f"{interval} to {_known(f.sharpe_high, '+.1f')})",
+        f"{_known(f.sharpe, '+.2f')} ({interval})",
         _known(f.drawdown_max, ".1%"),
         _known(f.turnover_per_year, ",.0f"),
         _known(f.cost_bps, ".1f"),

@@ -33,6 +33,9 @@ def trials(
         print_json(
             {
                 "file": found.file,
+                "entries_n": found.entries_n,
+                "different_n": len(found.rows),
+                "first_logged_ms": found.first_logged_ms,
                 "torn_bytes": found.torn_bytes,
                 "trials": [asdict(row) for row in found.rows],
                 "data": [asdict(group) for group in found.groups],
@@ -44,6 +47,14 @@ def trials(
         out.print(f"nothing was tried yet: {found.file} holds no trial", soft_wrap=True)
         return
     out.print(_table(found.rows))
+    since = (
+        "" if found.first_logged_ms is None else f", the first of {_minute(found.first_logged_ms)}"
+    )
+    out.print(
+        f"ledger {found.file}: {found.entries_n:,} entries, {len(found.rows):,} different trials"
+        f"{since}; what was tried beside another ledger is not counted",
+        soft_wrap=True,
+    )
     for group in found.groups:
         _print_group(group)
     if found.torn_bytes:
@@ -65,13 +76,17 @@ def _table(rows: tuple[TrialRow, ...]) -> Table:
         table.add_row(
             str(row.data),
             row.name,
-            iso(row.logged_ms - row.logged_ms % 1000)[:16].replace("T", " "),
+            _minute(row.logged_ms),
             row.command,
             f"{iso(row.first_ms)[:10]} to {iso(row.last_ms)[:10]}",
             UNDEFINED if row.sharpe is None else f"{row.sharpe:+.2f}",
             f"{row.repeats:,}",
         )
     return table
+
+
+def _minute(at_ms: int) -> str:
+    return iso(at_ms - at_ms % 1000)[:16].replace("T", " ")
 
 
 def _print_group(group: GroupVerdict) -> None:

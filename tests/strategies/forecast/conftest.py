@@ -1,4 +1,4 @@
-"""One small trained model for all tests of this folder that need one."""
+"""One small trained model of each kind for all tests of this folder that need one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from strategies.forecast.job import Job, TrainSettings
-from strategies.forecast.train import Progress, train_model
+from strategies.forecast.process import Progress
+from strategies.forecast.ridge_training import train_ridge
+from strategies.forecast.train import train_model
 from tests.strategies.forecast.markets import job, reverting
 
 SETTINGS = TrainSettings(
@@ -22,3 +24,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Job, Path, list[P
     small = job(reverting(75, 10, 0.06), out, SETTINGS)
     told: list[Progress] = []
     return small, train_model(small, progress=told.append), told
+
+
+@pytest.fixture(scope="session")
+def trained_ridge(trained: tuple[Job, Path, list[Progress]]) -> tuple[Job, Path, list[Progress]]:
+    """Fit a ridge on the same job, into the same registry."""
+    told: list[Progress] = []
+    return trained[0], train_ridge(trained[0], progress=told.append), told

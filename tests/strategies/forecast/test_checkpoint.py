@@ -14,16 +14,26 @@ import pytest
 from daemon.domain.failures import ModelError
 from daemon.domain.units import Timeframe
 from strategies.forecast import checkpoint
+from strategies.forecast.inference import build
 from strategies.forecast.job import Job, OriginKind
-from strategies.forecast.train import Progress
+from strategies.forecast.process import Progress
+from strategies.forecast.ridge import COEFFICIENTS
 from tests.strategies.forecast.markets import TIMEFRAMES
 
 Trained = tuple[Job, Path, list[Progress]]
 
 
+@pytest.fixture(params=checkpoint.KINDS)
+def model(request: pytest.FixtureRequest) -> Trained:
+    """Give a trained model of each kind: the rules of loading are the same for all."""
+    name = {checkpoint.BILSTM: "trained", checkpoint.RIDGE: "trained_ridge"}[request.param]
+    found: Trained = request.getfixturevalue(name)
+    return found
+
+
 @pytest.fixture
-def folder(trained: Trained, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(trained[1], tmp_path / trained[1].name))
+def folder(model: Trained, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(model[1], tmp_path / model[1].name))
 
 
 def rewritten(folder: Path, change: Callable[[dict[str, Any]], Any]) -> Path:
@@ -36,8 +46,8 @@ def rewritten(folder: Path, change: Callable[[dict[str, Any]], Any]) -> Path:
     return folder.rename(folder.with_name(checkpoint.model_id_of(text)))
 
 
-def test_a_model_reads_back_with_its_origin_data_and_scores(trained: Trained) -> None:
-    job, folder, _ = trained
+def test_a_model_reads_back_with_its_origin_data_and_scores(model: Trained) -> None:
+    job, folder, _ = model
     found = checkpoint.load(folder, timeframes=TIMEFRAMES)
     manifest = found.manifest
     assert found.model_id == folder.name
@@ -46,7 +56,23 @@ def test_a_model_reads_back_with_its_origin_data_and_scores(trained: Trained) ->
     assert manifest.timeframes == TIMEFRAMES
     assert len(manifest.scores) == 3
     assert manifest.data.lag_ms == 30 * 60_000
-    assert {k.split(".")[0] for k in found.weights} == {"0", "1"}
+    parts = {checkpoint.BILSTM: {"0", "1"}, checkpoint.RIDGE: {COEFFICIENTS}}
+    assert {k.split(".")[0] for k in found.weights} == parts[manifest.kind]
+
+
+def test_models_of_both_kinds_learn_from_one_job_and_say_which_they_are(
+    trained: Trained, trained_ridge: Trained
+) -> None:
+    network, ridge = (checkpoint.load(one[1]).manifest for one in (trained, trained_ridge))
+    assert (network.kind, ridge.kind) == checkpoint.KINDS
+    assert network.data == ridge.data
+    assert network.feature_hash == ridge.feature_hash
+    assert [s.momentum for s in network.scores] == [s.momentum for s in ridge.scores]
+    assert (
+        {"python", "numpy", "safetensors"}
+        == set(ridge.versions)
+        == set(network.versions) - {"torch"}
+    )
 
 
 def test_altered_weights_are_refused(folder: Path) -> None:
@@ -100,15 +126,26 @@ def test_a_missing_file_is_named(folder: Path) -> None:
         checkpoint.load(folder / "nowhere")
 
 
+@pytest.mark.parametrize(("kind", "other"), [checkpoint.KINDS, checkpoint.KINDS[::-1]])
+def test_weights_of_another_kind_than_the_manifest_says_are_refused(
+    trained: Trained, trained_ridge: Trained, tmp_path: Path, kind: str, other: str
+) -> None:
+    source = {checkpoint.BILSTM: trained, checkpoint.RIDGE: trained_ridge}[kind][1]
+    folder = Path(shutil.copytree(source, tmp_path / source.name))
+    forged = rewritten(folder, lambda m: m.update(kind=other))
+    with pytest.raises(ModelError, match=forged.name):
+        build({"kind": "network", "model": str(forged)})
+
+
 def test_a_timeframe_that_the_model_does_not_know_is_refused(folder: Path) -> None:
     with pytest.raises(ModelError, match="no 4h forecasts; the model knows 1h, 90m, 2h"):
         checkpoint.load(folder, timeframes=(Timeframe(240),))
 
 
 def test_saving_the_same_model_twice_leaves_one_folder_and_no_draft(
-    trained: Trained, tmp_path: Path
+    model: Trained, tmp_path: Path
 ) -> None:
-    found = checkpoint.load(trained[1])
+    found = checkpoint.load(model[1])
     first = checkpoint.save(found.manifest, found.weights, tmp_path)
     assert first == checkpoint.save(found.manifest, found.weights, tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == [found.model_id]

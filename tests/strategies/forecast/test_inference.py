@@ -14,7 +14,7 @@ from strategies.forecast.dataset import build_tables
 from strategies.forecast.features import FEATURE_NAMES, features
 from strategies.forecast.inference import build
 from strategies.forecast.job import Job
-from strategies.forecast.train import Progress
+from strategies.forecast.process import Progress
 from strategies.forecast.windows import WINDOW_BARS
 from tests.strategies.forecast.markets import START_MS, TIMEFRAMES, grouped, walk
 
@@ -26,20 +26,27 @@ def network(trained: Trained):  # type: ignore[no-untyped-def]
     return build({"kind": "network", "model": str(trained[1]), "timeframes_minutes": [60, 90]})
 
 
+@pytest.fixture(params=["trained", "trained_ridge"], ids=["bilstm", "ridge"])
+def stored(request: pytest.FixtureRequest) -> Trained:
+    """Give a stored model of each kind."""
+    found: Trained = request.getfixturevalue(request.param)
+    return found
+
+
 def window(values: Floats, timeframe: Timeframe = HOURLY, end: int | None = None) -> Window:
     end = len(values) if end is None else end
     rows = values[max(0, end - WINDOW_BARS) : end].copy()
     return Window(timeframe, START_MS + end * timeframe.ms, rows)
 
 
-def test_the_same_rows_give_the_same_bits_and_one_prediction_per_window(trained: Trained) -> None:
+def test_the_same_rows_give_the_same_bits_and_one_prediction_per_window(stored: Trained) -> None:
     bars = walk(WINDOW_BARS, 12)
     windows = [window(bars, t) for t in TIMEFRAMES]
-    first, again = network(trained).estimate(5, windows), network(trained).estimate(5, windows)
+    first, again = network(stored).estimate(5, windows), network(stored).estimate(5, windows)
     assert first.as_of_ms == 5
     assert [p.timeframe for p in first.predictions] == list(TIMEFRAMES)
     for a, b, asked in zip(first.predictions, again.predictions, windows, strict=True):
-        assert (a.model_id, a.as_of_ms) == (trained[1].name, asked.newest_ms)
+        assert (a.model_id, a.as_of_ms) == (stored[1].name, asked.newest_ms)
         np.testing.assert_array_equal(a.mean, b.mean)
         np.testing.assert_array_equal(a.variance, b.variance)
         assert np.isfinite(a.mean).all()
@@ -50,48 +57,48 @@ def test_the_same_rows_give_the_same_bits_and_one_prediction_per_window(trained:
     assert first.disagreement.shape == (3, 3)
 
 
-def test_rows_kept_from_the_last_window_change_no_bit(trained: Trained) -> None:
+def test_rows_kept_from_the_last_window_change_no_bit(stored: Trained) -> None:
     bars = walk(WINDOW_BARS + 30, 7, gaps=0.03)
-    following = network(trained)
+    following = network(stored)
     for end in range(WINDOW_BARS, WINDOW_BARS + 30):
         asked = [window(bars, end=end)]
         kept = following.estimate(0, asked).predictions[0]
-        fresh = network(trained).estimate(0, asked).predictions[0]
+        fresh = network(stored).estimate(0, asked).predictions[0]
         np.testing.assert_array_equal(kept.mean, fresh.mean)
         np.testing.assert_array_equal(kept.variance, fresh.variance)
 
 
-def test_a_revised_bar_is_noticed_although_rows_are_kept(trained: Trained) -> None:
+def test_a_revised_bar_is_noticed_although_rows_are_kept(stored: Trained) -> None:
     bars = walk(WINDOW_BARS + 1, 7)
-    following = network(trained)
+    following = network(stored)
     following.estimate(0, [window(bars, end=WINDOW_BARS)])
     bars[WINDOW_BARS - 5, 2, :4] *= 1.03
     kept = following.estimate(0, [window(bars)]).predictions[0]
-    fresh = network(trained).estimate(0, [window(bars)]).predictions[0]
+    fresh = network(stored).estimate(0, [window(bars)]).predictions[0]
     np.testing.assert_array_equal(kept.mean, fresh.mean)
 
 
 @pytest.mark.parametrize("absent", [1, 3, 9])
 def test_more_padding_changes_forecasts_by_less_than_a_millionth(
-    trained: Trained, absent: int
+    stored: Trained, absent: int
 ) -> None:
     bars = walk(WINDOW_BARS, 7)
     nobody = np.full((WINDOW_BARS, absent, 5), np.nan)
-    alone = network(trained).estimate(0, [window(bars)]).predictions[0]
-    padded = network(trained).estimate(0, [window(np.concatenate([bars, nobody], axis=1))])
+    alone = network(stored).estimate(0, [window(bars)]).predictions[0]
+    padded = network(stored).estimate(0, [window(np.concatenate([bars, nobody], axis=1))])
     mean = padded.predictions[0].mean
     np.testing.assert_allclose(mean[:7], alone.mean, atol=1e-6)
     assert np.isnan(mean[7:]).all()
     assert np.isnan(padded.predictions[0].variance[7:]).all()
 
 
-def test_a_missing_newest_bar_or_a_short_history_has_no_forecast(trained: Trained) -> None:
+def test_a_missing_newest_bar_or_a_short_history_has_no_forecast(stored: Trained) -> None:
     bars = walk(WINDOW_BARS, 7)
     bars[-1, 2] = np.nan
     bars[:-20, 4] = np.nan
-    found = network(trained).estimate(0, [window(bars)]).predictions[0]
+    found = network(stored).estimate(0, [window(bars)]).predictions[0]
     assert np.isnan(found.mean).tolist() == [False, False, True, False, True, False, False]
-    few = network(trained).estimate(0, [window(walk(20, 7))]).predictions[0]
+    few = network(stored).estimate(0, [window(walk(20, 7))]).predictions[0]
     assert np.isnan(few.mean).all()
 
 
@@ -107,10 +114,10 @@ def test_live_windows_and_training_tables_hold_the_same_inputs(trained: Trained)
         np.testing.assert_array_equal(rows[-1], table.rows[t])
 
 
-def test_a_window_of_another_timeframe_is_refused(trained: Trained) -> None:
+def test_a_window_of_another_timeframe_is_refused(stored: Trained) -> None:
     daily = Timeframe(240)
     with pytest.raises(InvariantViolated, match="knows no 4h bars"):
-        network(trained).estimate(0, [window(walk(WINDOW_BARS, 4), daily)])
+        network(stored).estimate(0, [window(walk(WINDOW_BARS, 4), daily)])
 
 
 def test_another_kind_or_a_missing_model_is_refused(tmp_path: Path) -> None:

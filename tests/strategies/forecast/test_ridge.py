@@ -15,7 +15,7 @@ from daemon.domain.units import Timeframe
 from strategies.forecast import checkpoint
 from strategies.forecast.dataset import build_tables
 from strategies.forecast.features import FEATURE_NAMES, FEATURES_N
-from strategies.forecast.inference import RidgeEstimator, build
+from strategies.forecast.inference import ModelEstimator, RidgeModel, build
 from strategies.forecast.job import Job
 from strategies.forecast.ridge import (
     COEFFICIENTS,
@@ -116,7 +116,6 @@ def test_a_market_without_a_pattern_shows_no_skill(tmp_path: Path) -> None:
 def test_live_forecasts_are_those_of_the_training_tables(fitted: Fitted) -> None:
     small, folder = fitted
     live = build({"kind": "network", "model": str(folder), "timeframes_minutes": [60, 90, 120]})
-    assert isinstance(live, RidgeEstimator)
     assert live.model_id == folder.name
     loaded = checkpoint.load(folder)
     for place, table in enumerate(build_tables(small)):
@@ -148,6 +147,6 @@ def test_coefficients_of_another_shape_are_refused(fitted: Fitted) -> None:
     loaded = checkpoint.load(fitted[1])
     short = replace(loaded, weights={COEFFICIENTS: np.zeros((3, 7))})
     with pytest.raises(ModelError, match=r"shape \(3, 7\), not \(3, 45\)"):
-        RidgeEstimator(short)
+        ModelEstimator(short)
     with pytest.raises(ModelError, match="shape None"):
-        RidgeEstimator(replace(loaded, weights={}))
+        RidgeModel(replace(loaded, weights={}))

@@ -16,7 +16,8 @@ from daemon.domain.failures import ConfigurationError, ModelError
 from strategies.forecast import checkpoint
 from strategies.forecast.dataset import build_tables, cut_folds
 from strategies.forecast.job import Job, Origin, OriginKind, TrainSettings, read_job, write_job
-from strategies.forecast.train import Progress, steps_for, train_model
+from strategies.forecast.process import Progress
+from strategies.forecast.train import steps_for, train_model
 from tests.strategies.forecast.conftest import SETTINGS
 from tests.strategies.forecast.markets import SOURCE, TIMEFRAMES, job, reverting, walk
 
@@ -124,20 +125,34 @@ def test_bars_of_a_wrong_shape_are_refused(tmp_path: Path) -> None:
         replace(whole, bars={t: whole.bars[t] for t in TIMEFRAMES})
 
 
-def test_the_training_process_writes_json_lines_and_a_model(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("module", "kind", "steps"), [("train", "bilstm", 4), ("ridge_training", "ridge", 3)]
+)
+def test_the_training_process_writes_json_lines_and_a_model(
+    tmp_path: Path, module: str, kind: str, steps: int
+) -> None:
     settings = replace(SETTINGS, steps=4, members=1)
     path = write_job(job(reverting(75, 5, 0.05), tmp_path / "models", settings), tmp_path / "job")
-    command = [sys.executable, "-m", "strategies.forecast.train", "--job", os.fspath(path)]
+    command = [sys.executable, "-m", f"strategies.forecast.{module}", "--job", os.fspath(path)]
     ran = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path.cwd())
     assert ran.returncode == 0, ran.stderr
     lines = [json.loads(line) for line in ran.stdout.splitlines()]
-    assert [line["event"] for line in lines] == ["progress"] * 4 + ["done"]
+    assert [line["event"] for line in lines] == ["progress"] * steps + ["done"]
+    assert [line["done_steps"] for line in lines[:-1]] == list(range(1, steps + 1))
+    assert {line["total_steps"] for line in lines[:-1]} == {steps}
+    assert lines[-1]["kind"] == kind
     assert (tmp_path / "models" / lines[-1]["id"] / checkpoint.MANIFEST_FILE).exists()
 
 
-def test_the_training_process_says_what_is_wrong_and_fails(tmp_path: Path) -> None:
+@pytest.mark.parametrize("module", ["train", "ridge_training"])
+def test_the_training_process_says_what_is_wrong_and_fails(tmp_path: Path, module: str) -> None:
     path = write_job(job(walk(96, 5), tmp_path, SETTINGS), tmp_path / "job")
-    command = [sys.executable, "-m", "strategies.forecast.train", "--job", os.fspath(path)]
+    command = [sys.executable, "-m", f"strategies.forecast.{module}", "--job", os.fspath(path)]
     ran = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path.cwd())
     assert ran.returncode == ModelError.exit_code
     assert "too few bars" in json.loads(ran.stdout)["error"]
+
+
+def test_a_ridge_is_trained_without_torch() -> None:
+    code = "import sys, strategies.forecast.ridge_training; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False, cwd=Path.cwd()).returncode == 0

@@ -1,0 +1,197 @@
+"""Training as users start it: a model of the kind asked for, in the registry, fit to be traded."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from adapters.trial_ledger import TrialLedger
+from daemon import cli
+from daemon.domain.failures import ConfigurationError, ModelError
+from daemon.domain.units import DAY_MS, utc
+from daemon.settings import Settings, load_settings
+from daemon.wiring.backtest import run_backtest
+from daemon.wiring.estimator import list_models, model_facts
+from daemon.wiring.training import (
+    TRAINERS,
+    Trained,
+    TrainingProgress,
+    bars_from_files,
+    promote_first,
+    train,
+)
+from daemon.wiring.trials import different_trials, read_trials
+from strategies.forecast import checkpoint
+from strategies.forecast.job import Origin, OriginKind, TrainSettings
+from tests.simulation.paper_line import ORIGIN_MS, generated_market
+
+ROOT = Path(__file__).resolve().parents[2]
+DAYS, TRAINED_DAYS = 52, 40
+END_MS = ORIGIN_MS + TRAINED_DAYS * DAY_MS
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("market")
+    generated_market(place, days=DAYS)
+    return place
+
+
+def options(folder: Path, *more: str) -> list[str]:
+    return [
+        f"backtest.data_folder={folder}",
+        f"backtest.rules_file={ROOT / 'config' / 'trading_rules.toml'}",
+        "backtest.report=",
+        f"evaluation.trials_file={folder / 'trials.jsonl'}",
+        f"estimator.models_folder={folder / 'models'}",
+        "estimator.kind=model",
+        'strategy.parameters={"breadth_min": 3, "friction_max": 100.0}',
+        'market.timeframes=["1h"]',
+        "market.window_bars=150",
+        "training.kind=ridge",
+        f"training.days={TRAINED_DAYS}",
+        *more,
+    ]
+
+
+def settings(folder: Path, *more: str) -> Settings:
+    base = [ROOT / "config" / "backtest.toml"]
+    return load_settings(base, overrides=options(folder, *more), environment={})
+
+
+Fitted = tuple[Trained, list[TrainingProgress]]
+
+
+@pytest.fixture(scope="module")
+def fitted(folder: Path) -> Fitted:
+    """Train on the first part and make the model the champion."""
+    chosen = settings(folder, f"backtest.until={utc(END_MS).isoformat()}")
+    told: list[TrainingProgress] = []
+    trained = train(chosen, bars_from_files(chosen), told.append)
+    assert promote_first(chosen, trained.model_id)
+    return trained, told
+
+
+def test_the_kind_that_settings_name_is_trained_and_kept_in_the_registry(
+    folder: Path, fitted: Fitted
+) -> None:
+    trained, told = fitted
+    assert trained.kind == "ridge"
+    assert [(p.done_steps, p.total_steps, p.rank_ic) for p in told] == [(1, 1, None)]
+    assert trained.path.parent == folder / "models"
+    manifest = checkpoint.load(trained.path).manifest
+    assert (manifest.kind, manifest.data.to_ms) == ("ridge", END_MS)
+    (only,) = list_models(settings(folder))
+    assert (only.model_id, only.kind, only.is_champion) == (trained.model_id, "ridge", True)
+
+
+def test_a_training_is_a_trial_of_whoever_trades_its_model(
+    folder: Path, fitted: Fitted, tmp_path: Path
+) -> None:
+    ledger = f"evaluation.trials_file={tmp_path / 'trials.jsonl'}"
+    until = f"backtest.until={utc(END_MS).isoformat()}"
+    models = f"estimator.models_folder={tmp_path}"
+    for seed in (7, 7, 2):
+        chosen = settings(folder, until, ledger, models, f"training.seed={seed}")
+        trained = train(chosen, bars_from_files(chosen), lambda _: None)
+        assert (trained.model_id == fitted[0].model_id) is (seed == 7)
+    logged = TrialLedger(tmp_path / "trials.jsonl").read().trials
+    assert [(one.command, one.days, one.sharpe) for one in logged] == [("train", [], None)] * 3
+    first = logged[0]
+    assert first.training is not None
+    assert (first.training.model, first.training.kind) == (fitted[0].model_id, "ridge")
+    assert [score["timeframe_minutes"] for score in first.training.scores] == [60]
+    assert str(folder) not in json.dumps(first.configuration), "no folder of this machine"
+    assert (first.first_ms, first.last_ms) < (END_MS, END_MS + 1)
+    assert [one.repeats for one in different_trials(logged)] == [1, 0]
+    # the test period shares no price with the training, yet the trainings count beside the run
+    run = run_backtest(settings(folder, ledger, f"backtest.since={utc(END_MS).isoformat()}")).run
+    beside = read_trials(tmp_path / "trials.jsonl", data_fingerprint=run.facts.fingerprint)
+    # the training of the model that ran is one attempt together with the run
+    assert (beside.tried_n, beside.trained_n) == (2, 1)
+    other = settings(folder, until, ledger, models, "training.days=30")
+    train(other, bars_from_files(other), lambda _: None)
+    beside = read_trials(tmp_path / "trials.jsonl", data_fingerprint=run.facts.fingerprint)
+    assert (beside.tried_n, beside.trained_n) == (3, 2)
+
+
+def test_a_training_whose_trial_could_not_be_logged_does_not_begin(folder: Path) -> None:
+    chosen = settings(folder, f"evaluation.trials_file={folder / 'ohlcv'}")
+    bars, told = bars_from_files(chosen), list[TrainingProgress]()
+    with pytest.raises(ConfigurationError, match=r"evaluation\.trials_file"):
+        train(chosen, bars, told.append)
+    assert told == []
+
+
+def test_a_ridge_trades_a_backtest_after_its_training(folder: Path, fitted: Fitted) -> None:
+    run = run_backtest(settings(folder, f"backtest.since={utc(END_MS).isoformat()}")).run
+    assert fitted[0].model_id[:12] in run.facts.strategy
+    assert not any("IN SAMPLE" in one for one in run.facts.caveats)
+    assert len(run.decisions) > 200
+    assert any(decision.orders for decision in run.decisions)
+
+
+def test_a_ridge_of_a_generated_market_is_refused_on_real_prices(
+    folder: Path, tmp_path: Path
+) -> None:
+    own = (f"estimator.models_folder={tmp_path}", f"backtest.until={utc(END_MS).isoformat()}")
+    chosen = settings(folder, *own)
+    generated = Origin(OriginKind.GENERATED, "rehearsal market, seed 3")
+    bars = replace(bars_from_files(chosen), origin=generated)
+    promote_first(chosen, train(chosen, bars, lambda _: None).model_id)
+    facts = model_facts(chosen)
+    assert facts is not None
+    assert (facts.kind, facts.is_generated) == ("ridge", True)
+    with pytest.raises(ModelError, match="learned from a generated market"):
+        run_backtest(chosen)
+
+
+def test_a_ridge_is_not_asked_for_timeframes_that_it_does_not_know(
+    folder: Path, fitted: Fitted
+) -> None:
+    with pytest.raises(ModelError, match="no 2h forecasts; the model knows 1h"):
+        run_backtest(settings(folder, 'market.timeframes=["1h", "2h"]'))
+
+
+def test_the_command_trains_the_kind_asked_for(
+    folder: Path, fitted: Fitted, capsys: pytest.CaptureFixture[str]
+) -> None:
+    until = f"backtest.until={utc(END_MS).isoformat()}"
+    chosen = [word for one in options(folder, until) for word in ("--set", one)]
+    chosen = [word.replace("training.kind=ridge", "training.kind=bilstm") for word in chosen]
+    assert cli.run(["train", "--on", "files", "--kind", "ridge", "--json", *chosen]) == 0
+    card: dict[str, Any] = json.loads(capsys.readouterr().out)
+    assert (card["kind"], card["model"]) == ("ridge", fitted[0].model_id), "the same to the bit"
+    assert [one["timeframe_minutes"] for one in card["scores"]] == [60]
+    assert cli.run(["models", "--json", *chosen]) == 0
+    assert [one["kind"] for one in json.loads(capsys.readouterr().out)["models"]] == ["ridge"]
+
+
+def test_an_unknown_kind_is_named_with_what_is_accepted(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert cli.run(["train", "--kind", "prophet"]) == ConfigurationError.exit_code
+    said = capsys.readouterr().err
+    assert 'training.kind = "prophet"; accepted: one of bilstm, ridge' in said
+
+
+def test_every_kind_that_settings_accept_has_a_trainer_and_can_be_loaded() -> None:
+    for kind in TRAINERS:
+        assert load_settings(overrides=[f"training.kind={kind}"], environment={}).training.kind
+    assert set(TRAINERS) == set(checkpoint.KINDS)
+
+
+@pytest.mark.parametrize(
+    ("key", "field", "most"),
+    [("seeds_n", "members", 20), ("hidden_size", "hidden", 256), ("seed", "seed", 2**31 - 1)],
+)
+def test_what_settings_accept_a_training_accepts(key: str, field: str, most: int) -> None:
+    accepted = load_settings(overrides=[f"training.{key}={most}"], environment={})
+    assert getattr(accepted.training, key) == most
+    assert getattr(replace(TrainSettings(), **{field: most}), field) == most
+    with pytest.raises(ConfigurationError, match=f"training.{key} = {most + 1}; accepted"):
+        load_settings(overrides=[f"training.{key}={most + 1}"], environment={})
