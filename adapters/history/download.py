@@ -27,6 +27,7 @@ from adapters.history.parquet_file import (
     rates_problem,
     read_bars,
     read_rates,
+    set_aside,
     write_bars,
     write_rates,
 )
@@ -38,7 +39,7 @@ from adapters.history.store import (
     gaps_of,
     unified_symbol,
 )
-from daemon.domain.failures import BadPayload, EquipoiseError
+from daemon.domain.failures import BadPayload, CorruptFile, EquipoiseError
 from daemon.domain.units import MINUTE_MS, Timeframe, iso, require
 
 PAGE_BARS: Final = 1000
@@ -65,6 +66,7 @@ class SymbolReport:
     """Tell what became of one symbol; `problem` is None when all of the range was answered.
 
     rows_revised counts stored bars that the exchange now shows with other values; ours stayed.
+    repaired: what was wrong with the file that lay there, and under which name it was moved aside.
     """
 
     symbol: str
@@ -76,6 +78,7 @@ class SymbolReport:
     last_open_ms: int | None
     gaps: tuple[Gap, ...]
     problem: str | None
+    repaired: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +114,7 @@ class _Task:
     stored: Bars = NO_BARS
     rows_new: int = 0
     rows_revised: int = 0
+    repaired: str | None = None
     pending: list[Bars] = field(default_factory=list)
 
     def unknown_ranges(self) -> list[tuple[int, int]]:
@@ -127,12 +131,19 @@ class _Task:
     async def run(self) -> None:
         """Fetch every unknown range; what was fetched before a failure or a stop is kept."""
         if self.path.exists():
-            self.stored = await asyncio.to_thread(read_bars, self.path, self.timeframe)
+            await asyncio.to_thread(self._read_stored)
         try:
             for start_ms, end_ms in self.unknown_ranges():
                 await self._fetch_range(start_ms, end_ms)
         finally:
             self.save()
+
+    def _read_stored(self) -> None:
+        """Read what is there; a corrupt file is moved aside, and its bars are fetched anew."""
+        try:
+            self.stored = read_bars(self.path, self.timeframe)
+        except CorruptFile as e:
+            self.repaired = f"{e}; it was moved to {set_aside(self.path).name} and fetched anew"
 
     async def _fetch_range(self, start_ms: int, end_ms: int) -> None:
         cursor_ms = start_ms
@@ -174,7 +185,10 @@ class _Task:
         gaps = gaps_of(times, self.timeframe)
         new, revised = self.rows_new, self.rows_revised
         rows = len(times)
-        return SymbolReport(self.symbol, self.path, rows, new, revised, first, last, gaps, problem)
+        path, mended = self.path, self.repaired
+        return SymbolReport(
+            self.symbol, path, rows, new, revised, first, last, gaps, problem, mended
+        )
 
 
 async def download(
@@ -253,7 +267,7 @@ async def download_funding(
         path = funding_path(root, venue, symbol)
         async with slots:
             try:
-                stored = await asyncio.to_thread(read_rates, path) if path.exists() else NO_RATES
+                stored = await asyncio.to_thread(_rates_or_nothing, path)
                 after_ms = max(since_ms, int(stored.settle_ms[-1]) if len(stored) else since_ms)
                 rows = await fetch(unified_symbol(symbol), after_ms, until_ms)
                 new = _rates(rows, symbol, after_ms, until_ms)
@@ -267,6 +281,17 @@ async def download_funding(
         for symbol in dict.fromkeys(symbols):
             group.create_task(one(symbol), name=f"download funding {symbol}")
     return problems
+
+
+def _rates_or_nothing(path: Path) -> Rates:
+    """Read the rates that are there; a corrupt file is moved aside like one of bars."""
+    if not path.exists():
+        return NO_RATES
+    try:
+        return read_rates(path)
+    except CorruptFile:
+        set_aside(path)
+        return NO_RATES
 
 
 def _page(

@@ -2,8 +2,10 @@
 
 A file we wrote carries the SHA-256 of its content in its metadata and checksums of its pages; a
 file from elsewhere needs only the layout. Either way a reader gets rows that satisfy every rule of
-`_bars_problem` and `_funding_problem`, or `CorruptFile` with the path and the first bad row. The
+`bars_problem` and `rates_problem`, or `CorruptFile` with the path and the first bad row. The
 bytes of a file depend on its content alone, so that a resumed download equals one in a single go.
+Bars that a running daemon saw carry where they came from in three more columns; files without them
+are as valid.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from daemon.domain.bar import FIELDS, Field, Floats
+from daemon.domain.bar import FIELDS, Field, Floats, Proof
 from daemon.domain.failures import CorruptFile, DataError
 from daemon.domain.units import Timeframe, iso, require
 
@@ -29,17 +31,45 @@ Instants = npt.NDArray[np.int64]
 
 TIME: Final = "ts"
 BAR_COLUMNS: Final = ("open", "high", "low", "close", "volume")
+PROVENANCE_COLUMNS: Final = ("proof", "proven_ms", "revised_ms")
 RATE: Final = "rate"
 CHECKSUM: Final = b"content_sha256"
 RATE_MAX: Final = 0.25  # venues cap a settlement near 0.03; beyond this it is no rate
 
 
 @dataclass(frozen=True, slots=True)
+class Provenance:
+    """Say where bars came from: proof (T,) uint8 of `Proof`, proven_ms (T,), revised_ms (T,).
+
+    Instants are market time in ms: when the proof came, and when another value was first shown;
+    0 means not known, and never.
+    """
+
+    proof: npt.NDArray[np.uint8]
+    proven_ms: Instants
+    revised_ms: Instants
+
+    @classmethod
+    def stored(cls, rows: int) -> Provenance:
+        """Say of bars that they come from history, which is all that is known of them."""
+        nothing = np.zeros(rows, dtype=np.int64)
+        return cls(np.full(rows, Proof.HISTORY, dtype=np.uint8), nothing, nothing)
+
+    def at(self, rows: npt.NDArray[Any]) -> Provenance:
+        """Take some rows."""
+        return Provenance(self.proof[rows], self.proven_ms[rows], self.revised_ms[rows])
+
+
+@dataclass(frozen=True, slots=True)
 class Bars:
-    """Hold the bars of one instrument: open_ms (T,) strictly ascending, values (T, 5)."""
+    """Hold the bars of one instrument: open_ms (T,) strictly ascending, values (T, 5).
+
+    provenance: None where nobody noted where the bars came from.
+    """
 
     open_ms: Instants
     values: Floats
+    provenance: Provenance | None = None
 
     def __len__(self) -> int:
         return len(self.open_ms)
@@ -74,11 +104,14 @@ NO_RATES: Final = Rates(np.empty(0, dtype=np.int64), np.empty(0))
 
 def read_bars(path: Path, timeframe: Timeframe) -> Bars:
     """Read and check a file of bars; raise CorruptFile naming the file, the row and the reason."""
-    table, checksum = _read(path, BAR_COLUMNS)
+    table, checksum = _read(path, BAR_COLUMNS, PROVENANCE_COLUMNS)
     values = np.column_stack([table[name] for name in BAR_COLUMNS])
-    bars = Bars(table[TIME], np.ascontiguousarray(values, dtype=np.float64))
+    noted = None
+    if PROVENANCE_COLUMNS[0] in table:
+        noted = Provenance(*(table[name] for name in PROVENANCE_COLUMNS))
+    bars = Bars(table[TIME], np.ascontiguousarray(values, dtype=np.float64), noted)
     _refuse(path, bars_problem(bars, timeframe))
-    _compare(path, checksum, _sha256(bars.open_ms, bars.values))
+    _compare(path, checksum, _sha256(bars.open_ms, bars.values, noted))
     return bars
 
 
@@ -111,8 +144,11 @@ def write_bars(path: Path, bars: Bars, timeframe: Timeframe, facts: Mapping[str,
     """
     problem = bars_problem(bars, timeframe)
     require(problem is None, f"{path}: these bars must not be stored: {problem}")
-    columns = dict(zip(BAR_COLUMNS, bars.values.T, strict=True))
-    checksum = _sha256(bars.open_ms, bars.values)
+    columns: dict[str, npt.NDArray[Any]] = dict(zip(BAR_COLUMNS, bars.values.T, strict=True))
+    noted = bars.provenance
+    if noted is not None:
+        columns |= dict(zip(PROVENANCE_COLUMNS, _plain(noted), strict=True))
+    checksum = _sha256(bars.open_ms, bars.values, noted)
     _write(path, {TIME: bars.open_ms, **columns}, checksum, {**facts, "timeframe": timeframe.label})
 
 
@@ -134,7 +170,23 @@ def merged_bars(kept: Bars, new: Bars) -> tuple[Bars, int]:
     at = np.searchsorted(open_ms, new.open_ms)
     is_kept = first[at] < len(kept)
     revised = (values[at] != new.values).any(axis=1) & is_kept
-    return Bars(open_ms, values), int(np.count_nonzero(revised))
+    noted = _merged_provenance(kept, new, first)
+    return Bars(open_ms, values, noted), int(np.count_nonzero(revised))
+
+
+def _merged_provenance(kept: Bars, new: Bars, rows: npt.NDArray[np.intp]) -> Provenance | None:
+    if kept.provenance is None and new.provenance is None:
+        return None
+    one, other = (b.provenance or Provenance.stored(len(b)) for b in (kept, new))
+    return Provenance(
+        np.concatenate([one.proof, other.proof]),
+        np.concatenate([one.proven_ms, other.proven_ms]),
+        np.concatenate([one.revised_ms, other.revised_ms]),
+    ).at(rows)
+
+
+def _plain(noted: Provenance) -> tuple[npt.NDArray[np.uint8], Instants, Instants]:
+    return noted.proof, noted.proven_ms, noted.revised_ms
 
 
 def merged_rates(kept: Rates, new: Rates) -> Rates:
@@ -153,6 +205,9 @@ def bars_problem(bars: Bars, timeframe: Timeframe) -> str | None:
     if problem:
         return problem
     open_, high, low, close, volume = (values[:, field] for field in Field)
+    noted = bars.provenance
+    if noted is not None and any(len(one) != len(times) for one in _plain(noted)):
+        return "its provenance has another number of rows"
     checks = (
         (f"is off the {timeframe.label} grid", times % timeframe.ms != 0),
         ("holds NaN or infinity", ~np.isfinite(values).all(axis=1)),
@@ -211,13 +266,30 @@ def _compare(path: Path, stored: str | None, actual: str) -> None:
         )
 
 
-def _sha256(times: Instants, values: Floats) -> str:
+def _sha256(times: Instants, values: Floats, noted: Provenance | None = None) -> str:
     digest = hashlib.sha256(np.ascontiguousarray(times, dtype="<i8").data)
     digest.update(np.ascontiguousarray(values, dtype="<f8").data)
+    for one in () if noted is None else _plain(noted):
+        digest.update(np.ascontiguousarray(one, dtype=one.dtype.newbyteorder("<")).data)
     return digest.hexdigest()
 
 
 # ---- Parquet -------------------------------------------------------------------------------------
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a file that cannot be read so that it stays for a person to look at; give the name.
+
+    The name holds the first 8 digits of the SHA-256 of its bytes, so that a second bad file of the
+    same name does not replace the first. Raises DataError when the disk refuses.
+    """
+    try:
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
+        aside = path.with_name(f"{path.name}.corrupt-{digest}")
+        path.replace(aside)
+    except OSError as e:
+        raise DataError(f"{path}: is corrupt and cannot be moved aside: {e}") from e
+    return aside
 
 
 def read_times(path: Path) -> Instants:
@@ -228,12 +300,14 @@ def read_times(path: Path) -> Instants:
 
 
 def _read(
-    path: Path, value_columns: Sequence[str]
+    path: Path, value_columns: Sequence[str], optional: Sequence[str] = ()
 ) -> tuple[dict[str, npt.NDArray[Any]], str | None]:
     wanted = {TIME: pa.int64()} | dict.fromkeys(value_columns, pa.float64())
     try:
         with pq.ParquetFile(path, page_checksum_verification=True, memory_map=False) as file:
             schema, metadata = file.schema_arrow, file.schema_arrow.metadata or {}
+            if any(name in schema.names for name in optional):  # all of them, or the file is bad
+                wanted |= {n: pa.uint8() if n == "proof" else pa.int64() for n in optional}
             _check_schema(path, schema, wanted)
             table = file.read(columns=list(wanted))
     except FileNotFoundError:
@@ -271,6 +345,9 @@ def _check_schema(path: Path, schema: Any, wanted: Mapping[str, Any]) -> None:
             )
 
 
+_ENCODINGS: Final = {"i": "DELTA_BINARY_PACKED", "f": "BYTE_STREAM_SPLIT"}
+
+
 def _write(
     path: Path, columns: Mapping[str, npt.NDArray[Any]], checksum: str, facts: Mapping[str, str]
 ) -> None:
@@ -287,8 +364,7 @@ def _write(
             compression_level=6,
             use_dictionary=False,
             column_encoding={
-                name: "DELTA_BINARY_PACKED" if name == TIME else "BYTE_STREAM_SPLIT"
-                for name in columns
+                name: _ENCODINGS.get(column.dtype.kind, "PLAIN") for name, column in columns.items()
             },
             write_page_checksum=True,
         )

@@ -62,26 +62,38 @@ def download_data(
     problems = [*fetched.bars.problems, *(f"{s}: {w}" for s, w in fetched.funding_problems.items())]
     if as_json:
         rows = {one.symbol: one.rows for one in fetched.bars.symbols}
-        print_json({"rows": rows, "problems": problems})
+        repaired = [one.repaired for one in fetched.bars.symbols if one.repaired]
+        told: dict[str, object] = {"requests": fetched.requests_n, "refused": fetched.refused_n}
+        told["seconds"] = round(fetched.bars_s, 3)
+        print_json({"rows": rows, "problems": problems, "repaired": repaired, **told})
     else:
         for one in fetched.bars.symbols:
             gaps = f", {len(one.gaps)} gaps" if one.gaps else ""
             console().print(f"{one.symbol}: {one.rows:,} bars, {one.rows_new:,} new{gaps}")
+            if one.repaired:
+                console().print(one.repaired, style="yellow", soft_wrap=True)
         for problem in problems:
             console().print(problem, style="red")
+        new = sum(one.rows_new for one in fetched.bars.symbols)
+        if new:
+            pace = f"{new / max(fetched.bars_s, 1e-3):,.0f} bars a second"
+            console().print(f"{new:,} new bars in {fetched.bars_s:.1f} s, {pace}")
     return PROBLEM_EXIT if problems else 0
 
 
 def list_data(
     folder: Annotated[Path, typer.Option(help="Root of the bar store.")] = Path("data"),
     venue: Annotated[str, typer.Option(help="Only this venue folder.")] = "",
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Read and check every value, not only the times.")
+    ] = False,
     as_json: AsJson = False,
 ) -> int:
     """List stored bars, their range and their holes.
 
     A broken file is named, and the exit code is that of data that cannot be trusted.
     """
-    found = stored_bars(folder, venue or None)
+    found = stored_bars(folder, venue or None, deep=deep)
     broken = [one for one in found if one.problem]
     if as_json:
         print_json({"files": [_row(one) for one in found], "problems": len(broken)})

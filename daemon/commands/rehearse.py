@@ -32,6 +32,14 @@ def rehearse(
     days: Annotated[
         float, typer.Option(help="Stop after so many days of market time; 0 runs on.", min=0)
     ] = 0.0,
+    faults: Annotated[
+        int | None,
+        typer.Option(
+            help="Let REST and streams fail at random, the same for one seed.",
+            min=0,
+            metavar="SEED",
+        ),
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print a line a day, no tables.")] = False,
     record: Annotated[
         Path | None,
@@ -43,6 +51,8 @@ def rehearse(
     The command starts that exchange itself. The first run trains a model on the market's history.
     A later run goes on where the last ended.
     """
+    if faults is not None:
+        overrides = [*(overrides or []), f"rehearsal.fault_seed={faults}"]
     settings = read_settings(config, overrides, base="rehearsal.toml")
     configure_logs(settings.run.log_level, as_json=settings.run.log_json)
     strategy_of(settings)  # a wrong one is named before an exchange is started and a model trained

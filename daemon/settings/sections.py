@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator
 
+from daemon.settings.data import DataSettings
 from daemon.settings.fields import (
     Accepts,
     Amount,
@@ -62,6 +63,21 @@ class UniverseSettings(Section):
         "top:12", "Unified (BTC/USDT:USDT) or venue symbols (BTCUSDT), in the order of the book."
     )
 
+    age_days_min: float = setting(
+        0.0,
+        "A contract listed more recently is not held; 0 asks for no age.",
+        unit="days",
+        ge=0,
+        le=3650,
+    )
+    day_volume_min: float = setting(
+        0.0,
+        "Median quote volume a day of the last week below which a contract is not held; what is "
+        "held goes out below 70 % of it. 0 asks for none.",
+        unit="quote currency",
+        ge=0,
+    )
+
 
 class MarketSettings(Section):
     """Say which bars are read and when decisions fall."""
@@ -97,6 +113,16 @@ class MarketSettings(Section):
     )
 
 
+class OtherExchange(Section):
+    """Name a further venue whose perpetuals the same book trades."""
+
+    id: str = setting(..., "A ccxt exchange id.", pattern=r"^[a-z0-9_]{1,40}$")
+    symbols: Symbols = setting(
+        ..., "Unified or venue symbols there, or top:N; their columns follow those before."
+    )
+    options: Options = setting({}, "Passed to the ccxt constructor as it is.")
+
+
 class ExchangeSettings(Section):
     """Say which exchange is spoken to, through ccxt."""
 
@@ -111,6 +137,9 @@ class ExchangeSettings(Section):
         "",
         "Address of the lock-step of a rehearsal exchange; needed for market_time lockstep.",
         pattern=r"^$|^https?://",
+    )
+    others: tuple[OtherExchange, ...] = setting(
+        (), "Further venues of the same book, each with an account, sockets and budget of its own."
     )
     streams: bool = setting(True, "Use WebSocket streams; without them bars are asked for by REST.")
     stream_patience_s: float = setting(
@@ -164,6 +193,13 @@ class ExchangeSettings(Section):
     )
     audit_bars: int = setting(
         48, "How many bars an audit reads again.", unit="source bars", ge=1, le=500
+    )
+    markets_every_min: float = setting(
+        15.0,
+        "How often trading rules, halts and announced ends are read, in market time; 0 never.",
+        unit="minutes",
+        ge=0,
+        le=1440,
     )
     generated: bool = setting(
         False, "The venue's market is generated, so that models trained on one may trade here."
@@ -350,6 +386,9 @@ class RehearsalSettings(Section):
     until: Instant = setting(None, "End of the market; empty never ends or takes all.")
     irregularities: tuple[Irregularity, ...] = setting((), "Bars that shall be absent or late.")
     port: int = setting(0, "Port on 127.0.0.1; 0 takes any free one.", ge=0, le=65535)
+    fault_seed: int | None = setting(
+        None, "Seed of random faults of REST and streams; empty has none.", ge=0, le=2**32 - 1
+    )
 
 
 class BacktestSettings(Section):
@@ -402,3 +441,4 @@ class Settings(Section):
     rehearsal: RehearsalSettings = setting(RehearsalSettings(), RehearsalSettings.__doc__ or "")
     backtest: BacktestSettings = setting(BacktestSettings(), BacktestSettings.__doc__ or "")
     evaluation: EvaluationSettings = setting(EvaluationSettings(), EvaluationSettings.__doc__ or "")
+    data: DataSettings = setting(DataSettings(), DataSettings.__doc__ or "")

@@ -11,9 +11,10 @@ import numpy as np
 from adapters.paper import PaperSettings
 from daemon.domain.failures import ConfigurationError
 from daemon.domain.instrument import Instrument, Universe
-from daemon.domain.units import Timeframe
+from daemon.domain.units import DAY_MS, Timeframe
 from daemon.engine.cadence import CadenceRules
 from daemon.engine.engine import Engine
+from daemon.engine.ripeness import RipenessRules
 from daemon.engine.risk import RiskLimits
 from daemon.engine.rules import EngineRules
 from daemon.ports import Strategy
@@ -102,6 +103,10 @@ def engine_of(settings: Settings, universe: Universe, source: Timeframe) -> Engi
         cadence=cadence,
         limits=limits,
         cost=cost_of(settings, len(universe)),
+        ripeness=RipenessRules(
+            age_ms_min=round(settings.universe.age_days_min * DAY_MS),
+            day_volume_min=settings.universe.day_volume_min,
+        ),
         bars_n=bars_kept(settings, strategy.windows_needed),
         uncertain_asks_max=risk.uncertain_queries_max,
     )

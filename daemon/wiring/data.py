@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from adapters.history.store import Listing, data_root, list_bars
 from daemon.domain.instrument import Instrument
 from daemon.domain.units import Timeframe
 from daemon.settings import Settings
+from daemon.wiring.pace import cheapest_page, paced_options
 from daemon.wiring.session import feed_settings
 
 PARALLEL_REQUESTS = 4
@@ -29,12 +30,22 @@ class Fetched:
     bars: DownloadReport
     funding_problems: Mapping[str, str]
     instruments: tuple[Instrument, ...]
+    requests_n: int = 0
+    refused_n: int = 0  # answered with 429 or 418
+    bars_s: float = 0.0  # wall time that the bars took
+
+
+@dataclass(frozen=True, slots=True)
+class _Venue:
+    feed: CcxtFeed
+    reader: VenueReader
+    clock: SystemClock | VenueClock
+    client: VenueClient
+    page_bars: int
 
 
 @asynccontextmanager
-async def _venue(
-    settings: Settings,
-) -> AsyncIterator[tuple[CcxtFeed, VenueReader, SystemClock | VenueClock]]:
+async def _venue(settings: Settings) -> AsyncIterator[_Venue]:
     symbols = settings.universe.symbols
     named = (symbols,) if isinstance(symbols, str) else tuple(symbols)
     transport = TransportClock()
@@ -42,15 +53,26 @@ async def _venue(
     if settings.exchange.market_time != "system":
         clock = VenueClock(lambda: feed.server_time(), transport)
     feed = CcxtFeed(feed_settings(settings, named), clock, transport)
-    client = VenueClient(settings.exchange.id, settings.exchange.options)
     source = Timeframe.parse(settings.market.source)
-    try:
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(feed.close)
+        client = await _paced_client(settings, stack)
         if isinstance(clock, VenueClock):
             await clock.measure()
-        yield feed, VenueReader(client, clock, source, parallel=PARALLEL_REQUESTS), clock
+        reader = VenueReader(client, clock, source, parallel=PARALLEL_REQUESTS)
+        yield _Venue(feed, reader, clock, client, cheapest_page(client.api.describe()))
+
+
+async def _paced_client(settings: Settings, stack: AsyncExitStack) -> VenueClient:
+    exchange = settings.exchange
+    probe = VenueClient(exchange.id, exchange.options)
+    try:
+        options = await paced_options(exchange.id, exchange.options, probe)
     finally:
-        await client.close()
-        await feed.close()
+        await probe.close()
+    client = VenueClient(exchange.id, options)
+    stack.push_async_callback(client.close)
+    return client
 
 
 async def fetch_history(
@@ -66,8 +88,9 @@ async def fetch_history(
     be used; a failing symbol stands in the report.
     """
     source = Timeframe.parse(settings.market.source)
-    async with _venue(settings) as (feed, reader, clock):
-        instruments = tuple(await feed.instruments())
+    async with _venue(settings) as there:
+        reader, clock = there.reader, there.clock
+        instruments = tuple(await there.feed.instruments())
         symbols = [i.key.symbol for i in instruments]
         end_ms = source.last_close(clock.now() if until_ms is None else until_ms)
         since_ms = end_ms - round(days * 86_400_000)
@@ -80,7 +103,8 @@ async def fetch_history(
             found = await reader.funding_between(symbol, after_ms, last_ms)
             return [(one.settle_ms, one.rate) for one in found]
 
-        venue = settings.exchange.id
+        venue, transport = settings.exchange.id, TransportClock()
+        began_s = transport.monotonic()
         stored = await download(
             bars,
             symbols,
@@ -91,11 +115,14 @@ async def fetch_history(
             progress,
             venue=venue,
             generated=settings.exchange.generated,
+            page_bars=there.page_bars,
         )
+        took_s = transport.monotonic() - began_s
         problems = await download_funding(rates, symbols, since_ms, end_ms, root, venue=venue)
-    return Fetched(stored, problems, instruments)
+    usage = there.client.usage
+    return Fetched(stored, problems, instruments, usage.requests_n, usage.refused_n, took_s)
 
 
-def stored_bars(folder: Path, venue: str | None) -> list[Listing]:
-    """List what the store holds."""
-    return list_bars(data_root(folder), venue)
+def stored_bars(folder: Path, venue: str | None, *, deep: bool = False) -> list[Listing]:
+    """List what the store holds; `deep` reads and checks every value."""
+    return list_bars(data_root(folder), venue, deep=deep)

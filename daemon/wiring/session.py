@@ -12,12 +12,14 @@ import structlog
 
 from adapters.clocks import LockStepClock, SystemClock, TransportClock, VenueClock
 from adapters.exchange.feed import CcxtFeed, FeedSettings
+from adapters.exchange.several import SeveralFeeds
 from adapters.exchange.watch import WatchRules
 from adapters.history.store import disk_symbol
 from adapters.journal import SqliteJournal
 from adapters.paper import AsyncPaperVenue, PaperVenue, SqliteStore
 from adapters.state_lock import StateLock
 from daemon.domain.failures import ConfigurationError, VenueError
+from daemon.domain.instrument import Instrument
 from daemon.domain.log_events import LogEvent
 from daemon.domain.units import Timeframe, iso
 from daemon.engine.engine import Engine
@@ -40,6 +42,7 @@ from daemon.wiring.instruments import (
     write_instruments,
 )
 from daemon.wiring.observing import unfailing
+from daemon.wiring.recording import cleansed_feed
 from daemon.wiring.recovery import recovered_engine
 from daemon.wiring.sinks import status_sinks
 
@@ -87,12 +90,14 @@ async def paper_session(settings: Settings, hooks: SessionHooks) -> AsyncIterato
         transport = TransportClock()
         shells: list[LiveShell] = []
         clock = _clock(settings, transport, lambda: feed, shells, hooks)
-        wanted = feed_settings(settings, pinned_symbols(settings), is_rehearsal=hooks.is_rehearsal)
-        feed = CcxtFeed(wanted, clock, transport, hooks.on_warmup)
+        wanted = venue_feeds(settings, is_rehearsal=hooks.is_rehearsal)
+        feeds = [CcxtFeed(one, clock, transport, hooks.on_warmup) for one in wanted]
+        feed = feeds[0] if len(feeds) == 1 else SeveralFeeds(feeds)
         stack.push_async_callback(feed.close)
         await _start_clock(clock, stack)
-        universe = universe_of(list(await feed.instruments()))
-        write_instruments(folder, universe.instruments)
+        write_instruments(folder, await feed.instruments())
+        # with the rules of the book's beginning: later ones are events of its journal
+        universe = universe_of(read_instruments(folder))
         path = folder / "journal.sqlite"
         engine, recovered = await asyncio.to_thread(recovered_engine, settings, universe, path)
         estimator = await _estimator(settings, engine, stack)
@@ -100,11 +105,16 @@ async def paper_session(settings: Settings, hooks: SessionHooks) -> AsyncIterato
         venue = await _venue(settings, engine, clock.now(), stack)
         _refuse_time_before(max(engine.state.instant_ms, venue.core.instant_ms), clock, settings)
         facts = {"strategy": engine.strategy.name, "exchange": settings.exchange.id, **hooks.meta}
-        publisher = await stack.enter_async_context(status_sinks(settings, facts, feed.shown))
+        cleansed = await stack.enter_async_context(
+            cleansed_feed(settings, feed, engine, is_private=ours)
+        )
+        publisher = await stack.enter_async_context(
+            status_sinks(settings, facts, lambda: cleansed.shown(feed.shown()))
+        )
         hooks.on_ready(engine)
         parts = ShellParts(
             engine=engine,
-            feed=feed,
+            feed=cleansed,
             orders=venue,
             account=venue,
             estimator=estimator,
@@ -119,6 +129,37 @@ async def paper_session(settings: Settings, hooks: SessionHooks) -> AsyncIterato
         yield shells[0]
 
 
+def venue_feeds(settings: Settings, *, is_rehearsal: bool) -> list[FeedSettings]:
+    """Translate settings for the feed of each venue, the first one's first.
+
+    Raises ConfigurationError where a venue is named twice or the book's venues are others.
+    """
+    first, others = settings.exchange, settings.exchange.others
+    ids = [first.id, *(other.id for other in others)]
+    twice = [name for name in ids if ids.count(name) > 1]
+    if twice:
+        raise ConfigurationError(f"exchange.others: {twice[0]!r} is named twice; name each once")
+    folder = settings.run.state_folder
+    if has_instruments(folder):
+        book = list(dict.fromkeys(i.key.venue for i in read_instruments(folder)))
+        if book != ids:
+            raise ConfigurationError(
+                f"exchange.id and exchange.others = {', '.join(ids)}: the book in {folder} is at "
+                f"{', '.join(book)}; name these, or another run.state_folder for a new book"
+            )
+    found = [feed_settings(settings, pinned_symbols(settings), is_rehearsal=is_rehearsal)]
+    for other in others:
+        at_other = settings.model_copy(
+            update={
+                "exchange": first.model_copy(update={"id": other.id, "options": other.options}),
+                "universe": settings.universe.model_copy(update={"symbols": other.symbols}),
+            }
+        )
+        symbols = pinned_symbols(at_other)
+        found.append(feed_settings(at_other, symbols, is_rehearsal=is_rehearsal))
+    return found
+
+
 def pinned_symbols(settings: Settings) -> tuple[str, ...]:
     """Give the symbols to ask for: the book's own once there is one, else what settings name.
 
@@ -131,7 +172,9 @@ def pinned_symbols(settings: Settings) -> tuple[str, ...]:
     if not has_instruments(folder):
         refuse_headless_book(folder)
         return named
-    book = tuple(i.key.symbol for i in read_instruments(folder))
+    instruments, venue = read_instruments(folder), settings.exchange.id
+    here = [i for i in instruments if i.key.venue == venue]
+    book = tuple(i.key.symbol for i in here or instruments)
     asked = {disk_symbol(s) for s in named if not s.startswith("top:")}
     if asked and asked != {disk_symbol(s) for s in book}:
         raise ConfigurationError(
@@ -142,6 +185,13 @@ def pinned_symbols(settings: Settings) -> tuple[str, ...]:
     if tops:
         log.warning(LogEvent.SETTING_PASSED_OVER, key="universe.symbols", value=tops[0], book=book)
     return book
+
+
+def known_instruments(settings: Settings) -> tuple[Instrument, ...]:
+    """Give the instruments that the book in the state folder has at this venue, () without one."""
+    folder = settings.run.state_folder
+    found = read_instruments(folder) if has_instruments(folder) else []
+    return tuple(i for i in found if i.key.venue == settings.exchange.id)
 
 
 def feed_settings(
@@ -160,6 +210,8 @@ def feed_settings(
         stream_patience_s=0.3 if lockstep else exchange.stream_patience_s,
         reread_grace_ms=0 if lockstep else 2_000,
         recheck_s=0.0 if lockstep else 30.0,
+        markets_every_ms=round(exchange.markets_every_min * 60_000),
+        known=known_instruments(settings),
         stream_deadline_bars=exchange.stream_deadline_bars,
         audit_every_bars=exchange.audit_every_bars,
         audit_bars=exchange.audit_bars,
@@ -195,7 +247,7 @@ def code_version() -> str:
 def _clock(
     settings: Settings,
     transport: TransportClock,
-    feed: Callable[[], CcxtFeed],
+    feed: Callable[[], CcxtFeed | SeveralFeeds],
     shells: list[LiveShell],
     hooks: SessionHooks,
 ) -> MarketClock:

@@ -180,14 +180,61 @@ async def test_one_symbol_that_fails_does_not_stop_the_others(tmp_path: Path) ->
         venue=VENUE,
     )
     assert [one.symbol for one in report.symbols] == ["GONEUSDT", ETH, "LTCUSDT", BTC]
-    gone, high, garbage = report.problems
+    gone, high = report.problems
     assert gone == "GONEUSDT: GONE/USDT:USDT is not listed"
     assert "bars of ETH/USDT:USDT" in high
     assert "row 20" in high
-    assert "LTCUSDT-30m.parquet: is no readable Parquet file" in garbage
-    assert corrupt.read_bytes() == b"garbage"  # never overwritten: a person decides
+    repaired = report.symbols[2].repaired or ""
+    assert "LTCUSDT-30m.parquet: is no readable Parquet file" in repaired
+    (aside,) = corrupt.parent.glob("LTCUSDT-30m.parquet.corrupt-????????")
+    assert aside.name in repaired
+    assert aside.read_bytes() == b"garbage"  # kept: a person may want to look
+    assert report.symbols[2].rows == 48
+    assert equal(stored(tmp_path, "LTCUSDT"), Bars(bars.open_ms[:48], bars.values[:48]))
     assert report.symbols[3].rows == 48
     assert not bars_path(tmp_path, VENUE, ETH, M30).exists()
+
+
+@pytest.mark.parametrize("damage", ["cut", "flip", "empty", "row"])
+async def test_a_corrupt_file_is_moved_aside_and_fetched_anew_to_the_same_bytes(
+    tmp_path: Path, damage: str
+) -> None:
+    bars = bars_of(3_000)
+    exchange = Exchange({BTC: bars})
+    until = MIDNIGHT + len(bars) * M30.ms
+    await download(exchange.fetch, [BTC], M30, MIDNIGHT, until, tmp_path, venue=VENUE)
+    path = bars_path(tmp_path, VENUE, BTC, M30)
+    whole = path.read_bytes()
+    half = len(whole) // 2
+    bad = {
+        "cut": whole[:half],
+        "flip": whole[:half] + bytes([whole[half] ^ 1]) + whole[half + 1 :],
+        "empty": b"",
+        "row": whole.replace(b"content_sha256", b"Content_sha256")[:-5],
+    }[damage]
+    path.write_bytes(bad)
+    report = await download(exchange.fetch, [BTC], M30, MIDNIGHT, until, tmp_path, venue=VENUE)
+    assert report.problems == ()
+    assert str(path) in (report.symbols[0].repaired or "")
+    assert path.read_bytes() == whole
+    (aside,) = path.parent.glob("*.corrupt-*")
+    assert aside.read_bytes() == bad
+    again = await download(exchange.fetch, [BTC], M30, MIDNIGHT, until, tmp_path, venue=VENUE)
+    assert again.symbols[0].repaired is None
+
+
+async def test_a_corrupt_file_of_funding_is_moved_aside_too(tmp_path: Path) -> None:
+    async def fetch(symbol: str, after_ms: int, until_ms: int) -> Sequence[tuple[int, float]]:
+        return [(MIDNIGHT + 8 * HOUR_MS, 1e-4)]
+
+    until = MIDNIGHT + DAY_MS
+    path = funding_path(tmp_path, VENUE, BTC)
+    await download_funding(fetch, [BTC], MIDNIGHT, until, tmp_path, venue=VENUE)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-9])
+    assert await download_funding(fetch, [BTC], MIDNIGHT, until, tmp_path, venue=VENUE) == {}
+    assert path.read_bytes() == whole
+    assert len(list(path.parent.glob("*.corrupt-*"))) == 1
 
 
 async def test_an_answer_that_is_no_rows_of_numbers_is_a_bad_payload(tmp_path: Path) -> None:

@@ -1,0 +1,166 @@
+"""Write what a running daemon saw into the bar store, with proofs; name what was revised.
+
+The store's file holds the newest value of a bar; `<root>/revisions/<venue>/<SYMBOL>-<tf>.jsonl`
+holds every change, one JSON object a line. Called off the event loop: it reads and writes files.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from adapters.history.parquet_file import (
+    GENERATED,
+    NO_BARS,
+    ORIGIN,
+    Bars,
+    Instants,
+    Provenance,
+    bars_problem,
+    is_generated,
+    merged_bars,
+    read_bars,
+    read_times,
+    set_aside,
+    write_bars,
+)
+from adapters.history.store import bars_path, disk_symbol
+from daemon.domain.bar import Floats
+from daemon.domain.failures import CorruptFile, DataError
+from daemon.domain.units import Timeframe, iso
+
+REVISIONS_FOLDER: Final = "revisions"
+
+
+@dataclass(frozen=True, slots=True)
+class SeenRevision:
+    """Hold a change of a bar that was final: seen_ms is market time then, 0 unknown."""
+
+    close_ms: int
+    before: tuple[float, ...]
+    after: tuple[float, ...]
+    seen_ms: int
+    shown_by: str
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Hold what is new of one symbol: bars (T,), (T, 5) in any order, revisions as they came.
+
+    proof: (T,) uint8 of `Proof`. proven_ms: (T,) market time of the proof, 0 unknown.
+    """
+
+    symbol: str
+    close_ms: Instants
+    values: Floats
+    proof: npt.NDArray[np.uint8]
+    proven_ms: Instants
+    revisions: Sequence[SeenRevision]
+
+
+@dataclass(frozen=True, slots=True)
+class Recorder:
+    """Know where the bars of one venue go."""
+
+    root: Path
+    venue: str
+    timeframe: Timeframe
+    is_generated: bool
+
+    def write(self, batch: Batch) -> Path | None:
+        """Unite a batch with what is stored; give the name of a corrupt file moved aside, if any.
+
+        A stored bar stays; a revised one takes its new value. Raises DataError when the disk
+        refuses, or when real and generated bars would be mixed.
+        """
+        path = bars_path(self.root, self.venue, batch.symbol, self.timeframe)
+        stored, aside = NO_BARS, None
+        if path.exists():
+            try:
+                stored = read_bars(path, self.timeframe)
+                self._refuse_mixture(path)
+            except CorruptFile:
+                aside = set_aside(path)
+        together, _ = merged_bars(stored, self._bars(batch))
+        together = self._revised(together, batch.revisions)
+        if len(together):
+            facts = {"venue": self.venue, "symbol": disk_symbol(batch.symbol)}
+            if self.is_generated:
+                facts[ORIGIN] = GENERATED
+            write_bars(path, together, self.timeframe, facts)
+        if batch.revisions:
+            self._append(batch)
+        return aside
+
+    def stored_until_ms(self, symbol: str) -> int | None:
+        """Give the close of the last stored bar; None without one that can be read."""
+        path = bars_path(self.root, self.venue, symbol, self.timeframe)
+        try:
+            times = read_times(path) if path.exists() else NO_BARS.open_ms
+        except DataError:
+            return None
+        return int(times[-1]) + self.timeframe.ms if len(times) else None
+
+    def _refuse_mixture(self, path: Path) -> None:
+        if is_generated(path) != self.is_generated:
+            ours = "generated" if self.is_generated else "real"
+            raise DataError(
+                f"{path}: holds bars of another kind of market; {ours} ones are not written into "
+                "it; name another folder in data.folder"
+            )
+
+    def _bars(self, batch: Batch) -> Bars:
+        closes, rows = np.unique(batch.close_ms, return_index=True)  # the first seen stays
+        never = np.zeros(len(rows), dtype=np.int64)
+        noted = Provenance(batch.proof[rows], batch.proven_ms[rows], never)
+        bars = Bars(closes - self.timeframe.ms, batch.values[rows], noted)
+        problem = bars_problem(bars, self.timeframe)
+        if problem:
+            raise DataError(f"{self.venue} {batch.symbol}: cannot be stored: {problem}")
+        return bars
+
+    def _revised(self, bars: Bars, revisions: Sequence[SeenRevision]) -> Bars:
+        if not revisions or not len(bars):
+            return bars
+        noted = bars.provenance or Provenance.stored(len(bars))
+        values, revised_ms = bars.values.copy(), noted.revised_ms.copy()
+        for one in revisions:
+            open_ms = one.close_ms - self.timeframe.ms
+            at = int(np.searchsorted(bars.open_ms, open_ms))
+            if at < len(bars) and bars.open_ms[at] == open_ms:
+                values[at] = one.after
+                revised_ms[at] = one.seen_ms or one.close_ms
+        return Bars(bars.open_ms, values, Provenance(noted.proof, noted.proven_ms, revised_ms))
+
+    def _append(self, batch: Batch) -> None:
+        folder = self.root / REVISIONS_FOLDER / self.venue
+        path = folder / f"{disk_symbol(batch.symbol)}-{self.timeframe.label}.jsonl"
+        lines = "".join(
+            json.dumps(
+                {
+                    "bar_closed": iso(one.close_ms),
+                    "close_ms": one.close_ms,
+                    "before": one.before,
+                    "after": one.after,
+                    "seen_ms": one.seen_ms,
+                    "shown_by": one.shown_by,
+                }
+            )
+            + "\n"
+            for one in batch.revisions
+        )
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with path.open("a", encoding="utf-8") as file:
+                file.write(lines)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as e:
+            raise DataError(f"{path}: cannot be written: {e}") from e

@@ -1,0 +1,235 @@
+"""The live feed with bad bars absent: what the engine sees, and so what the journal holds.
+
+Between the exchange's feed and the shell. Raw events are shown to `on_raw` first, so that the bar
+store keeps what the venue said. An event without a bad bar passes through as it is. Whether a venue
+stands still is known with the last piece of an instant, so still bars wait for that one.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from typing import Final, assert_never
+
+import numpy as np
+import numpy.typing as npt
+
+from daemon.domain.bar import Field, Flags, Floats, Proof
+from daemon.domain.cleansing import (
+    Cleanser,
+    CleansingRule,
+    CleansingRules,
+    Memory,
+    Removal,
+    Verdict,
+    judge,
+)
+from daemon.domain.instrument import Instrument
+from daemon.domain.messages import (
+    BarsClosed,
+    FeedNotice,
+    FundingRates,
+    InstrumentChanged,
+    MarketEvent,
+    Revised,
+)
+from daemon.domain.units import Timeframe, require
+from daemon.ports import MarketFeed
+
+GONE_MAX: Final = 10_000  # removed bars whose revisions concern nobody
+
+
+class CleansedFeed:
+    """Implement the MarketFeed port over another feed."""
+
+    def __init__(
+        self,
+        inner: MarketFeed,
+        rules: CleansingRules,
+        source: Timeframe,
+        *,
+        on_judged: Callable[[Sequence[Removal]], None] = lambda records: None,
+        on_raw: Callable[[MarketEvent], None] = lambda event: None,
+        raw_from_ms: int | None = None,
+    ) -> None:
+        """Wrap a feed; history begins at `raw_from_ms` for `on_raw` where that is earlier."""
+        self._raw_from_ms = raw_from_ms
+        self._inner, self._rules, self._source = inner, rules, source
+        self._on_judged, self._on_raw = on_judged, on_raw
+        self._cleanser: Cleanser | None = None
+        self._newest_ms = 0
+        self._waiting: BarsClosed | None = None  # still bars of the newest instant
+        self._venues: tuple[str, ...] = ()  # of each instrument
+        self._removed_by_venue: Counter[str] = Counter()
+        self._gone: deque[tuple[int, int]] = deque(maxlen=GONE_MAX)
+
+    @property
+    def removed_n(self) -> dict[CleansingRule, int]:
+        """Count removed bars by rule."""
+        return {} if self._cleanser is None else dict(self._cleanser.removed_n)
+
+    def shown(self, venues: Mapping[str, object]) -> dict[str, object]:
+        """Add to what a status shows of each venue's feed how many of its bars were removed."""
+        removed = self._removed_by_venue
+        return {
+            venue: {**values, "bars_removed_n": removed[venue]}
+            if removed[venue] and isinstance(values, Mapping)
+            else values
+            for venue, values in venues.items()
+        }
+
+    async def prime(self, marks: Floats, at_ms: int) -> None:
+        """Take the last prices (N,) of a recovered book, so that a change of unit is seen."""
+        await self.instruments()
+        cleanser = self._required()
+        cleanser.memory = cleanser.memory.primed(marks, at_ms)
+
+    # ---- the port --------------------------------------------------------------------------------
+
+    async def instruments(self) -> Sequence[Instrument]:
+        """Load the instruments with their trading rules, in the configured order."""
+        found = await self._inner.instruments()
+        if self._cleanser is None:
+            self._venues = tuple(i.key.venue for i in found)
+            names = sorted({i.key.venue for i in found})
+            venues = np.array([names.index(i.key.venue) for i in found], dtype=np.int64)
+            memory = Memory.empty(len(found))
+            self._cleanser = Cleanser(self._rules, self._source.minutes, memory, venues)
+        return found
+
+    async def history(self, since_ms: int, until_ms: int) -> AsyncIterator[MarketEvent]:
+        """Yield the cleansed history with since < close <= until."""
+        await self.instruments()
+        start_ms = since_ms if self._raw_from_ms is None else min(since_ms, self._raw_from_ms)
+        async for event in self._inner.history(start_ms, until_ms):
+            for one in self.cleansed(event):
+                if _instant_ms(one) > since_ms:
+                    yield one
+
+    async def events(self, after_ms: int) -> AsyncIterator[MarketEvent]:
+        """Yield what happens after `after_ms`, cleansed."""
+        await self.instruments()
+        async for event in self._inner.events(after_ms):
+            for one in self.cleansed(event):
+                yield one
+
+    async def settled(self, now_ms: int) -> None:
+        """Return when the inner feed has told all up to `now_ms`."""
+        await self._inner.settled(now_ms)
+
+    async def close(self) -> None:
+        """Close the inner feed."""
+        await self._inner.close()
+
+    # ---- what becomes of an event ----------------------------------------------------------------
+
+    def cleansed(self, event: MarketEvent) -> Iterator[MarketEvent]:
+        """Give what the engine sees of an event, after showing the raw one."""
+        self._on_raw(event)
+        match event:
+            case BarsClosed(close_ms=close_ms) if close_ms < self._newest_ms:
+                yield self._late(event)
+            case BarsClosed():
+                yield from self._bars(event)
+            case Revised(close_ms=close_ms, index=index) if (close_ms, index) in self._gone:
+                return  # nobody ever saw that bar
+            case _:
+                yield event
+
+    def _bars(self, event: BarsClosed) -> Iterator[BarsClosed]:
+        before = self._waiting
+        if before is not None and before.close_ms != event.close_ms:
+            yield from self._bars(_nothing_more(before))  # no final piece ever came
+            before = None
+        self._newest_ms = event.close_ms
+        values = event.values
+        out, held, records = self._required().take(event.close_ms, values, is_final=event.final)
+        gone = self._told(records)
+        there = ~np.isnan(values[:, Field.CLOSE])
+        self._waiting = None
+        if not gone and before is None and not held.any():
+            yield event
+            return
+        known = _over(event, before, there)
+        if held.any():
+            self._waiting = _part(known, held, held, final=False)
+        told = out | (known.proof == Proof.ABSENT)
+        if event.final or out.any() or np.isfinite(known.opens[told]).any():
+            yield _part(known, out, told, final=event.final)
+
+    def _late(self, event: BarsClosed) -> BarsClosed:
+        """Judge a bar that comes after later ones; memory, which is of those, stays."""
+        cleanser = self._required()
+        at_ms = np.array([event.close_ms], dtype=np.int64)
+        judged = judge(
+            at_ms, event.values[None], cleanser.memory, self._rules, self._source.minutes
+        )
+        if not self._told(tuple(judged.records(at_ms))):
+            return event
+        there: Flags = np.asarray(~np.isnan(event.values[:, Field.CLOSE]))
+        kept = np.asarray(there & ~judged.removed[0])
+        return _part(event, kept, kept | ~there, final=event.final)
+
+    def _told(self, records: Sequence[Removal]) -> bool:
+        """Tell of verdicts; give whether any bar was removed."""
+        if records:
+            self._on_judged(records)
+        removed = [one for one in records if one.verdict is Verdict.REMOVE]
+        self._removed_by_venue.update(self._venues[one.index] for one in removed)
+        self._gone.extend((one.close_ms, one.index) for one in removed)
+        return bool(removed)
+
+    def _required(self) -> Cleanser:
+        require(self._cleanser is not None, "a feed tells nothing before its instruments")
+        return self._cleanser or Cleanser(self._rules, self._source.minutes, Memory.empty(0))
+
+
+def _instant_ms(event: MarketEvent) -> int:
+    match event:
+        case BarsClosed(close_ms=at_ms) | Revised(close_ms=at_ms):
+            return at_ms
+        case FundingRates(settle_ms=at_ms):
+            return at_ms
+        case FeedNotice(at_ms=at_ms) | InstrumentChanged(at_ms=at_ms):
+            return at_ms
+        case _:
+            assert_never(event)
+
+
+def _nothing_more(waiting: BarsClosed) -> BarsClosed:
+    """End an instant whose last piece never came; it adds no bar."""
+    n = len(waiting.opens)
+    absent = np.zeros(n, dtype=np.uint8)
+    nothing = np.full_like(waiting.values, np.nan)
+    return BarsClosed(waiting.close_ms, nothing, absent, np.full(n, np.nan), final=True)
+
+
+def _over(event: BarsClosed, before: BarsClosed | None, there: Flags) -> BarsClosed:
+    """Lay a piece over the still bars that came before it."""
+    if before is None:
+        return event
+    values = np.where(there[:, None], event.values, before.values)
+    proof = np.where(there, event.proof, before.proof).astype(np.uint8)
+    opens = np.where(np.isnan(event.opens), before.opens, event.opens)
+    proven_ms = None
+    if event.proven_ms is not None or before.proven_ms is not None:
+        proven_ms = np.where(there, _instants(event), _instants(before))
+    return BarsClosed(event.close_ms, values, proof, opens, event.final, proven_ms)
+
+
+def _instants(event: BarsClosed) -> npt.NDArray[np.int64]:
+    nothing = np.zeros(len(event.proof), dtype=np.int64)
+    return nothing if event.proven_ms is None else event.proven_ms
+
+
+def _part(known: BarsClosed, which: Flags, priced: Flags, *, final: bool) -> BarsClosed:
+    """Take the bars of some instruments, and the prices that follow those of others.
+
+    At the price that follows a removed bar nobody trades, and one that follows a bar which still
+    waits comes with it.
+    """
+    values = np.where(which[:, None], known.values, np.nan)
+    opens = np.where(priced, known.opens, np.nan)
+    proof = np.where(which, known.proof, np.uint8(Proof.ABSENT)).astype(np.uint8)
+    proven_ms = None if known.proven_ms is None else np.where(which, known.proven_ms, 0)
+    return BarsClosed(known.close_ms, values, proof, opens, final, proven_ms)

@@ -1,0 +1,326 @@
+"""Judging bars: what each rule removes and what it leaves, and that no verdict sees the future."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from daemon.domain.bar import Field, Floats
+from daemon.domain.cleansing import (
+    REMOVING,
+    RULES,
+    Cleanser,
+    CleansingRule,
+    CleansingRules,
+    Judged,
+    Memory,
+    Verdict,
+    judge,
+    without,
+)
+from daemon.domain.units import DAY_MS, MINUTE_MS
+
+MINUTES = 30
+STEP = MINUTES * MINUTE_MS
+T0 = 19_000 * DAY_MS
+ALL = CleansingRules()
+
+
+def market(rows: int, names: int = 5, seed: int = 0) -> Floats:
+    """Draw clean bars (T, N, 5): each opens where the one before closed."""
+    rng = np.random.default_rng(seed)
+    close = 100.0 * np.exp(np.cumsum(rng.normal(0, 0.004, (rows, names)), axis=0))
+    open_ = np.concatenate([np.full((1, names), 100.0), close[:-1]])
+    high = np.maximum(open_, close) * np.exp(np.abs(rng.normal(0, 0.002, close.shape)))
+    low = np.minimum(open_, close) * np.exp(-np.abs(rng.normal(0, 0.002, close.shape)))
+    return np.stack([open_, high, low, close, rng.lognormal(3, 1, close.shape)], axis=-1)
+
+
+def closes(rows: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    return T0 + STEP * np.arange(1, rows + 1, dtype=np.int64)
+
+
+def judged(values: Floats, rules: CleansingRules = ALL) -> Judged:
+    return judge(closes(len(values)), values, Memory.empty(values.shape[1]), rules, MINUTES)
+
+
+def found(values: Floats, rules: CleansingRules = ALL) -> list[tuple[int, int, str]]:
+    """List verdicts as (row, instrument, rule)."""
+    code = judged(values, rules).rule
+    return [(t, n, str(RULES[int(code[t, n]) - 1])) for t, n in np.argwhere(code).tolist()]
+
+
+def still(values: Floats, t: int, n: int) -> None:
+    """Let an instrument stand where it closed, without a trade."""
+    values[t, n, : Field.VOLUME] = values[t - 1, n, Field.CLOSE]
+    values[t, n, Field.VOLUME] = 0.0
+
+
+def scaled(values: Floats, first: int, end: int, n: int, factor: float) -> None:
+    values[first:end, n, : Field.VOLUME] *= factor
+    values[first:end, n, Field.VOLUME] /= factor
+
+
+# ---- what each rule does -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_clean_market_is_returned_as_it_is(seed: int) -> None:
+    values = market(400, seed=seed)
+    result = judged(values)
+    assert not result.rule.any()
+    assert without(values, result.removed) is values
+
+
+def test_holes_are_no_verdict() -> None:
+    values = market(60)
+    values[20:40, 2] = np.nan
+    values[:10, 3] = np.nan
+    assert found(values) == []
+
+
+@pytest.mark.parametrize("standing", [5, 4, 3])
+def test_bars_of_an_outage_are_removed_and_nothing_else(standing: int) -> None:
+    values = market(80)
+    for t in range(30, 34):
+        for n in range(standing):
+            still(values, t, n)
+    wanted = [(t, n, "frozen_venue") for t in range(30, 34) for n in range(standing)]
+    assert found(values) == wanted
+    kept = without(values, judged(values).removed)
+    assert np.isnan(kept[30:34, :standing]).all()
+    assert np.isfinite(values).all(), "raw data stay"
+
+
+def test_two_of_five_that_stand_still_are_no_outage() -> None:
+    values = market(40)
+    for n in (0, 1):
+        still(values, 30, n)
+    assert found(values) == []
+
+
+def test_the_bars_of_another_venue_do_not_hide_an_outage() -> None:
+    values = market(40, names=10)
+    for n in range(4):
+        still(values, 30, n)
+    assert found(values) == []
+    venues = np.array([0] * 4 + [1] * 6)
+    result = judge(closes(40), values, Memory.empty(10), ALL, MINUTES, venues)
+    assert np.argwhere(result.removed).tolist() == [[30, n] for n in range(4)]
+
+
+def test_one_instrument_may_stand_still_for_two_hours() -> None:
+    values = market(60)
+    for t in range(20, 30):
+        still(values, t, 1)
+    values[25, 1] = np.nan  # a hole within does not begin the count anew
+    rows = [24, 26, 27, 28, 29]
+    assert found(values) == [(t, 1, "zero_volume") for t in rows]
+    looser = CleansingRules(zero_volume_minutes_max=600)
+    assert found(values, looser) == []
+
+
+@pytest.mark.parametrize(
+    "bar",
+    [
+        (100, 99, 98, 100, 1),  # high below open
+        (100, 101, 100.5, 101, 1),  # low above open
+        (100, 101, -1, 100, 1),
+        (100, 101, 99, 100, -1),
+        (100, np.inf, 99, 100, 1),
+        (100, 101, np.nan, 100, 1),
+        (100, 1001, 100, 101, 1),  # tenfold and back
+        (100, 100, 9.9, 101 - 1, 1),
+    ],
+)
+def test_what_no_market_does_is_removed(bar: tuple[float, ...]) -> None:
+    values = market(30)
+    values[10, 2] = bar
+    assert found(values)[0] == (10, 2, "impossible")
+    assert len(found(values)) == 1
+
+
+def test_the_first_prints_of_a_listing_may_be_anywhere() -> None:
+    values = market(30)
+    values[:10, 2] = np.nan
+    values[10, 2] = (100, 4700, 90, 120, 5)
+    assert [one for one in found(values) if one[0] == 10] == [(10, 2, "wick")]
+
+
+def test_a_crash_and_a_wick_are_named_and_stay() -> None:
+    values = market(40, names=2)
+    values[10:, 0, :4] *= 0.6
+    values[10, 0] = (values[9, 0, 3], values[9, 0, 3], values[10, 0, 3] * 0.99, values[10, 0, 3], 9)
+    values[20, 1, Field.LOW] *= 0.7
+    assert found(values) == [(10, 0, "crash"), (20, 1, "wick")]
+    assert not judged(values).removed.any()
+
+
+@pytest.mark.parametrize("factor", [10.0, 1000.0, 0.1, 0.001])
+def test_bars_at_another_scale_are_removed_until_the_price_is_back(factor: float) -> None:
+    values = market(60)
+    scaled(values, 20, 35, 1, factor)
+    assert found(values) == [(t, 1, "rescaled") for t in range(20, 35)]
+
+
+def test_after_a_hole_of_more_than_a_week_a_new_price_is_believed() -> None:
+    values, week = market(600), 7 * 48
+    scaled(values, 400, 600, 1, 10.0)
+    values[400 - week + 1 : 400, 1] = np.nan
+    assert len(found(values)) == 200, "within a week"
+    values[400 - week : 400, 1] = np.nan
+    assert found(values) == []
+
+
+def test_a_small_whole_ratio_is_a_suspected_split_and_only_flagged() -> None:
+    values = market(40)
+    values[:, 1, Field.VOLUME] = 10.0
+    scaled(values, 20, 40, 1, 0.25)
+    assert found(values) == [(20, 1, "split")]
+    values[20, 1, Field.VOLUME] = 1.0  # volume moves the same way: a fall
+    assert found(values) == []
+
+
+def test_a_bar_that_repeats_the_one_before_is_removed() -> None:
+    values = market(40)
+    values[21, 3] = values[20, 3]
+    assert found(values) == [(21, 3, "repeated")]
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_rule_that_is_off_does_nothing(rule: CleansingRule) -> None:
+    values = faulty(120, seed=3)
+    rules = CleansingRules(off=frozenset({rule}))
+    assert str(rule) in {name for _, _, name in found(values)}
+    assert str(rule) not in {name for _, _, name in found(values, rules)}
+
+
+def test_records_name_bar_rule_and_verdict() -> None:
+    values = market(30)
+    values[10, 2, Field.LOW] = -1.0
+    values[20, 1, Field.LOW] *= 0.7
+    result = judged(values)
+    first, second = result.records(closes(30))
+    assert (first.close_ms, first.index, first.rule) == (T0 + 11 * STEP, 2, "impossible")
+    assert (first.verdict, second.verdict) == (Verdict.REMOVE, Verdict.FLAG)
+    assert list(result.records(closes(30), flags=False)) == [first]
+
+
+# ---- causality -----------------------------------------------------------------------------------
+
+
+def faulty(rows: int, seed: int, names: int = 6) -> Floats:
+    """Draw a market in which everything goes wrong somewhere."""
+    rng = np.random.default_rng(seed)
+    values = market(rows, names, seed)
+    scaled(values, rows // 2, rows // 2 + 9, 0, 100.0)
+    scaled(values, rows // 3, rows, 1, 0.5)
+    values[rows // 3, 1, Field.VOLUME] = 2 * values[rows // 3 - 1, 1, Field.VOLUME]
+    for t in rng.integers(1, rows, 6).tolist():
+        for n in range(names - 1):
+            still(values, t, n)
+    for t in range(rows // 4, rows // 4 + 9):
+        still(values, t, 2)
+    for rule, t in enumerate(rng.integers(2, rows, 12).tolist()):
+        n = int(rng.integers(3, names))
+        change: Callable[[Floats], None] = CHANGES[rule % len(CHANGES)]
+        change(values[t - 1 : t + 1, n])
+    values[rng.random((rows, names)) < 0.05] = np.nan
+    return values
+
+
+def _repeat(pair: Floats) -> None:
+    pair[1] = pair[0]
+
+
+def _broken(pair: Floats) -> None:
+    pair[1, Field.HIGH] = pair[1, Field.LOW] / 2
+
+
+def _wick(pair: Floats) -> None:
+    pair[1, Field.LOW] *= 0.6
+
+
+def _crash(pair: Floats) -> None:
+    pair[1, Field.LOW] = pair[1, Field.CLOSE] = pair[1, Field.OPEN] * 0.6
+
+
+CHANGES: list[Callable[[Floats], None]] = [_repeat, _broken, _wick, _crash]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_removing_the_future_changes_no_verdict(seed: int) -> None:
+    values = faulty(120, seed)
+    whole = judged(values).rule
+    for rows in range(1, 121):
+        assert (judged(values[:rows]).rule == whole[:rows]).all()
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_cut_anywhere_the_verdicts_are_the_same(seed: int) -> None:
+    values, at = faulty(300, seed), closes(300)
+    whole = judged(values)
+    rng = np.random.default_rng(seed)
+    memory, parts, row = Memory.empty(6), [], 0
+    while row < 300:
+        end = row + int(rng.integers(1, 40))
+        part = judge(at[row:end], values[row:end], memory, ALL, MINUTES)
+        memory = part.memory
+        parts.append(part.rule)
+        row = end
+    assert (np.concatenate(parts) == whole.rule).all()
+    for name in ("last", "last_ms", "still_n", "away"):
+        assert getattr(memory, name).tobytes() == getattr(whole.memory, name).tobytes(), name
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_live_in_pieces_keeps_the_bars_that_the_batch_keeps(seed: int) -> None:
+    values, at = faulty(150, seed), closes(150)
+    values[~np.isfinite(values).all(axis=2)] = np.nan  # a feed tells whole bars
+    wanted = without(values, judged(values).removed)
+    rng = np.random.default_rng(seed)
+    cleanser = Cleanser(ALL, MINUTES, Memory.empty(6))
+    got = np.full_like(values, np.nan)
+    for t in range(150):
+        pieces = rng.integers(0, 3, 6)
+        for piece in range(3):
+            part = np.where((pieces == piece)[:, None], values[t], np.nan)
+            out, _, _ = cleanser.take(int(at[t]), part, is_final=piece == 2)
+            got[t, out] = values[t, out]
+    assert got.tobytes() == wanted.tobytes()
+    records = judged(values).records(at, flags=False)
+    by_rule = [one.rule for one in records]
+    assert cleanser.removed_n == {rule: by_rule.count(rule) for rule in set(by_rule)}
+
+
+def test_who_moved_earlier_in_an_instant_counts_against_an_outage() -> None:
+    values = market(2, names=8)
+    for n in (5, 6, 7):
+        still(values, 1, n)
+    moving = np.where((np.arange(8) < 5)[:, None], values[1], np.nan)
+    standing = np.where((np.arange(8) >= 5)[:, None], values[1], np.nan)
+    at = int(closes(2)[1])
+    for first, kept in ((moving, True), (np.full_like(moving, np.nan), False)):
+        cleanser = Cleanser(ALL, MINUTES, Memory.empty(8))
+        cleanser.take(at, first, is_final=False)
+        _, held, _ = cleanser.take(at, standing, is_final=False)
+        assert held.tolist() == [False] * 5 + [True] * 3
+        out, held, _ = cleanser.take(at, np.full_like(moving, np.nan), is_final=True)
+        assert out.tolist() == [False] * 5 + [kept] * 3
+        assert not held.any()
+
+
+def test_a_restart_knows_the_old_unit_by_the_last_marks() -> None:
+    values = market(10)
+    scaled(values, 0, 10, 1, 10.0)
+    marks = values[0, :, Field.OPEN].copy()
+    marks[1] /= 10.0
+    memory = Memory.empty(5).primed(marks, T0)
+    result = judge(closes(10), values, memory, ALL, MINUTES)
+    assert np.argwhere(result.removed).tolist() == [[t, 1] for t in range(10)]
+
+
+def test_every_rule_is_met_by_the_faulty_markets() -> None:
+    met = {name for seed in range(8) for _, _, name in found(faulty(300, seed))}
+    assert met == {str(rule) for rule in RULES}
+    assert len(REMOVING) == 5

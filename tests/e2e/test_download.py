@@ -1,0 +1,118 @@
+"""`download-data` from an exchange that counts request weight: fast, killed, resumed, repaired."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+from pathlib import Path
+
+import pytest
+
+from adapters.history.store import list_bars
+from adapters.rehearsal.ccxt_options import ccxt_options
+from adapters.rehearsal.server import RunningExchange, serve
+from adapters.rehearsal.settings import RehearsalSettings
+from daemon.wiring.pace import WEIGHT_SHARE
+from tests.e2e.line import Finished, environment, program
+
+WEIGHT_MINUTE = 2_400  # what the real venue allows
+PAGE_BARS, PAGE_WEIGHT = 499, 2  # the cheapest page there
+COINS, DAYS, DAY_BARS = 2, 50, 288
+BARS = COINS * DAYS * DAY_BARS
+
+
+def market() -> RehearsalSettings:
+    return RehearsalSettings(
+        coins=COINS, history_days=DAYS + 1, source_minutes=5, weight_limit_minute=WEIGHT_MINUTE
+    )
+
+
+def arguments(running: RunningExchange, folder: Path, days: int, *, is_paced: bool) -> list[str]:
+    paced = ccxt_options(running.rest_url, running.ws_url) | {"enableRateLimit": is_paced}
+    options = json.dumps(paced)
+    sets = (
+        "market.source=5m",
+        "universe.symbols=top:2",
+        f"exchange.options={options}",
+        "exchange.generated=true",
+    )
+    chosen = [word for one in sets for word in ("--set", one)]
+    where = ["--days", str(days), "--folder", str(folder), "--json"]
+    return program("download-data", *where, *chosen)
+
+
+async def started(
+    running: RunningExchange, folder: Path, days: int = DAYS, *, is_paced: bool
+) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        *arguments(running, folder, days, is_paced=is_paced),
+        env=environment(),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+
+
+async def fetched(
+    running: RunningExchange, folder: Path, days: int = DAYS, *, is_paced: bool = False
+) -> Finished:
+    process = await started(running, folder, days, is_paced=is_paced)
+    out, said = await process.communicate()
+    return Finished(process.returncode or 0, out.decode(), said.decode())
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*.parquet"))}
+
+
+async def bars_until(folder: Path, rows: int) -> None:
+    """Wait until the store holds bars, as somebody who looks at the folder would."""
+    while sum(one.rows for one in list_bars(folder)) < rows:  # noqa: ASYNC110 - no event of a disk
+        await asyncio.sleep(0.02)
+
+
+@pytest.mark.timeout(120)
+async def test_killed_half_way_it_resumes_to_the_same_bytes_at_the_venues_own_rate(
+    tmp_path: Path,
+) -> None:
+    straight, killed = tmp_path / "straight", tmp_path / "killed"
+    async with await serve(market()) as running:
+        done = await fetched(running, straight, is_paced=True)
+    assert done.code == 0, done.complaint
+    assert done.values["problems"] == []
+    assert done.values["refused"] == 0
+    assert sum(done.values["rows"].values()) == BARS
+    limit = WEIGHT_MINUTE * WEIGHT_SHARE / PAGE_WEIGHT * PAGE_BARS / 60
+    pace = BARS / done.values["seconds"]
+    print(f"\n{pace:,.0f} bars/s; our part of the venue's limit allows {limit:,.0f}")
+    assert pace < 1.1 * limit, "more than the venue allows"
+    assert pace > 0.2 * limit, "not even on a busy machine"
+    async with await serve(market()) as running:
+        process = await started(running, killed, is_paced=True)
+        async with asyncio.timeout(60):
+            await bars_until(killed, 1)
+        process.send_signal(signal.SIGKILL)
+        await process.wait()
+        left = list_bars(killed, deep=True)
+        assert [one.problem for one in left if one.problem] == []
+        assert sum(one.rows for one in left) < BARS, "it was over before it was killed"
+        done = await fetched(running, killed)
+    assert done.code == 0, done.complaint
+    assert content(killed) == content(straight)
+    names = [p.name for p in killed.rglob("*") if p.is_file()]
+    assert not [name for name in names if "corrupt" in name]
+
+
+@pytest.mark.timeout(120)
+async def test_a_file_that_was_damaged_is_named_and_fetched_again(tmp_path: Path) -> None:
+    async with await serve(market()) as running:
+        first = await fetched(running, tmp_path, 5)
+        assert first.code == 0, first.complaint
+        whole = content(tmp_path)
+        name = next(name for name in whole if "BTCUSDT-5m" in name)
+        (tmp_path / name).write_bytes(whole[name][: len(whole[name]) // 3])
+        again = await fetched(running, tmp_path, 5)
+    assert again.code == 0, again.complaint
+    (told,) = again.values["repaired"]
+    assert "BTCUSDT-5m.parquet" in told
+    assert content(tmp_path) == whole
