@@ -21,7 +21,14 @@ from typing import Any, Final
 
 import structlog
 
-from adapters.exchange.failures import PAYLOAD_ERRORS, Unanswered, judge, not_json, unknown_exchange
+from adapters.exchange.failures import (
+    PAYLOAD_ERRORS,
+    Unanswered,
+    judge,
+    not_json,
+    shortened,
+    unknown_exchange,
+)
 from adapters.exchange.mapping import CLOSED_FLAGS, ClosedFlag, server_time_of
 from daemon.domain.failures import BadPayload, ConfigurationError, VenueError
 
@@ -225,13 +232,18 @@ class VenueClient:
     def _guard_frames(self) -> None:
         on_error, on_close, dial = self.api.on_error, self.api.on_close, self.api.client
 
+        def tell_once(client: Any, why: str) -> None:
+            if not getattr(client, "is_told", False):  # an error closes the socket, which tells too
+                client.is_told = True
+                self.hooks.on_broken(why)
+
         def told_error(client: Any, error: Any) -> None:
             on_error(client, error)
-            self.hooks.on_broken(str(error))
+            tell_once(client, str(error))
 
         def told_close(client: Any, code: Any) -> None:
             on_close(client, code)
-            self.hooks.on_broken(f"closed by the venue, code {code}")
+            tell_once(client, f"closed by the venue, code {code}")
 
         def guarded_client(url: str) -> Any:
             client = dial(url)
@@ -254,7 +266,7 @@ class VenueClient:
 
     def _guard_socket(self, client: Any) -> None:
         """Let a frame that cannot be read end its socket: the client would go deaf in silence."""
-        handle = client.handle_message
+        handle, on_message = client.handle_message, client.on_message_callback
         unreadable = (*PAYLOAD_ERRORS, self._base_error())
 
         def guarded(message: Any) -> None:
@@ -265,7 +277,13 @@ class VenueClient:
                 client.on_error(self._network_error()(f"a frame could not be read: {trouble}"))
             self.hooks.on_frame()
 
-        client.handle_message = guarded
+        def refusable(socket: Any, message: Any) -> None:
+            on_message(socket, message)
+            why = refusal_in(message)
+            if why is not None:  # nobody awaits that answer, and the stream would stay silent
+                socket.on_error(self._network_error()(f"a subscription was refused: {why}"))
+
+        client.handle_message, client.on_message_callback = guarded, refusable
 
     def _base_error(self) -> type[Exception]:
         import ccxt
@@ -278,6 +296,18 @@ class VenueClient:
 
         found: type[Exception] = ccxt.NetworkError
         return found
+
+
+def refusal_in(message: object) -> str | None:
+    """Give the words with which a venue refuses a subscription; None for any other frame."""
+    if not isinstance(message, Mapping):
+        return None
+    refused = (
+        (isinstance(message.get("error"), Mapping) and "id" in message)  # Binance
+        or (message.get("op") == "subscribe" and message.get("success") is False)  # Bybit
+        or message.get("event") == "error"  # OKX
+    )
+    return shortened(str(dict(message))) if refused else None
 
 
 def _silence(socket: Any, error: Exception) -> None:

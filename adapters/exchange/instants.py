@@ -196,15 +196,21 @@ class Instants:
         )
 
     def take_sendable(
-        self, opens_at: Callable[[int], Floats], held: Callable[[int], bool]
+        self,
+        opens_at: Callable[[int], Floats],
+        held: Callable[[int], bool],
+        hangs: Callable[[int], bool] = lambda index: False,
     ) -> Iterator[BarsClosed]:
-        """Give what can go out now, in time order; `held(close_ms)` holds a first sending back."""
+        """Give what can go out now, in time order; `held(close_ms)` holds a first sending back.
+
+        hangs(index): a question about this instrument gets no answer; nobody waits for it.
+        """
         for instant in list(self._instants.values()):
             if instant.emitted:
                 if instant.fresh:
                     yield self._message(instant, opens_at(instant.close_ms))
                 continue
-            waiting = set(instant.open_indices())
+            waiting = {i for i in instant.open_indices() if not hangs(i)}
             if not waiting <= instant.asked or held(instant.close_ms):
                 return
             instant.emitted = True

@@ -59,19 +59,36 @@ class Life:
 
     async def _read(self, market_ms: int) -> None:
         try:
-            markets, _ = await self._client.ask("load_markets", True)
-            self._compare(markets, market_ms)
+            rows, _ = await self._client.ask("fetch_markets")
+            self._compare(self._taken_over(rows), market_ms)
         except (VenueError, BadPayload) as trouble:
             _log.debug(MARKETS_UNREAD, exchange=self._client.exchange, why=str(trouble))
         finally:
             self.busy = False
             self._news()
 
-    def _compare(self, markets: Mapping[str, Any], market_ms: int) -> None:
-        missing_n = sum(i.key.symbol not in markets for i in self._known)
-        if missing_n > MISSING_MAX_SHARE * len(self._known) and missing_n > 1:
-            why = f"{missing_n} of {len(self._known)} instruments are not in the list"
+    def _taken_over(self, rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+        """Give a fresh list to the client, and what it says; raises BadPayload for a wrong one.
+
+        The client refuses to ask about a market that its list lacks, and that would read as the
+        venue's word: so an instrument of ours stays in its list until it counts as gone.
+        """
+        listed = {row["symbol"] for row in rows}
+        ours = [known.key.symbol for known in self._known]
+        missing_n = sum(symbol not in listed for symbol in ours)
+        if missing_n > MISSING_MAX_SHARE * len(ours) and missing_n > 1:
+            why = f"{missing_n} of {len(ours)} instruments are not in the list"
             raise BadPayload(f"{self._client.exchange}: {why}")
+        before = self._client.api.markets or {}
+        kept = [
+            before[symbol]
+            for symbol, missing in zip(ours, self._missing, strict=True)
+            if symbol not in listed and symbol in before and missing + 1 < MISSING_READINGS
+        ]
+        markets = self._client.api.set_markets([*rows, *kept])
+        return {symbol: market for symbol, market in markets.items() if symbol in listed}
+
+    def _compare(self, markets: Mapping[str, Any], market_ms: int) -> None:
         for index, known in enumerate(self._known):
             market = markets.get(known.key.symbol)
             self._missing[index] = 0 if market is not None else self._missing[index] + 1

@@ -24,7 +24,7 @@ from adapters.exchange.instants import RETRY_S, Instants
 from adapters.exchange.life import Life
 from adapters.exchange.mapping import CLOSED_FLAGS
 from adapters.exchange.reader import Page, VenueReader
-from adapters.exchange.rereads import Rereads
+from adapters.exchange.rereads import Doubts, Rereads
 from adapters.exchange.stream import BarStream
 from adapters.exchange.watch import Transport, Watch, WatchRules
 from daemon.domain.bar import Field, Proof
@@ -56,6 +56,7 @@ class FeedSettings:
     stream_patience_s: how long after an instant the stream may take to prove its bars.
     stream_deadline_bars: how many bars in a row the stream may fail to show of one instrument that
     traded, before its socket counts as deaf.
+    reread_patience_s: how long the bars of others wait for an answer of REST about one.
     reread_grace_ms: a row without successor counts as closed so long after its close (venues answer
     from copies that lag); 0 in lock-step, where market time stands still: then an answer that lacks
     the rates of a settlement is the venue's word that there are none, too.
@@ -79,6 +80,7 @@ class FeedSettings:
     stream_patience_s: float = 3.0
     stream_deadline_bars: int = 2
     reread_grace_ms: int = 2_000
+    reread_patience_s: float = 3.0
     recheck_s: float = 30.0
     late_max_ms: int = 6 * HOUR_MS
     funding_patience_s: float = 5.0
@@ -140,7 +142,8 @@ class Pump:
             after_ms, settings.settle_timeout_s, client.exchange, self._hurried
         )
         self.health = FeedHealth(client.exchange)
-        self._rereads = Rereads(reader, self._symbols, self._now_s, self.health, self._news.set)
+        self._rereads = self._new_rereads(reader)
+        self._doubts = Doubts(settings.timeframe)
         self._stream = self._bar_stream(client) if streaming else None
         self._life = Life(
             client, instruments, settings.markets_every_ms, self.delivery.put, self._wake
@@ -167,6 +170,16 @@ class Pump:
             self._news.set,
             self.health,
             deadline_bars=self._settings.stream_deadline_bars,
+        )
+
+    def _new_rereads(self, reader: VenueReader) -> Rereads:
+        return Rereads(
+            reader,
+            self._symbols,
+            self._now_s,
+            self.health,
+            self._news.set,
+            patience_s=self._settings.reread_patience_s,
         )
 
     def stop(self) -> None:
@@ -227,6 +240,7 @@ class Pump:
         self._ask_missing()
         self._recheck_denied(market_ms, wanted_ms)
         self._audit()
+        self._rereads.ask(self._doubts.due())
         self._take_answers()
         await self._send()
         self._watch.step(self._rereads.failing_since_s)
@@ -290,6 +304,7 @@ class Pump:
         for answer in self._rereads.take():
             index, closes = answer.index, answer.closes
             if answer.page is None:
+                self._doubts.drop(index)
                 for close_ms in closes:
                     self._instants.asked_in_vain(index, close_ms, answer.retry_s)
                 continue
@@ -334,9 +349,8 @@ class Pump:
     def _judge(self, index: int, closes: Sequence[int], page: Page) -> None:
         """Prove what an answer shows closed; what it should show and does not is denied."""
         grace_ms = self._settings.reread_grace_ms
-        self._take(
-            self._gate.see_reread(index, page.readings, read_ms=page.read_ms, grace_ms=grace_ms)
-        )
+        readings = self._doubts.sift(index, page.readings, self._gate)
+        self._take(self._gate.see_reread(index, readings, read_ms=page.read_ms, grace_ms=grace_ms))
         newest_ms = max((reading.open_ms for reading in page.readings), default=0)
         shown = {reading.open_ms + self._settings.timeframe.ms for reading in page.readings}
         for close_ms in closes:
@@ -352,7 +366,7 @@ class Pump:
         def held(close_ms: int) -> bool:
             return self._funding.holds(close_ms, self._now_s())
 
-        for message in self._instants.take_sendable(self._gate.opens_at, held):
+        for message in self._instants.take_sendable(self._gate.opens_at, held, self._rereads.hangs):
             if not message.final:
                 absent = [self._symbols[i] for i in np.flatnonzero(message.proof == Proof.ABSENT)]
                 _log.debug(BARS_ABSENT, close=iso(message.close_ms), symbols=absent)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import structlog
@@ -20,6 +20,8 @@ from adapters.exchange.health import FeedHealth
 from adapters.exchange.instants import RETRY_S
 from adapters.exchange.reader import Page, VenueReader
 from daemon.domain.failures import BadPayload, VenueError
+from daemon.domain.finality import BarValues, FinalityGate, Reading
+from daemon.domain.units import Timeframe
 
 REST_LOST: Final = "rest_lost"
 REST_RESTORED: Final = "rest_restored"
@@ -43,6 +45,41 @@ class Answer:
     retry_s: float
 
 
+class Doubts:
+    """Believe an answer that contradicts a final bar only when a second one says the same.
+
+    Venues answer from copies, and one of them may be wrong for a moment.
+    """
+
+    def __init__(self, timeframe: Timeframe) -> None:
+        self._length_ms = timeframe.ms
+        self._said: dict[tuple[int, int], BarValues] = {}
+
+    def sift(self, index: int, readings: Sequence[Reading], gate: FinalityGate) -> list[Reading]:
+        """Give what can be believed: where one answer stands alone, what was told before."""
+        return [self._believed(index, reading, gate) for reading in readings]
+
+    def due(self) -> dict[int, list[int]]:
+        """Give the closes that a second answer is wanted for, by instrument."""
+        due: dict[int, list[int]] = {}
+        for index, close_ms in self._said:
+            due.setdefault(index, []).append(close_ms)
+        return due
+
+    def drop(self, index: int) -> None:
+        """Forget what was said of an instrument: nobody answers, and the next audit will tell."""
+        self._said = {key: values for key, values in self._said.items() if key[0] != index}
+
+    def _believed(self, index: int, reading: Reading, gate: FinalityGate) -> Reading:
+        close_ms = reading.open_ms + self._length_ms
+        told = gate.final_values(index, close_ms)
+        said = self._said.pop((index, close_ms), None)
+        if told is None or reading.values in (told, said):
+            return reading
+        self._said[index, close_ms] = reading.values
+        return replace(reading, values=told)
+
+
 class Rereads:
     """Keep the questions that are under way and the answers that nobody took yet."""
 
@@ -53,14 +90,17 @@ class Rereads:
         now_s: Callable[[], float],
         health: FeedHealth,
         news: Callable[[], None],
+        *,
+        patience_s: float = 3.0,
     ) -> None:
+        self._patience_s = patience_s
         self._reader = reader
         self._symbols = list(symbols)
         self._now_s = now_s
         self._health = health
         self._news = news
         self._group: asyncio.TaskGroup | None = None
-        self._under_way: set[int] = set()
+        self._under_way: dict[int, float] = {}  # since when, in transport seconds
         self._answers: list[Answer] = []
         self._failures = 0  # of the venue, in a row
         self._unread = [0] * len(symbols)  # answers in a row that could not be read
@@ -84,14 +124,19 @@ class Rereads:
         """
         if self._group is None:
             return
-        for index in sorted(due.keys() - self._under_way):
+        for index in sorted(due.keys() - self._under_way.keys()):
             closes = tuple(due[index])
             if self._now_s() < self._rest_until_s:
                 self._answers.append(Answer(index, closes, None, True, self._rest_until_s))
                 continue
-            self._under_way.add(index)
+            self._under_way[index] = self._now_s()
             name = f"reread {self._symbols[index]}"
             self._group.create_task(self._ask(index, closes, index in shown), name=name)
+
+    def hangs(self, index: int) -> bool:
+        """Tell whether a question about an instrument is under way for too long."""
+        since_s = self._under_way.get(index)
+        return since_s is not None and self._now_s() - since_s > self._patience_s
 
     def take(self) -> list[Answer]:
         """Take the answers that came."""
@@ -108,7 +153,7 @@ class Rereads:
             retry_s = self._now_s()
             self._answered(index)
         finally:
-            self._under_way.discard(index)
+            del self._under_way[index]
         self._answers.append(Answer(index, closes, page, shown, retry_s))
         self._news()
 

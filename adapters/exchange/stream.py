@@ -33,6 +33,8 @@ WATCH_PAUSE_S: Final = 0.05
 ROWS_READ: Final = 4
 """Newest cache rows looked at per frame: running bar, its predecessor, and late ones."""
 FLAGS_KEPT_MAX: Final = 10_000
+DIAL_S: Final = 12.0
+"""How long a new socket may take before it can count as deaf; ccxt gives up dialling after 10 s."""
 
 _log = structlog.get_logger()
 _Shown = tuple[tuple[Any, ...], bool]  # a cache row, and whether the venue flagged it closed
@@ -68,6 +70,7 @@ class BarStream:
         self._missed_max = deadline_bars
         self._health = health
         self._lost = False
+        self._lost_s = 0.0
         self._replacing = False
         self.alive = True
         """Whether the venue lets us stream at all."""
@@ -105,7 +108,10 @@ class BarStream:
         """Note a bar that REST has and a live stream should have shown; replace a deaf socket.
 
         Deaf is a stream that missed half of the symbols, or one of them `deadline_bars` in a row.
+        One that is being dialled is left to it for `DIAL_S`, or no dial would ever come through.
         """
+        if self._lost and self._now_s() < self._lost_s + DIAL_S:
+            return
         self._missed[index] += 1
         missing_n = sum(1 for bars_n in self._missed if bars_n)
         if self._missed[index] >= self._missed_max or 2 * missing_n >= len(self._symbols):
@@ -120,6 +126,7 @@ class BarStream:
     def renew(self, why: str) -> None:
         """Take new sockets although nothing may be wrong with the old ones."""
         self._missed = [0] * len(self._symbols)
+        self._lost_s = self._now_s()
         self._replacing = True
         try:
             self._client.drop_sockets(why)
@@ -220,7 +227,11 @@ class BarStream:
     def _note_lost(self, why: str) -> None:
         if not self._lost:
             _log.warning(STREAM_LOST, exchange=self._client.exchange, why=why)
+            self._lost_s = self._now_s()
         self._lost = True
+
+    def _now_s(self) -> float:
+        return asyncio.get_running_loop().time()
 
     def _note_restored(self) -> None:
         if self._lost:

@@ -12,6 +12,7 @@ from typing import Final
 
 from adapters.rehearsal import dialect
 from adapters.rehearsal.dialect import INTERVALS_MS
+from adapters.rehearsal.fault_plan import FaultPlan
 from adapters.rehearsal.faults import Fault, FaultSwitch
 from adapters.rehearsal.market import Coin, Market
 from adapters.rehearsal.publication import Publication, Withheld
@@ -21,6 +22,8 @@ from daemon.domain.units import HOUR_MS, require
 
 FUNDING_GRID_MS: Final = 4 * HOUR_MS
 PRINTS_AT_ONCE_MAX: Final = 8
+REVISED_BARS_BACK: Final = 3
+"""Which source bar a revision changes: so many opened since, the running one included."""
 
 
 class Exchange:
@@ -30,11 +33,15 @@ class Exchange:
         self.market = market
         self.settings = settings
         self.faults = FaultSwitch()
+        self.plan = FaultPlan(
+            settings.faults, settings.fault_seed, tuple(market.coins), settings.source_ms
+        )
         self.hub = Hub(self.faults)
         self.publication = Publication(market, withheld_of(settings))
         self.now_ms = start_ms
         self.instants = 0
         self.klines_closed = 0
+        self.weight_charged = 0
 
         self._clock: Callable[[], int] = lambda: self.now_ms
 
@@ -76,17 +83,36 @@ class Exchange:
         require(at_ms >= self.now_ms, f"time cannot go back from {self.now_ms} to {at_ms}")
         before_ms, self.now_ms = self.now_ms, at_ms
         self.instants += 1
+        for strike in self.plan.due(before_ms, at_ms):
+            self.faults.put(strike)
         if self.faults.takes(Fault.DROP_SOCKETS):
             self.hub.cut_all()
-        if self.faults.takes(Fault.STALL):
-            return 0
+        self.hub.begin_publication()
         streams = self.hub.streams
         closed = await self._say_closed(streams, before_ms)
         await self._say_prints(streams, before_ms)
+        await self._revise(streams)
         for stream, text in self.current(streams):
             await self.hub.say(stream, text)
+        await self.hub.end_publication(at_ms)
         self.klines_closed += closed
         return closed
+
+    async def _revise(self, streams: list[Stream]) -> None:
+        """Change a closed kline for good where that is due; one kind is said on the stream."""
+        source_ms = self.settings.source_ms
+        newest_ms = self.now_ms // source_ms * source_ms
+        for strike in self.faults.take_all(Fault.REVISED_FRAME, Fault.REVISED_REST):
+            open_ms = newest_ms - REVISED_BARS_BACK * source_ms
+            for symbol in [strike.symbol] if strike.symbol else self.market.coins:
+                coin = self.market.coins.get(symbol)
+                if coin is None or not coin.lives_at(open_ms) or open_ms < self.market.span_ms[0]:
+                    continue
+                self.publication.revise(symbol, open_ms)
+                if strike.fault is Fault.REVISED_FRAME:
+                    for stream in streams:
+                        if stream.kind is StreamKind.KLINE and stream.symbol == symbol:
+                            await self._say_kline(stream, open_ms, self.now_ms)
 
     def current(self, streams: list[Stream]) -> list[tuple[Stream, str]]:
         """Write the present state of each stream: running kline, marks, best bid and ask."""
@@ -128,20 +154,20 @@ class Exchange:
                 due += [(open_ms + interval_ms, stream, open_ms) for open_ms in opens]
         said = 0
         for close_ms, stream, open_ms in sorted(due, key=lambda item: item[0]):
-            coin = self.market.coins[stream.symbol]
-            interval_ms = INTERVALS_MS[stream.interval]
-            kline = self.publication.kline(stream.symbol, interval_ms, open_ms, self.now_ms)
-            if kline is None:
-                continue
-            text = dialect.kline_event(
-                coin,
-                kline,
-                interval=stream.interval,
-                event_ms=max(close_ms, before_ms),
-                closed=True,
-            )
-            said += await self.hub.say(stream, text)
+            said += await self._say_kline(stream, open_ms, max(close_ms, before_ms))
         return said
+
+    async def _say_kline(self, stream: Stream, open_ms: int, event_ms: int) -> bool:
+        """Say a closed kline; tell whether there was one, and anyone who heard it."""
+        coin, interval_ms = self.market.coins[stream.symbol], INTERVALS_MS[stream.interval]
+        at_ms = open_ms // interval_ms * interval_ms
+        kline = self.publication.kline(stream.symbol, interval_ms, at_ms, self.now_ms)
+        if kline is None or at_ms + interval_ms > self.now_ms:
+            return False
+        text = dialect.kline_event(
+            coin, kline, interval=stream.interval, event_ms=event_ms, closed=True
+        )
+        return await self.hub.say(stream, text)
 
     def _opens_due(self, stream: Stream, before_ms: int, releases: list[Withheld]) -> list[int]:
         """List opening instants whose final kline is to be said now, oldest first."""

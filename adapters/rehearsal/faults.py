@@ -1,80 +1,163 @@
-"""Faults of the public half, switched on from outside: an exchange that answers garbage.
+"""Faults of the public half, switched on from outside or by a plan: what can go wrong, counted.
 
-One fault is active at a time, for a counted number of answers (REST), frames or publications
-(stream). `/rehearsal/*` itself is never faulty.
+Several faults may be active at once, each for a counted number of answers (REST), dials, frames or
+publications (stream), and of one instrument if it names one. What a fault does to an answer is in
+`fault_answers.py`, to a frame in `fault_frames.py`. `/rehearsal/*` itself is never faulty.
 """
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import dataclass
 from enum import StrEnum
-
-from aiohttp import web
+from typing import Final
 
 from daemon.domain.failures import ConfigurationError
+
+SECONDS_MAX: Final = 3600.0
 
 
 class Fault(StrEnum):
     """Name what goes wrong."""
 
     NONE = "none"
+    # REST: a counted number of answers
     NOT_JSON_200 = "not_json_200"  # a gateway page with status 200
+    CUT_JSON_200 = "cut_json_200"  # half of the body, with status 200 and a fitting length
+    EMPTY_LIST_200 = "empty_list_200"  # no klines although there are some
+    LAGGING_200 = "lagging_200"  # klines from a copy that lacks the newest
+    DIFFERING_ROW_200 = "differing_row_200"  # the newest closed kline otherwise, this once
+    EMPTY_EXCHANGE_INFO = "empty_exchange_info"  # no contracts at all
     HTTP_451 = "http_451"  # refused for the caller's country
     HTTP_403 = "http_403"  # refused by the web application firewall
     HTTP_503 = "http_503"  # overloaded
     HTTP_429 = "http_429"  # too many requests, with Retry-After
+    HTTP_418 = "http_418"  # banned for a while, with Retry-After
+    MAINTENANCE = "maintenance"  # 503 with the venue's own JSON
+    RESET_BODY = "reset_body"  # the connection breaks in the middle of an answer
+    SLOW = "slow"  # the true answer, late
+    HANG = "hang"  # no answer, ever
+    CLOCK_JUMP = "clock_jump"  # the venue tells a time that is off
+    # dials: a counted number of new sockets
+    DIAL_REFUSED = "dial_refused"
+    DIAL_HANG = "dial_hang"  # the connection is accepted and nothing answers
+    SUBSCRIBE_REFUSED = "subscribe_refused"  # a counted number of requests
+    # stream: a counted number of frames
     GARBAGE_FRAME = "garbage_frame"  # a frame that begins like JSON and is cut
+    KLINE_NAN = "kline_nan"
+    KLINE_NULL = "kline_null"
+    KLINE_TYPES = "kline_types"
+    KLINE_NEGATIVE_VOLUME = "kline_negative_volume"
+    KLINE_HIGH_BELOW_LOW = "kline_high_below_low"
+    KLINE_OFF_GRID = "kline_off_grid"
+    KLINE_OTHER_SYMBOL = "kline_other_symbol"
+    # stream: a counted number of publications, or of one instrument's part of them
     DROP_SOCKETS = "drop_sockets"  # every open socket is cut without a goodbye
+    HALF_OPEN = "half_open"  # the open sockets live on, deaf and dumb, for good
     STALL = "stall"  # sockets stay open and silent
+    DUPLICATE_FRAMES = "duplicate_frames"
+    SHUFFLED_FRAMES = "shuffled_frames"
+    LATE_FRAMES = "late_frames"  # they come after those of the next publication
+    REVISED_FRAME = "revised_frame"  # a closed kline changes for good, and the stream says so
+    REVISED_REST = "revised_rest"  # a closed kline changes for good, and nobody says so
 
 
-_PAGE = "<html><head><title>Please wait</title></head><body>One moment.</body></html>"
-GARBAGE = '{"e":"kline","E":1,"s":"BTCUSDT","k":{"t":17'
-_RETRY_AFTER_SECONDS = "1"
+GARBAGE: Final = '{"e":"kline","E":1,"s":"BTCUSDT","k":{"t":17'
+
+
+@dataclass(slots=True)
+class Strike:
+    """Hold one fault: how often it strikes yet, whom (empty: everyone), and its seconds.
+
+    seconds: how long an answer is late, the Retry-After of a refusal, how far the clock jumps.
+    """
+
+    fault: Fault
+    left: int = 1
+    symbol: str = ""
+    seconds: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.left < 1:
+            raise ConfigurationError(f"count {self.left}: accepted is 1 or more")
+        if not abs(self.seconds) <= SECONDS_MAX:
+            accepted = f"-{SECONDS_MAX:g}..{SECONDS_MAX:g}"
+            raise ConfigurationError(f"seconds {self.seconds}: accepted is {accepted}")
+
+
+def fault_named(kind: str) -> Fault:
+    """Read a fault's name; raise ConfigurationError naming what is accepted."""
+    try:
+        return Fault(kind)
+    except ValueError:
+        accepted = ", ".join(member.value for member in Fault)
+        raise ConfigurationError(f"kind {kind!r}: accepted is {accepted}") from None
 
 
 class FaultSwitch:
-    """Hold the active fault and count it down."""
+    """Hold the active faults, count them down, and remember how often each did strike."""
 
     def __init__(self) -> None:
-        self.fault = Fault.NONE
-        self.left = 0
+        self._active: list[Strike] = []
+        self.struck_n: Counter[Fault] = Counter()
 
-    def set(self, kind: str, count: int) -> None:
-        """Switch a fault on; raise ConfigurationError naming what is accepted."""
-        try:
-            fault = Fault(kind)
-        except ValueError:
-            accepted = ", ".join(member.value for member in Fault)
-            raise ConfigurationError(f"kind {kind!r}: accepted is {accepted}") from None
-        if count < 1:
-            raise ConfigurationError(f"count {count}: accepted is 1 or more")
-        self.fault, self.left = fault, count
+    @property
+    def active(self) -> list[Strike]:
+        """List the faults that are still to strike, in the order in which they were set."""
+        return list(self._active)
 
-    def takes(self, *kinds: Fault) -> bool:
-        """Tell whether one of `kinds` strikes now, and count it."""
-        if self.left < 1 or self.fault not in kinds:
-            return False
-        self.left -= 1
-        return True
+    @property
+    def fault(self) -> Fault:
+        """Give the fault that was set first of those still active, NONE if all is well."""
+        return self._active[0].fault if self._active else Fault.NONE
 
-    def rest_answer(self) -> web.Response | None:
-        """Give the faulty answer that replaces the next REST answer, if one is due."""
-        if self.takes(Fault.NOT_JSON_200):
-            return web.Response(text=_PAGE, content_type="text/html")
-        if self.takes(Fault.HTTP_451):
-            return web.Response(status=451, text=_UNAVAILABLE, content_type="application/json")
-        if self.takes(Fault.HTTP_403):
-            return web.Response(status=403, text=_PAGE, content_type="text/html")
-        if self.takes(Fault.HTTP_503):
-            return web.Response(status=503, text="Service Unavailable.", content_type="text/html")
-        if self.takes(Fault.HTTP_429):
-            headers = {"Retry-After": _RETRY_AFTER_SECONDS}
-            kind = "application/json"
-            return web.Response(status=429, text=_BUSY, content_type=kind, headers=headers)
+    @property
+    def left(self) -> int:
+        """Give how often anything is still to strike."""
+        return sum(strike.left for strike in self._active)
+
+    def set(self, kind: str, count: int, *, symbol: str = "", seconds: float = 1.0) -> None:
+        """Switch a fault on beside others; `none` ends all.
+
+        The same fault of the same instrument is replaced. Raises ConfigurationError naming what is
+        accepted.
+        """
+        self.put(Strike(fault_named(kind), count, symbol, seconds))
+
+    def put(self, strike: Strike) -> None:
+        """Switch a fault on beside others; `none` ends all."""
+        if strike.fault is Fault.NONE:
+            self._active.clear()
+            return
+        key = (strike.fault, strike.symbol)
+        self._active = [s for s in self._active if (s.fault, s.symbol) != key]
+        self._active.append(strike)
+
+    def take(self, *kinds: Fault, symbol: str = "") -> Strike | None:
+        """Give the strike of one of `kinds` that hits `symbol` now, and count it; None if none.
+
+        A strike without a symbol hits everyone; a question without a symbol is hit by those only.
+        """
+        for strike in self._active:
+            if strike.fault in kinds and strike.symbol in {"", symbol}:
+                return self._count(strike)
         return None
 
+    def take_all(self, *kinds: Fault) -> list[Strike]:
+        """Give every strike of `kinds`, whomever it hits, each counted."""
+        return [self._count(s) for s in list(self._active) if s.fault in kinds]
 
-_UNAVAILABLE = (
-    '{"code":0,"msg":"Service unavailable from a restricted location according to the terms."}'
-)
-_BUSY = '{"code":-1003,"msg":"Too many requests; please use the websocket for live updates."}'
+    def takes(self, *kinds: Fault, symbol: str = "") -> bool:
+        """Tell whether one of `kinds` strikes now, and count it."""
+        return self.take(*kinds, symbol=symbol) is not None
+
+    def is_active(self, fault: Fault, symbol: str = "") -> bool:
+        """Tell whether a fault would strike, without counting it."""
+        return any(s.fault is fault and s.symbol in {"", symbol} for s in self._active)
+
+    def _count(self, strike: Strike) -> Strike:
+        strike.left -= 1
+        if strike.left < 1:
+            self._active.remove(strike)
+        self.struck_n[strike.fault] += 1
+        return strike

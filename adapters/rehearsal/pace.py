@@ -132,7 +132,7 @@ class WallPace:
         hub, faults = self._exchange.hub, self._exchange.faults
         while True:
             await asyncio.sleep(_MARK_SECONDS)
-            if faults.fault is Fault.STALL and faults.left:
+            if faults.is_active(Fault.STALL):
                 continue
             kinds = {StreamKind.MARK, StreamKind.ALL_MARKS}
             streams = [stream for stream in hub.streams if stream.kind in kinds]

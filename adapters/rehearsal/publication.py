@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from adapters.rehearsal.market import FloatArray, IntArray, Market, Steps, coin_
 PRINTS_PER_STEP = 4
 _PRINT_SHARES = np.array([0.1, 0.3, 0.3, 0.3])
 _WINDOWS_MAX = 64
+REVISED_TICKS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +85,20 @@ class Publication:
     def __init__(self, market: Market, withheld: Iterable[Withheld] = ()) -> None:
         self.market = market
         self._withheld: dict[str, list[Withheld]] = {}
+        self._revised: dict[str, dict[int, int]] = {}
         for item in withheld:
             coin_named(market, item.symbol)
             self._withheld.setdefault(item.symbol, []).append(item)
+
+    def revise(self, symbol: str, open_ms: int) -> None:
+        """Change the step that opens at `open_ms` for good, as if its history was corrected.
+
+        Each time its high rises by `REVISED_TICKS` price steps and its volume by as many lots. What
+        is said of prints and last prices stays.
+        """
+        coin_named(self.market, symbol)
+        steps = self._revised.setdefault(symbol, {})
+        steps[open_ms] = steps.get(open_ms, 0) + 1
 
     def releases_between(self, after_ms: int, until_ms: int) -> list[Withheld]:
         """List the late bars whose release lies in (after, until], by release time."""
@@ -206,7 +218,7 @@ class Publication:
         end_ms = min(last_ms, now_ms // step_ms * step_ms + step_ms)
         lead = max(0, -(-(self.market.span_ms[0] - first_ms) // step_ms))
         steps = self._visible(symbol, first_ms + lead * step_ms, self._end(end_ms), lead)
-        steps = self._mask(symbol, steps, now_ms)
+        steps = self._corrected(symbol, self._mask(symbol, steps, now_ms))
         if len(steps) and steps.start_ms + len(steps) * step_ms > now_ms:
             steps = _only_printed(steps, now_ms)
         return steps
@@ -228,6 +240,25 @@ class Publication:
             *(np.concatenate([empty, column]) for column in columns),
         )
 
+    def _corrected(self, symbol: str, steps: Steps) -> Steps:
+        """Apply what was revised."""
+        end_ms = steps.start_ms + len(steps) * steps.step_ms
+        times = {
+            (at_ms - steps.start_ms) // steps.step_ms: count
+            for at_ms, count in self._revised.get(symbol, {}).items()
+            if steps.start_ms <= at_ms < end_ms
+        }
+        if not times:
+            return steps
+        coin = coin_named(self.market, symbol)
+        high, volume = steps.high.copy(), steps.volume.copy()
+        for row, count in times.items():
+            more = count * REVISED_TICKS
+            high[row] = _on_decimals(high[row] + more * float(coin.price_step), coin.price_decimals)
+            lots = volume[row] + more * float(coin.quantity_step)
+            volume[row] = _on_decimals(lots, coin.quantity_decimals)
+        return replace(steps, high=high, volume=volume)
+
     def _mask(self, symbol: str, steps: Steps, now_ms: int) -> Steps:
         """Blank the steps that are withheld at `now_ms`."""
         end_ms = steps.start_ms + len(steps) * steps.step_ms
@@ -245,6 +276,11 @@ class Publication:
         columns = (steps.open, steps.high, steps.low, steps.close, steps.volume)
         masked = (np.where(shown, column, np.nan) for column in columns)
         return Steps(steps.start_ms, steps.step_ms, *masked)
+
+
+def _on_decimals(value: float, decimals: int | None) -> float:
+    """Round to what is published, so that the figure equals its decimal to the bit."""
+    return value if decimals is None else float(f"{value:.{decimals}f}")
 
 
 def prints_of_step(steps: Steps, row: int, quantity_decimals: int | None) -> list[Print]:

@@ -2,7 +2,8 @@
 
 POST /rehearsal/advance {"until_ms": T, "client": "name"}   lock-step: I am idle until T
 POST /rehearsal/advance {"client": "name", "leave": true}   lock-step: do not wait for me
-POST /rehearsal/fault   {"kind": ..., "count": n}           switch a fault on
+POST /rehearsal/fault   {"kind": ..., "count": n}           switch a fault on; "symbol": of one
+                                                            instrument; "seconds": its length
 GET  /rehearsal/state                                       time, pace, seed, counts
 """
 
@@ -21,6 +22,7 @@ from adapters.rehearsal import rest
 from adapters.rehearsal.build import build_market, start_of
 from adapters.rehearsal.dialect import DialectError, too_many_requests
 from adapters.rehearsal.exchange import Exchange
+from adapters.rehearsal.fault_answers import broken_off, delayed, refused, spoiled
 from adapters.rehearsal.faults import Fault
 from adapters.rehearsal.market import Market
 from adapters.rehearsal.pace import LockStep, Superseded, WallPace
@@ -31,6 +33,7 @@ from daemon.domain.failures import ConfigurationError, EquipoiseError
 HOST: Final = "127.0.0.1"
 _BODY_BYTES_MAX: Final = 64 * 1024
 _STOP_SECONDS: Final = 2.0
+_DIAL_HANG_S: Final = 3600.0
 _SOCKET_PATHS: Final = (
     "/ws",
     "/ws/{name:.+}",
@@ -151,11 +154,13 @@ class _Controls:
         self._exchange.read_clock_from(pace.clock_ms)
         return asyncio.create_task(pace.run(), name="rehearsal-pace")
 
-    async def _rest(self, request: web.Request) -> web.Response:
-        faulty = self._exchange.faults.rest_answer()
+    async def _rest(self, request: web.Request) -> web.StreamResponse:
+        query, faults = dict(request.query), self._exchange.faults
+        symbol = query.get("symbol", "")
+        await delayed(faults, symbol)
+        faulty = refused(faults, symbol)
         if faulty is not None:
             return faulty
-        query = dict(request.query)
         limit = self._exchange.settings.weight_limit_minute
         headers = {_WEIGHT_HEADER: str(self._charge(rest.weight_of(request.path, query)))}
         try:
@@ -165,6 +170,10 @@ class _Controls:
             status, text = 200, rest.answer(self._exchange, request.path, query)
         except DialectError as refusal:
             status, text = refusal.status, refusal.body()
+        else:
+            text = spoiled(faults, request.path, symbol, text)
+            if faults.takes(Fault.RESET_BODY, symbol=symbol):
+                return await broken_off(request, text)
         return web.Response(
             status=status, text=text, content_type="application/json", headers=headers
         )
@@ -175,6 +184,7 @@ class _Controls:
         if minute != self._weight_minute:
             self._weight_minute, self._weight = minute, 0
         self._weight += weight
+        self._exchange.weight_charged += weight
         return self._weight
 
     async def _socket(self, request: web.Request) -> web.StreamResponse:
@@ -184,6 +194,10 @@ class _Controls:
         exchange = self._exchange
         if exchange.faults.takes(Fault.DROP_SOCKETS) and request.transport is not None:
             request.transport.abort()
+        if exchange.faults.takes(Fault.DIAL_REFUSED):
+            return web.Response(status=503, text="Service Unavailable.")
+        if exchange.faults.takes(Fault.DIAL_HANG):
+            await asyncio.sleep(_DIAL_HANG_S)
         return await exchange.hub.serve(request, first, exchange.greeting)
 
     async def _advance(self, body: dict[str, Any]) -> dict[str, Any]:
@@ -205,8 +219,14 @@ class _Controls:
         count = body.get("count", 1)
         if not isinstance(count, int) or isinstance(count, bool):
             raise ConfigurationError(f"count {count!r}: accepted is a whole number")
+        symbol, seconds = str(body.get("symbol", "")), body.get("seconds", 1.0)
+        if symbol and symbol not in self._exchange.market.coins:
+            known = ", ".join(self._exchange.market.coins)
+            raise ConfigurationError(f"symbol {symbol!r}: accepted is one of {known}")
+        if not isinstance(seconds, int | float) or isinstance(seconds, bool):
+            raise ConfigurationError(f"seconds {seconds!r}: accepted is a number")
         faults = self._exchange.faults
-        faults.set(str(body.get("kind")), count)
+        faults.set(str(body.get("kind")), count, symbol=symbol, seconds=float(seconds))
         if faults.takes(Fault.DROP_SOCKETS):
             self._exchange.hub.cut_all()
         return {"kind": faults.fault.value, "left": faults.left}
@@ -231,8 +251,14 @@ class _Controls:
             "sockets": exchange.hub.sockets,
             "streams": len(exchange.hub.streams),
             "frames_sent": exchange.hub.frames_sent,
+            "weight_charged": exchange.weight_charged,
             "clients": [] if self._lock_step is None else self._lock_step.clients,
-            "fault": exchange.faults.fault.value if exchange.faults.left else "none",
+            "fault": exchange.faults.fault.value,
+            "faults": [
+                {"kind": s.fault.value, "left": s.left, "symbol": s.symbol}
+                for s in exchange.faults.active
+            ],
+            "faults_struck": {k.value: n for k, n in sorted(exchange.faults.struck_n.items())},
         }
         return web.json_response(state)
 

@@ -11,6 +11,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
 
+from adapters.rehearsal.fault_plan import PlannedStrike, strike_of
 from daemon.domain.failures import ConfigurationError
 from daemon.domain.units import DAY_MS, MINUTE_MS, instant_ms
 
@@ -59,7 +60,8 @@ class RehearsalSettings:
     origin (seeded) or after the first bar (Parquet). `planted_ic` is the true information
     coefficient of the planted pattern: 0 is a fair game, 0.03 typical of a real edge, 0.05 the
     demonstration's default. `clients_min` is how many named clients a lock-step waits for.
-    `weight_limit_minute` 0 counts request weight without refusing any.
+    `weight_limit_minute` 0 counts request weight without refusing any. `faults` strike at their
+    instants; with a `fault_seed`, random ones do as well, the same for the same seed.
     """
 
     kind: MarketKind = MarketKind.SEEDED
@@ -88,6 +90,8 @@ class RehearsalSettings:
     weight_limit_minute: int = 0
     absent_bars: tuple[AbsentBar, ...] = ()
     late_bars: tuple[LateBar, ...] = ()
+    fault_seed: int | None = None
+    faults: tuple[PlannedStrike, ...] = ()
 
     def __post_init__(self) -> None:
         _accept("coins", self.coins, 1 <= self.coins <= 200, "1..200")
@@ -96,6 +100,8 @@ class RehearsalSettings:
         _accept("factor", self.factor, 0 < self.factor <= 1e6, "above 0, up to 1000000")
         _accept("history_days", self.history_days, self.history_days >= 0, "0 or more")
         _accept("clients_min", self.clients_min, self.clients_min >= 1, "1 or more")
+        seed = self.fault_seed
+        _accept("fault_seed", seed, seed is None or seed >= 0, "0 or more, or none")
         _accept("planted_ic", self.planted_ic, 0 <= self.planted_ic <= 0.5, "0..0.5")
         _accept("origin_ms", self.origin_ms, self.origin_ms % DAY_MS == 0, "00:00 UTC of a day")
         minutes = self.source_minutes
@@ -165,6 +171,11 @@ def _read(key: str, value: Any) -> Any:
         return tuple(value)
     if key in {"absent_bars", "late_bars"}:
         return _bars(key, value)
+    if key == "faults":
+        _accept(key, value, isinstance(value, list | tuple), "a list of tables")
+        return tuple(strike_of(item, at=_instant) for item in value)
+    if key == "fault_seed" and value is None:
+        return None
     if key in _TEXTS:
         _accept(key, value, isinstance(value, str), "a text")
         return value

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -16,10 +17,17 @@ from typing import Any, Final
 from aiohttp import WSMsgType, web
 
 from adapters.rehearsal.dialect import INTERVALS_MS
-from adapters.rehearsal.faults import GARBAGE, Fault, FaultSwitch
+from adapters.rehearsal.fault_frames import spoiled_frame
+from adapters.rehearsal.faults import Fault, FaultSwitch
 
 SEND_SECONDS_MAX: Final = 10.0  # a client that reads nothing for so long is cut off
 STREAMS_PER_SOCKET_MAX: Final = 1024
+_OF_PUBLICATIONS: Final = (
+    Fault.STALL,
+    Fault.DUPLICATE_FRAMES,
+    Fault.SHUFFLED_FRAMES,
+    Fault.LATE_FRAMES,
+)
 
 
 class StreamKind(StrEnum):
@@ -43,6 +51,9 @@ class Stream:
     interval: str = ""
 
 
+_Said = tuple[Stream, str]
+
+
 def parse_stream(name: str) -> Stream | None:
     """Read a stream name such as `btcusdt@kline_30m`; None for what the venue would ignore."""
     if name in {"!markPrice@arr", "!markPrice@arr@1s"}:
@@ -64,6 +75,7 @@ class _Socket:
     ws: web.WebSocketResponse
     request: web.Request
     names: dict[str, None] = field(default_factory=dict)  # ordered
+    is_mute: bool = False  # half-open: it takes nothing and says nothing, pongs included
 
 
 class Hub:
@@ -75,6 +87,10 @@ class Hub:
         self._listeners: dict[str, dict[_Socket, None]] = {}
         self._parsed: dict[str, Stream] = {}
         self.frames_sent = 0
+        self._struck: dict[Fault, set[str]] = {}  # what is wrong with this publication, and whom
+        self._shuffled: list[_Said] = []
+        self._late: list[_Said] = []
+        self._late_before: list[_Said] = []
 
     @property
     def sockets(self) -> int:
@@ -97,14 +113,16 @@ class Hub:
         `first` are streams named in the path; `greet` gives the messages that follow a fresh
         subscription at once, as a live venue's next update would.
         """
-        ws = web.WebSocketResponse(autoping=True, compress=False, max_msg_size=2**20)
+        ws = web.WebSocketResponse(autoping=False, compress=False, max_msg_size=2**20)
         await ws.prepare(request)
         socket = _Socket(ws, request)
         self._sockets[socket] = None
         try:
             await self._greet(socket, self._subscribe(socket, first), greet)
             async for message in ws:
-                if message.type is not WSMsgType.TEXT:
+                if message.type is WSMsgType.PING and not socket.is_mute:
+                    await ws.pong(message.data)
+                if message.type is not WSMsgType.TEXT or socket.is_mute:
                     continue
                 fresh = await self._answer(socket, message.data)
                 await self._greet(socket, fresh, greet)
@@ -116,12 +134,44 @@ class Hub:
 
     async def say(self, stream: Stream, text: str) -> bool:
         """Send `text` to everyone on `stream`; tell whether there was anyone."""
-        listeners = list(self._listeners.get(stream.name, ()))
-        if listeners and self._faults.takes(Fault.GARBAGE_FRAME):
-            text = GARBAGE
-        for socket in listeners:
+        if self._is_struck(Fault.STALL, stream):
+            return False
+        if not self._listeners.get(stream.name):
+            return False
+        text = spoiled_frame(self._faults, stream.symbol, text)
+        if self._is_struck(Fault.LATE_FRAMES, stream):
+            self._late.append((stream, text))
+        elif self._is_struck(Fault.SHUFFLED_FRAMES, stream):
+            self._shuffled.append((stream, text))
+        else:
+            await self._tell(stream, text)
+        return True
+
+    def begin_publication(self) -> None:
+        """Learn which faults strike what is said from now on, until `end_publication`."""
+        if self._faults.takes(Fault.HALF_OPEN):
+            for socket in self._sockets:
+                socket.is_mute = True
+        for strike in self._faults.take_all(*_OF_PUBLICATIONS):
+            self._struck.setdefault(strike.fault, set()).add(strike.symbol)
+
+    async def end_publication(self, seed: int) -> None:
+        """Say what was held back: mixed frames at once, late ones after the next publication."""
+        mixed, self._shuffled = self._shuffled, []
+        random.Random(seed).shuffle(mixed)
+        late, self._late_before, self._late = self._late_before, self._late, []
+        for stream, text in (*mixed, *late):
+            await self._tell(stream, text)
+        self._struck.clear()
+
+    async def _tell(self, stream: Stream, text: str) -> None:
+        times = 2 if self._is_struck(Fault.DUPLICATE_FRAMES, stream) else 1
+        for socket in list(self._listeners.get(stream.name, ())) * times:
             await self._send(socket, text)
-        return bool(listeners)
+
+    def _is_struck(self, fault: Fault, stream: Stream) -> bool:
+        struck = self._struck.get(fault)
+        return struck is not None and ("" in struck or stream.symbol in struck)
 
     def cut_all(self) -> None:
         """Cut every connection at once, without a closing handshake."""
@@ -139,6 +189,8 @@ class Hub:
             await socket.ws.close(code=1001, message=b"the rehearsal ends")
 
     async def _send(self, socket: _Socket, text: str) -> None:
+        if socket.is_mute:
+            return
         try:
             async with asyncio.timeout(SEND_SECONDS_MAX):
                 await socket.ws.send_str(text)
@@ -152,10 +204,10 @@ class Hub:
         fresh: list[Stream],
         greet: Callable[[list[Stream]], list[tuple[Stream, str]]],
     ) -> None:
-        if not fresh or (self._faults.fault is Fault.STALL and self._faults.left):
-            return
-        for _, text in greet(fresh):
-            await self._send(socket, text)
+        heard = [s for s in fresh if not self._faults.is_active(Fault.STALL, s.symbol)]
+        if heard:
+            for _, text in greet(heard):
+                await self._send(socket, text)
 
     async def _answer(self, socket: _Socket, text: str) -> list[Stream]:
         """Answer one request; give the streams that it newly subscribed."""
@@ -174,6 +226,10 @@ class Hub:
             return []
         if method == "LIST_SUBSCRIPTIONS":
             await self._send(socket, json.dumps({"result": list(socket.names), "id": number}))
+            return []
+        if method == "SUBSCRIBE" and self._faults.takes(Fault.SUBSCRIBE_REFUSED):
+            error = {"code": 1, "msg": "Too many subscriptions: try again later"}
+            await self._send(socket, json.dumps({"error": error, "id": number}))
             return []
         fresh = []
         if method == "SUBSCRIBE":

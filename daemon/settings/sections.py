@@ -16,6 +16,7 @@ from daemon.settings.fields import (
     Accepts,
     Amount,
     Bars,
+    Covariates,
     Instant,
     Pace,
     Section,
@@ -251,6 +252,11 @@ class EstimatorSettings(Section):
     )
     models_folder: Path = setting(Path("models"), "Folder of the model store.")
     model: str = setting("champion", "Id of a model, or champion.", min_length=1)
+    series_folder: str = setting(
+        "",
+        "Root of the store of series beside the bars, for models with covariates; empty takes that "
+        "of the bars.",
+    )
     allow_foreign_model: bool = setting(
         False, "Let a model trained on a generated market trade on a real venue."
     )
@@ -261,6 +267,9 @@ class TrainingSettings(Section):
 
     kind: Literal["bilstm", "ridge"] = setting(
         "bilstm", "The network, or a ridge regression: linear, in closed form, trained in seconds."
+    )
+    covariates: Covariates = setting(
+        (), "What models read beside bars; a model remembers it. Empty is bars alone."
     )
     days: int = setting(120, "History to train on.", unit="days", ge=10, le=5000)
     budget_s: float = setting(
@@ -386,8 +395,8 @@ class RehearsalSettings(Section):
     until: Instant = setting(None, "End of the market; empty never ends or takes all.")
     irregularities: tuple[Irregularity, ...] = setting((), "Bars that shall be absent or late.")
     port: int = setting(0, "Port on 127.0.0.1; 0 takes any free one.", ge=0, le=65535)
-    fault_seed: int | None = setting(
-        None, "Seed of random faults of REST and streams; empty has none.", ge=0, le=2**32 - 1
+    fault_seed: int = setting(
+        0, "Seed of random faults of REST and streams; 0 has none.", ge=0, le=2**32 - 1
     )
 
 

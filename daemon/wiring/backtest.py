@@ -12,6 +12,7 @@ from typing import Final
 import numpy as np
 
 from adapters.clocks import TransportClock
+from adapters.estimate_worker import EstimateWorker
 from adapters.history.replay_feed import ReplayFeed
 from adapters.history.rules import FileInstruments, instruments_from, load_rules
 from adapters.history.store import (
@@ -40,13 +41,19 @@ from daemon.report.run import Execution, Run, RunFacts, period_text
 from daemon.report.run_record import BookRow, RunRecord
 from daemon.report.trials import shown_file
 from daemon.research.point_in_time import caveats
-from daemon.runtime.replay import EstimatorCore, ReplayShell
+from daemon.runtime.replay import ReplayShell
 from daemon.settings import Settings, effective
 from daemon.wiring.bar_files import named_symbols, note_of, refuse_empty, symbols_of
 from daemon.wiring.cleansing import cleansed_panel, removals_text
 from daemon.wiring.core import engine_of, history_ms, paper_settings, rules_path, universe_of
 from daemon.wiring.data_findings import data_findings
-from daemon.wiring.estimator import ModelFacts, estimator_in_place, model_facts
+from daemon.wiring.estimator import (
+    ModelFacts,
+    beside_files,
+    estimator_in_place,
+    model_facts,
+    told,
+)
 from daemon.wiring.instruments import read_instruments
 from daemon.wiring.trials import ledger_of, trial_of
 
@@ -121,7 +128,7 @@ def run_unlogged(
     clock = TransportClock()
     started_s = clock.monotonic()
     source = Timeframe.parse(settings.backtest.source)
-    made = _instruments(settings, book)
+    made = instruments_of(settings, book)
     engine = engine_of(settings, universe_of(list(made.instruments)), source)
     named = book is not None or bool(named_symbols(settings))
     history = load_history(settings, made, history_ms(settings, engine), named=named)
@@ -132,16 +139,17 @@ def run_unlogged(
     )
     record, journal, loaded_s = RunRecord(), MemoryJournal(), clock.monotonic()
     with ExitStack() as stack:
-        estimator: EstimatorCore | None = None
+        estimator: EstimateWorker | None = None
         if engine.strategy.needs_estimates:
-            estimator = stack.enter_context(estimator_in_place(settings))
+            worker = estimator_in_place(settings, beside_files(settings, engine))
+            estimator = stack.enter_context(worker)
         shell = ReplayShell(
             engine, venue, estimator, journal, _observer(record, len(feed), progress)
         )
-        shell.warm_up(feed.replay(feed.first_ms - source.ms, start_ms))
+        shell.warm_up(told(estimator, feed.replay(feed.first_ms - source.ms, start_ms)))
         shell.start(start_ms, settings.run.run_name)
         open_record(record, engine, start_ms, source)
-        result = shell.run(feed.replay(start_ms, feed.last_ms))
+        result = shell.run(told(estimator, feed.replay(start_ms, feed.last_ms)))
     if len(record) < 2:
         raise DataError(
             f"no bars after {iso(start_ms)}: those of {settings.backtest.venue!r} in "
@@ -195,7 +203,8 @@ def load_history(
     )
 
 
-def _instruments(settings: Settings, book: Path | None) -> FileInstruments:
+def instruments_of(settings: Settings, book: Path | None = None) -> FileInstruments:
+    """Give the instruments that a backtest trades; those of the state folder `book`, if given."""
     if book is not None:
         return FileInstruments(tuple(read_instruments(book)), ())
     table = load_rules(rules_path(settings.backtest.rules_file))

@@ -13,8 +13,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
+from adapters.estimate_worker import EstimateWorker
 from adapters.history.replay_feed import ReplayFeed
-from adapters.history.rules import FileInstruments, instruments_from, load_rules
 from adapters.journal import MemoryJournal
 from adapters.model_store import ModelStore
 from adapters.paper import MemoryStore, PaperVenue
@@ -36,13 +36,13 @@ from daemon.research.lookahead import (
 from daemon.research.outcome import Outcome
 from daemon.research.point_in_time import Finding
 from daemon.research.worlds import Data
-from daemon.runtime.replay import EstimatorCore, ReplayShell
+from daemon.runtime.replay import ReplayShell
 from daemon.settings import Settings
-from daemon.wiring.backtest import History, book_row, load_history
-from daemon.wiring.bar_files import named_symbols, symbols_of
-from daemon.wiring.core import engine_of, history_ms, paper_settings, rules_path, universe_of
+from daemon.wiring.backtest import History, book_row, instruments_of, load_history
+from daemon.wiring.bar_files import named_symbols
+from daemon.wiring.core import engine_of, history_ms, paper_settings, universe_of
 from daemon.wiring.data_findings import data_findings
-from daemon.wiring.estimator import estimator_in_place, needs_model
+from daemon.wiring.estimator import beside_files, estimator_in_place, needs_model, told
 from daemon.wiring.training import bars_from_files, train_unlogged
 from daemon.wiring.world_files import StoredWorld, in_folder, stored_world, write_world
 
@@ -50,7 +50,7 @@ TRAINING_EFFORT_S: Final = 2.0  # few steps learn from the future just as well a
 TRAINING_CUTS: Final = 1
 TRAININGS_A_CUT: Final = 3
 COVERED: Final = (
-    "the way from files to bars: the choice among the files, the loaders of bars and of funding",
+    "the way from files to bars: the choice among the files, the loaders of bars, funding, series",
     "all that the feed shows: bars, fill prices, funding rates",
     "what is made of it: windows, features, scalers, forecasts, calibration, risk, targets, orders",
     "what becomes of it: fills with price and fee, funding, and the book at every close",
@@ -194,12 +194,6 @@ def check_lookahead(
     return Checked(lookahead, data_findings(settings, history, used_from_ms=first_ms))
 
 
-def instruments_of(settings: Settings) -> FileInstruments:
-    """Make the instruments that a backtest with these settings trades."""
-    table = load_rules(rules_path(settings.backtest.rules_file))
-    return instruments_from(table, settings.exchange.id, symbols_of(settings))
-
-
 def pipeline_of(
     settings: Settings, world: StoredWorld, history: History, warmup_ms: int
 ) -> Pipeline:
@@ -216,7 +210,8 @@ def pipeline_of(
             changed = in_folder(settings, Path(name))
             write_world(StoredWorld(data, world.funded), Path(name), changed)
             loaded = load_history(changed, instruments_of(changed), warmup_ms)
-        return outcome_of(changed, loaded, start_ms, until_ms, warmup_ms)
+            # the worker reads its series there while it runs
+            return outcome_of(changed, loaded, start_ms, until_ms, warmup_ms)
 
     return decide
 
@@ -236,13 +231,14 @@ def outcome_of(
         rows.append((close_ms, book_row(engine)))
 
     with ExitStack() as stack:
-        estimator: EstimatorCore | None = None
+        estimator: EstimateWorker | None = None
         if engine.strategy.needs_estimates:
-            estimator = stack.enter_context(estimator_in_place(settings))
+            worker = estimator_in_place(settings, beside_files(settings, engine))
+            estimator = stack.enter_context(worker)
         shell = ReplayShell(engine, venue, estimator, journal, on_instant)
-        shell.warm_up(_noted(feed.replay(start_ms - warmup_ms, start_ms), shown))
+        shell.warm_up(told(estimator, _noted(feed.replay(start_ms - warmup_ms, start_ms), shown)))
         shell.start(start_ms, settings.run.run_name)
-        shell.run(_noted(feed.replay(start_ms, until_ms), shown))
+        shell.run(told(estimator, _noted(feed.replay(start_ms, until_ms), shown)))
         # A restart ends the decision in progress, so that it counts with what was sent so far.
         shell.start(until_ms, settings.run.run_name)
     decisions = shell.result.decisions
@@ -274,7 +270,8 @@ def trainer_of(settings: Settings) -> Trainer:
     def learn(data: Data, until_ms: int) -> dict[str, str]:
         with TemporaryDirectory(prefix="equipoise-lookahead-") as name:
             folder = Path(name)
-            write_world(StoredWorld(data, frozenset()), folder, settings)
+            funded = frozenset(data.symbols if settings.training.covariates else ())
+            write_world(StoredWorld(data, funded), folder, settings)
             chosen = _reading(settings, until=utc(until_ms), folder=folder)
             trained = train_unlogged(chosen, bars_from_files(chosen), lambda _: None)
             found = ModelStore(chosen.estimator.models_folder).show_fully(trained.model_id)
@@ -289,7 +286,9 @@ def _reading(settings: Settings, *, until: datetime, folder: Path) -> Settings:
     models, effort = folder / "models", min(settings.training.budget_s, TRAINING_EFFORT_S)
     changed = {
         "backtest": settings.backtest.model_copy(update=backtest),
-        "estimator": settings.estimator.model_copy(update={"models_folder": models}),
+        "estimator": settings.estimator.model_copy(
+            update={"models_folder": models, "series_folder": ""}
+        ),
         "training": settings.training.model_copy(update={"budget_s": effort}),
         "universe": settings.universe.model_copy(update={"symbols": "all"}),
     }
@@ -342,7 +341,7 @@ def _uncovered(settings: Settings, *, with_training: bool) -> list[str]:
         "that a file is there, or a symbol was named: who chose them may have seen these bars",
         "the table of trading rules and the settings themselves, for the same reason",
         "changes of bars after they were stored: files hold one version of each bar",
-        "what reads other files than the bars at backtest.source and the funding rates",
+        "what reads other files than bars at backtest.source, funding rates and series in use",
     ]
     if needs_model(settings):
         found.append("what the model in use was trained on: its manifest says until when")

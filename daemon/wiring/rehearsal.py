@@ -133,7 +133,7 @@ def exchange_settings(settings: Settings, *, resume_at_ms: int | None) -> Rehear
         pace=pace,
         factor=factor,
         port=wanted.port,
-        fault_seed=wanted.fault_seed,
+        fault_seed=wanted.fault_seed or None,
         absent_bars=tuple(
             AbsentBar(i.symbol, _ms(i.open)) for i in wanted.irregularities if i.kind == "absent"
         ),

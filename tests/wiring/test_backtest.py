@@ -25,9 +25,8 @@ from daemon.report.judged import judge_run
 from daemon.report.tear_sheet import render
 from daemon.research.point_in_time import caveats
 from daemon.settings import Settings
-from daemon.wiring.backtest import BacktestResult, load_history, run_backtest
+from daemon.wiring.backtest import BacktestResult, instruments_of, load_history, run_backtest
 from daemon.wiring.data_findings import data_findings
-from daemon.wiring.lookahead import instruments_of
 from tests.wiring.small_market import CHOSEN, FIRST_MS, SYMBOLS, VENUE, small_settings, write_market
 
 FINE_RULES = """

@@ -28,7 +28,7 @@ from daemon.research.worlds import Data, removed, replaced
 from daemon.settings import Settings, load_settings
 from daemon.wiring import backtest
 from daemon.wiring import lookahead as wiring
-from daemon.wiring.backtest import load_history, run_backtest
+from daemon.wiring.backtest import instruments_of, load_history, run_backtest
 from daemon.wiring.bar_files import symbols_of
 from daemon.wiring.data_findings import data_of as plain_data
 from daemon.wiring.training import bars_from_files
@@ -78,7 +78,7 @@ def settings(market: Path, *more: str) -> Settings:
 
 
 def data_of(chosen: Settings) -> Data:
-    history = load_history(chosen, wiring.instruments_of(chosen), 0)
+    history = load_history(chosen, instruments_of(chosen), 0)
     return plain_data(history)
 
 
@@ -87,7 +87,7 @@ def test_the_pipeline_decides_what_the_backtest_decides(market: Path) -> None:
     chosen = settings(market, *RULE, f"backtest.since={utc(since_ms).isoformat()}")
     of_backtest = run_backtest(chosen)
     warmup_ms = 2 * DAY_MS
-    history = load_history(chosen, wiring.instruments_of(chosen), warmup_ms)
+    history = load_history(chosen, instruments_of(chosen), warmup_ms)
     world = stored_world(chosen)
     pipeline = wiring.pipeline_of(chosen, world, history, warmup_ms)
     until_ms = since_ms + 2 * DAY_MS
@@ -229,7 +229,7 @@ def patch_universe(patch: pytest.MonkeyPatch) -> None:
         gains = {s: r[-1, Field.CLOSE] / r[0, Field.OPEN] for s, r in rows.items() if len(r)}
         return tuple(sorted(gains, key=lambda s: gains[s])[-4:])
 
-    patch.setattr(wiring, "symbols_of", best)
+    patch.setattr("daemon.wiring.backtest.symbols_of", best)
 
 
 class LowFeed(ReplayFeed):
@@ -393,7 +393,7 @@ def test_panels_of_other_worlds_feed_the_replay(market: Path) -> None:
     cut_ms = int(data.close_ms[100])
     other = replaced(data, cut_ms, np.random.default_rng(2))
     universe = load_history(
-        settings(market, *RULE), wiring.instruments_of(settings(market, *RULE)), 0
+        settings(market, *RULE), instruments_of(settings(market, *RULE)), 0
     ).universe
     feed = ReplayFeed(
         Panel(other.close_ms, other.values, other.opens),

@@ -12,10 +12,9 @@ from daemon.domain.failures import CorruptFile
 from daemon.report.run import Run
 from daemon.report.tried_list import LeakStatus, TriedList, TriedRow, best_first, differences
 from daemon.settings import Settings
-from daemon.wiring.backtest import run_backtest
+from daemon.wiring.backtest import instruments_of, run_backtest
 from daemon.wiring.core import universe_of
 from daemon.wiring.leak_tests import log_leak_test
-from daemon.wiring.lookahead import instruments_of
 from daemon.wiring.tried_beside import read_beside
 from tests.wiring.small_market import CHOSEN, ROOT, small_settings, write_market
 

@@ -14,7 +14,7 @@ from daemon.domain.failures import DataError
 from daemon.domain.units import DAY_MS
 from daemon.research.worlds import removed
 from daemon.wiring import lookahead
-from daemon.wiring.backtest import load_history
+from daemon.wiring.backtest import instruments_of, load_history
 from daemon.wiring.data_findings import data_of
 from daemon.wiring.world_files import StoredWorld, in_folder, stored_world, write_world
 from tests.simulation.paper_line import ORIGIN_MS, generated_market
@@ -45,7 +45,7 @@ def same(left: np.ndarray, right: np.ndarray) -> bool:
 def test_the_rows_of_the_files_are_those_that_a_backtest_loads(market: Path) -> None:
     chosen = settings(market, *RULE)
     world = stored_world(chosen)
-    loaded = data_of(load_history(chosen, lookahead.instruments_of(chosen), 0))
+    loaded = data_of(load_history(chosen, instruments_of(chosen), 0))
     order = [loaded.symbols.index(symbol) for symbol in world.data.symbols]
     assert len(order) == 6
     assert same(world.data.close_ms, loaded.close_ms)

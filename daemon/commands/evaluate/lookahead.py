@@ -24,6 +24,7 @@ from daemon.research.lookahead import Place
 from daemon.research.point_in_time import Finding, Severity
 from daemon.runtime.collector import collect_rarely
 from daemon.runtime.logs import configure_logs
+from daemon.wiring.backtest import instruments_of
 from daemon.wiring.core import universe_of
 from daemon.wiring.leak_tests import log_leak_test
 from daemon.wiring.lookahead import (
@@ -32,7 +33,6 @@ from daemon.wiring.lookahead import (
     Progress,
     Verdict,
     check_lookahead,
-    instruments_of,
 )
 
 LEAK_EXIT: Final = 4  # as `compare`: two runs differ that must be the same

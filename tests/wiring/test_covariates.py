@@ -1,0 +1,131 @@
+"""Covariates through the whole line: files, training, the worker, and the check for look-ahead."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from adapters.history.covariates import list_series, read_series, series_path, write_series
+from daemon.domain.covariates import Series
+from daemon.domain.failures import ConfigurationError, CorruptFile, ModelError
+from daemon.domain.units import DAY_MS, utc
+from daemon.research.lookahead import check_training
+from daemon.settings import Settings, load_settings
+from daemon.wiring import estimator, training
+from daemon.wiring import lookahead as wiring
+from daemon.wiring.backtest import run_backtest
+from daemon.wiring.training import bars_from_files, promote_first, train
+from daemon.wiring.world_files import stored_world
+from tests.e2e.line import ROOT
+from tests.simulation.paper_line import ORIGIN_MS, generated_market
+from tests.wiring.series_market import COVARIATES, early, write_beside
+
+DAYS, TRAINED_DAYS = 50, 42
+END_MS = ORIGIN_MS + TRAINED_DAYS * DAY_MS
+AFTER = f"backtest.since={utc(END_MS).isoformat()}"
+EARLY = "tests.wiring.series_market:build_early"
+
+
+def settings(market: Path, *more: str) -> Settings:
+    chosen = [
+        f"backtest.data_folder={market}",
+        f"backtest.rules_file={ROOT / 'config' / 'trading_rules.toml'}",
+        "backtest.report=",
+        f"evaluation.trials_file={market / 'trials.jsonl'}",
+        f"estimator.models_folder={market / 'models'}",
+        "estimator.kind=model",
+        'strategy.parameters={"breadth_min": 3, "friction_max": 100.0}',
+        'market.timeframes=["1h"]',
+        "market.window_bars=150",
+        "training.kind=ridge",
+        f"training.days={TRAINED_DAYS}",
+        f"training.covariates={COVARIATES}",
+        *more,
+    ]
+    return load_settings([ROOT / "config" / "backtest.toml"], overrides=chosen, environment={})
+
+
+@pytest.fixture(scope="module")
+def market(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a market with series beside it, and a champion that reads them."""
+    folder = tmp_path_factory.mktemp("market")
+    generated_market(folder, days=DAYS)
+    symbols = tuple(stored_world(settings(folder, "training.covariates=[]")).data.symbols)
+    write_beside(folder, symbols, ORIGIN_MS, DAYS)
+    chosen = settings(folder, f"backtest.until={utc(END_MS).isoformat()}")
+    made = train(chosen, bars_from_files(chosen), lambda _: None)
+    assert promote_first(chosen, made.model_id)
+    return folder
+
+
+def test_a_training_reads_series_as_they_were_known_at_its_last_close(market: Path) -> None:
+    bars = bars_from_files(settings(market, f"backtest.until={utc(END_MS).isoformat()}"))
+    assert set(bars.known) == {"funding", "open_interest", "series:fear"}
+    for ones in bars.known.values():
+        assert all(one is not None and int(one.known_ms[-1]) <= END_MS for one in ones)
+    assert len({id(one) for one in bars.known["series:fear"]}) == 1
+
+
+def test_a_backtest_with_covariates_stands_the_check_for_look_ahead(
+    market: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: dict[str, Any] = {"cuts_n": 2, "seed": 3, "days": 1}
+    honest = wiring.check_lookahead(settings(market, AFTER), **asked).lookahead
+    assert honest.is_clean
+    assert honest.orders_n > 10
+    monkeypatch.setattr(estimator, "BUILD_WITH_SERIES", EARLY)
+    found = wiring.check_lookahead(settings(market, AFTER), **asked).lookahead
+    assert found.verdict is wiring.Verdict.LEAK
+
+
+def test_a_training_that_joins_early_is_caught(
+    market: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = settings(market)
+    data = stored_world(chosen).data
+    assert {name for name, _ in data.series} >= {"survey/ALL-fear.parquet"}
+    trainer = wiring.trainer_of(chosen)
+    assert check_training(trainer, data, [END_MS], 1) == ()
+    known = training.stored_known
+
+    def hasty(*asked: Any) -> dict[str, tuple[Series | None, ...]]:
+        return early(known(*asked[:-1], asked[-1] + DAY_MS), DAY_MS)
+
+    monkeypatch.setattr(training, "stored_known", hasty)
+    late = check_training(trainer, data, [END_MS], 1)
+    assert {d.name for d in late} >= {"data", "scores"}
+
+
+def test_a_missing_series_is_named_with_what_to_do(market: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"'series:moon'.*import-series"):
+        bars_from_files(settings(market, 'training.covariates=["series:moon"]'))
+    with pytest.raises(ConfigurationError, match=r"training\.covariates.*accepted: a list of"):
+        settings(market, 'training.covariates=["moon"]')
+    # the worker refuses to start without what its model reads
+    with pytest.raises(ModelError, match="open_interest"):
+        run_backtest(settings(market, AFTER, f"estimator.series_folder={tmp_path}"))
+
+
+def test_an_altered_series_is_found_out(tmp_path: Path) -> None:
+    path = series_path(tmp_path, "survey", "ALL", "fear")
+    ts = np.arange(5, dtype=np.int64)
+    write_series(path, Series(ts, ts + 1, np.ones(5)), {})
+    table = pq.read_table(path)
+    sooner = table.set_column(1, "known_ms", pa.array(ts))
+    pq.write_table(sooner.replace_schema_metadata(table.schema.metadata), path)
+    with pytest.raises(CorruptFile, match=r"fear.*its content has SHA-256"):
+        read_series(path)
+    (only,) = list_series(tmp_path)
+    assert only.problem
+
+
+def test_the_manifest_says_what_a_model_reads(market: Path) -> None:
+    (folder,) = (p for p in (market / "models").iterdir() if p.is_dir() and p.name[:1] != ".")
+    told = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    assert told["covariates"] == json.loads(COVARIATES)
