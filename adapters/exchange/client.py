@@ -6,7 +6,8 @@ The client is used unmodified; five of its methods are wrapped on the instance:
 - `on_rest_response`: status and Retry-After are kept per call, where the exception drops them;
 - `client`: a frame that cannot be read ends its socket at once instead of making it deaf;
 - `on_error`, `on_close`: the end of a socket is told, also while nobody awaits it;
-- `handle_ohlcv`: the venue's own 'this bar is closed' is kept, which unified rows do not carry.
+- `on_message_callback` of a socket: bars of venues whose frames we know are taken before the
+  client, which would drop 'this bar is closed', and a refused subscription ends its socket.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ from adapters.exchange.failures import (
     shortened,
     unknown_exchange,
 )
-from adapters.exchange.mapping import CLOSED_FLAGS, ClosedFlag, server_time_of
+from adapters.exchange.frames import FRAME_READERS, RawBar
+from adapters.exchange.mapping import server_time_of
 from daemon.domain.failures import BadPayload, ConfigurationError, VenueError
 
 ATTEMPTS_MAX: Final = 5
@@ -66,7 +68,8 @@ class FrameHooks:
 
     on_frame: Callable[[], None] = lambda: None
     on_broken: Callable[[str], None] = lambda why: None
-    on_closed_flag: Callable[[ClosedFlag], None] = lambda flag: None
+    on_bars: Callable[[list[RawBar]], None] | None = None
+    on_unreadable: Callable[[str], None] = lambda why: None
 
 
 @dataclass(slots=True)
@@ -253,16 +256,6 @@ class VenueClient:
 
         self.api.on_error, self.api.on_close = told_error, told_close
         self.api.client = guarded_client
-        reader = CLOSED_FLAGS.get(self.exchange)
-        if reader is not None and hasattr(self.api, "handle_ohlcv"):
-            handle_ohlcv = self.api.handle_ohlcv
-
-            def flagged(client: Any, message: Any) -> None:
-                handle_ohlcv(client, message)
-                for flag in reader(message):
-                    self.hooks.on_closed_flag(flag)
-
-            self.api.handle_ohlcv = flagged
 
     def _guard_socket(self, client: Any) -> None:
         """Let a frame that cannot be read end its socket: the client would go deaf in silence."""
@@ -277,13 +270,29 @@ class VenueClient:
                 client.on_error(self._network_error()(f"a frame could not be read: {trouble}"))
             self.hooks.on_frame()
 
-        def refusable(socket: Any, message: Any) -> None:
+        def read(socket: Any, message: Any) -> None:
+            if self._took_bars(message):
+                return
             on_message(socket, message)
             why = refusal_in(message)
             if why is not None:  # nobody awaits that answer, and the stream would stay silent
                 socket.on_error(self._network_error()(f"a subscription was refused: {why}"))
 
-        client.handle_message, client.on_message_callback = guarded, refusable
+        client.handle_message, client.on_message_callback = guarded, read
+
+    def _took_bars(self, message: Any) -> bool:
+        """Give the bars of a frame to whoever follows them; False for a frame of other things."""
+        on_bars, reader = self.hooks.on_bars, FRAME_READERS.get(self.exchange)
+        if on_bars is None or reader is None:
+            return False
+        try:
+            bars = reader(message)
+        except PAYLOAD_ERRORS as trouble:
+            self.hooks.on_unreadable(f"{type(trouble).__name__}: {shortened(repr(message))}")
+            return True
+        if bars is not None:
+            on_bars(bars)
+        return bars is not None
 
     def _base_error(self) -> type[Exception]:
         import ccxt

@@ -2,13 +2,13 @@
 
 Whatever is not what it must be raises BadPayload naming the source; nothing is guessed. Unified
 rows are `[open_ms, open, high, low, close, volume]`; which of them are closed is not said there,
-but some venues say it in the raw frame: `CLOSED_FLAGS` reads that before the client drops it.
+but some venues say it in the raw frame (see `frames`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
@@ -24,15 +24,6 @@ DECIMAL_PLACES: Final = 2  # ccxt's precisionMode
 SIGNIFICANT_DIGITS: Final = 3
 TICK_SIZE: Final = 4
 _NESTING_MAX: Final = 4
-
-
-@dataclass(frozen=True, slots=True)
-class ClosedFlag:
-    """Tell that a raw frame called the bar of a market closed; names as the venue writes them."""
-
-    market_id: str
-    interval: str
-    open_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,38 +82,6 @@ def holds_a_list(raw: object, depth: int = 0) -> bool:
         return any(holds_a_list(value, depth + 1) for value in raw.values())
     return isinstance(raw, list)
 
-
-# ---- closed flags --------------------------------------------------------------------------------
-
-
-def _binance_flags(message: Payload) -> Iterator[ClosedFlag]:
-    kline = message.get("k")
-    if isinstance(kline, Mapping) and kline.get("x") is True:
-        yield ClosedFlag(str(kline["s"]), str(kline["i"]), int(kline["t"]))
-
-
-def _bybit_flags(message: Payload) -> Iterator[ClosedFlag]:
-    _, interval, market_id = str(message.get("topic", "..")).split(".")
-    for row in message.get("data", ()):
-        if row.get("confirm") is True:
-            yield ClosedFlag(market_id, interval, int(row["start"]))
-
-
-def _okx_flags(message: Payload) -> Iterator[ClosedFlag]:
-    argument = message.get("arg", {})
-    interval = str(argument.get("channel", "")).removeprefix("candle")
-    for row in message.get("data", ()):
-        if len(row) >= 9 and row[8] == "1":
-            yield ClosedFlag(str(argument["instId"]), interval, int(row[0]))
-
-
-CLOSED_FLAGS: Final[Mapping[str, Callable[[Payload], Iterable[ClosedFlag]]]] = {
-    "binance": _binance_flags,
-    "binanceusdm": _binance_flags,
-    "bybit": _bybit_flags,
-    "okx": _okx_flags,
-}
-"""Exchange id -> reader of the venue's own word that a bar is closed, from the raw frame."""
 
 FUNDING_OF_ALL_AT_ONCE: Final = frozenset({"binance", "binanceusdm"})
 """Venues whose funding history can be asked without a symbol; others refuse that."""

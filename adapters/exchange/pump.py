@@ -18,11 +18,11 @@ import structlog
 
 from adapters.exchange.client import VenueClient
 from adapters.exchange.delivery import Delivery
+from adapters.exchange.frames import FRAME_READERS
 from adapters.exchange.funding import FundingTable
 from adapters.exchange.health import FeedHealth
 from adapters.exchange.instants import RETRY_S, Instants
 from adapters.exchange.life import Life
-from adapters.exchange.mapping import CLOSED_FLAGS
 from adapters.exchange.reader import Page, VenueReader
 from adapters.exchange.rereads import Doubts, Rereads
 from adapters.exchange.stream import BarStream
@@ -40,6 +40,8 @@ POLL_S: Final = 0.25
 POLL_BUSY_S: Final = 0.02
 IDLE_PAUSE_S: Final = 0.05
 """How long frames are gathered before a round, unless somebody waits for `settled`."""
+FRAME_PAUSE_S: Final = 0.001
+"""The same where frames are judged as they come: a round then costs little."""
 ROUND_CHEAP_S: Final = 0.002
 ROUND_PAUSE_MAX_S: Final = 0.01
 
@@ -119,7 +121,7 @@ class Pump:
         streaming = settings.stream and client.has("watchOHLCV")
         if settings.stream and not streaming:
             _log.info(STREAM_NOT_OFFERED, exchange=client.exchange)
-        confirms = streaming and client.exchange in CLOSED_FLAGS
+        confirms = streaming and client.exchange in FRAME_READERS
         self._gate = FinalityGate(len(instruments), settings.timeframe, after_ms, confirms=confirms)
         self._instants = Instants(
             settings.timeframe,
@@ -145,6 +147,7 @@ class Pump:
         self._rereads = self._new_rereads(reader)
         self._doubts = Doubts(settings.timeframe)
         self._stream = self._bar_stream(client) if streaming else None
+        self._pause_s = FRAME_PAUSE_S if confirms else IDLE_PAUSE_S
         self._life = Life(
             client, instruments, settings.markets_every_ms, self.delivery.put, self._wake
         )
@@ -263,7 +266,7 @@ class Pump:
                 await self._news.wait()
         if not hurried:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(IDLE_PAUSE_S):
+                async with asyncio.timeout(self._pause_s):
                     await self._hurry.wait()
         self._hurry.clear()
         self._news.clear()

@@ -1,14 +1,16 @@
 """Watch bars over WebSockets: keep subscriptions alive, and read what they brought.
 
-A `watch` call of ccxt serves only to subscribe and to learn of broken sockets: of a burst of
-updates it returns one, so the rows are read from the client's cache of every symbol, at each frame.
-A broken socket begins a new epoch: the cache is emptied and the next rows only prime. Sockets that
+A `watch` call of ccxt serves only to subscribe and to learn of broken sockets. Where we know the
+venue's frames, each of them is judged as it came. Elsewhere the client's cache is read: of a burst
+of updates a call returns one, so the rows of every symbol are looked at, at each frame. A broken
+socket begins a new epoch: what was kept is thrown away and the next rows only prime. Sockets that
 are open but silent, or that miss what REST shows, are replaced; how often is counted.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -16,8 +18,9 @@ import structlog
 
 from adapters.exchange.client import VenueClient, backoff_s
 from adapters.exchange.failures import SymbolGone, Unanswered
+from adapters.exchange.frames import FRAME_READERS, RawBar
 from adapters.exchange.health import FeedHealth
-from adapters.exchange.mapping import ClosedFlag, is_possible, reading_of
+from adapters.exchange.mapping import is_possible, reading_of
 from daemon.domain.failures import BadPayload, VenueError
 from daemon.domain.finality import FinalityGate, Reading, Verdict
 from daemon.domain.units import Timeframe
@@ -32,12 +35,11 @@ WATCH_PAUSE_S: Final = 0.05
 """Between watch calls; frames wake the feed by themselves, so this delays no bar."""
 ROWS_READ: Final = 4
 """Newest cache rows looked at per frame: running bar, its predecessor, and late ones."""
-FLAGS_KEPT_MAX: Final = 10_000
 DIAL_S: Final = 12.0
 """How long a new socket may take before it can count as deaf; ccxt gives up dialling after 10 s."""
 
 _log = structlog.get_logger()
-_Shown = tuple[tuple[Any, ...], bool]  # a cache row, and whether the venue flagged it closed
+_Row = tuple[Any, ...]
 
 
 class BarStream:
@@ -59,16 +61,17 @@ class BarStream:
         self._symbols = list(symbols)
         self._timeframe = timeframe
         self._news = news
-        self._seen: list[list[_Shown]] = [[] for _ in symbols]
+        self._seen: list[list[_Row]] = [[] for _ in symbols]
         listed = client.api.markets
         self._index = {listed[s]["id"]: i for i, s in enumerate(symbols) if s in listed}
         self._interval = client.api.timeframes[timeframe.label]
-        self._flags: dict[tuple[int, int], tuple[Any, ...]] = {}  # the row that was called closed
-        self._flagged: list[list[_Shown]] = [[] for _ in symbols]  # not looked at yet
+        self._knows_frames = client.exchange in FRAME_READERS
+        self._came: dict[int, list[Reading]] = {}  # by index, not judged yet
         self._left: list[Verdict] = []
         self._missed = [0] * len(symbols)
         self._missed_max = deadline_bars
         self._health = health
+        self._bars_n = 0  # from frames, so that one that brought any is no failed dial
         self._lost = False
         self._lost_s = 0.0
         self._replacing = False
@@ -84,7 +87,9 @@ class BarStream:
         """Subscribe to all symbols; the tasks live in `group`."""
         self._client.hooks.on_frame = self._on_frame
         self._client.hooks.on_broken = self._on_broken
-        self._client.hooks.on_closed_flag = self._on_closed_flag
+        if self._knows_frames:
+            self._client.hooks.on_bars = self._on_bars
+            self._client.hooks.on_unreadable = self._on_unreadable
         if self._client.has("watchOHLCVForSymbols"):
             size = SYMBOLS_PER_CALL_MAX
             parts = [self._symbols[i : i + size] for i in range(0, len(self._symbols), size)]
@@ -94,12 +99,15 @@ class BarStream:
             group.create_task(self._watch(part), name=f"watch {part[0]} and {len(part) - 1} more")
 
     def take(self) -> list[Verdict]:
-        """Read what the caches show now; give what it settles. Raises nothing for odd rows."""
+        """Judge what came; give what it settles. Raises nothing for odd rows."""
         verdicts, self._left = self._left, []
-        for index, symbol in enumerate(self._symbols):
-            readings = self._fresh_readings(index, symbol)
-            if readings:
-                verdicts += self._gate.see_stream(index, readings)
+        if not self._knows_frames:
+            for index, symbol in enumerate(self._symbols):
+                if readings := self._fresh_readings(index, symbol):
+                    self._came[index] = readings
+        came, self._came = self._came, {}
+        for index, readings in came.items():
+            verdicts += self._gate.see_stream(index, readings)
         for verdict in verdicts:
             self._missed[verdict.index] = 0
         return verdicts
@@ -137,7 +145,7 @@ class BarStream:
         """Stop listening to the client."""
         self._client.hooks.on_frame = lambda: None
         self._client.hooks.on_broken = lambda why: None
-        self._client.hooks.on_closed_flag = lambda flag: None
+        self._client.hooks.on_bars = None
 
     async def _watch(self, symbols: Sequence[str]) -> None:
         failures = 0
@@ -147,6 +155,7 @@ class BarStream:
             symbols = [symbol for symbol in symbols if symbol in listed]
             if not symbols:  # all of them are gone
                 return
+            bars_n = self._bars_n
             try:
                 if self._client.has("watchOHLCVForSymbols"):
                     pairs = [[symbol, label] for symbol in symbols]
@@ -157,7 +166,7 @@ class BarStream:
                 await asyncio.sleep(backoff_s(failures))  # the next look leaves it out
                 failures += 1
             except (Unanswered, BadPayload) as trouble:
-                failures += 1
+                failures = 1 if self._bars_n > bars_n else failures + 1
                 self._note_lost(str(trouble))
                 await asyncio.sleep(backoff_s(failures - 1))
             except VenueError as trouble:
@@ -171,55 +180,55 @@ class BarStream:
                 await asyncio.sleep(WATCH_PAUSE_S)
 
     def _fresh_readings(self, index: int, symbol: str) -> list[Reading]:
+        """Read the rows of the client's cache that are new or other than at the last look."""
         cache = (self._client.api.ohlcvs.get(symbol) or {}).get(self._timeframe.label)
         if not cache:
             return []
-        before, now = self._seen[index], self._flagged[index]
-        self._flagged[index] = []
-        for place in range(-min(ROWS_READ, len(cache)), 0):
-            row = tuple(cache[place])
-            now.append((row, self._flags.get((index, row[0])) == row))
+        before = self._seen[index]
+        now = [tuple(cache[place]) for place in range(-min(ROWS_READ, len(cache)), 0)]
         self._seen[index] = now
         source = f"{self._client.exchange}, stream of {symbol}"
         read = []
-        for place, (row, flag) in enumerate(now):
-            if now[place] in before or now[place] in now[:place]:
+        for row in now:
+            if row in before:
                 continue
             try:
-                read.append(reading_of(row, self._timeframe, source, closed=flag))
+                read.append(reading_of(row, self._timeframe, source))
             except BadPayload as trouble:  # it proves nothing, and REST will tell
-                self._health.rows_unreadable_n += 1
-                _log.warning(ROW_UNREADABLE, why=str(trouble))
+                self._on_unreadable(str(trouble))
         return [reading for reading in read if is_possible(reading)]
 
     def _on_frame(self) -> None:
         self.frames += 1
         self._news()
 
-    def _on_closed_flag(self, flag: ClosedFlag) -> None:
-        index = self._index.get(flag.market_id)
-        if index is None or flag.interval != self._interval:
-            return
-        symbol, label = self._symbols[index], self._timeframe.label
-        cache = (self._client.api.ohlcvs.get(symbol) or {}).get(label) or ()
-        places = range(len(cache) - 1, -1, -1)
-        row = next((tuple(cache[p]) for p in places if cache[p][0] == flag.open_ms), None)
-        if row is None:
-            return
-        # the values are kept with the flag: a frame that comes late would overwrite the row
-        self._flags[index, flag.open_ms] = row
-        self._flagged[index].append((row, True))
-        while len(self._flags) > FLAGS_KEPT_MAX:
-            del self._flags[next(iter(self._flags))]
+    def _on_bars(self, bars: list[RawBar]) -> None:
+        """Keep what a frame says of our bars until the next look; odd bars prove nothing."""
+        self._note_restored()
+        self._bars_n += len(bars)
+        for bar in bars:
+            index = self._index.get(bar.market_id)
+            if index is None or bar.interval != self._interval:
+                continue
+            reading = Reading(bar.open_ms, bar.values, bar.closed)
+            on_grid = bar.open_ms % self._timeframe.ms == 0
+            if not (on_grid and math.isfinite(sum(bar.values)) and is_possible(reading)):
+                self._on_unreadable(f"{self._client.exchange}: no market makes the bar {bar}")
+                continue
+            self._came.setdefault(index, []).append(reading)
+
+    def _on_unreadable(self, why: str) -> None:
+        self._health.rows_unreadable_n += 1
+        _log.warning(ROW_UNREADABLE, why=why)
 
     def _on_broken(self, why: str) -> None:
         """Begin a new epoch; what the broken socket still brought is read first."""
         self.broken_n += not self._replacing
         self._left += self.take()
-        self._flags.clear()
+        self._came.clear()
         for index, symbol in enumerate(self._symbols):
             self._client.api.ohlcvs.pop(symbol, None)
-            self._seen[index], self._flagged[index] = [], []
+            self._seen[index] = []
             self._gate.subscribed(index)
         self._note_lost(why)
         self._news()

@@ -278,7 +278,7 @@ async def until_streaming(feed: CcxtFeed) -> None:
     """Wait until the stream is back."""
     for _ in range(4000):
         stream = feed._pump and feed._pump._stream
-        if stream and not stream._lost and feed._opened().api.ohlcvs:
+        if stream and not stream._lost and stream.frames:
             return
         await asyncio.sleep(0.005)
     raise TimeoutError("the stream did not come back")

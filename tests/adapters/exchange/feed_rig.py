@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,6 +36,15 @@ SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT")
 def unified(symbol: str) -> str:
     """Write a rehearsal symbol as ccxt does."""
     return f"{symbol.removesuffix('USDT')}/USDT:USDT"
+
+
+async def until(true: Callable[[], bool], what: str) -> None:
+    """Wait until something is true, at most ten seconds."""
+    for _ in range(1000):
+        if true():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError(what)
 
 
 def settings_for(

@@ -17,11 +17,12 @@ from adapters.exchange.client import (
     known_exchanges,
 )
 from adapters.exchange.failures import SymbolGone, Unanswered
-from adapters.exchange.mapping import ClosedFlag
+from adapters.exchange.frames import RawBar
 from adapters.rehearsal.ccxt_options import ccxt_options
 from adapters.rehearsal.server import RunningExchange, serve
 from adapters.rehearsal.settings import RehearsalSettings
 from daemon.domain.failures import VenueError
+from tests.adapters.exchange.feed_rig import until
 
 BITCOIN = "BTC/USDT:USDT"
 
@@ -113,22 +114,23 @@ async def test_a_venue_without_a_clock_says_what_to_set(
         await client.server_time()
 
 
-async def test_the_venues_closed_flag_and_the_end_of_a_socket_are_told(
+async def test_the_venues_bars_with_their_closed_flag_and_the_end_of_a_socket_are_told(
     exchange: RunningExchange, client: VenueClient
 ) -> None:
-    flags: list[ClosedFlag] = []
+    bars: list[RawBar] = []
     ends: list[str] = []
-    client.hooks.on_closed_flag = flags.append
+    client.hooks.on_bars = bars.extend
     client.hooks.on_broken = ends.append
-    await client.ask("watch_ohlcv", BITCOIN, "30m")
+    watching = asyncio.create_task(watch_for_ever(client))
+    await until(lambda: bool(bars), "the greeting did not come")
     start_ms = exchange.exchange.now_ms
     await exchange.exchange.move_to(start_ms + 1_800_000)
-    while not flags:
-        await client.ask("watch_ohlcv", BITCOIN, "30m")
-    assert flags == [ClosedFlag("BTCUSDT", "30m", start_ms)]
+    await until(lambda: any(bar.closed for bar in bars), "no bar was called closed")
+    closed = [(bar.market_id, bar.interval, bar.open_ms) for bar in bars if bar.closed]
+    assert closed == [("BTCUSDT", "30m", start_ms)]
     exchange.exchange.hub.cut_all()
     with pytest.raises(Unanswered):
-        await watch_for_ever(client)
+        await watching
     assert ends, "the end of the socket was not told"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import itertools
+from typing import cast
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import structlog
 
 from adapters.clocks import LockStepClock, TransportClock, VenueClock
 from adapters.exchange.feed import CcxtFeed, FeedSettings
+from adapters.exchange.frames import FRAME_READERS
 from adapters.rehearsal.ccxt_options import ccxt_options
 from adapters.rehearsal.server import serve
 from adapters.rehearsal.settings import AbsentBar, LateBar, PaceKind, RehearsalSettings
@@ -147,7 +149,7 @@ async def test_what_a_broken_connection_had_shown_of_a_bar_does_not_become_final
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The new connection begins beyond the bar; its first row must not vouch for the old one."""
-    monkeypatch.setattr("adapters.exchange.pump.CLOSED_FLAGS", {})
+    monkeypatch.delitem(cast(dict[str, object], FRAME_READERS), "binanceusdm")
     async with rig() as made:
         await made.listen()
         await made.advance(2)
@@ -223,7 +225,7 @@ async def test_without_a_stream_rest_tells_the_same_bars() -> None:
 async def test_a_venue_without_joint_streams_and_flags_is_watched_symbol_by_symbol(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("adapters.exchange.pump.CLOSED_FLAGS", {})
+    monkeypatch.delitem(cast(dict[str, object], FRAME_READERS), "binanceusdm")
     async with rig() as made:
         made.feed._opened().api.has["watchOHLCVForSymbols"] = False
         await made.listen()

@@ -9,11 +9,9 @@ from typing import Any
 import pytest
 
 from adapters.exchange.mapping import (
-    CLOSED_FLAGS,
     DECIMAL_PLACES,
     SIGNIFICANT_DIGITS,
     TICK_SIZE,
-    ClosedFlag,
     chosen_symbols,
     exact,
     holds_a_list,
@@ -88,22 +86,6 @@ def test_only_an_answer_with_a_list_in_it_can_say_none() -> None:
     assert not holds_a_list({})
     assert not holds_a_list({"msg": "busy"})
     assert not holds_a_list("<html>")
-
-
-def test_closed_flags_are_read_from_the_raw_frames_of_the_venues_that_send_them() -> None:
-    binance = {"e": "kline", "s": "BTCUSDT", "k": {"t": T0, "s": "BTCUSDT", "i": "30m", "x": True}}
-    assert list(CLOSED_FLAGS["binanceusdm"](binance)) == [ClosedFlag("BTCUSDT", "30m", T0)]
-    assert list(CLOSED_FLAGS["binanceusdm"]({"k": {**binance["k"], "x": False}})) == []  # type: ignore[dict-item]
-    bybit = {
-        "topic": "kline.30.BTCUSDT",
-        "data": [{"start": T0, "confirm": True}, {"start": T0 + 1, "confirm": False}],
-    }
-    assert list(CLOSED_FLAGS["bybit"](bybit)) == [ClosedFlag("BTCUSDT", "30", T0)]
-    okx = {
-        "arg": {"channel": "candle30m", "instId": "BTC-USDT-SWAP"},
-        "data": [[str(T0), "1", "1", "1", "1", "1", "1", "1", "1"]],
-    }
-    assert list(CLOSED_FLAGS["okx"](okx)) == [ClosedFlag("BTC-USDT-SWAP", "30m", T0)]
 
 
 def test_trading_rules_are_exact_and_in_base_units() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -14,7 +13,7 @@ from adapters.exchange.watch import HOUR_S, WatchRules
 from daemon.domain.bar import Proof
 from daemon.domain.failures import InvariantViolated
 from daemon.domain.messages import FeedTrouble
-from tests.adapters.exchange.feed_rig import HALF_HOUR_MS, Rig, rig
+from tests.adapters.exchange.feed_rig import HALF_HOUR_MS, Rig, rig, until
 
 WITHOUT_CLOCK = WatchRules(offset_max_ms=0)
 
@@ -35,15 +34,6 @@ class ShiftedClock(TransportClock):
         """Give the machine's UTC time in ms, as it is set here."""
         true_ms = super().wall_ms() if self.wall_of is None else self.wall_of()
         return true_ms + round(self.wall_later_s * 1000)
-
-
-async def until(true: Callable[[], bool], what: str) -> None:
-    """Wait until something is true, at most ten seconds."""
-    for _ in range(1000):
-        if true():
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError(what)
 
 
 def _counted(made: Rig, name: str, count: int) -> Callable[[], bool]:
