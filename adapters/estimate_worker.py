@@ -19,10 +19,11 @@ import signal
 import socket
 import subprocess
 import sys
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, cast
 
 import msgspec
 
@@ -30,13 +31,15 @@ from daemon import codec
 from daemon.domain.bar import Window
 from daemon.domain.failures import BadPayload, ConfigurationError, EquipoiseError, ModelError
 from daemon.domain.forecast import Estimates
-from daemon.domain.messages import EstimatesMissing, EstimatesReady
+from daemon.domain.messages import EstimatesMissing, EstimatesReady, FundingRates
+from daemon.domain.units import require
 
 FRAME_BYTES_MAX: Final = 256 * 2**20
 _CHUNK_BYTES: Final = 1 << 20
 _HEAD_BYTES: Final = 4
 STOP_SECONDS: Final = 2.0
 START_SECONDS: Final = 60.0
+FUNDING_KEPT_MAX: Final = 4096  # settlements told again to a child that was started anew
 RESTARTS_MAX: Final = 6  # failures in a row before the worker is given up
 UNANSWERED_MAX: Final = 3  # late answers in a row before the child is taken for stuck
 _THREADS: Final = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -52,6 +55,14 @@ class HostedEstimator(Protocol):
 
     def estimate(self, as_of_ms: int, windows: Sequence[Window]) -> Estimates:
         """Give one prediction per window."""
+        ...
+
+
+class NotingEstimator(HostedEstimator, Protocol):
+    """What it must build where funding rates are noted."""
+
+    def note(self, rates: FundingRates) -> None:
+        """Take settled rates; they count from their settlement on."""
         ...
 
 
@@ -72,6 +83,7 @@ class _Ask:
     number: int
     as_of_ms: int
     windows: tuple[Window, ...]
+    funding: tuple[FundingRates, ...] = ()  # what the child has not been told yet
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +140,7 @@ class _Child:
         self.frames = _Frames()
         self.is_ready = False
         self.unanswered = 0
+        self.told_n = 0  # how many of the funding rates noted it has been told
         self.socket.settimeout(STOP_SECONDS)
         self.socket.sendall(hello)  # small enough for the socket's buffer
 
@@ -167,7 +180,11 @@ class EstimateWorker:
     use both at the same time.
     """
 
-    def __init__(self, build: str, config: Mapping[str, Any], *, deadline_seconds: float) -> None:
+    def __init__(
+        self, build: str, config: Mapping[str, Any], *, deadline_seconds: float, notes: bool = False
+    ) -> None:
+        self.notes = notes
+        """Whether the child builds a NotingEstimator, which wants to know funding rates."""
         self._hello = _frame(_Hello(build, msgspec.json.encode(config).decode()))
         self._deadline_seconds = deadline_seconds
         self._child: _Child | None = None
@@ -175,6 +192,8 @@ class EstimateWorker:
         self._failures = 0
         self._pause = 0  # requests to let pass before the next start
         self._model_id = ""
+        self._funding: deque[FundingRates] = deque(maxlen=FUNDING_KEPT_MAX)
+        self._funding_n = 0
         self.restarts_n = 0
         self.late_n = 0
 
@@ -182,6 +201,12 @@ class EstimateWorker:
     def model_id(self) -> str:
         """Give the id of the model that the child said it holds; empty before the start."""
         return self._model_id
+
+    def note(self, rates: FundingRates) -> None:
+        """Let the child know of settled rates, with the next request; for models that read them."""
+        require(self.notes, "funding rates for an estimator that does not note them")
+        self._funding.append(rates)
+        self._funding_n += 1
 
     @property
     def process_id(self) -> int | None:
@@ -212,7 +237,7 @@ class EstimateWorker:
         child = self._awake()
         if child is None:
             return EstimatesMissing(as_of_ms, self._absence())
-        ask = self._ask(as_of_ms, windows)
+        ask, noted_n = self._ask(child, as_of_ms, windows), self._funding_n
         sent = False
         try:
             async with asyncio.timeout(self._deadline_seconds):
@@ -220,6 +245,7 @@ class EstimateWorker:
                 await self._greeted(child)
                 await asyncio.get_running_loop().sock_sendall(child.socket, _frame(ask))
                 sent = True
+                child.told_n = noted_n
                 return self._taken(child, ask, await self._answer(child, ask.number))
         except TimeoutError:
             return self._late(child, ask, sent=sent)
@@ -237,12 +263,13 @@ class EstimateWorker:
         child = self._awake()
         if child is None:
             return EstimatesMissing(as_of_ms, self._absence())
-        ask = self._ask(as_of_ms, windows)
+        ask, noted_n = self._ask(child, as_of_ms, windows), self._funding_n
         sent = False
         try:
             self._greeted_sync(child, self._deadline_seconds)
             child.socket.sendall(_frame(ask))
             sent = True
+            child.told_n = noted_n
             while True:
                 answer = codec.decode(_frame_sync(child), _Answer)
                 if answer.number == ask.number:
@@ -264,9 +291,11 @@ class EstimateWorker:
 
     # -- one request
 
-    def _ask(self, as_of_ms: int, windows: Sequence[Window]) -> _Ask:
+    def _ask(self, child: _Child, as_of_ms: int, windows: Sequence[Window]) -> _Ask:
         self._number += 1
-        return _Ask(self._number, as_of_ms, tuple(windows))
+        untold_n = min(self._funding_n - child.told_n, len(self._funding))
+        untold = list(self._funding)[len(self._funding) - untold_n :]
+        return _Ask(self._number, as_of_ms, tuple(windows), tuple(untold))
 
     async def _answer(self, child: _Child, number: int) -> _Answer:
         while True:
@@ -414,6 +443,8 @@ def _built(build: str, config: Mapping[str, Any]) -> HostedEstimator:
 
 def _answered(estimator: HostedEstimator, ask: _Ask) -> _Answer:
     try:
+        for rates in ask.funding:
+            cast(NotingEstimator, estimator).note(rates)
         return _Answer(ask.number, estimator.estimate(ask.as_of_ms, ask.windows))
     except EquipoiseError as e:
         return _Answer(ask.number, None, str(e))

@@ -52,6 +52,7 @@ class ModelManifest(msgspec.Struct, frozen=True):
     symbols: tuple[str, ...]
     timeframes_minutes: tuple[int, ...]
     weights_sha256: str
+    covariates: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

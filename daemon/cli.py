@@ -31,6 +31,8 @@ COMMANDS: Final[Mapping[str, str]] = {
     "download-data": "daemon.commands.data:download_data",
     "list-data": "daemon.commands.data:list_data",
     "import-data": "daemon.commands.importing:import_data",
+    "import-series": "daemon.commands.series:import_series",
+    "list-series": "daemon.commands.series:list_series",
     "check-data": "daemon.commands.quality:check_data",
     "revisions": "daemon.commands.revisions:revisions",
     "train": "daemon.commands.models:train",

@@ -96,11 +96,11 @@ Column = Sequence[Any] | Floats
 def read_foreign(path: Path, layout: ForeignLayout) -> ForeignBars:
     """Read one file of bars, oldest first; raise DataError naming file, row, column and value."""
     symbol, timeframe = _named(path, layout)
-    table = _table(path)
+    table = read_cells(path)
     columns = _columns(path, table, layout)
-    times = _times(path, table[columns["time"]], columns["time"], layout.unit)
+    times = read_instants(path, table[columns["time"]], columns["time"], layout.unit)
     values = np.stack(
-        [_numbers(path, table[columns[one]], columns[one]) for one in FIELD_NAMES], axis=1
+        [read_numbers(path, table[columns[one]], columns[one]) for one in FIELD_NAMES], axis=1
     )
     if not len(times):
         raise DataError(f"{path}: holds no row")
@@ -147,7 +147,8 @@ def _symbol_in(name: str) -> str:
 # ---- tables --------------------------------------------------------------------------------------
 
 
-def _table(path: Path) -> dict[str, Column]:
+def read_cells(path: Path) -> dict[str, Column]:
+    """Read all columns of a file as they are; raise DataError for one that is no table."""
     try:
         match path.suffix.lower():
             case ".csv":
@@ -263,7 +264,8 @@ def _columns(path: Path, table: Mapping[str, Column], layout: ForeignLayout) -> 
     return found
 
 
-def _numbers(path: Path, column: Column, name: str) -> Floats:
+def read_numbers(path: Path, column: Column, name: str) -> Floats:
+    """Read a column of numbers; raise DataError naming file, row, column and value."""
     if isinstance(column, np.ndarray):
         return column
     found = np.empty(len(column))
@@ -275,7 +277,8 @@ def _numbers(path: Path, column: Column, name: str) -> Floats:
     return found
 
 
-def _times(path: Path, column: Column, name: str, unit: TimeUnit) -> Instants:
+def read_instants(path: Path, column: Column, name: str, unit: TimeUnit) -> Instants:
+    """Read a column of instants in ms; raise DataError naming file, row, column and value."""
     found = np.empty(len(column), dtype=np.int64)
     for row, cell in enumerate(column):
         moment = _moment_ms(cell, unit)

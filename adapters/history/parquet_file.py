@@ -104,23 +104,23 @@ NO_RATES: Final = Rates(np.empty(0, dtype=np.int64), np.empty(0))
 
 def read_bars(path: Path, timeframe: Timeframe) -> Bars:
     """Read and check a file of bars; raise CorruptFile naming the file, the row and the reason."""
-    table, checksum = _read(path, BAR_COLUMNS, PROVENANCE_COLUMNS)
+    table, checksum = read_columns(path, BAR_COLUMNS, PROVENANCE_COLUMNS)
     values = np.column_stack([table[name] for name in BAR_COLUMNS])
     noted = None
     if PROVENANCE_COLUMNS[0] in table:
         noted = Provenance(*(table[name] for name in PROVENANCE_COLUMNS))
     bars = Bars(table[TIME], np.ascontiguousarray(values, dtype=np.float64), noted)
     _refuse(path, bars_problem(bars, timeframe))
-    _compare(path, checksum, _sha256(bars.open_ms, bars.values, noted))
+    compare(path, checksum, _sha256(bars.open_ms, bars.values, noted))
     return bars
 
 
 def read_rates(path: Path) -> Rates:
     """Read and check a file of funding rates; raise CorruptFile like `read_bars`."""
-    table, checksum = _read(path, (RATE,))
+    table, checksum = read_columns(path, (RATE,))
     rates = Rates(table[TIME], table[RATE])
     _refuse(path, rates_problem(rates))
-    _compare(path, checksum, _sha256(rates.settle_ms, rates.rates))
+    compare(path, checksum, _sha256(rates.settle_ms, rates.rates))
     return rates
 
 
@@ -149,7 +149,9 @@ def write_bars(path: Path, bars: Bars, timeframe: Timeframe, facts: Mapping[str,
     if noted is not None:
         columns |= dict(zip(PROVENANCE_COLUMNS, _plain(noted), strict=True))
     checksum = _sha256(bars.open_ms, bars.values, noted)
-    _write(path, {TIME: bars.open_ms, **columns}, checksum, {**facts, "timeframe": timeframe.label})
+    write_columns(
+        path, {TIME: bars.open_ms, **columns}, checksum, {**facts, "timeframe": timeframe.label}
+    )
 
 
 def write_rates(path: Path, rates: Rates, facts: Mapping[str, str]) -> None:
@@ -157,7 +159,7 @@ def write_rates(path: Path, rates: Rates, facts: Mapping[str, str]) -> None:
     problem = rates_problem(rates)
     require(problem is None, f"{path}: these rates must not be stored: {problem}")
     checksum = _sha256(rates.settle_ms, rates.rates)
-    _write(path, {TIME: rates.settle_ms, RATE: rates.rates}, checksum, facts)
+    write_columns(path, {TIME: rates.settle_ms, RATE: rates.rates}, checksum, facts)
 
 
 def merged_bars(kept: Bars, new: Bars) -> tuple[Bars, int]:
@@ -258,7 +260,8 @@ def _refuse(path: Path, problem: str | None) -> None:
         raise CorruptFile(f"{path}: {problem}")
 
 
-def _compare(path: Path, stored: str | None, actual: str) -> None:
+def compare(path: Path, stored: str | None, actual: str) -> None:
+    """Raise CorruptFile where a file names another checksum than its content has."""
     if stored not in (None, actual):
         raise CorruptFile(
             f"{path}: its content has SHA-256 {actual[:12]}.., written was {stored[:12]}..;"
@@ -294,14 +297,18 @@ def set_aside(path: Path) -> Path:
 
 def read_times(path: Path) -> Instants:
     """Read the time column alone, checked for order only; raise CorruptFile when it is not."""
-    table, _ = _read(path, ())
+    table, _ = read_columns(path, ())
     _refuse(path, _order_problem(table[TIME]))
     return table[TIME]
 
 
-def _read(
+def read_columns(
     path: Path, value_columns: Sequence[str], optional: Sequence[str] = ()
 ) -> tuple[dict[str, npt.NDArray[Any]], str | None]:
+    """Read `ts` and columns of floats as they are, and the checksum that the file names, if any.
+
+    optional: columns of integers that are read where the file has them. Raises CorruptFile.
+    """
     wanted = {TIME: pa.int64()} | dict.fromkeys(value_columns, pa.float64())
     try:
         with pq.ParquetFile(path, page_checksum_verification=True, memory_map=False) as file:
@@ -333,6 +340,13 @@ def _array(column: Any, kind: Any) -> npt.NDArray[Any]:
     return np.concatenate([np.empty(0, dtype=kind.to_pandas_dtype()), *chunks])
 
 
+def _arrow(column: npt.NDArray[Any]) -> Any:
+    """Give a column to Arrow as it lies in memory; `pa.array` would import pandas to look at it."""
+    whole = np.ascontiguousarray(column)
+    kind = pa.from_numpy_dtype(whole.dtype)
+    return pa.Array.from_buffers(kind, len(whole), [None, pa.py_buffer(whole)])
+
+
 def _check_schema(path: Path, schema: Any, wanted: Mapping[str, Any]) -> None:
     for name, kind in wanted.items():
         if name not in schema.names:
@@ -348,11 +362,12 @@ def _check_schema(path: Path, schema: Any, wanted: Mapping[str, Any]) -> None:
 _ENCODINGS: Final = {"i": "DELTA_BINARY_PACKED", "f": "BYTE_STREAM_SPLIT"}
 
 
-def _write(
+def write_columns(
     path: Path, columns: Mapping[str, npt.NDArray[Any]], checksum: str, facts: Mapping[str, str]
 ) -> None:
+    """Replace a file by these columns in one step; raise DataError when the disk refuses."""
     metadata = {name.encode(): value.encode() for name, value in sorted(facts.items())}
-    table = pa.table({name: pa.array(column) for name, column in columns.items()})
+    table = pa.table({name: _arrow(column) for name, column in columns.items()})
     table = table.replace_schema_metadata({**metadata, CHECKSUM: checksum.encode()})
     temporary = path.with_name(f".{path.name}.part")  # what a killed process left is overwritten
     try:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from adapters.rehearsal import dialect
+from adapters.rehearsal import dialect, series
 from adapters.rehearsal.dialect import INTERVALS_MS
 from adapters.rehearsal.exchange import Exchange
 from adapters.rehearsal.market import Coin, Settlement
@@ -181,6 +181,7 @@ ROUTES: Final[Mapping[str, Callable[[Exchange, Query], Any]]] = {
     "/fapi/v1/time": server_time,
     "/fapi/v1/exchangeInfo": exchange_info,
     "/fapi/v1/klines": klines,
+    **series.ROUTES,
     "/fapi/v1/premiumIndex": premium_index,
     "/fapi/v1/fundingRate": funding_rate,
     "/fapi/v1/fundingInfo": funding_info,

@@ -24,6 +24,7 @@ from daemon.domain.failures import DataError
 from daemon.domain.units import iso
 from daemon.report.figures import clock
 from daemon.wiring.data import StoredBars, fetch_history, stored_bars
+from daemon.wiring.series_download import checked_names, fetch_series
 
 PROBLEM_EXIT = DataError.exit_code
 
@@ -35,6 +36,9 @@ def download_data(
     days: Annotated[float, typer.Option(help="How many days back from now.", min=0.1)] = 150.0,
     folder: Annotated[Path, typer.Option(help="Root of the bar store.")] = Path("data"),
     exchange: Annotated[str, typer.Option(help="A ccxt exchange id; default from settings.")] = "",
+    series: Annotated[
+        str, typer.Option(help="Series as well: any of open_interest,mark,index.")
+    ] = "",
 ) -> int:
     """Fetch bars and funding rates into the bar store.
 
@@ -44,6 +48,7 @@ def download_data(
     settings = read_settings(config, chosen, base="paper.toml")
     columns = (TextColumn("{task.description:>18}"), BarColumn(), TimeRemainingColumn())
     tasks: dict[str, TaskID] = {}
+    wanted = checked_names(series)
     with Progress(*columns, console=Console(stderr=True), disable=as_json, transient=True) as bar:
 
         def show(symbol: str, done: int, total: int) -> None:
@@ -59,12 +64,16 @@ def download_data(
                 lambda p: show(p.symbol, p.reached_ms - p.since_ms, p.until_ms - p.since_ms),
             )
         )
+    beside = asyncio.run(fetch_series(settings, wanted, days, folder)) if wanted else ()
     problems = [*fetched.bars.problems, *(f"{s}: {w}" for s, w in fetched.funding_problems.items())]
+    problems += [f"{one.symbol}, {one.name}: {one.problem}" for one in beside if one.problem]
     if as_json:
         rows = {one.symbol: one.rows for one in fetched.bars.symbols}
         repaired = [one.repaired for one in fetched.bars.symbols if one.repaired]
         told: dict[str, object] = {"requests": fetched.requests_n, "refused": fetched.refused_n}
         told["seconds"] = round(fetched.bars_s, 3)
+        if wanted:
+            told["series"] = {f"{one.symbol} {one.name}": one.new_n for one in beside}
         print_json({"rows": rows, "problems": problems, "repaired": repaired, **told})
     else:
         for one in fetched.bars.symbols:
@@ -72,6 +81,9 @@ def download_data(
             console().print(f"{one.symbol}: {one.rows:,} bars, {one.rows_new:,} new{gaps}")
             if one.repaired:
                 console().print(one.repaired, style="yellow", soft_wrap=True)
+        for name in wanted:
+            new_n = sum(one.new_n for one in beside if one.name == name)
+            console().print(f"{name}: {new_n:,} new observations")
         for problem in problems:
             console().print(problem, style="red")
         new = sum(one.rows_new for one in fetched.bars.symbols)

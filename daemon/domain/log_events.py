@@ -31,6 +31,7 @@ class LogEvent(StrEnum):
     BAR_REMOVED = "bar_removed"
     BARS_REMOVED = "bars_removed"
     BAR_FLAGGED = "bar_flagged"
+    SERIES_NOT_READ = "series_not_read"
     BARS_NOT_STORED = "bars_not_stored"
     BARS_STORED = "bars_stored"
     FILE_SET_ASIDE = "file_set_aside"

@@ -5,13 +5,14 @@ Both other worlds are the same as the real one up to the cut, to the last bit.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from daemon.domain.bar import FIELDS, Field, Flags, Floats
+from daemon.domain.covariates import Series
 from daemon.domain.units import require
 
 Instants = npt.NDArray[np.int64]
@@ -31,7 +32,7 @@ class Data:
 
     close_ms: (T,) an unbroken rising grid. values: (T, N, 5), NaN where there is no bar. opens:
     (T, N), the open of the bar that begins at close_ms. settle_ms: (S,), rates: (S, N), NaN where
-    there is none.
+    there is none. series: what lies beside the bars, by name, each value with its known instant.
     """
 
     symbols: tuple[str, ...]
@@ -40,6 +41,7 @@ class Data:
     opens: Floats
     settle_ms: Instants
     rates: Floats
+    series: tuple[tuple[str, Series], ...] = ()
 
     def __post_init__(self) -> None:
         T, N, S = len(self.close_ms), len(self.symbols), len(self.settle_ms)
@@ -72,6 +74,7 @@ def removed(data: Data, cut_ms: int, *, with_open: bool = False) -> Data:
         _sealed(opens),
         data.settle_ms[:paid],
         data.rates[:paid],
+        tuple((name, one.known_at(cut_ms)) for name, one in data.series),
     )
 
 
@@ -103,7 +106,17 @@ def replaced(data: Data, cut_ms: int, draw: np.random.Generator) -> Data:
         _sealed(opens),
         data.settle_ms,
         _sealed(rates),
+        tuple((name, _other_series(one, cut_ms, draw)) for name, one in data.series),
     )
+
+
+def _other_series(series: Series, cut_ms: int, draw: np.random.Generator) -> Series:
+    """Draw other values of a positive or signed series for what became known after the cut."""
+    known = int(np.searchsorted(series.known_ms, cut_ms, side="right"))
+    values = series.values.copy()
+    left = len(values) - known
+    values[known:] *= np.exp(SHOCK * draw.choice([-1.0, 1.0], left) * draw.uniform(1.0, 5.0, left))
+    return replace(series, values=_sealed(values))
 
 
 def _sealed(array: Floats) -> Floats:

@@ -7,6 +7,7 @@ messages and in the reference.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
@@ -16,6 +17,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from daemon.domain.failures import ConfigurationError
 from daemon.domain.units import Timeframe
+
+_COVARIATE = re.compile(r"^(funding|open_interest|basis|series:([a-z0-9_]+/)?[a-z0-9_]+)$")
 
 
 class Section(BaseModel):
@@ -90,6 +93,17 @@ def _symbols(value: object) -> object:
     raise ValueError("neither a list nor a text")
 
 
+def _covariates(value: object) -> object:
+    if not isinstance(value, list | tuple):
+        raise ValueError("not a list")
+    for one in value:
+        if not isinstance(one, str) or not _COVARIATE.match(one):
+            raise ValueError(f"unknown covariate {one!r}")
+    if len(set(value)) != len(value):
+        raise ValueError("a covariate is listed twice")
+    return tuple(value)
+
+
 def _pace(value: object) -> object:
     if value in ("lockstep", "realtime"):
         return value
@@ -113,6 +127,13 @@ Symbols = Annotated[
     tuple[str, ...] | str,
     BeforeValidator(_symbols),
     Accepts('a list of symbols, or "top:12" for the 12 most traded', is_text=False),
+]
+Covariates = Annotated[
+    tuple[str, ...],
+    BeforeValidator(_covariates),
+    Accepts(
+        "a list of funding, open_interest, basis, series:NAME or series:SOURCE/NAME", is_text=False
+    ),
 ]
 Pace = Annotated[
     str | float,

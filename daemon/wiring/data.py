@@ -45,7 +45,8 @@ class _Venue:
 
 
 @asynccontextmanager
-async def _venue(settings: Settings) -> AsyncIterator[_Venue]:
+async def open_venue(settings: Settings) -> AsyncIterator[_Venue]:
+    """Open the configured venue for reading within its rate limit; closed at the end."""
     symbols = settings.universe.symbols
     named = (symbols,) if isinstance(symbols, str) else tuple(symbols)
     transport = TransportClock()
@@ -88,7 +89,7 @@ async def fetch_history(
     be used; a failing symbol stands in the report.
     """
     source = Timeframe.parse(settings.market.source)
-    async with _venue(settings) as there:
+    async with open_venue(settings) as there:
         reader, clock = there.reader, there.clock
         instruments = tuple(await there.feed.instruments())
         symbols = [i.key.symbol for i in instruments]

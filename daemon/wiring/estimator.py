@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 from adapters.estimate_worker import EstimateWorker
 from adapters.model_store import ModelRecord, ModelStore, require_origin_fits
 from daemon.domain.failures import ModelError
+from daemon.domain.instrument import Instrument
+from daemon.domain.messages import MarketEvent
+from daemon.engine.engine import Engine
 from daemon.settings import Settings
 from daemon.wiring.core import strategy_of, timeframes_of
+from daemon.wiring.covariates import names_of, noted, series_root
 
 BUILD: Final = "strategies.forecast.inference:build"
+BUILD_WITH_SERIES: Final = "daemon.wiring.series_worker:build"
 GENERATED: Final = "generated"
 CHAMPION: Final = "champion"
 REPLAY_DEADLINE_S: Final = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """Say for models with covariates whose windows are shown, and where series lie beside them."""
+
+    instruments: Sequence[Instrument]
+    folder: Path
+    venue: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +70,13 @@ def model_facts(settings: Settings) -> ModelFacts | None:
     return None if record is None else _facts(settings, record)
 
 
+def covariates_in_use(settings: Settings) -> tuple[str, ...]:
+    """Name what the chosen model or a training with these settings reads beside bars."""
+    record = _chosen(settings) if settings.estimator.kind == "model" else None
+    of_model = () if record is None else record.manifest.covariates
+    return tuple(dict.fromkeys([*of_model, *settings.training.covariates]))
+
+
 def list_models(settings: Settings) -> list[ModelFacts]:
     """Describe every model of the registry."""
     records = ModelStore(settings.estimator.models_folder).list()
@@ -71,14 +93,27 @@ def rollback_model(settings: Settings) -> None:
     ModelStore(settings.estimator.models_folder).rollback()
 
 
+def beside_files(settings: Settings, engine: Engine) -> Beside:
+    """Say where a backtest's series lie."""
+    chosen = settings.backtest
+    return Beside(engine.universe.instruments, Path(chosen.data_folder), chosen.venue)
+
+
+def told(worker: EstimateWorker | None, events: Iterable[MarketEvent]) -> Iterator[MarketEvent]:
+    """Pass events on, and note their funding rates where a worker reads them."""
+    return iter(events) if worker is None or not worker.notes else noted(events, worker.note)
+
+
 @asynccontextmanager
-async def estimator_of(settings: Settings) -> AsyncIterator[EstimateWorker]:
+async def estimator_of(
+    settings: Settings, beside: Beside | None = None
+) -> AsyncIterator[EstimateWorker]:
     """Start the worker with the chosen model or baseline; stop it at the end.
 
     Raises ModelError for a missing, damaged or unfit model, and for a model of a generated market
     on a real venue unless settings allow it.
     """
-    worker = _worker(settings, settings.market.estimate_deadline_s)
+    worker = _worker(settings, settings.market.estimate_deadline_s, beside)
     await worker.start()
     try:
         yield worker
@@ -87,12 +122,14 @@ async def estimator_of(settings: Settings) -> AsyncIterator[EstimateWorker]:
 
 
 @contextmanager
-def estimator_in_place(settings: Settings) -> Iterator[EstimateWorker]:
+def estimator_in_place(
+    settings: Settings, beside: Beside | None = None
+) -> Iterator[EstimateWorker]:
     """Do the same for a shell without a loop: the same process, asked in place.
 
     Its deadline is generous, because a replay must not depend on how busy the machine is.
     """
-    worker = _worker(settings, REPLAY_DEADLINE_S)
+    worker = _worker(settings, REPLAY_DEADLINE_S, beside)
     worker.start_sync()
     try:
         yield worker
@@ -100,11 +137,14 @@ def estimator_in_place(settings: Settings) -> Iterator[EstimateWorker]:
         worker.close()
 
 
-def _worker(settings: Settings, deadline_s: float) -> EstimateWorker:
-    return EstimateWorker(BUILD, _config(settings), deadline_seconds=deadline_s)
+def _worker(settings: Settings, deadline_s: float, beside: Beside | None) -> EstimateWorker:
+    config = _config(settings, beside)
+    build = BUILD_WITH_SERIES if "symbols" in config else BUILD
+    with_series = build == BUILD_WITH_SERIES
+    return EstimateWorker(build, config, deadline_seconds=deadline_s, notes=with_series)
 
 
-def _config(settings: Settings) -> dict[str, Any]:
+def _config(settings: Settings, beside: Beside | None) -> dict[str, Any]:
     if settings.estimator.kind != "model":
         return {"kind": settings.estimator.kind}
     record = _chosen(settings)
@@ -118,11 +158,21 @@ def _config(settings: Settings) -> dict[str, Any]:
         venue_is_generated=settings.exchange.generated,
         allow=settings.estimator.allow_foreign_model,
     )
-    return {
+    config: dict[str, Any] = {
         "kind": "network",
         "model": str(record.folder.resolve()),
         "timeframes_minutes": [t.minutes for t in timeframes_of(settings)],
     }
+    if not record.manifest.covariates:
+        return config
+    if beside is None:
+        raise ModelError(
+            f"model {record.model_id} reads {', '.join(record.manifest.covariates)}, of which "
+            "there is nothing here; choose one that reads bars alone"
+        )
+    root = series_root(settings, beside.folder).resolve()
+    more = {"symbols": names_of(beside.instruments), "series_root": str(root)}
+    return config | more | {"venue": beside.venue}
 
 
 def _chosen(settings: Settings) -> ModelRecord | None:

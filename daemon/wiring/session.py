@@ -11,6 +11,7 @@ from importlib.metadata import version
 import structlog
 
 from adapters.clocks import LockStepClock, SystemClock, TransportClock, VenueClock
+from adapters.estimate_worker import EstimateWorker
 from adapters.exchange.feed import CcxtFeed, FeedSettings
 from adapters.exchange.several import SeveralFeeds
 from adapters.exchange.watch import WatchRules
@@ -24,7 +25,7 @@ from daemon.domain.log_events import LogEvent
 from daemon.domain.units import Timeframe, iso
 from daemon.engine.engine import Engine
 from daemon.engine.state import SCHEMA
-from daemon.ports import Estimator, Warmup
+from daemon.ports import MarketFeed, Warmup
 from daemon.runtime.live import LiveShell, Observer, ShellParts
 from daemon.settings import Settings, effective_toml
 from daemon.wiring.core import (
@@ -34,7 +35,8 @@ from daemon.wiring.core import (
     strategy_of,
     universe_of,
 )
-from daemon.wiring.estimator import estimator_of
+from daemon.wiring.covariates import NotedFeed
+from daemon.wiring.estimator import Beside, estimator_of
 from daemon.wiring.instruments import (
     has_instruments,
     read_instruments,
@@ -42,7 +44,7 @@ from daemon.wiring.instruments import (
     write_instruments,
 )
 from daemon.wiring.observing import unfailing
-from daemon.wiring.recording import cleansed_feed
+from daemon.wiring.recording import cleansed_feed, recording_folder
 from daemon.wiring.recovery import recovered_engine
 from daemon.wiring.sinks import status_sinks
 
@@ -100,7 +102,7 @@ async def paper_session(settings: Settings, hooks: SessionHooks) -> AsyncIterato
         universe = universe_of(read_instruments(folder))
         path = folder / "journal.sqlite"
         engine, recovered = await asyncio.to_thread(recovered_engine, settings, universe, path)
-        estimator = await _estimator(settings, engine, stack)
+        estimator = await _estimator(settings, engine, stack, is_private=ours)
         journal = await stack.enter_async_context(_journal(settings))
         venue = await _venue(settings, engine, clock.now(), stack)
         _refuse_time_before(max(engine.state.instant_ms, venue.core.instant_ms), clock, settings)
@@ -114,7 +116,7 @@ async def paper_session(settings: Settings, hooks: SessionHooks) -> AsyncIterato
         hooks.on_ready(engine)
         parts = ShellParts(
             engine=engine,
-            feed=cleansed,
+            feed=_told(cleansed, estimator),
             orders=venue,
             account=venue,
             estimator=estimator,
@@ -275,10 +277,18 @@ async def _start_clock(clock: MarketClock, stack: AsyncExitStack) -> None:
         await clock.measure()
 
 
-async def _estimator(settings: Settings, engine: Engine, stack: AsyncExitStack) -> Estimator | None:
+async def _estimator(
+    settings: Settings, engine: Engine, stack: AsyncExitStack, *, is_private: bool
+) -> EstimateWorker | None:
     if not engine.strategy.needs_estimates:
         return None
-    return await stack.enter_async_context(estimator_of(settings))
+    folder = recording_folder(settings, is_private=is_private)
+    beside = Beside(engine.universe.instruments, folder, settings.exchange.id)
+    return await stack.enter_async_context(estimator_of(settings, beside))
+
+
+def _told(feed: MarketFeed, worker: EstimateWorker | None) -> MarketFeed:
+    return feed if worker is None or not worker.notes else NotedFeed(feed, worker.note)
 
 
 def _journal(settings: Settings) -> SqliteJournal:

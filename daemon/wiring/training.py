@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,21 +20,24 @@ import numpy as np
 
 from adapters.clocks import LockStepClock, SystemClock, TransportClock, VenueClock
 from adapters.exchange.feed import CcxtFeed
-from adapters.history.store import Panel, any_generated, data_root, load_panel
+from adapters.history.store import Panel, any_generated, data_root, disk_symbol, load_panel
 from adapters.model_store import ModelStore
 from adapters.trial_ledger import Training
 from daemon.domain.bar import Field, Floats, Proof
 from daemon.domain.bar_builder import aggregate_all
 from daemon.domain.failures import ModelError
-from daemon.domain.messages import BarsClosed
+from daemon.domain.messages import BarsClosed, FundingRates
 from daemon.domain.units import DAY_MS, Timeframe
 from daemon.ports import Warmup
 from daemon.settings import Settings
 from daemon.wiring.bar_files import named_symbols, refuse_empty, symbols_of
 from daemon.wiring.cleansing import cleansed_panel, cleansed_values, log_removed
 from daemon.wiring.core import timeframes_of
+from daemon.wiring.covariates import file_funding, stored_known, told_funding
+from daemon.wiring.recording import recording_folder
 from daemon.wiring.session import feed_settings, pinned_symbols
 from daemon.wiring.trials import ledger_of, trial_of_training
+from strategies.forecast.covariates import FUNDING, Known
 from strategies.forecast.job import Job, Origin, OriginKind, TrainSettings, write_job
 
 _ROOT: Final = Path(__file__).resolve().parents[2]
@@ -47,13 +50,17 @@ Longs = np.ndarray[tuple[int], np.dtype[np.int64]]
 
 @dataclass(frozen=True, slots=True)
 class SourceBars:
-    """Hold what a model is trained on: closes (T,), values (T, N, 5), and where it came from."""
+    """Hold what a model is trained on: closes (T,), values (T, N, 5), and where it came from.
+
+    known: the series that training.covariates need, as known at the last close.
+    """
 
     symbols: tuple[str, ...]
     source: Timeframe
     close_ms: Longs
     values: Floats
     origin: Origin
+    known: Known = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +99,11 @@ async def bars_from_exchange(settings: Settings, on_warmup: Callable[[Warmup], N
         symbols = tuple(i.key.symbol for i in await feed.instruments())
         closes: list[int] = []
         rows: list[Floats] = []
+        paid: list[FundingRates] = []
         async for event in feed.history(now_ms - settings.training.days * DAY_MS, now_ms):
-            if isinstance(event, BarsClosed):
+            if isinstance(event, FundingRates):
+                paid.append(event)
+            elif isinstance(event, BarsClosed):
                 closes.append(event.close_ms)
                 rows.append(np.where((event.proof != Proof.ABSENT)[:, None], event.values, np.nan))
     finally:
@@ -105,7 +115,12 @@ async def bars_from_exchange(settings: Settings, on_warmup: Callable[[Warmup], N
     close_ms, source = np.array(closes, dtype=np.int64), Timeframe.parse(settings.market.source)
     values, removed = cleansed_values(settings, close_ms, np.stack(rows), source)
     log_removed(removed, symbols)
-    return SourceBars(symbols, source, close_ms, values, origin_of(settings))
+    folder, until_ms = recording_folder(settings, is_private=False), int(close_ms[-1])
+    names = [disk_symbol(symbol) for symbol in symbols]
+    known = stored_known(settings, folder, names, settings.exchange.id, until_ms)
+    if FUNDING in settings.training.covariates:
+        known[FUNDING] = told_funding(paid, len(symbols), until_ms)
+    return SourceBars(symbols, source, close_ms, values, origin_of(settings), known)
 
 
 def bars_from_files(settings: Settings) -> SourceBars:
@@ -124,7 +139,12 @@ def bars_from_files(settings: Settings) -> SourceBars:
     made = any_generated(root, chosen.venue, symbols, source)
     kind = OriginKind.GENERATED if made else OriginKind.FILES
     origin = Origin(kind, f"{chosen.venue}, {chosen.source}")
-    return SourceBars(symbols, source, panel.close_ms[keep], panel.values[keep], origin)
+    until_ms = int(panel.close_ms[-1])
+    known = stored_known(settings, root, symbols, chosen.venue, until_ms)
+    if FUNDING in settings.training.covariates:
+        venue = chosen.funding_venue or chosen.venue
+        known[FUNDING] = file_funding(root, symbols, venue, until_ms)
+    return SourceBars(symbols, source, panel.close_ms[keep], panel.values[keep], origin, known)
 
 
 def origin_of(settings: Settings) -> Origin:
@@ -187,6 +207,8 @@ def train_unlogged(
         origin=bars.origin,
         out=settings.estimator.models_folder,
         settings=wanted,
+        covariates=settings.training.covariates,
+        series=bars.known,
     )
     with tempfile.TemporaryDirectory(prefix="equipoise-train-") as folder:
         return _run_child(TRAINERS[training.kind], write_job(job, Path(folder)), progress)

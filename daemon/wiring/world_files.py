@@ -6,13 +6,14 @@ what the other worlds are made of.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 
+from adapters.history.covariates import FOLDER, found_series, read_series, write_series
 from adapters.history.parquet_file import (
     BAR_COLUMNS,
     RATE,
@@ -25,11 +26,15 @@ from adapters.history.parquet_file import (
 )
 from adapters.history.store import bars_path, data_root, disk_symbol, funding_path, stored_symbols
 from daemon.domain.bar import FIELDS, Field, Floats
+from daemon.domain.covariates import Series
 from daemon.domain.failures import DataError
 from daemon.domain.units import Timeframe
 from daemon.research.worlds import Data
 from daemon.settings import Settings
 from daemon.wiring.bar_files import named_symbols
+from daemon.wiring.covariates import series_root
+from daemon.wiring.estimator import covariates_in_use
+from strategies.forecast.covariates import FUNDING, needed
 
 Columns = dict[str, np.ndarray[Any, np.dtype[Any]]]
 
@@ -68,7 +73,8 @@ def stored_world(settings: Settings) -> StoredWorld:
     for array in (open_ms, values, opens, settle_ms, rates):
         array.flags.writeable = False
     funded = frozenset(s for s, path in zip(symbols, paths, strict=True) if path.is_file())
-    return StoredWorld(Data(symbols, open_ms + source.ms, values, opens, settle_ms, rates), funded)
+    data = Data(symbols, open_ms + source.ms, values, opens, settle_ms, rates)
+    return StoredWorld(replace(data, series=_series(settings, root, symbols)), funded)
 
 
 def write_world(world: StoredWorld, folder: Path, settings: Settings) -> None:
@@ -90,17 +96,37 @@ def write_world(world: StoredWorld, folder: Path, settings: Settings) -> None:
         path = funding_path(folder, _funding_venue(settings), symbol)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_rates(path, rates, {"venue": _funding_venue(settings), "symbol": symbol})
+    for name, series in data.series:
+        write_series(folder / FOLDER / name, series, {})
 
 
 def in_folder(settings: Settings, folder: Path) -> Settings:
     """Give settings that read another folder, in which rates may be missing, and nothing else."""
     changed = {"data_folder": str(folder), "funding_missing": "zero"}
     backtest = settings.backtest.model_copy(update=changed)
-    return settings.model_copy(update={"backtest": backtest})
+    estimator = settings.estimator.model_copy(update={"series_folder": ""})
+    return settings.model_copy(update={"backtest": backtest, "estimator": estimator})
 
 
 def _funding_venue(settings: Settings) -> str:
     return settings.backtest.funding_venue or settings.backtest.venue
+
+
+def _series(
+    settings: Settings, root: Path, symbols: tuple[str, ...]
+) -> tuple[tuple[str, Series], ...]:
+    """Read the files of all covariates in use, named by their places in the store."""
+    wanted = [name for name in needed(covariates_in_use(settings)) if name != FUNDING]
+    folder = series_root(settings, root)
+    paths = {
+        path
+        for name in dict.fromkeys(wanted)
+        for path in found_series(folder, name, symbols, settings.backtest.venue)
+        if path is not None
+    }
+    return tuple(
+        (path.relative_to(folder / FOLDER).as_posix(), read_series(path)) for path in sorted(paths)
+    )
 
 
 def _bars(path: Path) -> tuple[Instants, Floats]:

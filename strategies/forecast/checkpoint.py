@@ -26,6 +26,7 @@ from safetensors.numpy import save as save_weights
 from daemon.domain.failures import ConfigurationError, ModelError
 from daemon.domain.units import Timeframe
 from strategies.forecast.calibration import Calibration
+from strategies.forecast.covariates import column_names
 from strategies.forecast.features import feature_hash
 from strategies.forecast.job import Origin, TrainSettings
 
@@ -108,6 +109,7 @@ class Manifest:
     calibration: tuple[Calibration, ...]
     disagreement: tuple[tuple[float, ...], ...]
     weights_sha256: str
+    covariates: tuple[str, ...] = ()
 
     @property
     def timeframes(self) -> tuple[Timeframe, ...]:
@@ -131,6 +133,8 @@ def save(manifest: Manifest, weights: Weights, registry: Path) -> Path:
     """
     raw = save_weights({name: np.ascontiguousarray(w) for name, w in weights.items()})
     described = asdict(manifest) | {"weights_sha256": hashlib.sha256(raw).hexdigest()}
+    if not manifest.covariates:
+        del described["covariates"]  # models without any keep the ids that they have always had
     text = json.dumps(_without_nan(described), indent=1).encode()
     folder = registry / model_id_of(text)
     if folder.exists():
@@ -183,10 +187,11 @@ def _check(manifest: Manifest, path: Path, timeframes: tuple[Timeframe, ...] | N
     if manifest.kind not in KINDS:
         accepted = " or ".join(map(repr, KINDS))
         raise ModelError(f"{path}: a model of kind {manifest.kind!r}, this version runs {accepted}")
-    if manifest.feature_hash != feature_hash():
+    computed = feature_hash(column_names(manifest.covariates))
+    if manifest.feature_hash != computed:
         raise ModelError(
             f"{path}: trained on features {manifest.feature_hash}, this version computes"
-            f" {feature_hash()}: train again"
+            f" {computed}: train again"
         )
     known = manifest.timeframes
     if not len(known) == len(manifest.calibration) == len(manifest.disagreement):

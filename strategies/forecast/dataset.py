@@ -12,6 +12,7 @@ from daemon.domain.bar import Floats
 from daemon.domain.failures import ModelError
 from daemon.domain.units import DAY_MS, Timeframe, iso
 from strategies.forecast.calibration import centred
+from strategies.forecast.covariates import CovariateTable, with_covariates
 from strategies.forecast.features import FEATURE_MEMORY_BARS, features
 from strategies.forecast.job import Bars, Job, Longs
 from strategies.forecast.labels import HORIZON_MS, Labels, label
@@ -64,12 +65,18 @@ def build_tables(job: Job) -> tuple[Table, ...]:
     close_ms, values = on_grid(*job.bars[job.source], job.source)
     lag_ms = job.settings.lag_bars * job.source.ms
     labels = label(close_ms, values, source=job.source, lag_ms=lag_ms)
-    return tuple(_table(job.bars, labels, t, place) for place, t in enumerate(job.timeframes))
+    beside = CovariateTable(job.covariates, job.series, len(job.symbols))
+    return tuple(
+        _table(job.bars, labels, beside, t, place) for place, t in enumerate(job.timeframes)
+    )
 
 
-def _table(bars: Bars, labels: Labels, timeframe: Timeframe, place: int) -> Table:
+def _table(
+    bars: Bars, labels: Labels, beside: CovariateTable, timeframe: Timeframe, place: int
+) -> Table:
     close_ms, values = on_grid(*bars[timeframe], timeframe)
     rows = features(values, newest_close_ms=int(close_ms[-1]), timeframe=timeframe)
+    rows = with_covariates(rows, beside, close_ms)
     inputs = channels(rows)
     allowed = np.zeros(inputs.shape[:2], dtype=bool)
     # Earlier rows were computed from less than their memory: live windows would differ.

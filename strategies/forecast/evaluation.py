@@ -15,6 +15,7 @@ from daemon.domain.bar import Floats
 from strategies.forecast.baselines import Baseline, raw_forecast
 from strategies.forecast.calibration import Calibration, calibrate, centred, disagreement
 from strategies.forecast.checkpoint import SCHEMA, Data, Manifest, Score, Shape, Skill
+from strategies.forecast.covariates import column_names
 from strategies.forecast.dataset import Table
 from strategies.forecast.features import feature_hash
 from strategies.forecast.job import Job, Longs, fingerprint
@@ -100,7 +101,7 @@ def describe(
         schema=SCHEMA,
         kind=kind,
         shape=shape,
-        feature_hash=feature_hash(),
+        feature_hash=feature_hash(column_names(job.covariates)),
         timeframes_minutes=tuple(t.minutes for t in job.timeframes),
         symbols=job.symbols,
         origin=job.origin,
@@ -119,4 +120,5 @@ def describe(
         calibration=outcome.calibration(),
         disagreement=tuple(tuple(map(float, row)) for row in outcome.disagreement()),
         weights_sha256="",
+        covariates=job.covariates,
     )

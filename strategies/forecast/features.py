@@ -10,7 +10,7 @@ term structure, ranks, time of day, state of the market. Knows nothing of models
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -61,10 +61,11 @@ FEATURES_N: Final = len(FEATURE_NAMES)
 Longs = npt.NDArray[np.int64]
 
 
-def feature_hash() -> str:
-    """Give the hash of the feature list and of the constants that define it."""
+def feature_hash(more: Sequence[str] = ()) -> str:
+    """Give the hash of the feature list, of `more` columns, and of the constants behind them."""
     constants = (RETURN_BARS, RESIDUAL_BARS, SIGMA_BARS, SIGMA_SHORT_BARS, SCALE_BARS, FILL_BARS)
     text = repr((FEATURE_NAMES, constants, CLIP, SIGMA_OBSERVATIONS_MIN, SCALE_OBSERVATIONS_MIN))
+    text += repr(tuple(more)) if more else ""  # the hash of models without any stays what it was
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -160,9 +161,9 @@ class _Bars:
             illiquidity + alive,
             volatility + alive,
             np.log(self.short / self.sigma),
-            *(_ranks(residual) for residual in residuals),
-            _ranks(volume + alive),
-            _ranks(self.sigma),
+            *(ranks(residual) for residual in residuals),
+            ranks(volume + alive),
+            ranks(self.sigma),
             *(column + alive for column in market),
         ]
 
@@ -273,7 +274,7 @@ def _median(windows: Floats) -> Floats:
     return np.where(count >= SCALE_OBSERVATIONS_MIN, 0.5 * (low + high), np.nan)[:, :, 0]
 
 
-def _ranks(x: Floats) -> Floats:
+def ranks(x: Floats) -> Floats:
     """Rank over instruments to [-1, 1], ties share their mean rank, NaN stays NaN."""
     count = np.isfinite(x).sum(axis=1, keepdims=True)
     order = np.argsort(x, axis=1, kind="stable")

@@ -20,8 +20,9 @@ from daemon.domain.forecast import Estimates, Prediction
 from daemon.domain.units import Timeframe, require
 from strategies.forecast.baselines import Baseline, BaselineEstimator
 from strategies.forecast.checkpoint import RIDGE, Checkpoint, Weights, load
+from strategies.forecast.covariates import CovariateTable, column_names, with_covariates
 from strategies.forecast.features import FEATURE_MEMORY_BARS, features
-from strategies.forecast.ridge import COEFFICIENTS, COLUMNS_N, design
+from strategies.forecast.ridge import COEFFICIENTS, columns_n, design
 from strategies.forecast.windows import (
     CHANNELS_N,
     SEQUENCE_BARS,
@@ -66,6 +67,14 @@ def build(config: Mapping[str, Any]) -> WindowEstimator:
     return ModelEstimator(load(folder, timeframes=timeframes))
 
 
+class Beside(Protocol):
+    """Give what is known beside the bars, as it stands when an estimate is asked for."""
+
+    def table(self) -> CovariateTable:
+        """Give the covariates of the instruments of the windows."""
+        ...
+
+
 class RawModel(Protocol):
     """Forecast in the units of the labels, before calibration."""
 
@@ -77,8 +86,14 @@ class RawModel(Protocol):
 class ModelEstimator:
     """Forecast with a stored model: features from the windows, its raw forecast, calibration."""
 
-    def __init__(self, checkpoint: Checkpoint) -> None:
+    def __init__(self, checkpoint: Checkpoint, beside: Beside | None = None) -> None:
         manifest = checkpoint.manifest
+        if manifest.covariates and beside is None:
+            raise ModelError(
+                f"model {checkpoint.model_id} reads {', '.join(manifest.covariates)}: it cannot "
+                "forecast from bars alone"
+            )
+        self._beside = beside if manifest.covariates else None
         self._id = checkpoint.model_id
         self._timeframes = manifest.timeframes
         self._calibration = manifest.calibration
@@ -95,16 +110,20 @@ class ModelEstimator:
 
     def estimate(self, as_of_ms: int, windows: Sequence[Window]) -> Estimates:
         """Forecast every window; instruments without enough bars are NaN, never zero."""
-        predictions = tuple(self._predict(window) for window in windows)
+        table = None if self._beside is None else self._beside.table()
+        predictions = tuple(self._predict(window, table) for window in windows)
         return Estimates(as_of_ms, predictions, disagreement=self._disagreement)
 
-    def _predict(self, window: Window) -> Prediction:
+    def _predict(self, window: Window, table: CovariateTable | None) -> Prediction:
         require(
             window.timeframe in self._timeframes,
             f"model {self._id} knows no {window.timeframe.label} bars",
         )
         place = self._timeframes.index(window.timeframe)
         rows = self._rows[window.timeframe].newest(window)  # (L, N, F)
+        if table is not None:  # all rows anew: what was kept may lack what came in since
+            steps = np.arange(1 - len(rows), 1, dtype=np.int64)
+            rows = with_covariates(rows, table, window.newest_ms + window.timeframe.ms * steps)
         raw, noise = self._model.forward(rows, place)  # (M, N), (N,)
         known = forecastable(channels(rows))
         mean, variance = self._calibration[place].apply(
@@ -118,17 +137,19 @@ class RidgeModel:
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         found = checkpoint.weights.get(COEFFICIENTS)
-        wanted = (len(checkpoint.manifest.timeframes), COLUMNS_N)
+        covariates = checkpoint.manifest.covariates
+        wanted = (len(checkpoint.manifest.timeframes), columns_n(covariates))
         if found is None or found.shape != wanted:
             shape = None if found is None else found.shape
             raise ModelError(
                 f"model {checkpoint.model_id}: {COEFFICIENTS} of shape {shape}, not {wanted}"
             )
         self._coefficients = np.asarray(found, dtype=np.float64)
+        self._covariates = covariates
 
     def forward(self, rows: Floats, timeframe: int) -> tuple[Floats, Floats]:
         """Map feature rows (L, N, F) to the forecast (1, N) and unit variances (N,)."""
-        raw = design(rows, 1)[0] @ self._coefficients[timeframe]  # (N, P) -> (N,)
+        raw = design(rows, 1, self._covariates)[0] @ self._coefficients[timeframe]  # (N, P) -> (N,)
         return raw[None], np.ones(len(raw))
 
 
@@ -137,10 +158,11 @@ class Ensemble:
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         shape = checkpoint.manifest.shape
-        if (shape.channels, shape.sequence_bars) != (CHANNELS_N, SEQUENCE_BARS):
+        wanted = CHANNELS_N + len(column_names(checkpoint.manifest.covariates))
+        if (shape.channels, shape.sequence_bars) != (wanted, SEQUENCE_BARS):
             raise ModelError(
                 f"model {checkpoint.model_id} reads {shape.sequence_bars} bars of {shape.channels}"
-                f" channels, this version gives {SEQUENCE_BARS} of {CHANNELS_N}"
+                f" channels, this version gives {SEQUENCE_BARS} of {wanted}"
             )
         import torch
 

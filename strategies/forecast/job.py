@@ -22,12 +22,15 @@ import numpy.typing as npt
 from daemon.domain.bar import FIELDS, Floats
 from daemon.domain.failures import ConfigurationError, ModelError
 from daemon.domain.units import Timeframe
+from strategies.forecast.covariates import Known, checked, needed
+from strategies.forecast.series_file import read_known, write_known
 
 Longs = npt.NDArray[np.int64]
 Bars = Mapping[Timeframe, tuple[Longs, Floats]]  # close_ms (T,), values (T, N, 5)
 
 _JOB_FILE: Final = "job.json"
 _BARS_FILE: Final = "bars.npz"
+_SERIES_FILE: Final = "series.npz"
 
 
 class OriginKind(StrEnum):
@@ -101,7 +104,8 @@ _RANGES: Final = (
 class Job:
     """Hold one training run: what to learn from, for which timeframes, and where to put it.
 
-    bars must hold `source` and all `timeframes`; `out` is the registry folder of models.
+    bars must hold `source` and all `timeframes`; `out` is the registry folder of models. series: of
+    each instrument what the covariates need.
     """
 
     bars: Bars
@@ -111,8 +115,13 @@ class Job:
     origin: Origin
     out: Path
     settings: TrainSettings = field(default_factory=TrainSettings)
+    covariates: tuple[str, ...] = ()
+    series: Known = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        for name in needed(checked(self.covariates)):
+            if len(self.series.get(name, ())) != len(self.symbols):
+                raise ModelError(f"the training job holds no series {name} of its symbols")
         if not self.timeframes or len(set(self.timeframes)) != len(self.timeframes):
             raise ModelError("a training job names each of its timeframes once")
         for timeframe in sorted({self.source, *self.timeframes}):
@@ -134,8 +143,12 @@ def write_job(job: Job, folder: Path) -> Path:
         arrays[f"close_ms_{timeframe.minutes}"] = np.asarray(close_ms, dtype=np.int64)
         arrays[f"values_{timeframe.minutes}"] = np.asarray(values, dtype=np.float64)
     np.savez(folder / _BARS_FILE, allow_pickle=False, **arrays)
+    beside: dict[str, object] = {"covariates": job.covariates} if job.covariates else {}
+    if beside:
+        write_known(job.series, folder / _SERIES_FILE)
     text = json.dumps(
         {
+            **beside,
             "bars": _BARS_FILE,
             "symbols": job.symbols,
             "source_minutes": job.source.minutes,
@@ -159,16 +172,25 @@ class _Written(msgspec.Struct, forbid_unknown_fields=True):
     origin: Origin
     out: str
     settings: TrainSettings
+    covariates: tuple[str, ...] = ()
 
 
 def fingerprint(job: Job) -> str:
-    """Hash symbols and all bars, so that a manifest names exactly what was learned from."""
+    """Hash symbols, bars and series, so that a manifest names exactly what was learned from."""
     digest = hashlib.sha256(json.dumps(job.symbols).encode())
     for timeframe in sorted(job.bars):
         close_ms, values = job.bars[timeframe]
         digest.update(timeframe.label.encode())
         digest.update(np.ascontiguousarray(close_ms, dtype="<i8").tobytes())
         digest.update(np.ascontiguousarray(values, dtype="<f8").tobytes())
+    for name in needed(job.covariates):
+        for series in job.series[name]:
+            digest.update(name.encode())
+            if series is not None:
+                digest.update(str(series.stale_ms).encode())
+                for column in (series.ts, series.known_ms):
+                    digest.update(np.ascontiguousarray(column, dtype="<i8").tobytes())
+                digest.update(np.ascontiguousarray(series.values, dtype="<f8").tobytes())
     return digest.hexdigest()
 
 
@@ -189,6 +211,8 @@ def read_job(path: Path) -> Job:
         origin=written.origin,
         out=Path(written.out),
         settings=written.settings,
+        covariates=written.covariates,
+        series=read_known(path.parent / _SERIES_FILE) if written.covariates else {},
     )
 
 

@@ -5,15 +5,18 @@
 per timeframe, X (S, P) standardised to unit mean square, X and y centred over the instruments of
 each instant, since the label has no market part. A linear model cannot see that a move counts
 only in the context of a longer one, so the products of the residual ranks join the features, at
-the newest bar and the five before it. The penalty is the one that a normal prior of the
-coefficients implies: with signals worth an information coefficient r altogether each of the P
-coefficients has variance r^2 / P, so that penalty = H P / r^2, where H instants share a label.
+the newest bar and the five before it. What is the same for all instruments tells none from another,
+so that the score of an outside series joins as its products with the ranks. The penalty is the one
+that a normal prior of the coefficients implies: with signals worth an information coefficient r
+altogether each of the P coefficients has variance r^2 / P, so that penalty = H P / r^2, where H
+instants share a label.
 
 What the worker needs stands here; `ridge_training` makes and stores a model.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import combinations
 from typing import Final
 
@@ -22,6 +25,7 @@ import numpy as np
 from daemon.domain.bar import Floats
 from daemon.domain.failures import ModelError
 from daemon.domain.units import require
+from strategies.forecast.covariates import column_names, is_outside
 from strategies.forecast.features import FEATURE_NAMES, FEATURES_N, usable
 
 IC_PRIOR: Final = 0.03
@@ -40,15 +44,24 @@ COLUMNS_N: Final = len(COLUMN_NAMES)
 COEFFICIENTS: Final = "coefficients"
 
 
-def design(rows: Floats, newest: int) -> Floats:
+def columns_n(covariates: Sequence[str] = ()) -> int:
+    """Count the regressors of a ridge with these covariates."""
+    outside = sum(is_outside(name) for name in covariates)
+    return COLUMNS_N + len(column_names(covariates)) + outside * len(_RANKS)
+
+
+def design(rows: Floats, newest: int, covariates: Sequence[str] = ()) -> Floats:
     """Turn feature rows (T, N, F) into regressors of the last `newest` rows, (newest, N, P).
 
-    What is unknown is 0, the middle of every feature; rows before the first count as unknown.
+    covariates: names of those whose columns follow the ordinary features in `rows`. What is
+    unknown is 0, the middle of every feature; rows before the first count as unknown.
     """
     T, N, F = rows.shape
-    require(F == FEATURES_N and newest <= T, f"rows of shape {rows.shape}, newest {newest}")
+    more = column_names(covariates)
+    wanted = FEATURES_N + len(more)
+    require((wanted == F) and newest <= T, f"rows of shape {rows.shape}, newest {newest}")
     known = np.where(np.isfinite(rows) & usable(rows)[..., None], rows, 0.0)
-    out = np.empty((newest, N, COLUMNS_N))
+    out = np.empty((newest, N, columns_n(covariates)))
     out[:, :, :F] = known[T - newest :]
     place = F
     for lag in range(PRODUCT_BARS):
@@ -57,12 +70,17 @@ def design(rows: Floats, newest: int) -> Floats:
             shifted = np.concatenate([np.zeros((lag, N)), product])[T - newest : T]
             out[:, :, place] = shifted
             place += 1
+    for name in filter(is_outside, covariates):
+        score = known[T - newest :, :, FEATURES_N + more.index(name)]
+        for rank in _RANKS:
+            out[:, :, place] = score * known[T - newest :, :, rank]
+            place += 1
     return out
 
 
-def penalty_of(horizon_bars: int) -> float:
+def penalty_of(horizon_bars: int, columns: int = COLUMNS_N) -> float:
     """Give the ridge penalty in squared standardised units; see the module."""
-    return horizon_bars * COLUMNS_N / IC_PRIOR**2
+    return horizon_bars * columns / IC_PRIOR**2
 
 
 def fit(x: Floats, y: Floats, penalty: float) -> Floats:

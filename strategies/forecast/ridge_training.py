@@ -8,6 +8,7 @@ Same folds, calibration, scores and manifest, data origin included; no torch is 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -19,7 +20,7 @@ from strategies.forecast.dataset import Table, build_tables, cut_folds
 from strategies.forecast.evaluation import Forecaster, OutOfSample, describe
 from strategies.forecast.job import Job, Longs
 from strategies.forecast.process import Progress, Report, run_process
-from strategies.forecast.ridge import COEFFICIENTS, COLUMNS_N, design, fit, penalty_of
+from strategies.forecast.ridge import COEFFICIENTS, columns_n, design, fit, penalty_of
 from strategies.forecast.splits import Fold, Span
 from strategies.forecast.windows import SEQUENCE_BARS
 
@@ -37,31 +38,32 @@ def train_ridge(job: Job, *, progress: Report | None = None) -> Path:
     tables = build_tables(job)
     folds = cut_folds(job, tables)
     outcome = OutOfSample(tables)
-    coefficients = np.empty((len(tables), COLUMNS_N))
+    columns = columns_n(job.covariates)
+    coefficients = np.empty((len(tables), columns))
     for number, fold in enumerate(folds):
         stage = f"fold {number + 1}/{len(folds)}"
         coefficients = np.empty_like(coefficients)
         for table in tables:
-            coefficients[table.place] = _fitted(table, fold)
+            coefficients[table.place] = _fitted(table, fold, job.covariates)
             done = number * len(tables) + table.place + 1
             report(Progress(done, len(folds) * len(tables), stage, float("nan")))
-        outcome.add(number, fold, _forecaster(coefficients))
-    shape = checkpoint.Shape(COLUMNS_N, len(tables), 0, 0, SEQUENCE_BARS, 1)
+        outcome.add(number, fold, _forecaster(coefficients, job.covariates))
+    shape = checkpoint.Shape(columns, len(tables), 0, 0, SEQUENCE_BARS, 1)
     manifest = describe(
         job, outcome, kind=checkpoint.RIDGE, shape=shape, steps=0, libraries=LIBRARIES
     )
     return checkpoint.save(manifest, {COEFFICIENTS: coefficients}, job.out)
 
 
-def _fitted(table: Table, fold: Fold) -> Floats:
+def _fitted(table: Table, fold: Fold, covariates: Sequence[str]) -> Floats:
     rows = table.within(Span(fold.train.start_ms, fold.stop.end_ms))
-    x = design(table.rows, len(table.rows))[rows]
-    return fit(x, table.y[rows], penalty_of(table.horizon_bars))
+    x = design(table.rows, len(table.rows), covariates)[rows]
+    return fit(x, table.y[rows], penalty_of(table.horizon_bars, x.shape[-1]))
 
 
-def _forecaster(coefficients: Floats) -> Forecaster:
+def _forecaster(coefficients: Floats, covariates: Sequence[str]) -> Forecaster:
     def forecast(table: Table, rows: Longs) -> Floats:
-        x = design(table.rows, len(table.rows))[rows]
+        x = design(table.rows, len(table.rows), covariates)[rows]
         raw = x @ coefficients[table.place]  # (M, N, P) -> (M, N)
         return np.where(np.isfinite(table.y[rows]), raw, np.nan)[None]
 

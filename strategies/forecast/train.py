@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from daemon.domain.bar import Floats
 from strategies.forecast import checkpoint
 from strategies.forecast.bilstm import BiLstm, NetworkConfig
+from strategies.forecast.covariates import column_names
 from strategies.forecast.dataset import Table, build_tables, cut_folds
 from strategies.forecast.evaluation import Forecaster, OutOfSample, describe, score
 from strategies.forecast.job import Job, Longs, TrainSettings
@@ -219,7 +220,7 @@ def _batch(table: Table, rows: Longs) -> tuple[Tensor, Tensor]:
 
 def _config(settings: TrainSettings, tables: Sequence[Table]) -> NetworkConfig:
     return NetworkConfig(
-        channels=CHANNELS_N,
+        channels=tables[0].inputs.shape[-1],
         timeframes=len(tables),
         hidden=settings.hidden,
         embedding=settings.embedding,
@@ -247,7 +248,7 @@ def _weights(members: Sequence[BiLstm]) -> checkpoint.Weights:
 def _describe(job: Job, steps: int, outcome: OutOfSample) -> checkpoint.Manifest:
     settings = job.settings
     shape = checkpoint.Shape(
-        channels=CHANNELS_N,
+        channels=CHANNELS_N + len(column_names(job.covariates)),
         timeframes=len(job.timeframes),
         hidden=settings.hidden,
         embedding=settings.embedding,

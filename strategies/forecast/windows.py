@@ -17,7 +17,7 @@ from daemon.domain.units import Timeframe
 from strategies.forecast.features import FEATURE_MEMORY_BARS, FEATURES_N, usable
 
 SEQUENCE_BARS: Final = 12  # each row already carries up to 131 bars before it
-CHANNELS_N: Final = FEATURES_N + 1  # the last channel says whether the row is usable
+CHANNELS_N: Final = FEATURES_N + 1  # without covariates; the last: is it usable
 WINDOW_BARS: Final = FEATURE_MEMORY_BARS - 1 + SEQUENCE_BARS  # rows a live window should have
 
 Longs = npt.NDArray[np.int64]
@@ -45,8 +45,8 @@ def on_grid(close_ms: Longs, values: Floats, timeframe: Timeframe) -> tuple[Long
 def channels(rows: Floats) -> Singles:
     """Turn feature rows (.., F) into (.., F + 1) singles: NaN becomes 0, the flag is added."""
     alive = usable(rows)
-    out = np.zeros((*rows.shape[:-1], CHANNELS_N), dtype=np.float32)
-    out[..., :FEATURES_N] = np.where(alive[..., None] & np.isfinite(rows), rows, 0.0)
+    out = np.zeros((*rows.shape[:-1], rows.shape[-1] + 1), dtype=np.float32)
+    out[..., :-1] = np.where(alive[..., None] & np.isfinite(rows), rows, 0.0)
     out[..., -1] = alive
     return out
 

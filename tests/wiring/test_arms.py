@@ -35,7 +35,9 @@ def tasks_of(market: Path, ledger: Path, *last: tuple[str, str]) -> list[Task]:
     ]
 
 
-@pytest.mark.parametrize("executor", [SequentialExecutor(), ProcessExecutor(3)], ids=["here", "workers"])
+@pytest.mark.parametrize(
+    "executor", [SequentialExecutor(), ProcessExecutor(3)], ids=["here", "workers"]
+)
 def test_trials_are_logged_once_each_in_the_order_of_the_arms(
     market: Path, tmp_path: Path, executor: Executor
 ) -> None:

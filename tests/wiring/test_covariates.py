@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from adapters.history.covariates import list_series, read_series, series_path, write_series
+from adapters.history.replay_feed import ReplayFeed
+from daemon.domain.bar import Window
 from daemon.domain.covariates import Series
 from daemon.domain.failures import ConfigurationError, CorruptFile, ModelError
-from daemon.domain.units import DAY_MS, utc
+from daemon.domain.messages import EstimatesMissing, EstimatesReady, FundingRates
+from daemon.domain.units import DAY_MS, Timeframe, utc
 from daemon.research.lookahead import check_training
+from daemon.research.worlds import removed, replaced
 from daemon.settings import Settings, load_settings
 from daemon.wiring import estimator, training
 from daemon.wiring import lookahead as wiring
-from daemon.wiring.backtest import run_backtest
+from daemon.wiring.backtest import instruments_of, load_history, run_backtest
+from daemon.wiring.core import engine_of, universe_of
+from daemon.wiring.covariates import stored_known
 from daemon.wiring.training import bars_from_files, promote_first, train
 from daemon.wiring.world_files import stored_world
 from tests.e2e.line import ROOT
@@ -84,6 +92,16 @@ def test_a_backtest_with_covariates_stands_the_check_for_look_ahead(
     assert found.verdict is wiring.Verdict.LEAK
 
 
+def test_funding_that_the_feed_tells_has_a_say_in_forecasts(
+    market: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = settings(market, AFTER)
+    decided = [d.digest for d in run_backtest(chosen).run.decisions]
+    assert [d.digest for d in run_backtest(chosen).run.decisions] == decided
+    monkeypatch.setattr("daemon.wiring.backtest.told", lambda worker, events: events)
+    assert [d.digest for d in run_backtest(chosen).run.decisions] != decided
+
+
 def test_a_training_that_joins_early_is_caught(
     market: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -92,10 +110,11 @@ def test_a_training_that_joins_early_is_caught(
     assert {name for name, _ in data.series} >= {"survey/ALL-fear.parquet"}
     trainer = wiring.trainer_of(chosen)
     assert check_training(trainer, data, [END_MS], 1) == ()
-    known = training.stored_known
 
-    def hasty(*asked: Any) -> dict[str, tuple[Series | None, ...]]:
-        return early(known(*asked[:-1], asked[-1] + DAY_MS), DAY_MS)
+    def hasty(
+        chosen: Settings, folder: Path, symbols: Sequence[str], venue: str, until_ms: int
+    ) -> dict[str, tuple[Series | None, ...]]:
+        return early(stored_known(chosen, folder, symbols, venue, until_ms + DAY_MS), DAY_MS)
 
     monkeypatch.setattr(training, "stored_known", hasty)
     late = check_training(trainer, data, [END_MS], 1)
@@ -129,3 +148,44 @@ def test_the_manifest_says_what_a_model_reads(market: Path) -> None:
     (folder,) = (p for p in (market / "models").iterdir() if p.is_dir() and p.name[:1] != ".")
     told = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     assert told["covariates"] == json.loads(COVARIATES)
+
+
+def test_a_worker_that_was_killed_is_told_all_funding_again(market: Path) -> None:
+    chosen = settings(market, AFTER)
+    made = instruments_of(chosen)
+    engine = engine_of(chosen, universe_of(list(made.instruments)), Timeframe(30))
+    history = load_history(chosen, made, 12 * DAY_MS)
+    feed = ReplayFeed(history.panel, Timeframe(30), made.instruments, history.funding)
+    N = len(made.instruments)
+    with estimator.estimator_in_place(chosen, estimator.beside_files(chosen, engine)) as worker:
+        for event in feed.replay(feed.first_ms - 1, feed.last_ms):
+            if isinstance(event, FundingRates) and event.settle_ms <= END_MS:
+                worker.note(event)
+        hours = history.panel.values[: 2 * 150, :, :][::2]  # any bars will do
+        window = Window(Timeframe(60), END_MS, hours)
+        first = worker.estimate_sync(END_MS, [window])
+        assert isinstance(first, EstimatesReady)
+        (before,) = first.estimates.predictions
+        assert np.isfinite(before.mean).sum() > N // 2
+        process = psutil.Process(worker.process_id)
+        process.kill()
+        process.wait(5)
+        assert isinstance(worker.estimate_sync(END_MS, [window]), EstimatesMissing)
+        second = worker.estimate_sync(END_MS, [window])
+    assert isinstance(second, EstimatesReady)
+    np.testing.assert_array_equal(second.estimates.predictions[0].mean, before.mean)
+    with estimator.estimator_in_place(chosen, estimator.beside_files(chosen, engine)) as deaf:
+        untold = deaf.estimate_sync(END_MS, [window])
+    assert isinstance(untold, EstimatesReady)
+    assert not np.array_equal(untold.estimates.predictions[0].mean, before.mean, equal_nan=True)
+
+
+def test_the_other_worlds_of_the_check_share_no_later_value_of_a_series(market: Path) -> None:
+    data = stored_world(settings(market)).data
+    without = dict(removed(data, END_MS).series)
+    other = dict(replaced(data, END_MS, np.random.default_rng(1)).series)
+    for name, series in data.series:
+        assert int(without[name].known_ms[-1]) <= END_MS < int(series.known_ms[-1])
+        known = series.known_ms <= END_MS
+        np.testing.assert_array_equal(other[name].values[known], series.values[known])
+        assert (other[name].values[~known] != series.values[~known]).all()

@@ -1,0 +1,162 @@
+"""Bring series beside the bars to those who need them: training, backtest and the live worker.
+
+Funding comes as events of the feed, the same in a backtest and live; everything else from the store
+of series, which the worker reads again when a file has changed (see `series_worker`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from adapters.history.covariates import StoredSeries
+from adapters.history.parquet_file import NO_RATES, Rates, read_rates
+from adapters.history.store import data_root, disk_symbol, funding_path
+from daemon.domain.covariates import Series, hourly_funding
+from daemon.domain.instrument import Instrument
+from daemon.domain.messages import FundingRates, MarketEvent
+from daemon.domain.units import require
+from daemon.ports import MarketFeed
+from daemon.settings import Settings
+from strategies.forecast.covariates import FUNDING, needed
+
+FUNDING_KEPT_MAX: Final = 4096  # settlements of an instrument that a worker remembers
+Note = Callable[[FundingRates], None]
+
+
+def file_venue(settings: Settings) -> tuple[str, str]:
+    """Name the venue whose own series go first, and that of the funding, in a backtest."""
+    chosen = settings.backtest
+    return chosen.venue, chosen.funding_venue or chosen.venue
+
+
+def series_root(settings: Settings, folder: Path) -> Path:
+    """Give the root of the store of series: as settings say, else that of the bars."""
+    named = settings.estimator.series_folder
+    return data_root(Path(named)) if named else data_root(folder)
+
+
+def stored_known(
+    settings: Settings, folder: Path, symbols: Sequence[str], venue: str, until_ms: int
+) -> dict[str, tuple[Series | None, ...]]:
+    """Load what the covariates of a training need from the store, as it was known at an instant.
+
+    Without funding, which does not lie there. Raises ConfigurationError or DataError.
+    """
+    wanted = [name for name in needed(settings.training.covariates) if name != FUNDING]
+    if not wanted:
+        return {}
+    stored = StoredSeries(series_root(settings, folder), wanted, symbols, venue)
+    cut: dict[int, Series] = {}
+    found = {}
+    for name, ones in stored.known().items():
+        for one in ones:
+            if one is not None and id(one) not in cut:
+                cut[id(one)] = one.known_at(until_ms)
+        found[name] = tuple(None if one is None else cut[id(one)] for one in ones)
+    return found
+
+
+def file_funding(
+    folder: Path, symbols: Sequence[str], venue: str, until_ms: int
+) -> tuple[Series | None, ...]:
+    """Load funding per hour of each symbol from its file, as it was known at an instant."""
+    found: list[Series | None] = []
+    for symbol in symbols:
+        path = funding_path(data_root(folder), venue, symbol)
+        rates = read_rates(path) if path.is_file() else NO_RATES
+        found.append(hourly_of(rates, until_ms))
+    return tuple(found)
+
+
+def told_funding(
+    events: Iterable[FundingRates], symbols_n: int, until_ms: int
+) -> tuple[Series | None, ...]:
+    """Make funding per hour of each instrument out of what a feed told."""
+    memory = ToldFunding(symbols_n)
+    for event in events:
+        memory.note(event)
+    return tuple(hourly_of(memory.rates(n), until_ms) for n in range(symbols_n))
+
+
+def hourly_of(rates: Rates, until_ms: int) -> Series | None:
+    """Give rates per hour as they were known at an instant, None where there are none."""
+    series = hourly_funding(rates.settle_ms, rates.rates).known_at(until_ms)
+    return series if len(series) else None
+
+
+class ToldFunding:
+    """Remember the newest settled rates of N instruments, each instant once."""
+
+    def __init__(self, instruments_n: int) -> None:
+        self._rates: list[dict[int, float]] = [{} for _ in range(instruments_n)]
+
+    def note(self, event: FundingRates) -> None:
+        """Take settled rates (N,); what was told of an instant first stays."""
+        require(
+            len(event.rates) == len(self._rates),
+            f"funding rates of {len(event.rates)} instruments, not {len(self._rates)}",
+        )
+        for n in np.flatnonzero(np.isfinite(event.rates)).tolist():
+            mine = self._rates[n]
+            mine.setdefault(event.settle_ms, float(event.rates[n]))
+            if len(mine) > FUNDING_KEPT_MAX:
+                del mine[min(mine)]
+
+    def rates(self, n: int) -> Rates:
+        """Give the rates of one instrument, oldest first."""
+        return Rates.from_pairs(sorted(self._rates[n].items()))
+
+
+# ---- on the way to the engine --------------------------------------------------------------------
+
+
+def noted(events: Iterable[MarketEvent], note: Note) -> Iterator[MarketEvent]:
+    """Pass events on, and tell of funding rates on the way."""
+    for event in events:
+        if isinstance(event, FundingRates):
+            note(event)
+        yield event
+
+
+class NotedFeed:
+    """Implement the MarketFeed port over another feed, and tell of its funding rates."""
+
+    def __init__(self, inner: MarketFeed, note: Note) -> None:
+        self._inner, self._note = inner, note
+
+    async def instruments(self) -> Sequence[Instrument]:
+        """Load the instruments with their trading rules, in the configured order."""
+        return await self._inner.instruments()
+
+    async def history(self, since_ms: int, until_ms: int) -> AsyncIterator[MarketEvent]:
+        """Yield the history with since < close <= until."""
+        async for event in self._inner.history(since_ms, until_ms):
+            self._tell(event)
+            yield event
+
+    async def events(self, after_ms: int) -> AsyncIterator[MarketEvent]:
+        """Yield what happens after `after_ms`."""
+        async for event in self._inner.events(after_ms):
+            self._tell(event)
+            yield event
+
+    async def settled(self, now_ms: int) -> None:
+        """Return when all that the venue can tell up to `now_ms` has been yielded."""
+        await self._inner.settled(now_ms)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._inner.close()
+
+    def _tell(self, event: MarketEvent) -> None:
+        if isinstance(event, FundingRates):
+            self._note(event)
+
+
+def names_of(instruments: Iterable[Instrument]) -> list[str]:
+    """Give the names in files of instruments."""
+    return [disk_symbol(one.key.symbol) for one in instruments]

@@ -1,0 +1,168 @@
+"""Turn series beside the bars into features: as of each close, the same way for training and live.
+
+Every column is a function of the rows known by the close alone; the domain's `Steps` see to that.
+
+    funding         rate per hour, in bps per 8 h, and its rank over instruments
+    open_interest   log change within a day times 10, and its rank
+    basis           log of mark over index in units of 5 bps, and its rank
+    series:NAME     robust score of the newest observation against the last 64, and its last step
+
+A series of the whole market says nothing about one instrument against another by itself: a ridge
+gets its products with the residual ranks as well.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+import numpy as np
+
+from daemon.domain.bar import Floats
+from daemon.domain.covariates import Instants, Series, Steps, last_known, newest
+from daemon.domain.failures import ConfigurationError
+from daemon.domain.units import DAY_MS, require
+from strategies.forecast.features import CLIP, ranks
+
+FUNDING: Final = "funding"
+OPEN_INTEREST: Final = "open_interest"
+BASIS: Final = "basis"
+MARK: Final = "mark"
+INDEX: Final = "index"
+SERIES: Final = "series:"
+ACCEPTED: Final = "funding, open_interest, basis, series:NAME or series:SOURCE/NAME"
+OBSERVATIONS: Final = 64  # a score compares with so many
+OBSERVATIONS_MIN: Final = 16
+FUNDING_UNIT: Final = 1e-4 / 8  # per hour: 1 bps per 8 hours
+BASIS_UNIT: Final = 5e-4
+_MAD_TO_SIGMA: Final = 1.4826
+_SERIES_NAME: Final = re.compile(r"^series:([a-z0-9_]+/)?[a-z0-9_]+$")
+
+Known = Mapping[str, tuple[Series | None, ...]]  # by what `needed` names: one of each instrument
+
+
+def checked(names: Sequence[str]) -> tuple[str, ...]:
+    """Give the names of covariates; raise ConfigurationError for an unknown or repeated one."""
+    for name in names:
+        if name not in (FUNDING, OPEN_INTEREST, BASIS) and not _SERIES_NAME.match(name):
+            raise ConfigurationError(f"covariate {name!r}; accepted: {ACCEPTED}")
+        if list(names).count(name) > 1:
+            raise ConfigurationError(f"covariate {name!r} is named twice; name each once")
+    return tuple(names)
+
+
+def needed(names: Sequence[str]) -> tuple[str, ...]:
+    """Name the series that covariates are made of: basis takes mark and index."""
+    return tuple(one for name in names for one in ((MARK, INDEX) if name == BASIS else (name,)))
+
+
+def column_names(names: Sequence[str]) -> tuple[str, ...]:
+    """Name the feature columns of covariates, in order."""
+    return tuple(
+        column
+        for name in names
+        for column in ((name, f"{name}:step") if is_outside(name) else (name, f"rank_{name}"))
+    )
+
+
+def is_outside(name: str) -> bool:
+    """Tell whether a covariate is an outside series."""
+    return name.startswith(SERIES)
+
+
+class CovariateTable:
+    """Answer with the feature columns of some covariates as of any instants.
+
+    known: each series that `needed` names, one of each of N instruments, None where there is none.
+    """
+
+    def __init__(self, names: Sequence[str], known: Known, instruments_n: int) -> None:
+        self.names = checked(names)
+        self._instruments_n = instruments_n
+        missing = [one for one in needed(names) if one not in known]
+        require(not missing, f"covariates without their series: {missing}")
+        self._made: dict[tuple[str, int], tuple[Steps, ...]] = {}
+        self._series = {name: known[name] for name in needed(names)}
+        for name, ones in self._series.items():
+            require(len(ones) == instruments_n, f"{name}: {len(ones)} series, not {instruments_n}")
+
+    def rows(self, at_ms: Instants) -> Floats:
+        """Give the columns (T, N, C) as of instants (T,), within +-5, NaN where not known."""
+        columns = [column for name in self.names for column in self._columns(name, at_ms)]
+        shape = (len(at_ms), self._instruments_n, len(columns))
+        out = np.empty(shape)
+        for place, column in enumerate(columns):
+            out[:, :, place] = column
+        return np.clip(out, -CLIP, CLIP, out=out)
+
+    def _columns(self, name: str, at_ms: Instants) -> list[Floats]:
+        if is_outside(name):
+            return [self._sampled(name, _scored, at_ms, part) for part in range(2)]
+        with np.errstate(all="ignore"):
+            if name == FUNDING:
+                value = self._sampled(FUNDING, _plain, at_ms) / FUNDING_UNIT
+            elif name == OPEN_INTEREST:
+                now = self._sampled(OPEN_INTEREST, _plain, at_ms)
+                before = self._sampled(OPEN_INTEREST, _plain, at_ms - DAY_MS)
+                value = 10.0 * np.log(now / before)
+            else:
+                mark = self._sampled(MARK, _plain, at_ms)
+                value = np.log(mark / self._sampled(INDEX, _plain, at_ms)) / BASIS_UNIT
+        value = np.where(np.isfinite(value), value, np.nan)
+        return [value, ranks(value)]
+
+    def _sampled(
+        self,
+        name: str,
+        make: Callable[[Series], tuple[Steps, ...]],
+        at_ms: Instants,
+        part: int = 0,
+    ) -> Floats:
+        out = np.full((len(at_ms), self._instruments_n), np.nan)
+        known: dict[int, Floats] = {}
+        for n, series in enumerate(self._series[name]):
+            if series is None:
+                continue
+            if id(series) not in known:  # one of the whole market is sampled once
+                key = (name, id(series))
+                if key not in self._made:
+                    self._made[key] = make(series)
+                known[id(series)] = self._made[key][part].at(at_ms)
+            out[:, n] = known[id(series)]
+        return out
+
+
+def with_covariates(rows: Floats, table: CovariateTable, close_ms: Instants) -> Floats:
+    """Put the columns of covariates behind feature rows (T, N, F) of bars that closed then."""
+    if not table.names:
+        return rows
+    return np.concatenate([rows, table.rows(close_ms)], axis=2)
+
+
+def _plain(series: Series) -> tuple[Steps, ...]:
+    return (newest(series),)
+
+
+def _scored(series: Series) -> tuple[Steps, ...]:
+    """Score each newest observation and its step against the last ones, as they were known."""
+    rows, steps = last_known(series, OBSERVATIONS)  # (S, 64)
+    if not len(rows):
+        return steps, steps
+    ordered = np.sort(rows, axis=1)  # NaN sorts last
+    count = np.isfinite(ordered).sum(axis=1)
+    middle = _middle(ordered, count)
+    spread = _MAD_TO_SIGMA * _middle(np.sort(np.abs(rows - middle[:, None]), axis=1), count)
+    enough = (count >= OBSERVATIONS_MIN) & (spread > 1e-12)
+    scale = np.where(enough, spread, np.nan)
+    score = (rows[:, -1] - middle) / scale
+    step = (rows[:, -1] - rows[:, -2]) / scale
+    return tuple(
+        Steps(steps.from_ms, values, steps.fresh_ms, steps.stale_ms) for values in (score, step)
+    )
+
+
+def _middle(ordered: Floats, count: Instants) -> Floats:
+    rows = np.arange(len(ordered))
+    low, high = np.maximum(count - 1, 0) // 2, np.minimum(count // 2, ordered.shape[1] - 1)
+    return np.asarray(0.5 * (ordered[rows, low] + ordered[rows, high]))
