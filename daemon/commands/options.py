@@ -39,6 +39,9 @@ def packaged(name: str) -> Path:
     return packaged_file(f"config/{name}")
 
 
+BACKTEST_FILE: Final = "backtest.toml"
+
+
 def read_settings(
     config: Sequence[Path] | None, overrides: Sequence[str] | None, *, base: str
 ) -> Settings:
@@ -46,7 +49,11 @@ def read_settings(
     files = list(config or ())
     if not files and Path(OWN_FILE).exists():
         files = [Path(OWN_FILE)]
-    return load_settings([packaged(base), *files], overrides=list(overrides or ()))
+    return load_settings(
+        [packaged(base), *files],
+        overrides=list(overrides or ()),
+        of_backtest=base == BACKTEST_FILE,
+    )
 
 
 def print_json(values: Mapping[str, object]) -> None:

@@ -20,7 +20,7 @@ from daemon.report.attribution import PARTS, Attribution
 from daemon.report.bookings import ZERO, rows_of
 from daemon.report.files import Row, day_text, estimate
 from daemon.report.judged import Judged
-from daemon.report.metrics import Floats, Ints, day_ends, drawdown
+from daemon.report.metrics import Floats, Ints, day_ends, drawdown, turnovers
 from daemon.report.run import Run
 
 OPENING: Final = "opening"
@@ -90,10 +90,7 @@ def exposure_rows(one: Judged) -> Iterator[Row]:
 
 def daily_turnover(one: Judged) -> Floats:
     """Give what was traded in each day as a fraction of the equity before it, NaN first, (D,)."""
-    record = one.run.record
-    rows = day_ends(record.times_ms)[1]
-    traded = np.diff(record.column("turnover")[rows])
-    return np.append(np.nan, traded / record.column("equity")[rows[:-1]])
+    return np.append(np.nan, turnovers(one.run.record))
 
 
 def attribution_rows(one: Judged) -> Iterator[Row]:

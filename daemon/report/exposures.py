@@ -25,9 +25,9 @@ import numpy.typing as npt
 from daemon.report.betas import (
     RETURNS_MIN,
     WINDOW_DAYS,
-    days_closed,
     days_known,
-    row_returns,
+    full_from_ms,
+    known_returns,
     trailing_betas,
 )
 from daemon.report.market_links import MarketLink, market_link
@@ -50,7 +50,8 @@ class Exposures:
 
     gross, net, beta: fractions of equity. bets, bets_apart: numbers of 1 and above, NaN where
     nothing is held; bets_apart also where the covariance of what is held is not known yet. links:
-    to BTC and ETH where the universe has them, and to the equal-weight market.
+    to BTC and ETH where the universe has them, and to the equal-weight market. betas_full_from_ms:
+    the midnight from which on 30 whole days stand behind betas and covariances.
     """
 
     times_ms: Ints
@@ -60,6 +61,12 @@ class Exposures:
     bets: Floats
     bets_apart: Floats
     links: tuple[MarketLink, ...]
+    betas_full_from_ms: int = 0
+
+    @property
+    def betas_are_full(self) -> bool:
+        """Tell whether 30 whole days stood behind the betas from the first row on."""
+        return bool(self.betas_full_from_ms <= self.times_ms[0])
 
     def link(self, market: str) -> MarketLink | None:
         """Give the link whose market's name begins so, None where there is none."""
@@ -85,6 +92,7 @@ def exposures(run: Run, value: Floats | None = None) -> Exposures:
         bets=_bets(weights),
         bets_apart=_bets_apart(record, weights),
         links=_links(run, equity if value is None else value),
+        betas_full_from_ms=full_from_ms(record),
     )
 
 
@@ -109,8 +117,7 @@ def _bets(weights: Floats) -> Floats:
 
 def _bets_apart(record: RunRecord, weights: Floats) -> Floats:
     """Give the entropy of principal contributions to variance, (T,), day by day."""
-    returns, _ = row_returns(record)
-    closed = days_closed(record.times_ms)[1:]
+    returns, _, closed = known_returns(record)
     today = days_known(record.times_ms)
     found = np.full(len(weights), np.nan)
     for day in np.unique(today).tolist():

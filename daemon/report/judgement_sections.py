@@ -10,9 +10,10 @@ from typing import Final
 
 import numpy as np
 
-from daemon.domain.units import DAY_MS
+from daemon.domain.units import DAY_MS, iso
 from daemon.report import page
 from daemon.report.attribution import Attribution
+from daemon.report.betas import RETURNS_MIN, UNKNOWN, WINDOW_DAYS
 from daemon.report.charts import Bar, Line, bar_chart, line_chart, points_chart
 from daemon.report.exposures import Exposures
 from daemon.report.forecast_skill import ForecastSkill, SignalSkill, SkillAt
@@ -30,6 +31,12 @@ PART_NAMES: Final = {
     "rounding": "Rounding and unfilled",
     "delay": "Delay",
 }
+
+LEAK_AND_SLOPE: Final = (
+    "It may differ, even in sign, from the beta under Links to markets: the leak sums the book's "
+    "beta at each close times the market's next move, so it sees leaning within a day, while that "
+    "beta is one regression of returns from midnight to midnight, after the fact and with costs."
+)
 
 
 def verdicts(honesty: Honesty) -> str:
@@ -50,8 +57,28 @@ def _interval(low: float, high: float) -> Cell:
     return "" if math.isnan(low) or math.isnan(high) else f"{low:,.3g} to {high:,.3g}"
 
 
-def attribution(found: Attribution | str) -> str:
-    """Give where the gain came from: by part, through time and by name; or why nobody knows."""
+def betas_text(found: Exposures) -> str:
+    """Say from when on the betas have all the days behind them that they are said to have."""
+    later = f"An instrument with fewer than {RETURNS_MIN} returns counts as beta {UNKNOWN:g}."
+    if found.betas_are_full:
+        return (
+            f"Betas are of the {WINDOW_DAYS} whole days before, from the first row on: the closes "
+            f"before the run were read for it. {later}"
+        )
+    begin = iso(found.betas_full_from_ms)
+    if found.betas_full_from_ms > int(found.times_ms[-1]):
+        begin += ", which is after the end of this run"
+    return (
+        f"{WINDOW_DAYS} whole days stand behind the betas only from {begin}; before, they are of "
+        f"the days there were. {later}"
+    )
+
+
+def attribution(found: Attribution | str, betas: str) -> str:
+    """Give where the gain came from: by part, through time and by name; or why nobody knows.
+
+    betas: what the betas are made of, in words.
+    """
     if isinstance(found, str):
         return page.section("Where it came from", note=found)
     parts = {PART_NAMES[name]: amount for name, amount in found.parts.items()}
@@ -61,9 +88,10 @@ def attribution(found: Attribution | str) -> str:
     note = (
         "The parts sum exactly to the total. Beta leak is what the market moved through the betas "
         "known at the time; delay is what prices did while orders waited, with the paper venue's "
-        "latency charge."
+        f"latency charge. {LEAK_AND_SLOPE} {betas}"
     )
-    result = page.section("Where it came from", bar_chart(bars, unit="quote"), page.table(rows))
+    table = page.table(rows)
+    result = page.section("Where it came from", bar_chart(bars, unit="quote"), table, note=note)
     days = [int(day) for day in found.days_ms]
     if len(days) > 1:
         ends = [days[0], *(day + DAY_MS for day in days)]  # a day's sum is known at its end
@@ -73,7 +101,7 @@ def attribution(found: Attribution | str) -> str:
             Line(PART_NAMES[name], totals[:, i], colours[i]) for i, name in enumerate(found.parts)
         ]
         drawn = line_chart(ends, lines, unit="quote")
-        result += page.section("Where it came from, through time", drawn, note=note)
+        result += page.section("Where it came from, through time", drawn)
     return result + _by_name(found)
 
 
@@ -214,7 +242,10 @@ def exposures(found: Exposures) -> str:
         slopes = (_slope(one) for one in (link.beta, link.beta_up, link.beta_down))
         rows.append([link.market, correlation, *slopes])
     head = ("daily returns against", "correlation", "beta", "on its up days", "on its down days")
-    note = "Betas with their 95 % intervals (Newey-West). A neutral book's contain zero."
+    note = (
+        "Betas with their 95 % intervals (Newey-West), of daily returns over the whole run. A "
+        "neutral book's contain zero."
+    )
     chart = line_chart(
         found.times_ms.tolist(),
         [
@@ -224,7 +255,7 @@ def exposures(found: Exposures) -> str:
         unit="bets",
     )
     return page.section("Links to markets", page.table(rows, head=head), note=note) + page.section(
-        "Effective number of bets", chart
+        "Effective number of bets", chart, note=betas_text(found)
     )
 
 

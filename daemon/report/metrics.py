@@ -7,6 +7,7 @@ evaluation. With daily returns r:
     Sortino      mean(r) / sqrt(mean(min(r, 0)^2)) * sqrt(365)             Sortino and van der Meer
     information  mean(r - b) / sd(r - b) * sqrt(365),  b: a benchmark's returns, the equal-weight
                  market unless said otherwise
+    turnover     sum over days of traded notional / equity before the day, x 365 / days of the run
     shares       fees, funding paid and shortfall, each divided by the gain before all three
 
 NaN means 'cannot be known from this run'; `RunMetrics.why_unknown` says why.
@@ -56,7 +57,7 @@ class RunMetrics:
     gross_mean: float
     net_abs_mean: float
     net_abs_max: float
-    turnover_per_year: float  # traded notional / mean equity
+    turnover_per_year: float  # sum over days of traded notional / the equity before the day
     fees: float  # quote currency
     funding: float  # quote currency, negative = paid
     shortfall: float  # quote currency, spread, impact and latency
@@ -105,6 +106,13 @@ def day_ends(times_ms: npt.ArrayLike) -> tuple[Ints, Ints]:
 def daily(times_ms: npt.ArrayLike, values: Floats) -> Floats:
     """Give the first value and the last one of each UTC day after it, by `day_ends`, (D,)."""
     result: Floats = values[day_ends(times_ms)[1]]
+    return result
+
+
+def turnovers(record: RunRecord) -> Floats:
+    """Give what was traded in each day after the first, over the equity before it, (D-1,)."""
+    rows = day_ends(record.times_ms)[1]
+    result: Floats = np.diff(record.column("turnover")[rows]) / record.column("equity")[rows[:-1]]
     return result
 
 
@@ -238,7 +246,7 @@ def measure(
         gross_mean=float((gross / equity).mean()),
         net_abs_mean=float(np.abs(net / equity).mean()),
         net_abs_max=float(np.abs(net / equity).max()),
-        turnover_per_year=turnover / float(equity.mean()) * YEAR_DAYS / days,
+        turnover_per_year=float(turnovers(record).sum()) * YEAR_DAYS / days,
         fees=fees,
         funding=funding,
         shortfall=shortfall,

@@ -92,8 +92,21 @@ def table(
 ) -> str:
     """Give a table whose first column names the row; head names the columns.
 
-    wordy: the columns that hold sentences, which are set as such and may break.
+    wordy: the columns that hold sentences, which are set as such and may break. Why a figure is a
+    dash stands below the table, where readers without a pointer and prints have it too.
     """
+    whys = list(
+        dict.fromkeys(cell.why for row in rows for cell in row if isinstance(cell, Undefined))
+    )
+    notes = "".join(
+        f"<p class=note><sup>{number}</sup> {escaped(why)}</p>"
+        for number, why in enumerate(whys, 1)
+    )
+
+    def shown(cell: Cell) -> str:
+        mark = f"<sup>{whys.index(cell.why) + 1}</sup>" if isinstance(cell, Undefined) else ""
+        return escaped(cell) + mark
+
     top = "".join(
         f"<th scope=col{' class=words' if i in wordy else ''}>{escaped(cell)}</th>"
         for i, cell in enumerate(head)
@@ -101,7 +114,7 @@ def table(
     body = "".join(
         f"<tr><th scope=row>{escaped(row[0])}</th>"
         + "".join(
-            f"<td class=words>{escaped(cell)}</td>" if i in wordy else _cell(cell)
+            f"<td class=words>{shown(cell)}</td>" if i in wordy else _cell(cell, shown(cell))
             for i, cell in enumerate(row[1:], start=1)
         )
         + "</tr>"
@@ -109,7 +122,7 @@ def table(
     )
     return (
         f"<div class=scroll><table>{f'<thead><tr>{top}</tr></thead>' if head else ''}"
-        f"<tbody>{body}</tbody></table></div>"
+        f"<tbody>{body}</tbody></table></div>{notes}"
     )
 
 
@@ -123,13 +136,13 @@ def preformatted(text: str) -> str:
     return f"<pre>{escaped(text)}</pre>"
 
 
-def _cell(cell: Cell) -> str:
+def _cell(cell: Cell, shown: str) -> str:
     if not isinstance(cell, Shaded):
-        return f"<td>{escaped(cell)}</td>"
+        return f"<td>{shown}</td>"
     colour = GREEN if cell.shade > 0 else RED
     strength = min(abs(cell.shade), 1.0) * 55
     style = f"background:color-mix(in srgb,{colour} {strength:.0f}%,transparent)"
-    return f'<td style="{style}">{escaped(cell)}</td>'
+    return f'<td style="{style}">{shown}</td>'
 
 
 _HEAD = """<!doctype html><html lang=en><meta charset=utf-8>
@@ -163,7 +176,7 @@ thead th{{text-align:right;font-size:.82rem}}thead th:first-child{{text-align:le
 td.words,thead th.words{{text-align:left;white-space:normal;min-width:14em}}
 th,td{{padding:5px 8px;border-top:1px solid var(--rule)}}
 table>:first-child tr:first-child>*{{border-top:0}}
-abbr{{color:var(--dim);text-decoration:none;cursor:help}}
+sup{{font-size:.7em;line-height:0;color:var(--dim)}}abbr{{color:var(--dim);text-decoration:none;cursor:help}}
 pre{{white-space:pre-wrap;overflow-wrap:anywhere;font-size:.8rem}}
 summary{{cursor:pointer}}main>details>summary{{font-size:1.15rem;font-weight:600;padding:8px 0;
 border-top:1px solid var(--rule)}}

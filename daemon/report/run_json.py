@@ -14,7 +14,9 @@ from typing import Final
 
 import numpy as np
 
+from daemon.domain.units import iso
 from daemon.report.attribution import Attribution
+from daemon.report.betas import RETURNS_MIN, UNKNOWN, WINDOW_DAYS
 from daemon.report.day_tables import daily_turnover
 from daemon.report.exposures import Exposures
 from daemon.report.files import plain
@@ -76,6 +78,13 @@ def _exposures(found: Exposures) -> Mapping[str, object]:
     return {
         **{name: _summary(getattr(found, name)) for name in series},
         "links": {link.market: link for link in found.links},
+        "betas": {
+            "window_days": WINDOW_DAYS,
+            "full_from": iso(found.betas_full_from_ms),  # by the first close that anybody had
+            "full_at_the_start": found.betas_are_full,
+            "returns_min": RETURNS_MIN,
+            "below_that": UNKNOWN,
+        },
         "table": "exposures.csv",
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Final, NamedTuple
 
@@ -9,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from daemon.domain.decision import Decision, DecisionKind
+from daemon.domain.units import require
 
 Floats = npt.NDArray[np.float64]
 
@@ -43,6 +45,13 @@ class BookRow(NamedTuple):
     marks: Floats
 
 
+class Before(NamedTuple):
+    """Hold closes of before a record, ascending: times_ms (H,) and marks (H, N), NaN if unknown."""
+
+    times_ms: list[int]
+    marks: Floats
+
+
 class RunRecord:
     """Collect (T, 9) rows of `COLUMNS` in quote currency, and (T, N) quantities and marks.
 
@@ -51,11 +60,13 @@ class RunRecord:
 
     market: value of one unit spread equally over all instruments, compounding. first: the mark of
     the first instrument (by convention BTC), NaN before its first bar. fees, funding, turnover and
-    shortfall are running totals.
+    shortfall are running totals. before: closes that the run did not trade at; only the betas look
+    at them, None where nobody told.
     """
 
     def __init__(self) -> None:
         self.times_ms: list[int] = []
+        self.before: Before | None = None
         self._books: list[BookRow] = []  # seen, but not among the blocks yet
         self._blocks: list[tuple[Floats, Floats, Floats]] = []  # columns, quantities, marks
         self._market = 1.0
@@ -66,6 +77,16 @@ class RunRecord:
         self._books.append(book)
         if len(self._books) >= BOOKS_MAX:
             self._enter()
+
+    def precede(self, times_ms: Sequence[int], closes: Floats) -> None:
+        """Take the closes (H, N) of before the first row; NaN, no bar, keeps the mark before it.
+
+        Those at or after the first row are left out, which must be there already.
+        """
+        require(bool(self.times_ms), "a record without a row has nothing before it")
+        kept = int(np.searchsorted(np.asarray(times_ms, dtype=np.int64), self.times_ms[0]))
+        if kept:
+            self.before = Before(list(times_ms[:kept]), _carried(closes[:kept]))
 
     def __len__(self) -> int:
         return len(self.times_ms)
@@ -104,14 +125,23 @@ class RunRecord:
         columns[:, :6] = [(*book[:2], *map(float, book[2:5]), book[5]) for book in books]
         columns[:, 6] = np.nansum(np.abs(quantities) * marks, axis=1)
         before = marks[:1] if not self._blocks else self._blocks[-1][2][-1:]
-        columns[:, 7] = self._market * np.cumprod(_moves(np.concatenate([before, marks])))
+        columns[:, 7] = self._market * np.cumprod(
+            equal_weight_moves(np.concatenate([before, marks]))
+        )
         columns[:, 8] = marks[:, 0]
         self._market = float(columns[-1, 7])
         self._blocks.append((columns, quantities, marks))
         self._books = []
 
 
-def _moves(marks: Floats) -> Floats:
+def _carried(closes: Floats) -> Floats:
+    """Carry the last known close forward, (H, N)."""
+    rows = np.where(np.isfinite(closes), np.arange(len(closes))[:, None], 0)
+    newest = np.maximum.accumulate(rows, axis=0)
+    return np.asarray(np.take_along_axis(closes, newest, axis=0))
+
+
+def equal_weight_moves(marks: Floats) -> Floats:
     """Give the equal-weight move from row to row as a factor, 1 where nobody has two marks."""
     moves = marks[1:] / marks[:-1]
     known = moves == moves

@@ -65,7 +65,9 @@ def _sections(one: Judged, tried: TriedList | None) -> list[str]:
         judgement_sections.exposures(one.exposures),
         run_sections.trading(record),
         run_sections.capacity(run),
-        judgement_sections.attribution(one.attribution),
+        judgement_sections.attribution(
+            one.attribution, judgement_sections.betas_text(one.exposures)
+        ),
         judgement_sections.skill(one.skill),
         judgement_sections.tried(one.honesty, tried),
         run_sections.figures(metrics, facts, one.benchmark),

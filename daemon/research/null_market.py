@@ -70,15 +70,35 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class NullVerdict:
-    """Hold all checks of a campaign; notes: what is worth saying and no check."""
+    """Hold all checks of a campaign; notes: what is worth saying and no check.
+
+    seeds, planted: how many markets there were. unjudged: what so many cannot judge.
+    """
 
     checks: tuple[Check, ...]
     notes: tuple[str, ...]
+    seeds: int
+    planted: int
+    unjudged: tuple[str, ...]
 
     @property
     def passed(self) -> bool:
         """Tell whether the machine passed its own test."""
         return all(check.passed for check in self.checks)
+
+    @property
+    def summary(self) -> str:
+        """Say in a sentence what was passed or not, and what was not judged at all."""
+        told = (_counted(self.seeds, "null seed"), _counted(self.planted, "planted seed"))
+        used = " and ".join(text for text in told if text)
+        if not self.passed:
+            failed = ", ".join(check.name for check in self.checks if not check.passed)
+            result = f"the machine FAILED its own test ({used}): {failed}"
+        elif not self.unjudged:
+            return f"the machine passed its own test, all of it ({used})"
+        else:
+            result = f"the machine passed what {used} can test"
+        return f"{result}; not judged: {', '.join(self.unjudged)}" if self.unjudged else result
 
 
 def covered_bounds(seeds: int) -> tuple[int, int]:
@@ -110,7 +130,14 @@ def judge(outcomes: Sequence[SeedOutcome]) -> NullVerdict:
             notes.append(f"DSR and PBO are judged from {SEEDS_MIN} null seeds on")
     if planted:
         checks += _planted_checks(planted)
-    return NullVerdict(tuple(checks), tuple(notes))
+    unjudged = [] if null else ["coverage of zero"]
+    unjudged += [] if len(null) >= SEEDS_MIN else ["DSR", "PBO"]
+    unjudged += [] if planted else ["the planted edge"]
+    return NullVerdict(tuple(checks), tuple(notes), len(null), len(planted), tuple(unjudged))
+
+
+def _counted(number: int, name: str) -> str:
+    return f"{number} {name}{'' if number == 1 else 's'}" if number else ""
 
 
 _Ends = Callable[[SeedOutcome], MeanIc | Interval]

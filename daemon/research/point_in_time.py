@@ -118,13 +118,17 @@ def _survivors(facts: DataFacts) -> Iterator[Finding]:
     if not known.any():
         return
     end_ms = int(data.close_ms[-1])
+    absent = ""
+    if not known.all():
+        absent = f" {int((~known).sum())} more have no bar at all: {_names(data, ~known)}."
     ended = known & (end_ms - data.close_ms[np.maximum(last, 0)] > ENDS_EARLY_MS)
     if not ended.any():
         yield Finding(
             Severity.SERIOUS,
             Kind.SURVIVORSHIP,
             f"All {int(known.sum())} instruments survive to the end, {iso(end_ms)}: none was "
-            "delisted. Coins that died are missing, which flatters whoever holds what fell.",
+            "delisted. Coins that died are missing, which flatters whoever holds what fell."
+            + absent,
         )
         return
     yield Finding(
@@ -132,7 +136,8 @@ def _survivors(facts: DataFacts) -> Iterator[Finding]:
         Kind.ENDED,
         f"{int(ended.sum())} of {int(known.sum())} instruments end before {iso(end_ms)} "
         f"({_names(data, ended)}). Files do not say whether they were delisted or only no longer "
-        "recorded; where all of them still trade, the survivors' bias is the same as with none.",
+        "recorded; where all of them still trade, the survivors' bias is the same as with none."
+        + absent,
     )
 
 

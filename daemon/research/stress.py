@@ -7,7 +7,8 @@ cut the base run afterwards. All figures come from UTC days, a year has 365 of t
     sharpe       mean / sd x sqrt(365), with the interval of statistics.sharpe_interval from 20 days
                  on; the days of a regime lie apart, and count as if they followed each other
     drawdown     deepest fall of the compounded days below their best so far, within the part
-    turnover     sum of traded notional / equity before the day, x 365 / days
+    turnover     sum of traded notional / equity before the day, x 365 / days, of which the first
+                 and the last count as far as the run goes
     cost         fees, spread, impact and latency charge, per traded notional; its share is that of
                  the profit before it (not defined where there was none)
 
@@ -31,7 +32,7 @@ import numpy as np
 import numpy.typing as npt
 
 from daemon.domain.failures import ConfigurationError
-from daemon.domain.units import iso, require
+from daemon.domain.units import DAY_MS, iso, require
 from daemon.report.capacity import UNMEASURED, Capacity
 from daemon.report.metrics import day_ends, sharpe_with_interval
 from daemon.report.run_record import RunRecord
@@ -135,6 +136,7 @@ class Days:
 
     returns, market: fractions. traded, costs: quote currency; equity: before the day. volatility,
     dispersion: of the market, fractions a day, NaN where not known. gross: of equity at the end.
+    lengths: in days; the first and the last may be shorter than one.
     """
 
     days: Ints
@@ -146,6 +148,7 @@ class Days:
     gross: Floats
     volatility: Floats
     dispersion: Floats
+    lengths: Floats
 
 
 def days_of(record: RunRecord) -> Days:
@@ -165,6 +168,7 @@ def days_of(record: RunRecord) -> Days:
         gross=at_end["gross"][1:] / equity[1:],
         volatility=_volatility(record.column("market"), last),
         dispersion=_dispersion(record.marks[last]),
+        lengths=np.diff(np.asarray(record.times_ms, dtype=np.int64)[last]) / DAY_MS,
     )
 
 
@@ -215,6 +219,7 @@ def figures_of(days: Days, among: Flags | None = None) -> Figures:
     traded, costs = days.traded[chosen], days.costs[chosen]
     ratio, low, high = sharpe_with_interval(r)
     charged = float((costs / equity).sum())
+    span = float(days.lengths[chosen].sum())
     before = float(r.sum()) + charged
     grown = np.concatenate(([1.0], np.cumprod(1.0 + r)))
     return Figures(
@@ -224,7 +229,7 @@ def figures_of(days: Days, among: Flags | None = None) -> Figures:
         sharpe_low=low,
         sharpe_high=high,
         drawdown_max=float((grown / np.maximum.accumulate(grown) - 1.0).min()),
-        turnover_per_year=float((traded / equity).sum()) * YEAR_DAYS / len(r) if len(r) else 0.0,
+        turnover_per_year=float((traded / equity).sum()) * YEAR_DAYS / span if span else 0.0,
         cost_bps=float(costs.sum() / traded.sum()) * 1e4 if traded.sum() > 0 else math.nan,
         cost_return=charged,
         cost_share=charged / before if before > 0 else math.nan,

@@ -18,9 +18,13 @@ class Conflict:
     why: str
 
 
-def conflicts(settings: Settings) -> Iterator[Conflict]:
-    """Yield everything that does not fit together."""
-    yield from _bars(settings)
+def conflicts(settings: Settings, *, of_backtest: bool = False) -> Iterator[Conflict]:
+    """Yield everything that does not fit together.
+
+    of_backtest: for a command that reads the files of `backtest.source`, which replaces
+    `market.source` there.
+    """
+    yield from _bars(settings, of_backtest=of_backtest)
     yield from _risk(settings)
     yield from _exchange(settings)
     yield from _logins(settings)
@@ -28,13 +32,14 @@ def conflicts(settings: Settings) -> Iterator[Conflict]:
     yield from _backtest(settings)
 
 
-def _bars(settings: Settings) -> Iterator[Conflict]:
+def _bars(settings: Settings, *, of_backtest: bool) -> Iterator[Conflict]:
     market = settings.market
-    source = Timeframe.parse(market.source)
+    source = Timeframe.parse(settings.backtest.source if of_backtest else market.source)
     minutes = [Timeframe.parse(label).minutes for label in market.timeframes]
     if len(set(minutes)) != len(minutes):
         yield Conflict("market.timeframes", "a bar length is listed twice")
-    why = f"is not a multiple of market.source {market.source}"
+    name = "backtest.source" if of_backtest else "market.source"
+    why = f"is not a multiple of {name} {source.label}"
     for label, length in zip(market.timeframes, minutes, strict=True):
         if length % source.minutes:
             yield Conflict("market.timeframes", f"{label} {why}")

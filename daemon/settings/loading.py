@@ -33,11 +33,13 @@ def load_settings(
     *,
     overrides: Sequence[str] = (),
     environment: Mapping[str, str] | None = None,
+    of_backtest: bool = False,
 ) -> Settings:
     """Read settings: defaults, then `files`, then the environment, then `section.key=value`.
 
     Raises ConfigurationError that names every mistake with its place, key, value and what is
-    accepted. `environment` is the process's own unless given.
+    accepted. `environment` is the process's own unless given. of_backtest: for a command that reads
+    the files of a backtest, whose source replaces market.source.
     """
     merged = merge(files, os.environ if environment is None else environment, overrides)
     problems = list(_unknown(merged))
@@ -46,7 +48,7 @@ def load_settings(
     except ValidationError as e:
         problems += _invalid(e, merged)
         raise _failure(problems) from None
-    problems += _conflicting(settings, merged)
+    problems += _conflicting(settings, merged, of_backtest=of_backtest)
     if problems:
         raise _failure(problems)
     return settings
@@ -59,8 +61,8 @@ def check_settings(settings: Settings) -> None:
         raise _failure(problems)
 
 
-def _conflicting(settings: Settings, merged: Merged) -> Iterator[str]:
-    for conflict in conflicts(settings):
+def _conflicting(settings: Settings, merged: Merged, *, of_backtest: bool = False) -> Iterator[str]:
+    for conflict in conflicts(settings, of_backtest=of_backtest):
         place = tuple(conflict.key.partition("[")[0].split("."))
         value = "" if "[" in conflict.key else f" = {_shown(_value_at(settings, place))}:"
         yield f"{merged.origin(place)}: {conflict.key}{value} {conflict.why}"

@@ -28,13 +28,14 @@ from adapters.history.store import (
 from adapters.journal import MemoryJournal
 from adapters.paper import MemoryStore, PaperVenue
 from adapters.trial_ledger import Trial
-from daemon.domain.bar import Field
+from daemon.domain.bar import Field, Floats
 from daemon.domain.cleansing import Removal
 from daemon.domain.failures import ConfigurationError, DataError
 from daemon.domain.instrument import Universe
 from daemon.domain.order import Fill
-from daemon.domain.units import Timeframe, instant_ms, iso
+from daemon.domain.units import DAY_MS, Timeframe, instant_ms, iso
 from daemon.engine.engine import Engine
+from daemon.report.betas import WINDOW_DAYS
 from daemon.report.capacity import Capacity, capacity_of_run, volumes_met
 from daemon.report.metrics import RunMetrics, measure
 from daemon.report.run import Execution, Run, RunFacts, period_text
@@ -59,6 +60,7 @@ from daemon.wiring.trials import ledger_of, trial_of
 
 Progress = Callable[[int, int], None]  # instants done, instants in all
 PROGRESS_EVERY: Final = 64
+BETA_HISTORY_MS: Final = (WINDOW_DAYS + 1) * DAY_MS  # the first day of them may begin in a hole
 SHOWN_SECTIONS: Final = ("backtest", "market", "paper", "strategy", "estimator", "risk")
 SHOWN_FILES: Final = (
     ("backtest", "data_folder"),
@@ -80,6 +82,7 @@ class History:
     fingerprint: str
     defaulted: tuple[str, ...]  # symbols whose trading rules are the table's default row
     removed: tuple[Removal, ...] = ()  # bars of the files that are absent from the panel, and why
+    earlier: Panel | None = None  # rows before the panel, for the betas of a report alone
 
 
 @dataclass(slots=True)
@@ -149,6 +152,7 @@ def run_unlogged(
         shell.warm_up(told(estimator, feed.replay(feed.first_ms - source.ms, start_ms)))
         shell.start(start_ms, settings.run.run_name)
         open_record(record, engine, start_ms, source)
+        record.precede(*_closes_before(history))
         result = shell.run(told(estimator, feed.replay(start_ms, feed.last_ms)))
     if len(record) < 2:
         raise DataError(
@@ -180,7 +184,11 @@ def load_history(
     symbols = tuple(disk_symbol(i.key.symbol) for i in made.instruments)
     since, until = _since_ms(settings), _until_ms(settings)
     first = None if since is None else since - warmup_ms
-    raw = load_panel(root, chosen.venue, symbols, source, first, until)
+    reach = None if since is None else min(since - warmup_ms, since - BETA_HISTORY_MS)
+    loaded = load_panel(root, chosen.venue, symbols, source, reach, until)
+    earlier, raw = _cut(loaded, first)
+    if not len(raw.close_ms):  # says what was asked for and what there is
+        raw = load_panel(root, chosen.venue, symbols, source, first, until)
     panel, removed = cleansed_panel(settings, raw, source)
     if named:
         refuse_empty(panel.empty)
@@ -200,7 +208,29 @@ def load_history(
         fingerprint=fingerprint(panel, symbols, source),
         defaulted=made.defaulted,
         removed=removed,
+        earlier=None if earlier is None else cleansed_panel(settings, earlier, source)[0],
     )
+
+
+def _cut(loaded: Panel, first_ms: int | None) -> tuple[Panel | None, Panel]:
+    """Give the rows that close by `first_ms`, None without any, and the rest from its first bar on.
+
+    The rest is what loading from there gives, to the bit: nothing that trades sees more.
+    """
+    at = 0 if first_ms is None else int(np.searchsorted(loaded.close_ms, first_ms, side="right"))
+    rows = np.flatnonzero((~np.isnan(loaded.values[at:])).any(axis=(1, 2)))
+    begin = at + int(rows[0]) if len(rows) else len(loaded.close_ms)
+    rest = Panel(loaded.close_ms[begin:], loaded.values[begin:], loaded.opens[begin:], loaded.empty)
+    if not at:
+        return None, rest
+    return Panel(loaded.close_ms[:at], loaded.values[:at], loaded.opens[:at]), rest
+
+
+def _closes_before(history: History) -> tuple[list[int], Floats]:
+    """Give all closes that were read, times (H,) and prices (H, N); the record takes the first."""
+    panels = [p for p in (history.earlier, history.panel) if p is not None]
+    times = [at for panel in panels for at in panel.close_ms.tolist()]
+    return times, np.concatenate([panel.values[:, :, Field.CLOSE] for panel in panels])
 
 
 def instruments_of(settings: Settings, book: Path | None = None) -> FileInstruments:

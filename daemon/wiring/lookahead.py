@@ -13,11 +13,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
+import numpy as np
+
 from adapters.estimate_worker import EstimateWorker
 from adapters.history.replay_feed import ReplayFeed
 from adapters.journal import MemoryJournal
 from adapters.model_store import ModelStore
 from adapters.paper import MemoryStore, PaperVenue
+from daemon.domain.bar import Field
 from daemon.domain.failures import DataError
 from daemon.domain.messages import MarketEvent
 from daemon.domain.units import DAY_MS, Timeframe, instant_ms, iso, utc
@@ -73,13 +76,14 @@ class Verdict(StrEnum):
 class Lookahead:
     """Hold what the check looked at and what it found.
 
-    covered, uncovered: what such a check sees and what it cannot see, in words. trained_ms: the
-    cuts of the training step.
+    without_bars: instruments that had no bar in the loaded period. covered, uncovered: what such a
+    check sees and what it cannot see, in words. trained_ms: the cuts of the training step.
     """
 
     strategy: str
     forecasts: str
     symbols_n: int
+    without_bars: tuple[str, ...]
     first_ms: int
     last_ms: int
     fingerprint: str
@@ -181,6 +185,7 @@ def check_lookahead(
         strategy=engine.strategy.name,
         forecasts=settings.estimator.kind if engine.strategy.needs_estimates else "none",
         symbols_n=len(history.symbols),
+        without_bars=_without_bars(history),
         first_ms=first_ms,
         last_ms=last_ms,
         fingerprint=history.fingerprint,
@@ -192,6 +197,11 @@ def check_lookahead(
         uncovered=tuple(_uncovered(settings, with_training=with_training)),
     )
     return Checked(lookahead, data_findings(settings, history, used_from_ms=first_ms))
+
+
+def _without_bars(history: History) -> tuple[str, ...]:
+    silent = np.asarray(np.isnan(history.panel.values[:, :, Field.CLOSE]).all(axis=0))
+    return tuple(history.symbols[n] for n in np.flatnonzero(silent).tolist())
 
 
 def pipeline_of(

@@ -94,24 +94,29 @@ def read_journal_run(folder: Path, progress: Progress = lambda done, total: None
     record, decisions, executions = RunRecord(), list[Decision](), Executions()
     last: Step | None = None
     bars: dict[int, Floats] = {}
+    closes: dict[int, Floats] = {}
     for step in _steps(reader, folder, progress):
         last = step
         if isinstance(step.event, BarsClosed):
-            _see_volumes(bars, step.event)
+            _see(bars, step.event, Field.VOLUME)
+            if not record.times_ms:  # what warmed the daemon up stands behind the first betas
+                _see(closes, step.event, Field.CLOSE)
         decisions.extend(step.decisions)
         executions.take(step.event)
         if step.closed_ms is not None:
             record.add(step.closed_ms, book_row(step.engine))
     if last is None or not record.times_ms:
         raise DataError(f"{reader.path}: nothing was traded yet, there is nothing to report")
+    if closes:
+        record.precede(sorted(closes), np.array([closes[at] for at in sorted(closes)]))
     settings = recorded_settings(reader)[-1][1]
     met = _volumes_met(executions.taken, bars)
     return JournalRun(record, decisions, executions.taken, last.engine, settings, met)
 
 
-def _see_volumes(bars: dict[int, Floats], event: BarsClosed) -> None:
-    """Keep the volumes (N,) of each close; several events may tell of one, a bar never changes."""
-    told = event.values[:, Field.VOLUME]
+def _see(bars: dict[int, Floats], event: BarsClosed, field: Field) -> None:
+    """Keep a field (N,) of each close; several events may tell of one, a bar never changes."""
+    told = event.values[:, field]
     seen = bars.get(event.close_ms)
     bars[event.close_ms] = told.copy() if seen is None else np.where(seen == seen, seen, told)
 

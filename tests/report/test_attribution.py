@@ -145,6 +145,10 @@ def test_a_replayed_journal_whose_fills_follow_their_row_sums_exactly_too(tmp_pa
     state = tmp_path / "state"
     asyncio.run(run_until(market, state, BEGIN_MS, BEGIN_MS + 30 * HOUR_MS))
     read = read_journal_run(state)
+    before = read.record.before  # the bars that warmed it up
+    assert before is not None
+    assert before.times_ms[-1] < read.record.times_ms[0]
+    assert np.isfinite(before.marks[-1]).all()
     universe = read.engine.universe
     facts = RunFacts("", "", "", universe.symbols, 0, 0, 0.0, 0.0, 0.0, "")
     run = Run(read.record, read.decisions, read.executions, facts)

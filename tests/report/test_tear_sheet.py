@@ -186,6 +186,10 @@ def test_the_shortest_runs_have_a_page_that_says_what_it_cannot_know(
     assert why.count("not defined: fewer than 2 daily returns") >= 2  # Sharpe and volatility
     assert why.count("not defined: fewer than 3 daily returns") == 5
     assert page.texts.count(UNDEFINED) == len(why)
+    # and in print, below the table, where no pointer is needed
+    shown = [text.strip() for text in page.texts]
+    assert "not defined: fewer than 3 daily returns" in shown
+    assert shown.count("not defined: no gain before costs") >= 1
 
 
 def test_a_book_that_never_moved_has_no_sharpe_ratio_and_the_page_says_why(

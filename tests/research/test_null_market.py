@@ -105,6 +105,12 @@ def test_few_seeds_are_no_search() -> None:
     verdict = judge(seeds(4))
     assert len(verdict.checks) == 4
     assert any("from 20 null seeds on" in note for note in verdict.notes)
+    assert verdict.summary == (
+        "the machine passed what 4 null seeds can test; not judged: DSR, PBO, the planted edge"
+    )
+    flattered = judge(seeds(4, flatter=50.0))
+    assert "FAILED its own test (4 null seeds): RankIC" in flattered.summary
+    assert flattered.summary.endswith("; not judged: DSR, PBO, the planted edge")
     with pytest.raises(InvariantViolated, match="without seeds"):
         judge([])
 
@@ -139,3 +145,13 @@ def test_a_check_says_what_was_found_and_what_was_wanted() -> None:
         "1 to 1",
         True,
     )
+
+
+def test_only_a_campaign_that_judged_everything_passes_all_of_it() -> None:
+    edge = planted(ic_of(0.03, 0.009), 0.028, ic_of(0.048, 0.009))
+    whole = judge([*seeds(), edge])
+    assert (whole.passed, whole.unjudged) == (True, ())
+    assert whole.summary == (
+        "the machine passed its own test, all of it (100 null seeds and 1 planted seed)"
+    )
+    assert judge([edge]).unjudged == ("coverage of zero", "DSR", "PBO")

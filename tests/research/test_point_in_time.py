@@ -77,6 +77,13 @@ def test_data_in_which_nobody_ever_ends_are_suspected_of_survivorship() -> None:
     found = only(replace(facts, data=survivors), Kind.SURVIVORSHIP)
     assert found.severity is Severity.SERIOUS
     assert "All 5 instruments survive" in found.text
+    assert "no bar at all" not in found.text
+    silent = survivors.values.copy()
+    silent[:, 1] = np.nan
+    fewer = replace(survivors, values=silent)
+    found = only(replace(facts, data=fewer), Kind.SURVIVORSHIP)
+    assert "All 4 instruments survive" in found.text
+    assert f"1 more have no bar at all: {survivors.symbols[1]}." in found.text
 
 
 def test_an_outage_at_the_very_end_is_no_delisting() -> None:

@@ -54,7 +54,9 @@ def record_of(equity: list[float], marks: list[list[float]], *, step_ms: int) ->
 
 def days_with(**columns: list[float]) -> Days:
     size = len(next(iter(columns.values())))
-    plain = {field.name: np.zeros(size) for field in fields(Days)} | {"equity": np.ones(size)}
+    plain = {field.name: np.zeros(size) for field in fields(Days)} | {
+        name: np.ones(size) for name in ("equity", "lengths")
+    }
     given_ = {name: np.asarray(values, dtype=np.float64) for name, values in columns.items()}
     made = {**plain, **given_}
     made.pop("days")
@@ -154,12 +156,13 @@ def test_figures_by_hand() -> None:
         costs=[1.0, 0.0, 0.55],
         gross=[1.0, 0.5, 0.0],
         market=[0.1, -0.5, 0.2],
+        lengths=[0.5, 1.0, 1.0],
     )
     found = figures_of(days)
     assert found.days == 3
     assert found.total_return == pytest.approx(1.1 * 0.5 * 1.2 - 1)
     assert found.drawdown_max == pytest.approx(-0.5)
-    assert found.turnover_per_year == pytest.approx((2.0 + 2.0) * 365 / 3)
+    assert found.turnover_per_year == pytest.approx((2.0 + 2.0) * 365 / 2.5)
     assert found.cost_bps == pytest.approx(50.0)
     assert found.cost_return == pytest.approx(0.02)
     assert math.isnan(found.cost_share)  # a loss even before costs

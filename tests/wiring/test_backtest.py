@@ -12,16 +12,19 @@ import numpy as np
 import pytest
 
 from adapters.history.parquet_file import Bars, write_bars
-from adapters.history.store import bars_path
+from adapters.history.store import bars_path, fingerprint, load_panel
 from daemon.commands.backtest import backtest
 from daemon.domain.bar import Field
+from daemon.domain.failures import DataError
 from daemon.domain.order import Fill
-from daemon.domain.units import HOUR_MS, Timeframe
+from daemon.domain.units import DAY_MS, HOUR_MS, Timeframe
 from daemon.report.attribution import Attribution
+from daemon.report.betas import trailing_betas
 from daemon.report.capacity import UNLIMITED, volumes_met
 from daemon.report.exports import write_exports
 from daemon.report.files import exact
 from daemon.report.judged import judge_run
+from daemon.report.run_json import json_text
 from daemon.report.tear_sheet import render
 from daemon.research.point_in_time import caveats
 from daemon.settings import Settings
@@ -258,3 +261,43 @@ def test_a_run_says_whose_bars_of_what_length_it_used_and_what_was_in_force(
     page = render([(judge_run(hasty.run), None)])
     for shown in (facts.prices, hasty.trial.id, facts.fingerprint[:16], "[backtest]"):
         assert shown in page
+
+
+def test_thirty_days_before_the_run_stand_behind_its_betas_where_the_files_reach_back(
+    tmp_path: Path,
+) -> None:
+    folder = write_market(tmp_path / "market", days=40)
+    late = small_settings(folder, "backtest.since=2024-02-05")
+    result = run_backtest(late)
+    one = judge_run(result.run)
+    assert (trailing_betas(result.run.record)[0] != 1.0).all()
+    assert isinstance(one.attribution, Attribution)
+    assert sum(one.attribution.parts.values()) == one.attribution.total
+    told = json.loads(json_text(one))["exposures"]["betas"]
+    assert told["full_at_the_start"] is True
+    assert "from the first row on" in render([(one, None)])
+    early = judge_run(run_backtest(small_settings(folder, "backtest.since=2024-01-20")).run)
+    told = json.loads(json_text(early))["exposures"]["betas"]
+    # the first bar closes an hour into the first of January
+    assert (told["full_at_the_start"], told["full_from"]) == (False, "2024-02-01T00:00:00Z")
+    text = render([(early, None)])
+    assert "30 whole days stand behind the betas only from 2024-02-01T00:00:00Z" in text
+    assert "It may differ, even in sign, from the beta under Links to markets" in text
+
+
+def test_reading_further_back_for_betas_shows_nothing_more_to_who_trades(tmp_path: Path) -> None:
+    folder = write_market(tmp_path / "market", days=40)
+    settings = small_settings(folder, "backtest.since=2024-02-05")
+    history = load_history(settings, instruments_of(settings), DAY_MS)
+    since_ms = FIRST_MS + 35 * DAY_MS
+    plain = load_panel(folder, VENUE, history.symbols, Timeframe(60), since_ms - DAY_MS, None)
+    assert (history.panel.close_ms == plain.close_ms).all()
+    assert np.array_equal(history.panel.values, plain.values)
+    assert np.array_equal(history.panel.opens, plain.opens, equal_nan=True)
+    assert history.fingerprint == fingerprint(plain, history.symbols, Timeframe(60))
+    assert history.earlier is not None
+    assert history.earlier.close_ms[-1] == since_ms - DAY_MS
+    assert history.earlier.close_ms[0] == since_ms - 31 * DAY_MS + HOUR_MS
+    beyond = small_settings(folder, "backtest.since=2024-02-20")
+    with pytest.raises(DataError, match="closes after 2024-02-19"):
+        load_history(beyond, instruments_of(beyond), DAY_MS)

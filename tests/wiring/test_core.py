@@ -118,3 +118,14 @@ def test_a_table_of_rules_that_is_nowhere_is_named() -> None:
     with pytest.raises(ConfigurationError, match=r"backtest\.rules_file = 'no_such\.toml'"):
         rules_path("no_such.toml")
     assert rules_path("config/trading_rules.toml").name == "trading_rules.toml"
+
+
+def test_the_bars_of_a_backtest_replace_those_of_the_market() -> None:
+    chosen = ["backtest.source=15m", "market.decision=15m"]
+    with pytest.raises(ConfigurationError, match=r"not a multiple of market\.source 30m"):
+        load_settings(overrides=chosen, environment={})
+    found = load_settings(overrides=chosen, environment={}, of_backtest=True)
+    assert found.market.decision == "15m"
+    coarse = ["backtest.source=1h", 'market.timeframes=["90m"]']
+    with pytest.raises(ConfigurationError, match=r"90m is not a multiple of backtest\.source 1h"):
+        load_settings(overrides=coarse, environment={}, of_backtest=True)

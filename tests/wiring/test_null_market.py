@@ -34,9 +34,8 @@ def test_a_small_campaign_is_the_same_to_the_byte_with_one_and_two_processes(
         assert [one.seed for one in outcomes] == [1, 2]
         for one in outcomes:
             assert len(one.gross_returns) == 10  # the first day from the opening on
-            assert (
-                one.rank.instants == 10 * 24 - 48 - 6
-            )  # two days of risk, then the last six hours
+            # two days of risk from the opening on, then the last six hours
+            assert one.rank.instants == 1 + 10 * 24 - 48 - 6
             assert one.rank.low < one.rank.mean < one.rank.high
             assert one.net.estimate < one.gross.estimate  # it traded, and that costs
             assert one.true_ic == 0.0

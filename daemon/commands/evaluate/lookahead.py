@@ -135,6 +135,8 @@ def _values(checked: Checked) -> dict[str, object]:
 def _print(checked: Checked) -> None:
     out, found = console(), checked.lookahead
     what = f"strategy {found.strategy}, forecasts {found.forecasts}, {found.symbols_n} instruments"
+    if found.without_bars:
+        what += f" ({len(found.without_bars)} without a bar: {', '.join(found.without_bars)})"
     out.print(f"{what}, {iso(found.first_ms)} to {iso(found.last_ms)}", soft_wrap=True)
     _print_cuts(out, found)
     _print_verdict(out, found)

@@ -84,6 +84,8 @@ def verdict_values(verdict: NullVerdict) -> dict[str, object]:
     """Give a verdict as plain values."""
     return {
         "passed": verdict.passed,
+        "summary": verdict.summary,
+        "not_judged": list(verdict.unjudged),
         "checks": [
             {"name": c.name, "found": c.found, "wanted": c.wanted, "passed": c.passed}
             for c in verdict.checks
@@ -102,7 +104,7 @@ def _print(verdict: NullVerdict, out: Path | None) -> None:
     shown.print(table)
     for note in verdict.notes:
         shown.print(f"note: {note}", style="yellow")
-    word, colour = ("passed", "green") if verdict.passed else ("FAILED", "red")
-    shown.print(f"the machine {word} its own test", style=f"bold {colour}")
+    colour = "red" if not verdict.passed else "yellow" if verdict.unjudged else "green"
+    shown.print(verdict.summary, style=f"bold {colour}", soft_wrap=True)
     if out is not None:
         shown.print(f"written: {out}")

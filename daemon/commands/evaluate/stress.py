@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Final
@@ -40,6 +40,9 @@ HEADINGS: Final = (
     "gross",
     "corr mkt",
 )
+
+WHOLE: Final = "Sharpe"  # a heading that reads badly over two lines
+GAP: Final = 3  # columns of the screen between two of a table
 
 
 def stress(
@@ -101,23 +104,24 @@ def _print(report: StressReport) -> None:
     period = values["period"]
     span = f"{period['first']} to {period['last']}" if isinstance(period, dict) else ""
     out.print(f"Stress of {report.strategy}: {span}", style="bold", soft_wrap=True)
-    arms = _table("arm", "bps", "fills")
-    group = report.arms[0].arm.group
-    for one in report.arms:
-        if one.arm.group != group:
-            arms.add_section()
-            group = one.arm.group
-        cost = f"{one.arm.account.one_way_bps:.4g}"
-        arms.add_row(f"{group}: {one.arm.name}", cost, f"{one.fills:,}", *_cells(one.figures))
-    out.print(arms)
-    parts = _table("part of the base run", "days")
-    group = ""
-    for part in report.parts.slices:
-        if group and part.group != group:
-            parts.add_section()
-        group = part.group
-        parts.add_row(f"{group}: {part.name}", f"{part.figures.days:,}", *_cells(part.figures))
-    out.print(parts)
+    arms = [
+        (
+            f"{one.arm.group}: {one.arm.name}",
+            f"{one.arm.account.one_way_bps:.4g}",
+            f"{one.fills:,}",
+            *_cells(one.figures),
+        )
+        for one in report.arms
+    ]
+    parts = [
+        (f"{part.group}: {part.name}", f"{part.figures.days:,}", *_cells(part.figures))
+        for part in report.parts.slices
+    ]
+    for table in (
+        *fitting_tables(("arm", "bps", "fills", *HEADINGS), arms, out.width),
+        *fitting_tables(("part of the base run", "days", *HEADINGS), parts, out.width),
+    ):
+        out.print(table)
     for name, at in sorted(report.parts.boundaries.items()):
         if name != "market":
             edges = " and ".join(f"{edge:.2%}" for edge in at)
@@ -130,11 +134,47 @@ def _print(report: StressReport) -> None:
         out.print(f"note: {caveat}", style="yellow", soft_wrap=True)
 
 
-def _table(*first: str) -> Table:
+def fitting_tables(
+    headings: Sequence[str], rows: Sequence[Sequence[str]], width: int
+) -> list[Table]:
+    """Set rows as one table, or as several below each other where the screen is too narrow.
+
+    No figure and no word of a heading is ever cut; each table begins with the name of the row.
+    width: columns of the screen.
+    """
+    widths = [_width_of(heading, [row[i] for row in rows]) for i, heading in enumerate(headings)]
+    groups, used = list[list[int]](), width + 1
+    for at, needed in enumerate(widths[1:], 1):
+        if used + GAP + needed > width:  # what fits nowhere has a table of its own
+            groups.append([])
+            used = widths[0]
+        groups[-1].append(at)
+        used += GAP + needed
+    return [_table(headings, rows, (0, *columns)) for columns in groups]
+
+
+def _width_of(heading: str, cells: Sequence[str]) -> int:
+    words = [heading] if heading.startswith(WHOLE) else heading.split()
+    return max(map(len, (*words, *cells)))
+
+
+def _table(headings: Sequence[str], rows: Sequence[Sequence[str]], columns: Sequence[int]) -> Table:
     table = Table(pad_edge=False, box=box.SIMPLE_HEAD)
-    for at, heading in enumerate((*first, *HEADINGS)):
-        is_whole = at == 0 or heading.startswith("Sharpe")  # reads badly over two lines
-        table.add_column(heading, justify="right" if at else "left", no_wrap=is_whole)
+    for at in columns:
+        heading = headings[at]
+        table.add_column(
+            heading,
+            justify="right" if at else "left",
+            no_wrap=heading.startswith(WHOLE),
+            overflow="fold",
+        )
+    group = None
+    for row in rows:
+        name = row[0].partition(":")[0]
+        if group is not None and name != group:
+            table.add_section()
+        group = name
+        table.add_row(*(row[at] for at in columns))
     return table
 
 
