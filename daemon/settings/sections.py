@@ -164,6 +164,13 @@ class ExchangeSettings(Section):
         ge=1,
         le=20,
     )
+    reread_patience_s: float = setting(
+        3.0,
+        "An answer of REST that hangs for so long no longer holds the other bars back.",
+        unit="seconds",
+        gt=0,
+        le=60,
+    )
     socket_age_max_h: float = setting(
         12.0,
         "Sockets are replaced at this age, in the middle of a bar.",

@@ -215,6 +215,7 @@ def feed_settings(
         markets_every_ms=round(exchange.markets_every_min * 60_000),
         known=known_instruments(settings),
         stream_deadline_bars=exchange.stream_deadline_bars,
+        reread_patience_s=exchange.reread_patience_s,
         audit_every_bars=exchange.audit_every_bars,
         audit_bars=exchange.audit_bars,
         watch=WatchRules(
