@@ -107,3 +107,8 @@ def clock(iso_text: str) -> str:
     time = rest.removesuffix("Z")
     time = time.removesuffix(":00") if time.count(":") == 2 else time
     return f"{day} {time} UTC" if time else iso_text
+
+
+def counted(number: int, noun: str) -> str:
+    """Write a count with its noun: 1 trial, 1,200 trials."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

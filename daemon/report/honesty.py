@@ -18,6 +18,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from daemon.report.figures import counted
 from daemon.report.metrics import YEAR_DAYS
 from daemon.report.trials import Trials
 from daemon.report.tried import DAYS_MIN, Picked, Tried, picked, tried
@@ -286,10 +287,10 @@ def _ledger(trials: Trials | None) -> Finding:
         return Finding(name, label, math.nan, "Not known: no ledger of trials was kept.")
     ledger = trials.ledger
     text = (
-        f"The ledger {ledger.file} holds {ledger.trials_n:,} different trials, {trials.tried_n:,} "
-        "of them attempts on this data"
+        f"The ledger {ledger.file} holds {counted(ledger.trials_n, 'different trial')}, of which "
+        f"{counted(trials.tried_n, 'attempt')} on this data"
     )
-    text += f" ({trials.trained_n:,} trainings)." if trials.trained_n else "."
+    text += f" ({counted(trials.trained_n, 'training')})." if trials.trained_n else "."
     text += " What was tried beside another ledger is not counted."
     return Finding(name, label, float(ledger.trials_n), text)
 

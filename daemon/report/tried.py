@@ -12,6 +12,7 @@ from typing import Final
 
 import numpy as np
 
+from daemon.report.figures import counted
 from daemon.report.metrics import INTERVAL_RETURNS_MIN
 from daemon.report.trials import Trials
 from daemon.statistics.checks import Floats
@@ -77,7 +78,7 @@ def picked(trials: Trials | None) -> Picked:
         return _unknown("nobody counted what else was tried.")
     x = moving(trials.returns)
     if x.shape[1] < 2:
-        return _unknown(f"{x.shape[1]} trials left returns, two are needed.")
+        return _unknown(f"{counted(x.shape[1], 'trial')} left returns, two are needed.")
     blocks = _blocks(len(x))
     if not blocks:
         least = BLOCKS_MIN * BLOCK_DAYS_MIN

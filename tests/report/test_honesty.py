@@ -287,7 +287,7 @@ def test_the_ledger_is_named_with_what_it_holds() -> None:
     trials = replace(trials_of(x[:, None], 5), trained_n=3, ledger=LedgerFacts("state/t.jsonl", 12))
     told = judge(x, trials=trials)["trials_in_ledger"]
     assert told.value == 12
-    assert "state/t.jsonl holds 12 different trials, 5 of them attempts on this data" in told.text
+    assert "state/t.jsonl holds 12 different trials, of which 5 attempts on this data" in told.text
     assert "(3 trainings)" in told.text
 
 

@@ -16,7 +16,7 @@ from daemon.commands.options import (
     read_settings,
 )
 from daemon.domain.units import iso
-from daemon.report.figures import UNDEFINED
+from daemon.report.figures import UNDEFINED, counted
 from daemon.wiring.trial_verdicts import GroupVerdict, TrialRow, tried_so_far
 
 
@@ -51,7 +51,8 @@ def trials(
         "" if found.first_logged_ms is None else f", the first of {_minute(found.first_logged_ms)}"
     )
     out.print(
-        f"ledger {found.file}: {found.entries_n:,} entries, {len(found.rows):,} different trials"
+        f"ledger {found.file}: {found.entries_n:,} entries, "
+        f"{counted(len(found.rows), 'different trial')}"
         f"{since}; what was tried beside another ledger is not counted",
         soft_wrap=True,
     )
