@@ -284,20 +284,20 @@ async def until_streaming(feed: CcxtFeed) -> None:
     raise TimeoutError("the stream did not come back")
 
 
-def expect_flat(slopes: list[Slope], memory_kib_max: float) -> None:
-    """Hold that nothing grows with the number of reconnects."""
+def expect_flat(slopes: list[Slope], memory_kib_max: float, counts_max: float = 0.05) -> None:
+    """Hold that nothing grows with the number of reconnects; of few, a task more says little."""
     print("\n" + "\n".join(str(slope) for slope in slopes))
     memory, objects, *counts = slopes
     assert memory.a_reconnect - memory.half_width <= memory_kib_max
     assert objects.a_reconnect - objects.half_width <= OBJECTS_MAX
     for slope in counts:
-        assert abs(slope.a_reconnect) <= 0.05 + slope.half_width, str(slope)
+        assert abs(slope.a_reconnect) <= counts_max + slope.half_width, str(slope)
 
 
 async def test_reconnects_leave_nothing_behind() -> None:
     with structlog.testing.capture_logs():
         slopes = await reconnect_often(32, every=2)
-    expect_flat(slopes, memory_kib_max=64.0)
+    expect_flat(slopes, memory_kib_max=64.0, counts_max=0.25)
 
 
 @pytest.mark.soak
