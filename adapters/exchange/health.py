@@ -36,7 +36,6 @@ class FeedHealth:
     suspended_n: int = 0
     offset_ms: float | None = None
     offset_error_ms: float = 0.0
-    heard_s: float | None = None
     _finality_s: deque[float] = field(default_factory=lambda: deque(maxlen=FINALITY_KEPT))
 
     def proven(self, proof: Proof, waited_s: float) -> None:

@@ -29,6 +29,7 @@ from daemon.domain.messages import (
     InstrumentChanged,
     MarketEvent,
     Revised,
+    event_ms,
 )
 from daemon.domain.units import require
 
@@ -79,8 +80,8 @@ class SeveralFeeds:
         ]
         await asyncio.gather(*(stream.step() for stream in streams))
         while live := [s for s in streams if s.head is not None]:
-            at_ms = min(_when(s.head) for s in live if s.head is not None)
-            now = [s for s in live if s.head is not None and _when(s.head) == at_ms]
+            at_ms = min(event_ms(s.head) for s in live if s.head is not None)
+            now = [s for s in live if s.head is not None and event_ms(s.head) == at_ms]
             rates = [s for s in now if not isinstance(s.head, BarsClosed)]
             if rates:
                 head = rates[0].head
@@ -148,7 +149,7 @@ class SeveralFeeds:
                         await queue.put((place, self._notice(place, newest_ms, False, "is back")))
                     failures = 0
                     await queue.put((place, event))
-                    newest_ms = max(newest_ms, _when(event))
+                    newest_ms = max(newest_ms, event_ms(event))
                 return  # it was closed
             except (VenueError, BadPayload, OSError) as trouble:
                 if not failures:
@@ -227,13 +228,3 @@ class _Ahead:
     async def step(self) -> None:
         """Go on to the next event; None at the end."""
         self.head = await anext(self._source, None)
-
-
-def _when(event: MarketEvent) -> int:
-    match event:
-        case BarsClosed(close_ms=at_ms) | Revised(close_ms=at_ms):
-            return at_ms
-        case FundingRates(settle_ms=at_ms):
-            return at_ms
-        case FeedNotice(at_ms=at_ms) | InstrumentChanged(at_ms=at_ms):
-            return at_ms

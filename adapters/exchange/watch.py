@@ -140,7 +140,6 @@ class Watch:
         if stream.frames != self._frames:
             self._frames = stream.frames
             self._heard_s, self._heard_ms = now_s, now_ms
-            self._health.heard_s = now_s
         bound_s = self._rules.silence_s
         silent_s = now_s - self._heard_s
         if silent_s > bound_s and now_ms - self._heard_ms > bound_s * 1000:

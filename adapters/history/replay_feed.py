@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
-from typing import assert_never
 
 import numpy as np
 import numpy.typing as npt
@@ -20,11 +19,9 @@ from daemon.domain.bar import Field, Floats, Proof
 from daemon.domain.instrument import Instrument
 from daemon.domain.messages import (
     BarsClosed,
-    FeedNotice,
     FundingRates,
-    InstrumentChanged,
     MarketEvent,
-    Revised,
+    event_ms,
 )
 from daemon.domain.units import Timeframe, require
 from daemon.ports import Clock
@@ -119,7 +116,7 @@ class ReplayFeed:
         """Yield what happens after `after_ms` as the clock reaches it; end with the files."""
         await self._move_to(max(self._source.next_close(after_ms), self.first_ms))
         for event in self.replay(after_ms, self.last_ms):
-            at_ms = _instant_ms(event)
+            at_ms = event_ms(event)
             if self._clock is not None:
                 while await self._clock.sleep_until(at_ms) < at_ms:
                     pass
@@ -140,15 +137,3 @@ class ReplayFeed:
 
     async def close(self) -> None:
         """Have nothing to close."""
-
-
-def _instant_ms(event: MarketEvent) -> int:
-    match event:
-        case BarsClosed(close_ms=at_ms) | Revised(close_ms=at_ms):
-            return at_ms
-        case FundingRates(settle_ms=at_ms):
-            return at_ms
-        case FeedNotice(at_ms=at_ms) | InstrumentChanged(at_ms=at_ms):
-            return at_ms
-        case _:
-            assert_never(event)

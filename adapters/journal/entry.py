@@ -14,12 +14,12 @@ import hashlib
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, assert_never, cast
+from typing import Final, cast
 
 from daemon import codec
 from daemon.domain import messages
 from daemon.domain.failures import BadPayload
-from daemon.domain.messages import Command, Event, Recorded
+from daemon.domain.messages import Command, Event, Recorded, event_ms
 from daemon.ports import Entry
 
 _PLAIN: Final = b"\0"
@@ -100,37 +100,3 @@ def decided_ms(commands: Sequence[Recorded]) -> int | None:
         if isinstance(command, messages.Decided):
             return command.decision.as_of_ms
     return None
-
-
-def event_ms(event: Event) -> int:
-    """Give the market time of an event in ms."""
-    match event:
-        case messages.BarsClosed() | messages.Revised():
-            return event.close_ms
-        case messages.FundingRates() | messages.FundingPaid():
-            return event.settle_ms
-        case messages.Tick():
-            return event.now_ms
-        case messages.EstimatesReady():
-            return event.estimates.as_of_ms
-        case messages.EstimatesMissing():
-            return event.as_of_ms
-        case messages.OrderFilled():
-            return event.fill.at_ms
-        case messages.Snapshotted():
-            return event.snapshot.at_ms
-        case (
-            messages.FeedNotice()
-            | messages.InstrumentChanged()
-            | messages.OrderAccepted()
-            | messages.OrderRejected()
-            | messages.OrderUncertain()
-            | messages.OrderAbsent()
-            | messages.OrderEnded()
-            | messages.Transferred()
-            | messages.Operator()
-            | messages.Started()
-        ):
-            return event.at_ms
-        case _:
-            assert_never(event)

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from adapters.journal.database import REMEDY, failure, open_for_reading
-from adapters.journal.entry import GENESIS, decided_ms, event_ms, link, make_entry, unpack
+from adapters.journal.entry import GENESIS, decided_ms, link, make_entry, unpack
 from daemon.domain.decision import Decision
 from daemon.domain.failures import BadPayload, BrokenChain, JournalError
-from daemon.domain.messages import Decided, FundingPaid, OrderFilled, Transferred
+from daemon.domain.messages import Decided, FundingPaid, OrderFilled, Transferred, event_ms
 from daemon.domain.order import Fill
 from daemon.ports import Entry, Snapshot
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 from enum import StrEnum
+from typing import assert_never
 
 import numpy as np
 import numpy.typing as npt
@@ -253,6 +254,40 @@ VenueEvent = (
     | Transferred
     | Snapshotted
 )
+
+
+def event_ms(event: Event) -> int:
+    """Give the market time of an event in ms."""
+    match event:
+        case BarsClosed() | Revised():
+            return event.close_ms
+        case FundingRates() | FundingPaid():
+            return event.settle_ms
+        case Tick():
+            return event.now_ms
+        case EstimatesReady():
+            return event.estimates.as_of_ms
+        case EstimatesMissing():
+            return event.as_of_ms
+        case OrderFilled():
+            return event.fill.at_ms
+        case Snapshotted():
+            return event.snapshot.at_ms
+        case (
+            FeedNotice()
+            | InstrumentChanged()
+            | OrderAccepted()
+            | OrderRejected()
+            | OrderUncertain()
+            | OrderAbsent()
+            | OrderEnded()
+            | Transferred()
+            | Operator()
+            | Started()
+        ):
+            return event.at_ms
+        case _:
+            assert_never(event)
 
 
 class Estimate(Struct, frozen=True):

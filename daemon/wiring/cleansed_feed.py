@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from typing import Final, assert_never
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -27,11 +27,9 @@ from daemon.domain.cleansing import (
 from daemon.domain.instrument import Instrument
 from daemon.domain.messages import (
     BarsClosed,
-    FeedNotice,
-    FundingRates,
-    InstrumentChanged,
     MarketEvent,
     Revised,
+    event_ms,
 )
 from daemon.domain.units import Timeframe, require
 from daemon.ports import MarketFeed
@@ -103,7 +101,7 @@ class CleansedFeed:
         start_ms = since_ms if self._raw_from_ms is None else min(since_ms, self._raw_from_ms)
         async for event in self._inner.history(start_ms, until_ms):
             for one in self.cleansed(event):
-                if _instant_ms(one) > since_ms:
+                if event_ms(one) > since_ms:
                     yield one
 
     async def events(self, after_ms: int) -> AsyncIterator[MarketEvent]:
@@ -182,18 +180,6 @@ class CleansedFeed:
     def _required(self) -> Cleanser:
         require(self._cleanser is not None, "a feed tells nothing before its instruments")
         return self._cleanser or Cleanser(self._rules, self._source.minutes, Memory.empty(0))
-
-
-def _instant_ms(event: MarketEvent) -> int:
-    match event:
-        case BarsClosed(close_ms=at_ms) | Revised(close_ms=at_ms):
-            return at_ms
-        case FundingRates(settle_ms=at_ms):
-            return at_ms
-        case FeedNotice(at_ms=at_ms) | InstrumentChanged(at_ms=at_ms):
-            return at_ms
-        case _:
-            assert_never(event)
 
 
 def _nothing_more(waiting: BarsClosed) -> BarsClosed:
