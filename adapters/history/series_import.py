@@ -138,11 +138,6 @@ def _refuse_rows(
 # ---- plug-ins ------------------------------------------------------------------------------------
 
 
-def known_plugins() -> list[str]:
-    """List the names of installed plug-ins, sorted."""
-    return sorted(point.name for point in entry_points(group=GROUP))
-
-
 def read_plugin(name: str, newest_ms: int, stale_ms: int) -> Series:
     """Ask the plug-in called `name` for its rows after the newest stored ts.
 

@@ -32,14 +32,7 @@ from daemon.domain.failures import ConfigurationError, EquipoiseError
 
 HOST: Final = "127.0.0.1"
 _BODY_BYTES_MAX: Final = 64 * 1024
-_STOP_SECONDS: Final = 2.0
 _DIAL_HANG_S: Final = 3600.0
-_SOCKET_PATHS: Final = (
-    "/ws",
-    "/ws/{name:.+}",
-    "/{half:public|market}/ws",
-    "/{half:public|market}/ws/{name:.+}",
-)
 _WEIGHT_HEADER: Final = "x-mbx-used-weight-1m"
 
 

@@ -27,12 +27,6 @@ FUNDING_KEPT_MAX: Final = 4096  # settlements of an instrument that a worker rem
 Note = Callable[[FundingRates], None]
 
 
-def file_venue(settings: Settings) -> tuple[str, str]:
-    """Name the venue whose own series go first, and that of the funding, in a backtest."""
-    chosen = settings.backtest
-    return chosen.venue, chosen.funding_venue or chosen.venue
-
-
 def series_root(settings: Settings, folder: Path) -> Path:
     """Give the root of the store of series: as settings say, else that of the bars."""
     named = settings.estimator.series_folder
