@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -22,6 +23,12 @@ if TYPE_CHECKING:
 VENUE_CLOCK_MEASURED: Final = "venue_clock_measured"
 VENUE_CLOCK_UNREACHABLE: Final = "venue_clock_unreachable"
 VENUE_CLOCK_REACHED_AGAIN: Final = "venue_clock_reached_again"
+VENUE_CLOCK_DOUBTED: Final = "venue_clock_doubted"
+VENUE_CLOCK_MOVED: Final = "venue_clock_moved"
+JUMP_MS: Final = 1000.0
+"""What a venue's time may differ from what ours has run since the last measurement."""
+JUMP_MEASUREMENTS: Final = 3
+"""So many measurements in a row must agree before a jump is believed."""
 SLEEP_SLICE_S: Final = 5.0
 ADVANCE_TIMEOUT_S: Final = 120.0
 OVER_PAUSE_S: Final = 0.2  # between questions to a market that is over
@@ -63,13 +70,36 @@ class SystemClock:
         return now_ms
 
 
+@dataclass(frozen=True, slots=True)
+class _Anchor:
+    """Hold the venue's time at an instant of both of the machine's clocks."""
+
+    at_s: float
+    wall_ms: float
+    venue_ms: float
+    error_ms: float
+
+    def runs_to(self, other: _Anchor, speed: float) -> bool:
+        """Tell whether either clock of the machine ran as far as the venue's did.
+
+        While a machine is suspended, only its UTC goes on; while that is set, only the other one.
+        """
+        ran_ms = other.venue_ms - self.venue_ms
+        by_transport_ms = (other.at_s - self.at_s) * 1000 * speed
+        by_wall_ms = (other.wall_ms - self.wall_ms) * speed
+        slack_ms = self.error_ms + other.error_ms + JUMP_MS * speed
+        return min(abs(ran_ms - by_transport_ms), abs(ran_ms - by_wall_ms)) <= slack_ms
+
+
 class VenueClock:
     """Follow the venue's server time, never ahead of it.
 
     Each measurement asks the server a few times and keeps the quickest answer: the server read its
     clock somewhere within that round trip, so half of it bounds the error. `now()` subtracts the
     bound: a bar is taken for closed when it surely is. Between measurements time runs on the
-    monotonic clock times `speed` (market ms per transport ms: 1 except in a rehearsal).
+    monotonic clock times `speed` (market ms per transport ms: 1 except in a rehearsal). A time
+    that both clocks of the machine contradict is not believed before `JUMP_MEASUREMENTS` agree:
+    `now()` never goes back, so one wrong answer would be believed for as long as it was wrong.
     """
 
     def __init__(
@@ -88,7 +118,8 @@ class VenueClock:
         self._remeasure_every_s = remeasure_every_s
         self._samples = samples
         self._speed = speed
-        self._anchor: tuple[float, float] | None = None  # monotonic s, venue ms
+        self._anchor: _Anchor | None = None
+        self._doubted: list[_Anchor] = []
         self._measured_at_s = 0.0
         self._latest_ms = 0
         self._unreachable = False
@@ -100,29 +131,49 @@ class VenueClock:
     def now(self) -> int:
         """Give a market time that the venue has surely reached; it never goes back."""
         require(self._anchor is not None, "the venue's clock was not measured yet")
-        anchor_s, venue_ms = self._anchor or (0.0, 0.0)
-        run_ms = (self._transport.monotonic() - anchor_s) * 1000 * self._speed
-        self._latest_ms = max(self._latest_ms, int(venue_ms + run_ms - self.error_ms))
+        if self._anchor is not None:
+            run_ms = (self._transport.monotonic() - self._anchor.at_s) * 1000 * self._speed
+            told_ms = int(self._anchor.venue_ms + run_ms - self.error_ms)
+            self._latest_ms = max(self._latest_ms, told_ms)
         return self._latest_ms
 
     async def measure(self) -> None:
         """Ask the venue for its time; raises what asking raises, and BadPayload for nonsense."""
-        trip_s, anchor, offset_ms = min([await self._sample() for _ in range(self._samples)])
-        self._anchor = anchor
+        found = [await self._sample() for _ in range(self._samples)]
+        anchor = min(found, key=lambda one: one.error_ms)
         self._measured_at_s = self._transport.monotonic()
-        self.error_ms = trip_s * 500 * self._speed
-        self.offset_ms = offset_ms
+        if not self._is_believed(anchor):
+            return
+        self._anchor = anchor
+        self.error_ms = anchor.error_ms
+        self.offset_ms = anchor.venue_ms - anchor.wall_ms
         _log.debug(VENUE_CLOCK_MEASURED, offset_ms=self.offset_ms, error_ms=self.error_ms)
 
-    async def _sample(self) -> tuple[float, tuple[float, float], float]:
-        """Ask once; give the round trip in s, the anchor, and the offset to the machine's UTC."""
+    def _is_believed(self, anchor: _Anchor) -> bool:
+        """Tell whether a measurement follows from the last one, or from enough others by now."""
+        if self._anchor is None or self._anchor.runs_to(anchor, self._speed):
+            self._doubted = []
+            return True
+        agree = not self._doubted or self._doubted[-1].runs_to(anchor, self._speed)
+        self._doubted = [*(self._doubted if agree else []), anchor]
+        ahead_ms = anchor.venue_ms - self.now()
+        if len(self._doubted) < JUMP_MEASUREMENTS:
+            _log.warning(VENUE_CLOCK_DOUBTED, ahead_ms=ahead_ms, times=len(self._doubted))
+            return False
+        _log.warning(VENUE_CLOCK_MOVED, ahead_ms=ahead_ms)
+        self._doubted = []
+        return True
+
+    async def _sample(self) -> _Anchor:
+        """Ask once; half of the round trip is the bound of the error."""
         before_s = self._transport.monotonic()
         venue_ms = await self._ask()
         trip_s = self._transport.monotonic() - before_s
         if venue_ms <= 0:
             raise BadPayload(f"the venue says its time is {venue_ms}: want ms since 1970")
         wall_ms = self._transport.wall_ms() - trip_s * 500
-        return trip_s, (before_s + trip_s / 2, float(venue_ms)), venue_ms - wall_ms
+        error_ms = trip_s * 500 * self._speed
+        return _Anchor(before_s + trip_s / 2, wall_ms, float(venue_ms), error_ms)
 
     async def sleep_until(self, at_ms: int) -> int:
         """Wait until the venue's time is `at_ms`, measuring it anew on the way when it is due."""

@@ -4,7 +4,11 @@
 
 Prints, for the quiet exchange (one-minute bars as they are) and for the flood: frames a second, the
 share of one core that our process used, lag of the event loop, time from a frame's arrival until
-what it says was judged, memory. Shared machines are noisy: the lag of an idle loop is printed too.
+what it says was judged, memory; and beside each figure with a bound whether it is kept. A frame
+arrives when its last byte is read from the socket, before anything is decoded: its wait behind
+other frames, decoding and judging are all in the figure. What the kernel holds while the loop is
+busy is not; the lag of the loop tells it. Shared machines are noisy: the lag of an idle loop is
+printed too.
 """
 
 from __future__ import annotations
@@ -16,6 +20,8 @@ import logging
 import subprocess
 import sys
 import time
+from collections import deque
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,6 +38,9 @@ from daemon.domain.units import Timeframe
 ROOT: Final = Path(__file__).resolve().parent.parent
 LAG_STEP_S: Final = 0.01
 SETTLE_S: Final = 3.0
+CORE_SHARE_MAX: Final = 0.35
+HANDLED_P99_MS_MAX: Final = 10.0
+RATE_SHARE_MIN: Final = 0.99  # of the rate that was asked for
 
 
 class Meter:
@@ -41,12 +50,21 @@ class Meter:
         self.lags_s: list[float] = []
         self.handled_s: list[float] = []
         self.frames = 0
+        self._read: deque[float] = deque()  # frames off the socket that the client did not take yet
         self._waiting: list[float] = []
 
+    def read(self, count: int, at_s: float) -> None:
+        """Note that so many frames were read from the socket."""
+        self._read.extend([at_s] * count)
+
     def frame(self) -> None:
-        """Note that a frame came."""
+        """Note that the client takes the next frame, in the order of their arrival."""
         self.frames += 1
-        self._waiting.append(time.perf_counter())
+        self._waiting.append(self._read.popleft() if self._read else time.perf_counter())
+
+    def begin(self) -> None:
+        """Forget what was measured up to now."""
+        self.frames, self.lags_s, self.handled_s = 0, [], []
 
     def judged(self) -> None:
         """Note that everything that had come was judged."""
@@ -108,7 +126,7 @@ async def followed(told: dict[str, Any], seconds: float) -> dict[str, Any]:
         await asyncio.sleep(SETTLE_S)
         _listen(feed, meter)
         process = psutil.Process()
-        meter.frames, meter.lags_s, meter.handled_s = 0, [], []
+        meter.begin()
         cpu_s, wall_s = time.process_time(), time.perf_counter()
         await asyncio.sleep(seconds)
         cpu_s, wall_s = time.process_time() - cpu_s, time.perf_counter() - wall_s
@@ -139,19 +157,63 @@ def _listen(feed: CcxtFeed, meter: Meter) -> None:
     if stream is None:
         raise ChildFailed("the feed does not stream")
     hooks, take = stream._client.hooks, stream.take
-    on_frame = hooks.on_frame
-
-    def framed() -> None:
-        meter.frame()
-        on_frame()
+    for socket in stream._client.api.clients.values():
+        _stamp(socket, meter)
 
     def taken() -> Any:
         found = take()
         meter.judged()
         return found
 
-    hooks.on_frame = framed
+    hooks.on_arrival = meter.frame
     stream.take = taken  # type: ignore[method-assign]
+
+
+def _stamp(socket: Any, meter: Meter) -> None:
+    """Note each read of a socket, and how many frames it completed."""
+    protocol = socket.connection._conn.protocol
+    received = protocol.data_received
+
+    def stamped(data: bytes) -> None:
+        at_s, before = time.perf_counter(), len(socket.buffer)
+        received(data)
+        meter.read(len(socket.buffer) - before, at_s)
+
+    protocol.data_received = stamped
+
+
+def kept(found: Mapping[str, float | None], rate: int) -> dict[str, bool]:
+    """Say of each figure that has a bound whether it is kept; a figure that is missing is not."""
+
+    def below(name: str, most: float) -> bool:
+        value = found.get(name)
+        return value is not None and value <= most  # NaN is not
+
+    frames_per_s = found.get("frames_per_s") or 0.0
+    return {
+        "frames_per_s": frames_per_s >= RATE_SHARE_MIN * rate,
+        "core_share": below("core_share", CORE_SHARE_MAX),
+        "handled_p99_ms": below("handled_p99_ms", HANDLED_P99_MS_MAX),
+        "lag_p99_ms": below("lag_p99_ms", HANDLED_P99_MS_MAX),
+    }
+
+
+def table(found: Mapping[str, float | None], rate: int) -> list[str]:
+    """Write the figures, one a line, with the bound and the verdict where there is one."""
+    bounds = {
+        "frames_per_s": f"at least {RATE_SHARE_MIN * rate:g}",
+        "core_share": f"at most {CORE_SHARE_MAX:g}",
+        "handled_p99_ms": f"at most {HANDLED_P99_MS_MAX:g}",
+        "lag_p99_ms": f"at most {HANDLED_P99_MS_MAX:g}, as for handling",
+    }
+    verdicts = kept(found, rate)
+    lines = []
+    for key, value in found.items():
+        shown = f"  {key:<16}" + (f"{value:>12,.3f}" if value is not None else f"{'-':>12}")
+        if key in bounds:
+            shown += f"   {'kept' if verdicts[key] else 'NOT KEPT'} ({bounds[key]})"
+        lines.append(shown)
+    return lines
 
 
 async def idle(seconds: float) -> float:
@@ -175,8 +237,7 @@ def main() -> None:
     for name, rate in (("as it is", 0), (f"{asked.rate} a second", asked.rate)):
         found = measure(asked.coins, rate, asked.seconds)
         print(f"\n{asked.coins} instruments, one-minute bars, {name}, {asked.seconds:g} s")
-        for key, value in found.items():
-            print(f"  {key:<16}{value:>12,.3f}" if value is not None else f"  {key:<16}{'-':>12}")
+        print("\n".join(table(found, rate)))
 
 
 if __name__ == "__main__":

@@ -92,6 +92,8 @@ MESSAGES: dict[type, object] = {
         m.FundingRates(HOUR_MS, ARRAY, ARRAY),
         m.FeedNotice(7, "v", m.FeedTrouble.CLOCK_OFFSET, True, "3.0 s off"),
         m.InstrumentChanged(7, 1, INSTRUMENT, Standing.REDUCE_ONLY, "it ends"),
+        m.Rescaled(7, 1, INSTRUMENT.key, 1, 15),
+        m.PriceDoubted(7, 1, 5, 0.1, True, "it stands still"),
         m.Tick(7),
         m.EstimatesReady(Estimates(HOUR_MS, (PREDICTION,), np.eye(3), np.eye(4), 0.5)),
         m.EstimatesMissing(HOUR_MS, "late"),

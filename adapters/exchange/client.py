@@ -7,15 +7,19 @@ The client is used unmodified; five of its methods are wrapped on the instance:
 - `client`: a frame that cannot be read ends its socket at once instead of making it deaf;
 - `on_error`, `on_close`: the end of a socket is told, also while nobody awaits it;
 - `on_message_callback` of a socket: bars of venues whose frames we know are taken before the
-  client, which would drop 'this bar is closed', and a refused subscription ends its socket.
+  client, which would drop 'this bar is closed', and a refused subscription ends the wait of those
+  that it is about (see `subscriptions`).
+
+Its list of markets is read row by row (see `listing`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import copy
+import math
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -31,7 +35,9 @@ from adapters.exchange.failures import (
     unknown_exchange,
 )
 from adapters.exchange.frames import FRAME_READERS, RawBar
+from adapters.exchange.listing import Listing
 from adapters.exchange.mapping import server_time_of
+from adapters.exchange.subscriptions import WATCHED, carried_by, note_requests, refuse
 from daemon.domain.failures import BadPayload, ConfigurationError, VenueError
 
 ATTEMPTS_MAX: Final = 5
@@ -40,6 +46,7 @@ BACKOFF_MAX_S: Final = 30.0
 CROWD_STATUSES: Final = (429, 418)
 CROWD_PAUSE_S: Final = {429: 5.0, 418: 120.0}
 CROWD_MAX_S: Final = 3600.0
+PATIENCE_MAX_S: Final = 3600.0
 WEIGHT_HEADERS: Final = ("x-mbx-used-weight-1m", "X-MBX-USED-WEIGHT-1M", "X-Mbx-Used-Weight-1m")
 GOODBYE_S: Final = 2.0
 FRAME_UNREADABLE: Final = "frame_unreadable"
@@ -64,10 +71,15 @@ _CURRENT: ContextVar[Answers | None] = ContextVar("ccxt_answers", default=None)
 
 @dataclass(slots=True)
 class FrameHooks:
-    """Hold what is called from inside the client: at each frame, and when a socket ends."""
+    """Hold what is called from inside the client: at each frame, and when a socket ends.
 
+    on_arrival comes before a frame is read, on_frame after it was. on_broken is given the reason
+    and the symbols that the socket carried, None for all.
+    """
+
+    on_arrival: Callable[[], None] = lambda: None
     on_frame: Callable[[], None] = lambda: None
-    on_broken: Callable[[str], None] = lambda why: None
+    on_broken: Callable[[str, frozenset[str] | None], None] = lambda why, symbols: None
     on_bars: Callable[[list[RawBar]], None] | None = None
     on_unreadable: Callable[[str], None] = lambda why: None
 
@@ -98,7 +110,8 @@ class Usage:
 class Crowd:
     """Keep away from a venue that said 429 (too often) or 418 (banned), for as long as it says.
 
-    Without a Retry-After the pause doubles with each refusal in a row.
+    Its word (Retry-After) holds in full, be it days; without one the pause doubles with each
+    refusal in a row, up to `CROWD_MAX_S`.
     """
 
     until_s: float = 0.0
@@ -111,7 +124,7 @@ class Crowd:
             return after_s
         self.refusals += 1
         doubled_s = CROWD_PAUSE_S[status] * 2.0 ** min(self.refusals - 1, 10)
-        wait_s = min(doubled_s if after_s is None else after_s, CROWD_MAX_S)
+        wait_s = min(doubled_s, CROWD_MAX_S) if after_s is None else after_s
         self.until_s = max(self.until_s, _now_s() + wait_s)
         return wait_s
 
@@ -130,6 +143,7 @@ class VenueClient:
         self._crowd = Crowd()
         self._goodbyes: set[asyncio.Future[None]] = set()
         self.api = _construct(exchange, options)
+        self.listing = Listing(self.api, self._base_error())
         self._guard_answers()
         if self.has("watchOHLCV"):
             self._guard_frames()
@@ -137,6 +151,15 @@ class VenueClient:
     def has(self, feature: str) -> bool:
         """Tell whether ccxt can do something at this venue, natively or emulated."""
         return bool(self.api.has.get(feature))
+
+    @property
+    def left_alone_s(self) -> float:
+        """Give for how long the venue wants no question, 0 when asking is welcome."""
+        return self._crowd.wait_s()
+
+    def market(self, symbol: str) -> Mapping[str, Any]:
+        """Give what ccxt knows of a market, nothing before it has loaded them or of others."""
+        return (self.api.markets or {}).get(symbol) or {}
 
     async def ask(self, method: str, *args: object, **kwargs: object) -> tuple[Any, Answers]:
         """Call a method once; raises Unanswered, BadPayload or VenueError, never ccxt's own.
@@ -164,16 +187,32 @@ class VenueClient:
         finally:
             _CURRENT.reset(token)
 
+    async def watch_bars(self, symbols: Sequence[str], label: str) -> None:
+        """Subscribe to bars and wait for the next; raises SubscriptionRefused for some of them."""
+        token = WATCHED.set(tuple(symbols))
+        try:
+            if self.has("watchOHLCVForSymbols"):
+                await self.ask("watch_ohlcv_for_symbols", [[symbol, label] for symbol in symbols])
+            else:
+                await self.ask("watch_ohlcv", symbols[0], label)
+        finally:
+            WATCHED.reset(token)
+
     async def ask_patiently(
         self, method: str, *args: object, **kwargs: object
     ) -> tuple[Any, Answers]:
-        """Call a reading method up to `ATTEMPTS_MAX` times while it goes unanswered or garbled."""
+        """Call a reading method up to `ATTEMPTS_MAX` times while it goes unanswered or garbled.
+
+        Raises at once when the venue wants to be left alone for longer than `PATIENCE_MAX_S`.
+        """
         for attempt in range(1, ATTEMPTS_MAX):
             try:
                 return await self.ask(method, *args, **kwargs)
             except (Unanswered, BadPayload) as trouble:
-                after_s = getattr(trouble, "retry_after_s", None)
-                pause_s = max(backoff_s(attempt), min(after_s or 0.0, CROWD_MAX_S))
+                after_s = getattr(trouble, "retry_after_s", None) or 0.0
+                if after_s > PATIENCE_MAX_S:  # a ban: who waits for it should know
+                    raise
+                pause_s = max(backoff_s(attempt), after_s)
                 _log.debug(REQUEST_REPEATED, why=str(trouble), attempt=attempt, pause_s=pause_s)
                 await asyncio.sleep(pause_s)
         return await self.ask(method, *args, **kwargs)
@@ -188,19 +227,23 @@ class VenueClient:
         told, _ = await self.ask("fetch_time")
         return server_time_of(told, self.exchange)
 
-    def drop_sockets(self, why: str) -> None:
-        """Give every socket up, so that whoever watches dials and subscribes anew.
+    def drop_sockets(self, why: str, symbols: Collection[str] | None = None) -> None:
+        """Give sockets up, so that whoever watches dials and subscribes anew.
 
-        The old ones say goodbye in the background: a half-open connection would not answer.
+        symbols: only the sockets that carry one of them; None for every socket. The old ones say
+        goodbye in the background: a half-open connection would not answer.
         """
         error = self._network_error()(why)
         for url, client in list(self.api.clients.items()):
+            carried = carried_by(client)
+            if symbols is not None and carried is not None and carried.isdisjoint(symbols):
+                continue
             self.api.clients.pop(url, None)
             _silence(client, error)
             task = asyncio.ensure_future(_said_goodbye(client))
             self._goodbyes.add(task)
             task.add_done_callback(self._goodbyes.discard)
-        self.hooks.on_broken(why)
+            self.hooks.on_broken(why, carried)
 
     async def close(self) -> None:
         """Close sockets and sessions."""
@@ -238,7 +281,7 @@ class VenueClient:
         def tell_once(client: Any, why: str) -> None:
             if not getattr(client, "is_told", False):  # an error closes the socket, which tells too
                 client.is_told = True
-                self.hooks.on_broken(why)
+                self.hooks.on_broken(why, carried_by(client))
 
         def told_error(client: Any, error: Any) -> None:
             on_error(client, error)
@@ -256,26 +299,29 @@ class VenueClient:
 
         self.api.on_error, self.api.on_close = told_error, told_close
         self.api.client = guarded_client
+        note_requests(self.api)
 
     def _guard_socket(self, client: Any) -> None:
         """Let a frame that cannot be read end its socket: the client would go deaf in silence."""
         handle, on_message = client.handle_message, client.on_message_callback
-        unreadable = (*PAYLOAD_ERRORS, self._base_error())
 
         def guarded(message: Any) -> None:
+            self.hooks.on_arrival()
             try:
                 handle(message)
-            except unreadable as trouble:
-                _log.warning(FRAME_UNREADABLE, exchange=self.exchange, why=str(trouble))
-                client.on_error(self._network_error()(f"a frame could not be read: {trouble}"))
+            except Exception as trouble:  # noqa: BLE001 whatever it is, the client would be deaf
+                why = f"{type(trouble).__name__}: {trouble}"
+                _log.warning(FRAME_UNREADABLE, exchange=self.exchange, why=why)
+                client.on_error(self._network_error()(f"a frame could not be read: {why}"))
             self.hooks.on_frame()
 
         def read(socket: Any, message: Any) -> None:
             if self._took_bars(message):
                 return
-            on_message(socket, message)
             why = refusal_in(message)
-            if why is not None:  # nobody awaits that answer, and the stream would stay silent
+            if why is None:
+                on_message(socket, message)
+            elif not refuse(socket, message, self._market_id):  # nobody awaits that answer
                 socket.on_error(self._network_error()(f"a subscription was refused: {why}"))
 
         client.handle_message, client.on_message_callback = guarded, read
@@ -293,6 +339,9 @@ class VenueClient:
         if bars is not None:
             on_bars(bars)
         return bars is not None
+
+    def _market_id(self, symbol: str) -> str:
+        return str(self.market(symbol).get("id"))
 
     def _base_error(self) -> type[Exception]:
         import ccxt
@@ -381,6 +430,7 @@ def _keys_in(options: Mapping[str, object]) -> Iterator[str]:
 def _seconds(value: object) -> float | None:
     """Read a Retry-After header in seconds; a date or nonsense is no number."""
     try:
-        return max(0.0, float(str(value)))
+        seconds = float(str(value))
     except ValueError:
         return None
+    return max(0.0, seconds) if math.isfinite(seconds) else None

@@ -49,6 +49,14 @@ class Unanswered(VenueError):
         self.retry_after_s = retry_after_s
 
 
+class SubscriptionRefused(Unanswered):
+    """Signal that the venue will not stream some instruments (unified symbols); others go on."""
+
+    def __init__(self, message: str, symbols: Iterable[str]) -> None:
+        super().__init__(message)
+        self.symbols = frozenset(symbols)
+
+
 class SymbolGone(VenueError):
     """Signal that the venue does not know the symbol (any more): its own word, not a failure."""
 
@@ -132,7 +140,8 @@ def unknown_symbol(exchange: str, wanted: str, known: Iterable[str]) -> VenueErr
     hint = f"; did you mean {', '.join(near)}?" if near else ""
     return VenueError(
         f"symbol {wanted!r}: {exchange} has no such linear perpetual{hint}"
-        " (accepted: BTC/USDT:USDT, the venue's own id BTCUSDT, or top:12)"
+        " (accepted: BTC/USDT:USDT, the venue's own id BTCUSDT, or top:12); one that is listed"
+        " later can join a running book that was begun with universe.spare columns"
     )
 
 

@@ -17,14 +17,16 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from adapters.exchange.client import Usage, VenueClient
 from adapters.exchange.health import FeedHealth
 from adapters.exchange.history import read_history
-from adapters.exchange.mapping import chosen_symbols, instrument_of, is_linear_perpetual
+from adapters.exchange.joining import Beginning, Joining, perpetuals_of
+from adapters.exchange.mapping import chosen_symbols, instrument_of
 from adapters.exchange.pump import FeedSettings, Pump
 from adapters.exchange.reader import VenueReader
+from adapters.exchange.recent import RecentBars
 from adapters.exchange.watch import Transport
 from daemon.domain.failures import ConfigurationError, VenueError
-from daemon.domain.instrument import Instrument
-from daemon.domain.messages import MarketEvent
-from daemon.domain.units import require
+from daemon.domain.instrument import Instrument, spare_columns
+from daemon.domain.messages import InstrumentChanged, MarketEvent
+from daemon.domain.units import Timeframe, require
 from daemon.ports import Clock, Warmup
 
 __all__ = ["CcxtFeed", "FeedSettings"]
@@ -50,13 +52,35 @@ class CcxtFeed:
         self._on_warmup = on_warmup
         self._client: VenueClient | None = None
         self._instruments: tuple[Instrument, ...] = ()
+        self._joining: Joining | None = None
         self._pump: Pump | None = None
         self._task: asyncio.Task[None] | None = None
+        self._recent = RecentBars(settings.audit_bars)
 
     @property
     def venue(self) -> str:
         """Give the exchange id."""
         return self._settings.exchange
+
+    @property
+    def known(self) -> tuple[Instrument, ...]:
+        """Give the instruments of the book that goes on here, () for a new one."""
+        return self._settings.known
+
+    @property
+    def timeframe(self) -> Timeframe:
+        """Give the length of the source bars."""
+        return self._settings.timeframe
+
+    @property
+    def late_max_ms(self) -> int:
+        """Give for how long bars are asked for that the venue did not have."""
+        return self._settings.late_max_ms
+
+    @property
+    def client(self) -> VenueClient:
+        """Give the client, for those who read more of this venue within the same budget."""
+        return self._opened()
 
     @property
     def health(self) -> FeedHealth | None:
@@ -77,6 +101,11 @@ class CcxtFeed:
         weights = {"weight_1m": usage.weight_1m, "weight_1m_max": usage.weight_1m_max}
         return {self._settings.exchange: {**self.health.values(), **told, **weights}}
 
+    @property
+    def beginning(self) -> Beginning | None:
+        """Give when the book was begun and what was listed then; None before `instruments`."""
+        return None if self._joining is None else self._joining.beginning
+
     async def server_time(self) -> int:
         """Ask the venue for its time in ms: what a VenueClock is made of."""
         return await self._opened().server_time()
@@ -93,8 +122,8 @@ class CcxtFeed:
                     raise VenueError(f"{client.exchange}: ccxt has no tickers there; name symbols")
                 tickers, _ = await client.ask_patiently("fetch_tickers")
             known = {i.key.symbol: i for i in self._settings.known}
-            there = {symbol: m for symbol, m in markets.items() if is_linear_perpetual(m)}
-            gone = known.keys() - there.keys()
+            there = perpetuals_of(markets)
+            gone = known.keys() - there
             symbols = chosen_symbols(
                 [name for name in self._settings.symbols if name not in gone],
                 markets,
@@ -104,8 +133,21 @@ class CcxtFeed:
             )
             mode = client.api.precisionMode
             found = {s: instrument_of(markets[s], client.exchange, mode) for s in symbols}
-            ordered = [*known, *(s for s in symbols if s not in known)] if known else symbols
-            self._instruments = tuple(found.get(s) or known[s] for s in ordered)
+            fresh = [symbol for symbol in symbols if symbol not in known]
+            beginning = self._settings.beginning or Beginning(self._clock.now(), there)
+            named = tuple(fresh) if any(i.is_spare for i in known.values()) else ()
+            settle, admit_new = self._settings.settle, self._settings.admit_new
+            for symbol in named:
+                if found[symbol].settle != settle:
+                    raise ConfigurationError(
+                        f"universe.symbols: {symbol} settles in {found[symbol].settle}; the spare "
+                        f"columns of this book are for contracts that settle in {settle}"
+                    )
+            self._joining = Joining(beginning, named, admit_new, settle)
+            ordered = [*known, *(() if named else fresh)]
+            columns = tuple(found.get(s) or known[s] for s in ordered)
+            spare_n = 0 if known else self._settings.spare
+            self._instruments = (*columns, *spare_columns(client.exchange, settle, spare_n))
         return self._instruments
 
     async def history(self, since_ms: int, until_ms: int) -> AsyncIterator[MarketEvent]:
@@ -126,6 +168,7 @@ class CcxtFeed:
             funding=self._has_funding(),
             on_warmup=self._on_warmup,
         ):
+            self._recent.see(event)
             yield event
 
     async def events(self, after_ms: int) -> AsyncIterator[MarketEvent]:
@@ -141,15 +184,27 @@ class CcxtFeed:
             instruments,
             after_ms,
             funding=self._has_funding(),
+            joining=self._joining if any(i.is_spare for i in instruments) else None,
+            recent=self._recent,
         )
         self._pump = pump
         self._task = asyncio.create_task(pump.run(), name=f"feed of {self._settings.exchange}")
         self._task.add_done_callback(lambda _: pump.wake_all())
         try:
             while (event := await pump.delivery.next_event(self._task)) is not None:
+                if isinstance(event, InstrumentChanged):
+                    self._keep_column(event)
+                self._recent.see(event)
                 yield event
         finally:
             await self._end_pump()
+
+    def _keep_column(self, event: InstrumentChanged) -> None:
+        """Remember who took a spare column, for an iteration of events that is begun anew."""
+        columns = self._instruments
+        if columns[event.index].is_spare:
+            before, after = columns[: event.index], columns[event.index + 1 :]
+            self._instruments = (*before, event.instrument, *after)
 
     async def settled(self, now_ms: int) -> None:
         """Return when everything up to `now_ms` has been yielded and taken; bounded.

@@ -17,6 +17,7 @@ class RawBar(NamedTuple):
     """Hold what one frame says of one bar; names as the venue writes them.
 
     values: open, high, low, close, volume in base units, as they came. closed: the venue's word.
+    told_ms: when it said so, 0 where its frames do not tell.
     """
 
     market_id: str
@@ -24,6 +25,12 @@ class RawBar(NamedTuple):
     open_ms: int
     values: BarValues
     closed: bool
+    told_ms: int = 0
+
+
+def _told_ms(message: Mapping[str, Any], field: str) -> int:
+    """Give when the venue sent a frame; without that, rows cannot be ordered, and REST tells."""
+    return int(message.get(field) or 0)
 
 
 def _binance(message: Any) -> list[RawBar] | None:
@@ -31,7 +38,7 @@ def _binance(message: Any) -> list[RawBar] | None:
         return None
     k = message["k"]
     prices = (float(k["o"]), float(k["h"]), float(k["l"]), float(k["c"]), float(k["v"]))
-    return [RawBar(k["s"], k["i"], int(k["t"]), prices, k["x"] is True)]
+    return [RawBar(k["s"], k["i"], int(k["t"]), prices, k["x"] is True, _told_ms(message, "E"))]
 
 
 def _bybit(message: Any) -> list[RawBar] | None:
@@ -52,6 +59,7 @@ def _bybit(message: Any) -> list[RawBar] | None:
                 float(row["volume"]),
             ),
             row["confirm"] is True,
+            _told_ms(message, "ts"),
         )
         for row in message["data"]
     ]

@@ -18,6 +18,7 @@ import structlog
 from adapters.exchange.mapping import Settled
 from adapters.exchange.reader import VenueReader
 from daemon.domain.failures import BadPayload, VenueError
+from daemon.domain.instrument import is_spare_symbol
 from daemon.domain.messages import FundingRates
 from daemon.domain.units import HOUR_MS, iso
 
@@ -49,14 +50,15 @@ class FundingTable:
         news: Callable[[], None] = lambda: None,
     ) -> None:
         self._reader = reader
-        self._symbols = list(symbols)
-        self._index = {symbol: i for i, symbol in enumerate(symbols)}
+        self._count = len(symbols)
+        self._index = {s: i for i, s in enumerate(symbols) if not is_spare_symbol(s)}
+        self._symbols = list(self._index)
         self._patience_s = patience_s
         self._available = available
         self._answer_is_final = answer_is_final
         self._next_ms: dict[str, int] = {}
         self._read_ms: int | None = None
-        self._known_ms = dict.fromkeys(symbols, after_ms)
+        self._known_ms = dict.fromkeys(self._symbols, after_ms)
         self._pending: dict[int, set[str]] = {}
         self._since_s: dict[int, float] = {}
         self._retry_s = 0.0
@@ -66,6 +68,12 @@ class FundingTable:
         """Whether a question is under way."""
         if not available:
             structlog.get_logger().warning(FUNDING_UNAVAILABLE)
+
+    def admit(self, index: int, symbol: str, market_ms: int) -> None:
+        """Follow the settlements after `market_ms` of a contract that took a free column."""
+        self._index[symbol], self._known_ms[symbol] = index, market_ms
+        self._symbols.append(symbol)
+        self._read_ms = None  # its timetable is not known
 
     def holds(self, settle_ms: int, at_s: float) -> bool:
         """Tell whether bars that close at `settle_ms` should still wait for rates."""
@@ -89,7 +97,7 @@ class FundingTable:
         """
         if not self._available:
             return
-        self._note_due(market_ms, at_s)
+        self.reach(market_ms, at_s)
         timetable_due = self._read_ms is None or market_ms // HOUR_MS > self._read_ms // HOUR_MS
         if not self.busy and at_s >= self._retry_s and (self._pending or timetable_due):
             self.busy = True
@@ -110,7 +118,8 @@ class FundingTable:
         if self._pending:
             self._retry_s = at_s + RETRY_S
 
-    def _note_due(self, market_ms: int, at_s: float) -> None:
+    def reach(self, market_ms: int, at_s: float) -> None:
+        """Note what has settled by an instant that our clock or the venue's bars have reached."""
         for symbol, due_ms in list(self._next_ms.items()):
             if due_ms > market_ms:
                 continue
@@ -172,7 +181,7 @@ class FundingTable:
 
     def message(self, settle_ms: int, settled: Sequence[Settled]) -> FundingRates:
         """Put payments of one instant into arrays (N,), NaN where there is none."""
-        count = len(self._symbols)
+        count = self._count
         rates, marks = np.full(count, math.nan), np.full(count, math.nan)
         for entry in settled:
             place = self._index[entry.symbol]

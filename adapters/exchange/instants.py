@@ -3,7 +3,9 @@
 An instant is a close of the source grid. Each of its N bars is open (nobody told yet), proven, or
 denied (the venue's own word that it has none). An instant goes out in time order, when no bar is
 open any more, or when those still open were asked about in vain; a bar that turns up later goes out
-by itself, for the same instant. Seconds are transport time, milliseconds market time.
+by itself, for the same instant. At the newest instant nobody waits for others longer than
+`EARLY_S`: what is proven goes out then, and what is proven later in batches of that length. Seconds
+are transport time, milliseconds market time.
 """
 
 from __future__ import annotations
@@ -22,6 +24,11 @@ from daemon.domain.messages import BarsClosed
 from daemon.domain.units import Timeframe
 
 RETRY_S: Final = 0.5
+EARLY_S: Final = 1.0
+"""How long a proven bar of the newest instant waits for those of other instruments."""
+UNPROVEN_MAX_S: Final = 30.0
+"""The longest pause before a bar is asked for again that the venue may not have closed yet."""
+NEVER_MS: Final = 1 << 62  # the listing of a column that is still free
 
 
 class Fate(IntEnum):
@@ -37,7 +44,8 @@ class Fate(IntEnum):
 class _Instant:
     """Hold one instant: fate, values and proof of its N bars, and what is still to be sent.
 
-    proven_ms: (N,) market time of each proof, 0 without one.
+    proven_ms: (N,) market time of each proof, 0 without one. fresh_since_s: since when something
+    proven waits to be sent. told_whole: the word that nothing more can come was sent.
     """
 
     close_ms: int
@@ -50,7 +58,10 @@ class _Instant:
     fresh: set[int] = field(default_factory=set)
     asked: set[int] = field(default_factory=set)
     retry_s: dict[int, float] = field(default_factory=dict)
+    unproven_n: dict[int, int] = field(default_factory=dict)
     emitted: bool = False
+    told_whole: bool = False
+    fresh_since_s: float = 0.0
 
     def open_indices(self) -> list[int]:
         return [int(i) for i in np.flatnonzero(self.fate == Fate.OPEN)]
@@ -59,9 +70,9 @@ class _Instant:
 class Instants:
     """Follow the instants after `after_ms` of N instruments.
 
-    listed_ms: when each instrument was listed, None if unknown. An instrument that was denied
-    `dormant_after` times in a row (delisted, halted) is asked about at once, and no longer keeps an
-    instant from being called complete.
+    listed_ms: when each instrument was listed, None if unknown, NEVER_MS of a free column. An
+    instrument that was denied `dormant_after` times in a row (delisted, halted) is asked about at
+    once, and no longer keeps an instant from being called complete.
     """
 
     def __init__(
@@ -75,13 +86,22 @@ class Instants:
         dormant_after: int = 3,
     ) -> None:
         self._timeframe = timeframe
-        self._listed_ms = listed_ms
+        self._listed_ms = list(listed_ms)
         self._patience_s = patience_s
         self._late_max_ms = late_max_ms
         self._dormant_after = dormant_after
         self._reached_ms = timeframe.last_close(after_ms)
         self._instants: dict[int, _Instant] = {}
         self._denied_in_row = [0] * len(listed_ms)
+
+    @property
+    def reached_ms(self) -> int:
+        """Give the newest instant that is due."""
+        return self._reached_ms
+
+    def admit(self, index: int, from_ms: int) -> None:
+        """Expect the bars of a column that closes after `from_ms`."""
+        self._listed_ms[index] = from_ms
 
     def reach(self, market_ms: int, at_s: float) -> None:
         """Note that market time is at least `market_ms`: instants up to it are due."""
@@ -126,6 +146,8 @@ class Instants:
         instant.values[bar.index] = bar.values
         instant.proof[bar.index] = bar.proof
         instant.proven_ms[bar.index] = max(market_ms, bar.close_ms)
+        if not instant.fresh:
+            instant.fresh_since_s = at_s
         instant.fresh.add(bar.index)
         self._denied_in_row[bar.index] = 0
 
@@ -154,6 +176,14 @@ class Instants:
         if instant is not None:
             instant.asked.add(index)
             instant.retry_s[index] = retry_s
+
+    def unproven(self, index: int, close_ms: int, at_s: float) -> None:
+        """Note that nothing shows whether a bar has closed: ask again after a growing pause."""
+        instant = self._instants.get(close_ms)
+        if instant is not None:
+            times = instant.unproven_n[index] = instant.unproven_n.get(index, 0) + 1
+            pause_s = min(UNPROVEN_MAX_S, RETRY_S * 2.0 ** min(times - 1, 10))
+            self.asked_in_vain(index, close_ms, at_s + pause_s)
 
     def to_ask(self, at_s: float, hopeless: Callable[[int, int], bool]) -> dict[int, list[int]]:
         """Give the closes to read by REST now, by instrument.
@@ -188,6 +218,28 @@ class Instants:
             for instant in self._instants.values()
         )
 
+    def waits(self, index: int, market_ms: int) -> bool:
+        """Tell whether a bar of one instrument due by `market_ms` is neither proven nor denied."""
+        return any(
+            instant.close_ms <= market_ms and instant.fate[index] == Fate.OPEN
+            for instant in self._instants.values()
+        )
+
+    def streamed_n(self, close_ms: int) -> int:
+        """Count the bars of an instant that the stream proved."""
+        instant = self._instants.get(close_ms)
+        return 0 if instant is None else int((instant.proof == Proof.SUCCESSOR).sum())
+
+    def dark(self, bars_n: int) -> list[int]:
+        """Give who has shown none of the `bars_n` instants before the newest, and is not denied."""
+        length_ms = self._timeframe.ms
+        closes = [self._reached_ms - k * length_ms for k in range(1, bars_n + 1)]
+        instants = [self._instants[at] for at in closes if at in self._instants]
+        if len(instants) < bars_n:
+            return []
+        still = np.logical_and.reduce([instant.fate == Fate.OPEN for instant in instants])
+        return [int(index) for index in np.flatnonzero(still)]
+
     def unsent_until(self, market_ms: int) -> bool:
         """Tell whether anything due by `market_ms` is still to be sent."""
         return any(
@@ -200,21 +252,32 @@ class Instants:
         opens_at: Callable[[int], Floats],
         held: Callable[[int], bool],
         hangs: Callable[[int], bool] = lambda index: False,
+        at_s: float = 0.0,
     ) -> Iterator[BarsClosed]:
         """Give what can go out now, in time order; `held(close_ms)` holds a first sending back.
 
         hangs(index): a question about this instrument gets no answer; nobody waits for it.
         """
         for instant in list(self._instants.values()):
+            newest = instant.close_ms == self._reached_ms
             if instant.emitted:
-                if instant.fresh:
+                ends = newest and not instant.told_whole and self._is_complete(instant)
+                if ends or (instant.fresh and self._is_ready(instant, hangs, at_s)):
                     yield self._message(instant, opens_at(instant.close_ms))
                 continue
-            waiting = {i for i in instant.open_indices() if not hangs(i)}
-            if not waiting <= instant.asked or held(instant.close_ms):
+            # splitting an old instant would help no decision
+            if not self._is_ready(instant, hangs, at_s if newest else 0.0):
+                return
+            if held(instant.close_ms):
                 return
             instant.emitted = True
             yield self._message(instant, opens_at(instant.close_ms))
+
+    def _is_ready(self, instant: _Instant, hangs: Callable[[int], bool], at_s: float) -> bool:
+        """Tell whether what is proven waits for nobody any more, or has waited long enough."""
+        if instant.fresh and at_s >= instant.fresh_since_s + EARLY_S:
+            return True
+        return {i for i in instant.open_indices() if not hangs(i)} <= instant.asked
 
     def _message(self, instant: _Instant, opens: Floats) -> BarsClosed:
         """Write what is new at an instant: bars and opens that were sent before stay NaN."""
@@ -227,7 +290,7 @@ class Instants:
         instant.opens_sent |= ~np.isnan(opens)
         proven_ms = np.zeros_like(instant.proven_ms)
         proven_ms[rows] = instant.proven_ms[rows]
-        whole = self._is_complete(instant)
+        whole = instant.told_whole = self._is_complete(instant)
         return BarsClosed(instant.close_ms, values, proof, opens, whole, proven_ms)
 
     def _is_complete(self, instant: _Instant) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, Final
 
@@ -39,14 +39,17 @@ class Settled:
 # ---- bars ----------------------------------------------------------------------------------------
 
 
-def readings_of(rows: object, timeframe: Timeframe, source: str) -> list[Reading]:
+def readings_of(
+    rows: object, timeframe: Timeframe, source: str, volume_unit: float = 1.0
+) -> list[Reading]:
     """Read unified rows; rows that no market can have made are left out, as if absent.
 
-    Raises BadPayload for what is no row at all, and where more than half of them are impossible.
+    volume_unit: base units that a volume of 1 in the rows stands for. Raises BadPayload for what is
+    no row at all, and where more than half of them are impossible.
     """
     if not isinstance(rows, Sequence) or isinstance(rows, str | bytes):
         raise BadPayload(f"{source}: bars must be a list, not {shortened(repr(rows))}")
-    readings = [reading_of(row, timeframe, source) for row in rows]
+    readings = [in_base(reading_of(row, timeframe, source), volume_unit) for row in rows]
     possible = [reading for reading in readings if is_possible(reading)]
     if 2 * len(possible) < len(readings):
         raise BadPayload(f"{source}: no market makes such bars: {shortened(repr(rows[0]))}")
@@ -67,6 +70,31 @@ def reading_of(row: object, timeframe: Timeframe, source: str, *, closed: bool =
     return Reading(open_ms, (opened, high, low, close, volume), closed)
 
 
+# Of these ccxt passes the count of contracts on as the volume of a bar of a swap.
+_COUNTS_CONTRACTS: Final = frozenset(
+    {"gate", "gateio", "mexc", "kucoin", "kucoinfutures", "digifinex", "xt", "delta"}
+)
+
+
+def volume_unit(market: Payload, exchange: str) -> float:
+    """Give the base units that a volume of 1 in this venue's bars of a market stands for."""
+    if exchange not in _COUNTS_CONTRACTS or not market.get("contract"):
+        return 1.0
+    source = f"{exchange} market {market.get('symbol')}, contract size"
+    size = float(exact(market.get("contractSize") or 1, source))
+    if size <= 0:
+        raise BadPayload(f"{source}: {size} must be positive")
+    return size
+
+
+def in_base(reading: Reading, volume_unit: float) -> Reading:
+    """Give a bar with its volume in base units."""
+    if volume_unit == 1.0:
+        return reading
+    opened, high, low, close, volume = reading.values
+    return replace(reading, values=(opened, high, low, close, volume * volume_unit))
+
+
 def is_possible(reading: Reading) -> bool:
     """Tell whether a market can have made a bar: the range holds its ends, nothing is negative."""
     opened, high, low, close, volume = reading.values
@@ -85,6 +113,15 @@ def holds_a_list(raw: object, depth: int = 0) -> bool:
 
 FUNDING_OF_ALL_AT_ONCE: Final = frozenset({"binance", "binanceusdm"})
 """Venues whose funding history can be asked without a symbol; others refuse that."""
+FUNDING_END: Final[Mapping[str, str]] = {"bybit": "until", "okx": "after"}
+"""What the end of a span is called where a funding history is answered from its end."""
+
+
+def funding_interval_ms(market: Payload) -> int | None:
+    """Read how often a contract settles funding now; None where the venue does not tell."""
+    info = market.get("info")
+    text = str(info.get("fundingInterval") or "") if isinstance(info, Mapping) else ""
+    return int(text) * MINUTE_MS if text.isdecimal() and int(text) > 0 else None
 
 
 # ---- instruments ---------------------------------------------------------------------------------

@@ -9,32 +9,42 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
 import structlog
 
+from adapters.exchange.audits import Audits
 from adapters.exchange.client import VenueClient
+from adapters.exchange.darkness import DARK_BARS, Darkness
 from adapters.exchange.delivery import Delivery
+from adapters.exchange.feed_settings import FeedSettings
 from adapters.exchange.frames import FRAME_READERS
 from adapters.exchange.funding import FundingTable
 from adapters.exchange.health import FeedHealth
-from adapters.exchange.instants import RETRY_S, Instants
+from adapters.exchange.history import read_history
+from adapters.exchange.instants import NEVER_MS, Instants
+from adapters.exchange.joining import Joining
 from adapters.exchange.life import Life
 from adapters.exchange.reader import Page, VenueReader
+from adapters.exchange.recent import RecentBars
 from adapters.exchange.rereads import Doubts, Rereads
 from adapters.exchange.stream import BarStream
-from adapters.exchange.watch import Transport, Watch, WatchRules
-from daemon.domain.bar import Field, Proof
-from daemon.domain.finality import Correction, FinalBar, FinalityGate, Verdict
-from daemon.domain.instrument import Instrument
-from daemon.domain.messages import Revised
-from daemon.domain.units import HOUR_MS, MINUTE_MS, Timeframe, iso, require
+from adapters.exchange.watch import Transport, Watch
+from daemon.domain.bar import FIELDS, Field, Proof
+from daemon.domain.failures import BadPayload, VenueError
+from daemon.domain.finality import Contradiction, Correction, FinalBar, FinalityGate, Verdict
+from daemon.domain.instrument import Instrument, is_spare_symbol
+from daemon.domain.messages import BarsClosed, FeedNotice, FeedTrouble, Revised
+from daemon.domain.units import DAY_MS, iso
 from daemon.ports import Clock
 
 BARS_ABSENT: Final = "bars_absent"
+ROWS_AHEAD: Final = "rows_of_bars_that_have_not_begun"
+PAST_UNREAD: Final = "past_of_a_listing_unread"
+PAST_MS: Final = DAY_MS
+"""How far back the bars of a contract that joins are read: what the engine still takes in."""
 STREAM_NOT_OFFERED: Final = "stream_not_offered"
 POLL_S: Final = 0.25
 POLL_BUSY_S: Final = 0.02
@@ -45,59 +55,9 @@ FRAME_PAUSE_S: Final = 0.001
 ROUND_CHEAP_S: Final = 0.002
 ROUND_PAUSE_MAX_S: Final = 0.01
 
+__all__ = ["FeedSettings", "Pump"]
+
 _log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class FeedSettings:
-    """Choose venue, symbols and patience. Seconds are transport time, milliseconds market time.
-
-    symbols: unified (`BTC/USDT:USDT`), the venue's ids (`BTCUSDT`), or `top:N` by quote volume.
-    options: the ccxt constructor's, nested `urls`, `options` and proxies included; no keys.
-    stream: False reads by REST only.
-    stream_patience_s: how long after an instant the stream may take to prove its bars.
-    stream_deadline_bars: how many bars in a row the stream may fail to show of one instrument that
-    traded, before its socket counts as deaf.
-    reread_patience_s: how long the bars of others wait for an answer of REST about one.
-    reread_grace_ms: a row without successor counts as closed so long after its close (venues answer
-    from copies that lag); 0 in lock-step, where market time stands still: then an answer that lacks
-    the rates of a settlement is the venue's word that there are none, too.
-    recheck_s: how often bars that the venue denied are asked for again; 0 in lock-step: at each
-    `settled`. late_max_ms: for how long.
-    funding_patience_s: how long bars of a settlement wait for its rates.
-    settle_timeout_s: the longest that `settled` waits.
-    audit_every_bars: how often the newest audit_bars are read again to find revisions, 0 = never.
-    markets_every_ms: how often (market time) rules and standing of instruments are read, 0 never.
-    known: instruments of a book that goes on; one that the venue no longer lists stays as it was.
-    watch: bounds of silence, age, breaks and clock.
-    """
-
-    exchange: str
-    symbols: tuple[str, ...]
-    timeframe: Timeframe = field(default_factory=lambda: Timeframe(30))
-    options: Mapping[str, object] = field(default_factory=dict)
-    settle: str = "USDT"
-    stream: bool = True
-    funding: bool = True
-    stream_patience_s: float = 3.0
-    stream_deadline_bars: int = 2
-    reread_grace_ms: int = 2_000
-    reread_patience_s: float = 3.0
-    recheck_s: float = 30.0
-    late_max_ms: int = 6 * HOUR_MS
-    funding_patience_s: float = 5.0
-    settle_timeout_s: float = 60.0
-    audit_every_bars: int = 8
-    audit_bars: int = 48
-    markets_every_ms: int = 15 * MINUTE_MS
-    known: tuple[Instrument, ...] = ()
-    watch: WatchRules = field(default_factory=WatchRules)
-    parallel_requests: int = 4
-
-    def __post_init__(self) -> None:
-        require(self.symbols, "symbols: want at least one, such as BTC/USDT:USDT or top:12")
-        for name in ("parallel_requests", "stream_deadline_bars", "audit_bars"):
-            require(getattr(self, name) >= 1, f"{name} {getattr(self, name)}: want 1 or more")
 
 
 class Pump:
@@ -114,6 +74,8 @@ class Pump:
         after_ms: int,
         *,
         funding: bool,
+        joining: Joining | None = None,
+        recent: RecentBars | None = None,
     ) -> None:
         self._settings, self._reader = settings, reader
         self._clock, self._transport = clock, transport
@@ -123,22 +85,10 @@ class Pump:
             _log.info(STREAM_NOT_OFFERED, exchange=client.exchange)
         confirms = streaming and client.exchange in FRAME_READERS
         self._gate = FinalityGate(len(instruments), settings.timeframe, after_ms, confirms=confirms)
-        self._instants = Instants(
-            settings.timeframe,
-            after_ms,
-            [i.listed_ms for i in instruments],
-            patience_s=settings.stream_patience_s,
-            late_max_ms=settings.late_max_ms,
-        )
-        self._funding = FundingTable(
-            reader,
-            self._symbols,
-            after_ms,
-            patience_s=settings.funding_patience_s,
-            available=funding,
-            answer_is_final=settings.reread_grace_ms == 0,
-            news=self._wake,
-        )
+        for told in recent.told() if recent is not None else ():
+            self._gate.seed(*told)
+        self._instants = _new_instants(settings, instruments, after_ms)
+        self._funding = self._new_funding(reader, after_ms, available=funding)
         self._news, self._hurry = asyncio.Event(), asyncio.Event()
         self.delivery = Delivery(
             after_ms, settings.settle_timeout_s, client.exchange, self._hurried
@@ -148,9 +98,9 @@ class Pump:
         self._doubts = Doubts(settings.timeframe)
         self._stream = self._bar_stream(client) if streaming else None
         self._pause_s = FRAME_PAUSE_S if confirms else IDLE_PAUSE_S
-        self._life = Life(
-            client, instruments, settings.markets_every_ms, self.delivery.put, self._wake
-        )
+        every_ms, tell = settings.markets_every_ms, self.delivery.put
+        self._life = Life(client, instruments, every_ms, tell, self._wake, joining)
+        self._reading_past_n = 0
         self._watch = Watch(
             settings.watch,
             client,
@@ -162,7 +112,27 @@ class Pump:
             self.delivery.put,
         )
         self._recheck_done_ms, self._recheck_at_s = after_ms, transport.monotonic()
-        self._audited_ms = after_ms
+        self._audits = Audits(
+            settings.timeframe,
+            after_ms,
+            len(instruments),
+            every_bars=settings.audit_every_bars,
+            bars_n=settings.audit_bars,
+        )
+        self._darkness = Darkness(self._tell_dark)
+        self._unheard_ms = [after_ms] * len(instruments)
+        self._ahead_n = 0
+
+    def _new_funding(self, reader: VenueReader, after_ms: int, *, available: bool) -> FundingTable:
+        return FundingTable(
+            reader,
+            self._symbols,
+            after_ms,
+            patience_s=self._settings.funding_patience_s,
+            available=available,
+            answer_is_final=self._settings.reread_grace_ms == 0,
+            news=self._wake,
+        )
 
     def _bar_stream(self, client: VenueClient) -> BarStream:
         return BarStream(
@@ -234,23 +204,27 @@ class Pump:
         """Do one round: stream, funding, REST, hand out, and note how far we are."""
         wanted_ms = self.delivery.wanted_ms
         market_ms = max(self._clock.now(), wanted_ms)
-        self._take_stream()
+        self._take_stream(market_ms)
         self._instants.reach(market_ms, self._now_s())
         if self._settings.funding:
             self._funding.step(market_ms, self._now_s(), self._group, self.delivery.put)
         self._life.step(market_ms, self._group)
+        self._take_joined(market_ms)
         self._take_answers()
         self._ask_missing()
         self._recheck_denied(market_ms, wanted_ms)
-        self._audit()
+        self._audit(market_ms)
         self._rereads.ask(self._doubts.due())
         self._take_answers()
         await self._send()
+        self._darkness.look(self._instants.reached_ms, self._dark, self._symbols)
         self._watch.step(self._rereads.failing_since_s)
         if not (
             self._rereads.busy
             or self._funding.busy
             or self._life.busy
+            or self._life.joined
+            or self._reading_past_n
             or self._instants.waits_at(wanted_ms)
             or self._instants.unsent_until(wanted_ms)
             or self._funding.waits_at(wanted_ms, self._now_s())
@@ -271,9 +245,68 @@ class Pump:
         self._hurry.clear()
         self._news.clear()
 
-    def _take_stream(self) -> None:
-        if self._stream is not None:
-            self._take(self._stream.take())
+    def _take_joined(self, market_ms: int) -> None:
+        """Begin to watch the contracts that took spare columns: stream, proofs, funding, past."""
+        joined, self._life.joined = self._life.joined, []
+        for index, instrument in joined:
+            symbol, from_ms = instrument.key.symbol, self._instants.reached_ms
+            self._symbols[index] = symbol
+            self._gate.admit(index, from_ms)
+            self._instants.admit(index, from_ms)
+            self._rereads.admit(index, symbol)
+            self._funding.admit(index, symbol, market_ms)
+            if self._stream is not None:
+                self._stream.admit(index, symbol)
+            since_ms = max(from_ms - PAST_MS, instrument.listed_ms or 0)
+            self._reading_past_n += 1
+            past = self._read_past(index, symbol, since_ms, from_ms)
+            self._group.create_task(past, name=f"past of {symbol}")
+
+    async def _read_past(self, index: int, symbol: str, since_ms: int, until_ms: int) -> None:
+        """Hand out the bars with since < close <= until, which closed before we knew of them."""
+        source = read_history(
+            self._reader,
+            self._clock,
+            [symbol],
+            self._settings.timeframe,
+            since_ms,
+            until_ms,
+            grace_ms=self._settings.reread_grace_ms,
+            funding=False,
+            on_warmup=lambda progress: None,
+        )
+        try:
+            async for event in source:
+                if isinstance(event, BarsClosed) and event.proof[0]:
+                    await self.delivery.hand_out(self._in_column(index, event))
+        except (VenueError, BadPayload) as trouble:  # it warms up with what comes from now on
+            _log.warning(PAST_UNREAD, symbol=symbol, why=str(trouble))
+        finally:
+            self._reading_past_n -= 1
+            self._wake()
+
+    def _in_column(self, index: int, event: BarsClosed) -> BarsClosed:
+        """Write the bar of one instrument as a cross-section of all; nobody may trade at it."""
+        count = len(self._symbols)
+        values, proof = np.full((count, FIELDS), np.nan), np.zeros(count, dtype=np.uint8)
+        proven_ms = np.zeros(count, dtype=np.int64)
+        values[index], proof[index] = event.values[0], event.proof[0]
+        proven_ms[index] = self._clock.now()
+        opens = np.full(count, np.nan)
+        return BarsClosed(event.close_ms, values, proof, opens, False, proven_ms)
+
+    def _take_stream(self, market_ms: int) -> None:
+        if self._settings.reread_grace_ms:  # a market in lock-step may run ahead of our last look
+            offset_ms = self.health.offset_ms
+            venue_ms = 0 if offset_ms is None else self._transport.wall_ms() + int(offset_ms)
+            self._gate.reach(max(market_ms, venue_ms))
+        if self._stream is None:
+            return
+        self._take(self._stream.take())
+        ahead_n, self._ahead_n = self._gate.ahead_n - self._ahead_n, self._gate.ahead_n
+        if ahead_n:
+            self.health.rows_unreadable_n += ahead_n
+            _log.warning(ROWS_AHEAD, exchange=self.health.venue, rows=ahead_n)
 
     def _take(self, verdicts: Sequence[Verdict]) -> None:
         for verdict in verdicts:
@@ -281,7 +314,11 @@ class Pump:
                 case FinalBar():
                     waited_s = self._instants.waited_s(verdict.close_ms, self._now_s())
                     self.health.proven(verdict.proof, waited_s)
+                    if self._stream is not None and verdict.proof is Proof.SUCCESSOR:
+                        self._stream.confirmed(verdict.index)
                     self._instants.prove(verdict, self._now_s(), self._clock.now())
+                case Contradiction():
+                    self._doubts.contradicted(verdict.index, verdict.close_ms, verdict.values)
                 case Correction():
                     self.health.revisions_n += 1
                     self.delivery.put(
@@ -310,6 +347,8 @@ class Pump:
                 self._doubts.drop(index)
                 for close_ms in closes:
                     self._instants.asked_in_vain(index, close_ms, answer.retry_s)
+                if not answer.shown and self._instants.waits_for(index, closes):
+                    self._missed_by_others_word(index, max(closes))
                 continue
             waited = self._instants.waits_for(index, closes)
             self._judge(index, closes, answer.page)
@@ -319,13 +358,36 @@ class Pump:
             if self._traded(index, max(closes)):
                 stream.missed(index)
 
+    def _missed_by_others_word(self, index: int, close_ms: int) -> None:
+        """Count a bar that the stream showed of most others, where REST cannot tell of this one."""
+        stream = self._stream
+        if stream is None or not stream.follows(index) or close_ms <= self._unheard_ms[index]:
+            return
+        if 2 * self._instants.streamed_n(close_ms) >= len(self._watched()):
+            self._unheard_ms[index] = close_ms
+            stream.missed(index)
+
+    def _dark(self) -> list[int]:
+        """List who is dark; while the whole venue fails, that is told instead."""
+        watched = self._watched()
+        dark = [i for i in self._instants.dark(DARK_BARS) if i in watched]
+        fails = self._rereads.failing_since_s is not None
+        return [] if fails and dark == watched else dark
+
+    def _tell_dark(self, active: bool, text: str) -> None:
+        venue, trouble = self.health.venue, FeedTrouble.BARS_MISSING
+        self.delivery.put(FeedNotice(self._clock.now(), venue, trouble, active, text))
+
+    def _watched(self) -> list[int]:
+        return [i for i, symbol in enumerate(self._symbols) if not is_spare_symbol(symbol)]
+
     def _traded(self, index: int, close_ms: int) -> bool:
         """Tell whether a final bar has volume: without trades, some streams are silent rightly."""
         values = self._gate.final_values(index, close_ms)
         return values is not None and values[Field.VOLUME] > 0
 
     def _hopeless(self, index: int, close_ms: int) -> bool:
-        streaming = self._stream is not None and self._stream.alive
+        streaming = self._stream is not None and self._stream.follows(index)
         return not streaming or self._gate.is_suspect(index, close_ms)
 
     def _recheck_denied(self, market_ms: int, wanted_ms: int) -> None:
@@ -337,39 +399,52 @@ class Pump:
             self._recheck_at_s = self._now_s()
         self._recheck_done_ms = max(self._recheck_done_ms, wanted_ms)
 
-    def _audit(self) -> None:
+    def _audit(self, market_ms: int) -> None:
         """Read the newest emitted bars again, now and then: a venue may have corrected them."""
-        every_ms = self._settings.audit_every_bars * self._settings.timeframe.ms
-        newest_ms = self._settings.timeframe.last_close(self._clock.now())
-        if not every_ms or newest_ms < self._audited_ms + every_ms:
-            return
-        if self._rereads.busy or self._instants.waits_at(newest_ms):
-            return
-        self._audited_ms = newest_ms
-        oldest_ms = newest_ms - (self._settings.audit_bars - 1) * self._settings.timeframe.ms
-        self._rereads.ask({i: [oldest_ms, newest_ms] for i in range(len(self._symbols))})
+
+        def waits(index: int, close_ms: int) -> bool:
+            return self._rereads.is_asking(index) or self._instants.waits(index, close_ms)
+
+        self._rereads.ask(self._audits.due(market_ms, self._watched, waits))
 
     def _judge(self, index: int, closes: Sequence[int], page: Page) -> None:
-        """Prove what an answer shows closed; what it should show and does not is denied."""
-        grace_ms = self._settings.reread_grace_ms
-        readings = self._doubts.sift(index, page.readings, self._gate)
+        """Prove what an answer shows closed; what it should show and does not is denied.
+
+        A venue answers a long gap in part: what lies beyond the rows of an answer that proved
+        something, or beyond the span of one page, stays open and is asked for again at once.
+        """
+        grace_ms, length_ms = self._settings.reread_grace_ms, self._settings.timeframe.ms
+        readings = self._doubts.sift(index, self._gate.possible(page.readings), self._gate)
         self._take(self._gate.see_reread(index, readings, read_ms=page.read_ms, grace_ms=grace_ms))
-        newest_ms = max((reading.open_ms for reading in page.readings), default=0)
-        shown = {reading.open_ms + self._settings.timeframe.ms for reading in page.readings}
+        self._doubts.unheard(index, closes, readings)
+        shown = {reading.open_ms + length_ms for reading in readings}
+        oldest_ms, newest_ms = min(shown, default=0), max(shown, default=0)
+        if not any(c in shown and self._gate.is_final(index, c) for c in closes):
+            oldest_ms = 0
+            newest_ms = max(newest_ms, min(closes) + self._reader.rows_max * length_ms)
         for close_ms in closes:
             if self._gate.is_final(index, close_ms):
                 continue
-            past = newest_ms >= close_ms or page.read_ms >= close_ms + grace_ms
-            if past and close_ms not in shown:
+            if close_ms in shown:
+                self._instants.unproven(index, close_ms, self._now_s())
+            elif not oldest_ms <= close_ms < newest_ms:
+                continue
+            elif max(shown, default=0) > close_ms or self._gate.is_past(
+                close_ms, page.read_ms, grace_ms
+            ):
                 self.health.absent_n += self._instants.deny(index, close_ms)
             else:
-                self._instants.asked_in_vain(index, close_ms, self._now_s() + RETRY_S)
+                self._instants.unproven(index, close_ms, self._now_s())
 
     async def _send(self) -> None:
         def held(close_ms: int) -> bool:
+            # bars may be there before our clock has reached their close: then the venue's has
+            self._funding.reach(close_ms, self._now_s())
             return self._funding.holds(close_ms, self._now_s())
 
-        for message in self._instants.take_sendable(self._gate.opens_at, held, self._rereads.hangs):
+        for message in self._instants.take_sendable(
+            self._gate.opens_at, held, self._rereads.hangs, self._now_s()
+        ):
             if not message.final:
                 absent = [self._symbols[i] for i in np.flatnonzero(message.proof == Proof.ABSENT)]
                 _log.debug(BARS_ABSENT, close=iso(message.close_ms), symbols=absent)
@@ -377,3 +452,15 @@ class Pump:
 
     def _now_s(self) -> float:
         return self._transport.monotonic()
+
+
+def _new_instants(
+    settings: FeedSettings, instruments: Sequence[Instrument], after_ms: int
+) -> Instants:
+    return Instants(
+        settings.timeframe,
+        after_ms,
+        [NEVER_MS if i.is_spare else i.listed_ms for i in instruments],
+        patience_s=settings.stream_patience_s,
+        late_max_ms=settings.late_max_ms,
+    )

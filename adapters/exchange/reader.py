@@ -14,21 +14,25 @@ from typing import Any, Final
 from adapters.exchange.client import Answers, VenueClient
 from adapters.exchange.failures import SymbolGone, shortened
 from adapters.exchange.mapping import (
+    FUNDING_END,
     FUNDING_OF_ALL_AT_ONCE,
     Settled,
+    funding_interval_ms,
     holds_a_list,
     next_funding_ms,
     readings_of,
     settled_of,
+    volume_unit,
 )
+from adapters.exchange.paging import ONWARD, PAGE_BARS, Window, whole_span, window_of
 from daemon.domain.failures import BadPayload
 from daemon.domain.finality import Reading
-from daemon.domain.units import MINUTE_MS, Timeframe
+from daemon.domain.units import HOUR_MS, MINUTE_MS, Timeframe
 from daemon.ports import Clock
 
-PAGE_BARS: Final = 1000
 PAGE_FUNDING: Final = 100
-PAGES_MAX: Final = 10_000
+FUNDING_APART_MS_MAX: Final = 8 * HOUR_MS  # no venue settles less often
+NO_PARAMS: Final[Mapping[str, int]] = {}
 FUNDING_CALLS_SINGLE_MAX: Final = 3
 """From this many symbols on, venues that allow it are asked for the funding of all at once."""
 
@@ -51,6 +55,12 @@ class VenueReader:
         self._clock = clock
         self._timeframe = timeframe
         self._slots = asyncio.Semaphore(parallel)
+        self._window = window_of(client.api, client.exchange)
+
+    @property
+    def rows_max(self) -> int:
+        """Give how many bars the venue answers at once, as far as that is known."""
+        return self._window.rows_max
 
     async def reread(self, symbol: str, first_close_ms: int, last_close_ms: int) -> Page:
         """Read the bars closing in [first, last] and their successors, asking once.
@@ -71,35 +81,35 @@ class VenueReader:
     async def bars(self, symbol: str, first_open_ms: int, last_open_ms: int) -> Page:
         """Read all bars opening in [first, last], page by page, patiently.
 
+        A bar that is missing in the answer was missing in two readings, or between two bars of one.
         `read_ms` is that of the last request, a range in the past is closed by then anyway.
         """
-        found: dict[int, Reading] = {}
-        cursor_ms = first_open_ms
         read_ms = self._clock.now()
-        for _ in range(PAGES_MAX):
-            if cursor_ms > last_open_ms:
-                break
-            wanted = (last_open_ms - cursor_ms) // self._timeframe.ms + 1
+
+        async def ask(start_ms: int, end_ms: int, rows_n: int) -> list[tuple[int, Reading]]:
+            nonlocal read_ms
             read_ms = self._clock.now()
             async with self._slots:
-                rows = await self._rows(symbol, cursor_ms, min(wanted, PAGE_BARS), patient=True)
-            new = [r for r in rows if cursor_ms <= r.open_ms <= last_open_ms]
-            found |= {reading.open_ms: reading for reading in new}
-            if not new or (rows and rows[-1].open_ms > last_open_ms):
-                break
-            cursor_ms = max(reading.open_ms for reading in new) + self._timeframe.ms
-        return Page(tuple(found[at] for at in sorted(found)), read_ms)
+                rows = await self._rows(symbol, start_ms, rows_n, patient=True)
+            return [(reading.open_ms, reading) for reading in rows]
+
+        step_ms = self._timeframe.ms
+        end_ms = last_open_ms + step_ms
+        found = await whole_span(ask, first_open_ms, end_ms, step_ms, self._window)
+        return Page(tuple(found.values()), read_ms)
 
     async def _rows(
         self, symbol: str, since_ms: int, limit: int, *, patient: bool
     ) -> list[Reading]:
         call = self._client.ask_patiently if patient else self._client.ask
         rows, answers = await call(
-            "fetch_ohlcv", symbol, self._timeframe.label, since_ms, min(limit, PAGE_BARS)
+            "fetch_ohlcv", symbol, self._timeframe.label, since_ms, min(limit, self.rows_max)
         )
         source = f"{self._client.exchange}, bars of {symbol}"
         require_an_answer(rows, answers, source)
-        return sorted(readings_of(rows, self._timeframe, source), key=lambda r: r.open_ms)
+        unit = volume_unit(self._client.market(symbol), self._client.exchange)
+        readings = readings_of(rows, self._timeframe, source, unit)
+        return sorted(readings, key=lambda r: r.open_ms)
 
     # ---- funding ---------------------------------------------------------------------------------
 
@@ -138,23 +148,43 @@ class VenueReader:
 
     async def funding_between(self, symbol: str, after_ms: int, until_ms: int) -> list[Settled]:
         """Read the payments with after < settle <= until, oldest first, page by page."""
-        found: dict[int, Settled] = {}
-        cursor_ms = after_ms + MINUTE_MS // 2
-        while cursor_ms <= until_ms:
-            page = await self._funding(symbol, cursor_ms, PAGE_FUNDING, patient=True)
-            new = [e for e in page if e.settle_ms not in found and e.settle_ms > after_ms]
-            if not new:
-                break
-            found |= {entry.settle_ms: entry for entry in new if entry.settle_ms <= until_ms}
-            cursor_ms = max(entry.settle_ms for entry in new) + MINUTE_MS // 2
-        return [found[at] for at in sorted(found)]
+
+        async def ask(start_ms: int, end_ms: int, rows_n: int) -> list[tuple[int, Settled]]:
+            del rows_n  # reckoned by an interval that may have been another one then
+            end = FUNDING_END.get(self._client.exchange)
+            # ahead of the minute, for stamps lie some milliseconds beside the instant
+            params = {} if end is None else {end: end_ms - MINUTE_MS // 2}
+            page = await self._funding(
+                symbol, start_ms - MINUTE_MS // 2, PAGE_FUNDING, patient=True, params=params
+            )
+            return [(entry.settle_ms, entry) for entry in page]
+
+        step_ms = funding_interval_ms(self._client.market(symbol)) or FUNDING_APART_MS_MAX
+        found = await whole_span(
+            ask,
+            after_ms + MINUTE_MS,
+            until_ms + MINUTE_MS,
+            step_ms,
+            Window(PAGE_FUNDING, self._client.exchange in ONWARD),
+            apart_ms=FUNDING_APART_MS_MAX + MINUTE_MS,
+            nearest_ms=MINUTE_MS,
+        )
+        return [entry for at, entry in found.items() if after_ms < at <= until_ms]
 
     async def _funding(
-        self, symbol: str | None, since_ms: int, limit: int, *, patient: bool = False
+        self,
+        symbol: str | None,
+        since_ms: int,
+        limit: int,
+        *,
+        patient: bool = False,
+        params: Mapping[str, int] = NO_PARAMS,
     ) -> list[Settled]:
         call = self._client.ask_patiently if patient else self._client.ask
         async with self._slots:
-            entries, answers = await call("fetch_funding_rate_history", symbol, since_ms, limit)
+            entries, answers = await call(
+                "fetch_funding_rate_history", symbol, since_ms, limit, dict(params)
+            )
         source = f"{self._client.exchange}, funding of {symbol or 'all'}"
         require_an_answer(entries, answers, source)
         return [settled_of(entry, source) for entry in entries]

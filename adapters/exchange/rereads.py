@@ -27,6 +27,8 @@ REST_LOST: Final = "rest_lost"
 REST_RESTORED: Final = "rest_restored"
 REST_MAX_S: Final = 8.0
 FAILURES_BEFORE_REST: Final = 2
+DOUBT_ANSWERS_MAX: Final = 4
+DOUBT_VAIN_MAX: Final = 2
 
 _log = structlog.get_logger()
 
@@ -45,22 +47,36 @@ class Answer:
     retry_s: float
 
 
-class Doubts:
-    """Believe an answer that contradicts a final bar only when a second one says the same.
+@dataclass(slots=True)
+class _Doubt:
+    """Hold what was said against a final bar; asked_n, vain_n: answers with and without its row."""
 
-    Venues answer from copies, and one of them may be wrong for a moment.
+    values: BarValues
+    asked_n: int = 0
+    vain_n: int = 0
+
+
+class Doubts:
+    """Believe what contradicts a final bar only when REST says it and another witness agrees.
+
+    Venues answer from copies, and one of them may be wrong for a moment; a frame of the stream may
+    be an old one. The other witness is the stream, or a second answer.
     """
 
     def __init__(self, timeframe: Timeframe) -> None:
         self._length_ms = timeframe.ms
-        self._said: dict[tuple[int, int], BarValues] = {}
+        self._said: dict[tuple[int, int], _Doubt] = {}
+
+    def contradicted(self, index: int, close_ms: int, values: BarValues) -> None:
+        """Note what the stream says of a final bar."""
+        self._said[index, close_ms] = _Doubt(values)
 
     def sift(self, index: int, readings: Sequence[Reading], gate: FinalityGate) -> list[Reading]:
         """Give what can be believed: where one answer stands alone, what was told before."""
         return [self._believed(index, reading, gate) for reading in readings]
 
     def due(self) -> dict[int, list[int]]:
-        """Give the closes that a second answer is wanted for, by instrument."""
+        """Give the closes that a further answer is wanted for, by instrument."""
         due: dict[int, list[int]] = {}
         for index, close_ms in self._said:
             due.setdefault(index, []).append(close_ms)
@@ -70,13 +86,26 @@ class Doubts:
         """Forget what was said of an instrument: nobody answers, and the next audit will tell."""
         self._said = {key: values for key, values in self._said.items() if key[0] != index}
 
+    def unheard(self, index: int, closes: Sequence[int], readings: Sequence[Reading]) -> None:
+        """Note an answer about closes; a doubt that was passed over twice is left to an audit."""
+        shown = {reading.open_ms + self._length_ms for reading in readings}
+        for key in [(index, close_ms) for close_ms in closes if close_ms not in shown]:
+            doubt = self._said.get(key)
+            if doubt is None:
+                continue
+            doubt.vain_n += 1
+            if doubt.vain_n >= DOUBT_VAIN_MAX:
+                del self._said[key]
+
     def _believed(self, index: int, reading: Reading, gate: FinalityGate) -> Reading:
         close_ms = reading.open_ms + self._length_ms
         told = gate.final_values(index, close_ms)
         said = self._said.pop((index, close_ms), None)
-        if told is None or reading.values in (told, said):
+        if told is None or reading.values == told or (said and reading.values == said.values):
             return reading
-        self._said[index, close_ms] = reading.values
+        asked_n = 1 + (said.asked_n if said else 0)
+        if asked_n < DOUBT_ANSWERS_MAX:  # or else every answer says something new
+            self._said[index, close_ms] = _Doubt(reading.values, asked_n)
         return replace(reading, values=told)
 
 
@@ -112,6 +141,10 @@ class Rereads:
         """Let the questions live in `group`."""
         self._group = group
 
+    def admit(self, index: int, symbol: str) -> None:
+        """Ask about this contract where a column was free."""
+        self._symbols[index] = symbol
+
     @property
     def busy(self) -> bool:
         """Tell whether a question is under way or an answer was not taken."""
@@ -127,11 +160,16 @@ class Rereads:
         for index in sorted(due.keys() - self._under_way.keys()):
             closes = tuple(due[index])
             if self._now_s() < self._rest_until_s:
-                self._answers.append(Answer(index, closes, None, True, self._rest_until_s))
+                answer = Answer(index, closes, None, index in shown, self._rest_until_s)
+                self._answers.append(answer)
                 continue
             self._under_way[index] = self._now_s()
             name = f"reread {self._symbols[index]}"
             self._group.create_task(self._ask(index, closes, index in shown), name=name)
+
+    def is_asking(self, index: int) -> bool:
+        """Tell whether a question about an instrument is under way."""
+        return index in self._under_way
 
     def hangs(self, index: int) -> bool:
         """Tell whether a question about an instrument is under way for too long."""

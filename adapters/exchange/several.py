@@ -15,9 +15,11 @@ from typing import Final
 
 import msgspec
 import numpy as np
+import structlog
 
 from adapters.exchange.client import backoff_s
 from adapters.exchange.feed import CcxtFeed
+from adapters.exchange.ledger import Ledger
 from daemon.domain.bar import FIELDS
 from daemon.domain.failures import BadPayload, VenueError
 from daemon.domain.instrument import Instrument
@@ -28,14 +30,22 @@ from daemon.domain.messages import (
     FundingRates,
     InstrumentChanged,
     MarketEvent,
+    PriceDoubted,
+    Rescaled,
     Revised,
     event_ms,
 )
-from daemon.domain.units import require
+from daemon.domain.units import DAY_MS, require
 
 INSTANTS_KEPT: Final = 1_000
 PAUSE_MAX_S: Final = 300.0
 EVENTS_MAX: Final = 1_000
+FEED_FAILED: Final = "feed_failed"
+HISTORY_CUT: Final = "history_cut_short"
+STARTED_WITHOUT: Final = "started_without_a_venue"
+OUTAGES: Final = (VenueError, BadPayload, OSError)
+
+_log = structlog.get_logger()
 
 
 class SeveralFeeds:
@@ -47,24 +57,30 @@ class SeveralFeeds:
         self._columns: list[slice] = []
         self._count = 0
         self._final: dict[int, set[int]] = {}
+        self._cut_ms: dict[int, int] = {}  # up to where the history of a venue came
         self._queue: asyncio.Queue[tuple[int, MarketEvent]] | None = None
         self._waiting = asyncio.Event()
         self._taken = asyncio.Event()
 
     async def server_time(self) -> int:
-        """Ask the first venue for its time in ms; it is the market time of the book."""
-        return await self._feeds[0].server_time()
+        """Ask the first venue that answers for its time in ms: the market time of the book."""
+        for feed in self._feeds[:-1]:
+            with contextlib.suppress(*OUTAGES):
+                return await feed.server_time()
+        return await self._feeds[-1].server_time()
 
     def shown(self) -> dict[str, object]:
         """Give what people are shown, by venue."""
         return {venue: values for feed in self._feeds for venue, values in feed.shown().items()}
 
     async def instruments(self) -> Sequence[Instrument]:
-        """Load the instruments of all venues; a venue that cannot be reached at the start raises.
+        """Load the instruments of all venues.
 
-        Without its trading rules nothing of a venue could be traded, reduced or valued.
+        A venue that cannot be reached raises for a new book: without its trading rules nothing of
+        it could be traded, reduced or valued. A book that goes on knows them: its venue is told as
+        down and begun when it is back.
         """
-        found = await asyncio.gather(*(feed.instruments() for feed in self._feeds))
+        found = await asyncio.gather(*(_loaded(feed) for feed in self._feeds))
         ends = np.cumsum([len(one) for one in found]).tolist()
         starts = [0, *ends[:-1]]
         self._columns = [slice(a, b) for a, b in zip(starts, ends, strict=True)]
@@ -75,8 +91,8 @@ class SeveralFeeds:
         """Yield the closed bars of all venues in time order, rates before bars, one at a time."""
         await self._placed()
         streams = [
-            _Ahead(place, feed.history(since_ms, until_ms))
-            for place, feed in enumerate(self._feeds)
+            _Ahead(place, self._told_before(place, since_ms, until_ms))
+            for place in range(len(self._feeds))
         ]
         await asyncio.gather(*(stream.step() for stream in streams))
         while live := [s for s in streams if s.head is not None]:
@@ -100,7 +116,10 @@ class SeveralFeeds:
         await self._placed()
         queue = self._queue = asyncio.Queue(EVENTS_MAX)
         tasks = [
-            asyncio.create_task(self._pump(place, after_ms), name=f"feed {place}")
+            asyncio.create_task(
+                self._pump(place, min(after_ms, self._cut_ms.get(place, after_ms))),
+                name=f"feed {place}",
+            )
             for place in range(len(self._feeds))
         ]
         try:
@@ -125,6 +144,24 @@ class SeveralFeeds:
         """Close every connection of every venue."""
         await asyncio.gather(*(feed.close() for feed in self._feeds))
 
+    async def _told_before(
+        self, place: int, since_ms: int, until_ms: int
+    ) -> AsyncIterator[MarketEvent]:
+        """Yield one venue's history; what an outage leaves of it comes as late bars, up to a day.
+
+        Nobody waits for a venue of a book that goes on; that of a new one raises.
+        """
+        feed, newest_ms = self._feeds[place], since_ms
+        try:
+            async for event in feed.history(since_ms, until_ms):
+                newest_ms = max(newest_ms, event_ms(event))
+                yield event
+        except OUTAGES as trouble:
+            if not feed.known:
+                raise
+            _log.warning(HISTORY_CUT, venue=feed.venue, why=str(trouble))
+            self._cut_ms[place] = max(newest_ms, until_ms - DAY_MS)
+
     async def _placed(self) -> None:
         if not self._columns:
             await self.instruments()
@@ -139,28 +176,52 @@ class SeveralFeeds:
             self._waiting.clear()
 
     async def _pump(self, place: int, after_ms: int) -> None:
-        """Bring one venue's events to the queue, for ever; a failure is told when it begins."""
-        queue, failures = self._queue, 0
-        newest_ms = after_ms
+        """Bring one venue's events to the queue, for ever; a failure is told when it begins.
+
+        A failure that nobody foresaw ends this venue's feed like any other: it is logged with its
+        place in the code, told, and the feed begun again where everything had been told.
+        """
+        feed, queue, failures = self._feeds[place], self._queue, 0
+        ledger = Ledger(after_ms, feed.timeframe, feed.late_max_ms)
+        lasting: dict[FeedTrouble, FeedNotice] = {}
         while queue is not None:
             try:
-                async for event in self._feeds[place].events(newest_ms):
-                    if failures:
-                        await queue.put((place, self._notice(place, newest_ms, False, "is back")))
-                    failures = 0
-                    await queue.put((place, event))
-                    newest_ms = max(newest_ms, event_ms(event))
+                width, columns = len(await feed.instruments()), self._columns[place]
+                require(
+                    width == columns.stop - columns.start,
+                    f"{feed.venue} now gives {width} instruments, the book has "
+                    f"{columns.stop - columns.start} of it",
+                )
+                async for event in feed.events(ledger.whole_ms):
+                    if failures and isinstance(event, BarsClosed):  # the rest comes at any start
+                        await queue.put((place, self._notice(place, ledger, False, "is back")))
+                        failures = 0
+                    if isinstance(event, FeedNotice):
+                        lasting[event.trouble] = event
+                    for fresh in ledger.fresh(event):
+                        await queue.put((place, fresh))
                 return  # it was closed
-            except (VenueError, BadPayload, OSError) as trouble:
+            except Exception as trouble:  # noqa: BLE001 one venue's failure must not stop the book
+                foreseen = isinstance(trouble, VenueError | BadPayload | OSError)
+                if not foreseen:
+                    _log.error(FEED_FAILED, venue=feed.venue, exc_info=trouble)
                 if not failures:
-                    text = f"its feed failed and is begun again: {trouble}"
-                    await queue.put((place, self._notice(place, newest_ms, True, text)))
+                    what = trouble if foreseen else f"{type(trouble).__name__}: {trouble}"
+                    text = f"its feed failed and is begun again: {what}"
+                    await queue.put((place, self._notice(place, ledger, True, text)))
+                for told in lasting.values():  # the new feed knows of none, and could end none
+                    if told.active and told.trouble is not FeedTrouble.VENUE_DOWN:
+                        ended = msgspec.structs.replace(
+                            told, active=False, text="its feed is begun again"
+                        )
+                        await queue.put((place, ended))
+                lasting.clear()
                 failures += 1
                 await asyncio.sleep(min(PAUSE_MAX_S, backoff_s(failures)))
 
-    def _notice(self, place: int, at_ms: int, active: bool, text: str) -> FeedNotice:
+    def _notice(self, place: int, ledger: Ledger, active: bool, text: str) -> FeedNotice:
         venue = self._feeds[place].venue
-        return FeedNotice(at_ms, venue, FeedTrouble.VENUE_DOWN, active, text)
+        return FeedNotice(ledger.newest_ms, venue, FeedTrouble.VENUE_DOWN, active, text)
 
     def _moved(self, place: int, event: MarketEvent) -> MarketEvent:
         """Give an event of one venue in the columns of the book."""
@@ -175,7 +236,7 @@ class SeveralFeeds:
                 rates, marks = np.full(self._count, np.nan), np.full(self._count, np.nan)
                 rates[columns], marks[columns] = event.rates, event.marks
                 return FundingRates(event.settle_ms, rates, marks)
-            case InstrumentChanged():
+            case InstrumentChanged() | Rescaled() | PriceDoubted():
                 return msgspec.structs.replace(event, index=event.index + columns.start)
             case FeedNotice():
                 return event
@@ -215,6 +276,16 @@ class SeveralFeeds:
             values[there], proof[there] = part.values[there], part.proof[there]
             opens = np.where(np.isnan(opens), part.opens, opens)
         return BarsClosed(first.close_ms, values, proof, opens, True)
+
+
+async def _loaded(feed: CcxtFeed) -> Sequence[Instrument]:
+    try:
+        return await feed.instruments()
+    except OUTAGES as trouble:
+        if not feed.known:
+            raise
+        _log.warning(STARTED_WITHOUT, venue=feed.venue, why=str(trouble))
+        return feed.known
 
 
 class _Ahead:

@@ -11,18 +11,20 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Final
 
 import structlog
 
 from adapters.exchange.client import VenueClient, backoff_s
-from adapters.exchange.failures import SymbolGone, Unanswered
+from adapters.exchange.deafness import Deafness
+from adapters.exchange.failures import SubscriptionRefused, SymbolGone, Unanswered
 from adapters.exchange.frames import FRAME_READERS, RawBar
 from adapters.exchange.health import FeedHealth
-from adapters.exchange.mapping import is_possible, reading_of
+from adapters.exchange.mapping import in_base, is_possible, reading_of, volume_unit
 from daemon.domain.failures import BadPayload, VenueError
 from daemon.domain.finality import FinalityGate, Reading, Verdict
+from daemon.domain.instrument import is_spare_symbol
 from daemon.domain.units import Timeframe
 
 STREAM_LOST: Final = "stream_lost"
@@ -35,6 +37,10 @@ WATCH_PAUSE_S: Final = 0.05
 """Between watch calls; frames wake the feed by themselves, so this delays no bar."""
 ROWS_READ: Final = 4
 """Newest cache rows looked at per frame: running bar, its predecessor, and late ones."""
+REFUSALS_MAX: Final = 2
+"""Refused subscriptions after which its symbols are asked for in halves."""
+REFUSED_AGAIN_S: Final = 3600.0
+"""When a symbol that the venue refused to stream is asked for again."""
 DIAL_S: Final = 12.0
 """How long a new socket may take before it can count as deaf; ccxt gives up dialling after 10 s."""
 
@@ -68,16 +74,17 @@ class BarStream:
         self._knows_frames = client.exchange in FRAME_READERS
         self._came: dict[int, list[Reading]] = {}  # by index, not judged yet
         self._left: list[Verdict] = []
-        self._missed = [0] * len(symbols)
-        self._missed_max = deadline_bars
+        self._deafness = Deafness(len(symbols), deadline_bars)
         self._health = health
-        self._bars_n = 0  # from frames, so that one that brought any is no failed dial
+        self._group: asyncio.TaskGroup | None = None
         self._lost = False
         self._lost_s = 0.0
         self._replacing = False
-        self.alive = True
-        """Whether the venue lets us stream at all."""
+        self.refused: dict[str, str] = {}
+        """Symbols that the venue does not stream to us, and why; REST reads their bars."""
         self.frames = 0
+        self.bars_n = 0
+        """Rows of our bars that frames brought; pongs and other words are none."""
         self.replaced_n = 0
         """Sockets given up as silent or deaf."""
         self.broken_n = 0
@@ -85,6 +92,8 @@ class BarStream:
 
     def tasks(self, group: asyncio.TaskGroup) -> None:
         """Subscribe to all symbols; the tasks live in `group`."""
+        self._group = group
+        symbols = self._watched
         self._client.hooks.on_frame = self._on_frame
         self._client.hooks.on_broken = self._on_broken
         if self._knows_frames:
@@ -92,11 +101,39 @@ class BarStream:
             self._client.hooks.on_unreadable = self._on_unreadable
         if self._client.has("watchOHLCVForSymbols"):
             size = SYMBOLS_PER_CALL_MAX
-            parts = [self._symbols[i : i + size] for i in range(0, len(self._symbols), size)]
+            parts = [symbols[i : i + size] for i in range(0, len(symbols), size)]
         else:
-            parts = [[symbol] for symbol in self._symbols]
+            parts = [[symbol] for symbol in symbols]
         for part in parts:
-            group.create_task(self._watch(part), name=f"watch {part[0]} and {len(part) - 1} more")
+            self._begin(part)
+
+    @property
+    def _watched(self) -> list[str]:
+        return [symbol for symbol in self._symbols if not is_spare_symbol(symbol)]
+
+    def admit(self, index: int, symbol: str) -> None:
+        """Subscribe to a contract that took a free column."""
+        self._symbols[index], self._seen[index] = symbol, []
+        self._deafness.admit(index)
+        self._index[self._client.api.markets[symbol]["id"]] = index
+        if self.alive:
+            self._begin([symbol])
+
+    def _begin(self, part: Sequence[str], refusals: int = 0) -> None:
+        """Watch some symbols with one subscription, in a task of their own."""
+        if self._group is not None:
+            name = f"watch {part[0]} and {len(part) - 1} more"
+            self._group.create_task(self._watch(part, refusals), name=name)
+
+    @property
+    def alive(self) -> bool:
+        """Tell whether the venue lets us stream anything at all."""
+        return not self.refused or any(symbol not in self.refused for symbol in self._watched)
+
+    def follows(self, index: int) -> bool:
+        """Tell whether the stream of an instrument is to be waited for."""
+        symbol = self._symbols[index]
+        return not is_spare_symbol(symbol) and symbol not in self.refused
 
     def take(self) -> list[Verdict]:
         """Judge what came; give what it settles. Raises nothing for odd rows."""
@@ -107,77 +144,109 @@ class BarStream:
                     self._came[index] = readings
         came, self._came = self._came, {}
         for index, readings in came.items():
+            self._deafness.shown(index)
+            self.refused.pop(self._symbols[index], None)
             verdicts += self._gate.see_stream(index, readings)
         for verdict in verdicts:
-            self._missed[verdict.index] = 0
+            self._deafness.proven(verdict.index)
         return verdicts
+
+    def confirmed(self, index: int) -> None:
+        """Note that REST confirmed a bar that the stream showed."""
+        self._deafness.proven(index)
 
     def missed(self, index: int) -> None:
         """Note a bar that REST has and a live stream should have shown; replace a deaf socket.
 
-        Deaf is a stream that missed half of the symbols, or one of them `deadline_bars` in a row.
-        One that is being dialled is left to it for `DIAL_S`, or no dial would ever come through.
+        Deaf is a stream that missed half of the symbols, or one of them `deadline_bars` in a row:
+        the sockets that carry them are replaced, ever more rarely while that does not help. One
+        that is being dialled is left to it for `DIAL_S`, or no dial would ever come through.
         """
         if self._lost and self._now_s() < self._lost_s + DIAL_S:
             return
-        self._missed[index] += 1
-        missing_n = sum(1 for bars_n in self._missed if bars_n)
-        if self._missed[index] >= self._missed_max or 2 * missing_n >= len(self._symbols):
-            self.replace(f"deaf: bars of {missing_n} of {len(self._symbols)} were not shown")
+        watched = [i for i, s in enumerate(self._symbols) if self.follows(i)]
+        deaf = self._deafness.missed(index, watched) if index in watched else []
+        if deaf:
+            symbols = [self._symbols[i] for i in deaf]
+            why = f"deaf: bars of {len(deaf)} of {len(watched)} were not shown"
+            self.replace(why, symbols)
 
-    def replace(self, why: str) -> None:
-        """Give the sockets up; the watchers dial and subscribe anew."""
+    def replace(self, why: str, symbols: Collection[str] | None = None) -> None:
+        """Give sockets up, those of some symbols or all; the watchers dial and subscribe anew."""
         self.replaced_n += 1
         _log.warning(STREAM_REPLACED, why=why, replaced=self.replaced_n)
-        self.renew(why)
+        self.renew(why, symbols)
 
-    def renew(self, why: str) -> None:
+    def renew(self, why: str, symbols: Collection[str] | None = None) -> None:
         """Take new sockets although nothing may be wrong with the old ones."""
-        self._missed = [0] * len(self._symbols)
         self._lost_s = self._now_s()
         self._replacing = True
         try:
-            self._client.drop_sockets(why)
+            self._client.drop_sockets(why, symbols)
         finally:
             self._replacing = False
 
     def detach(self) -> None:
         """Stop listening to the client."""
         self._client.hooks.on_frame = lambda: None
-        self._client.hooks.on_broken = lambda why: None
+        self._client.hooks.on_broken = lambda why, symbols: None
         self._client.hooks.on_bars = None
 
-    async def _watch(self, symbols: Sequence[str]) -> None:
+    async def _watch(self, symbols: Sequence[str], refusals: int = 0) -> None:
         failures = 0
-        label = self._timeframe.label
         while True:
             listed = self._client.api.markets or {}
             symbols = [symbol for symbol in symbols if symbol in listed]
             if not symbols:  # all of them are gone
                 return
-            bars_n = self._bars_n
+            bars_n = self.bars_n
             try:
-                if self._client.has("watchOHLCVForSymbols"):
-                    pairs = [[symbol, label] for symbol in symbols]
-                    await self._client.ask("watch_ohlcv_for_symbols", pairs)
-                else:
-                    await self._client.ask("watch_ohlcv", symbols[0], label)
+                await self._client.watch_bars(symbols, self._timeframe.label)
+            except SubscriptionRefused as refusal:
+                refusals += 1
+                if refusals < REFUSALS_MAX:
+                    await asyncio.sleep(backoff_s(refusals))
+                    continue
+                symbols = await self._without(refusal, symbols)
             except SymbolGone:
                 await asyncio.sleep(backoff_s(failures))  # the next look leaves it out
                 failures += 1
             except (Unanswered, BadPayload) as trouble:
-                failures = 1 if self._bars_n > bars_n else failures + 1
+                failures = 1 if self.bars_n > bars_n else failures + 1
                 self._note_lost(str(trouble))
                 await asyncio.sleep(backoff_s(failures - 1))
             except VenueError as trouble:
-                _log.warning(STREAM_REFUSED, why=str(trouble), symbols=list(symbols))
-                self.alive = False
-                self._news()
-                return
+                self._leave(symbols, str(trouble))
+                await asyncio.sleep(REFUSED_AGAIN_S)
             else:
-                failures = 0
+                failures = refusals = 0
                 self._note_restored()
                 await asyncio.sleep(WATCH_PAUSE_S)
+
+    async def _without(self, refusal: SubscriptionRefused, symbols: Sequence[str]) -> list[str]:
+        """Give the symbols that are still to be watched together after a refusal.
+
+        Those that it is about go on in halves, until one is alone: that one is left to REST, and
+        tried again after `REFUSED_AGAIN_S`.
+        """
+        meant = [symbol for symbol in symbols if symbol in refusal.symbols] or list(symbols)
+        if len(meant) > 1:
+            half = len(meant) // 2
+            self._begin(meant[:half], REFUSALS_MAX - 1)
+            self._begin(meant[half:], REFUSALS_MAX - 1)
+        elif len(symbols) > 1:
+            self._begin(meant, REFUSALS_MAX - 1)
+        else:
+            self._leave(meant, str(refusal))
+            await asyncio.sleep(REFUSED_AGAIN_S)
+            return meant
+        return [symbol for symbol in symbols if symbol not in meant]
+
+    def _leave(self, symbols: Sequence[str], why: str) -> None:
+        """Leave symbols to REST."""
+        _log.warning(STREAM_REFUSED, why=why, symbols=list(symbols))
+        self.refused |= dict.fromkeys(symbols, why)
+        self._news()
 
     def _fresh_readings(self, index: int, symbol: str) -> list[Reading]:
         """Read the rows of the client's cache that are new or other than at the last look."""
@@ -188,14 +257,16 @@ class BarStream:
         now = [tuple(cache[place]) for place in range(-min(ROWS_READ, len(cache)), 0)]
         self._seen[index] = now
         source = f"{self._client.exchange}, stream of {symbol}"
+        unit = volume_unit(self._client.market(symbol), self._client.exchange)
         read = []
         for row in now:
             if row in before:
                 continue
             try:
-                read.append(reading_of(row, self._timeframe, source))
+                read.append(in_base(reading_of(row, self._timeframe, source), unit))
             except BadPayload as trouble:  # it proves nothing, and REST will tell
                 self._on_unreadable(str(trouble))
+        self.bars_n += len(read)
         return [reading for reading in read if is_possible(reading)]
 
     def _on_frame(self) -> None:
@@ -205,12 +276,12 @@ class BarStream:
     def _on_bars(self, bars: list[RawBar]) -> None:
         """Keep what a frame says of our bars until the next look; odd bars prove nothing."""
         self._note_restored()
-        self._bars_n += len(bars)
         for bar in bars:
             index = self._index.get(bar.market_id)
             if index is None or bar.interval != self._interval:
                 continue
-            reading = Reading(bar.open_ms, bar.values, bar.closed)
+            self.bars_n += 1
+            reading = Reading(bar.open_ms, bar.values, bar.closed, bar.told_ms)
             on_grid = bar.open_ms % self._timeframe.ms == 0
             if not (on_grid and math.isfinite(sum(bar.values)) and is_possible(reading)):
                 self._on_unreadable(f"{self._client.exchange}: no market makes the bar {bar}")
@@ -221,12 +292,14 @@ class BarStream:
         self._health.rows_unreadable_n += 1
         _log.warning(ROW_UNREADABLE, why=why)
 
-    def _on_broken(self, why: str) -> None:
-        """Begin a new epoch; what the broken socket still brought is read first."""
+    def _on_broken(self, why: str, symbols: frozenset[str] | None) -> None:
+        """Begin a new epoch for what the broken socket carried; what it still brought counts."""
         self.broken_n += not self._replacing
         self._left += self.take()
-        self._came.clear()
-        for index, symbol in enumerate(self._symbols):
+        ended = [i for i, s in enumerate(self._symbols) if symbols is None or s in symbols]
+        self._deafness.dialled(ended)
+        for index in ended:
+            symbol = self._symbols[index]
             self._client.api.ohlcvs.pop(symbol, None)
             self._seen[index] = []
             self._gate.subscribed(index)

@@ -8,8 +8,9 @@ as a `FeedNotice` when it begins and when it ends.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -25,6 +26,7 @@ from daemon.ports import Clock
 
 OFFSET_UNKNOWN: Final = "clock_offset_unknown"
 OFFSET_SAMPLES: Final = 3
+OFFSETS_MISSED_MAX: Final = 5
 HOUR_S: Final = HOUR_MS / 1000
 LATEST_ROTATION: Final = 1.25  # of the age: a good moment is awaited no longer
 QUIET_PART: Final = (0.25, 0.75)  # of a bar: a new socket then costs no proof
@@ -51,7 +53,8 @@ class WatchRules:
     silence_s: how long all sockets may say nothing. socket_age_max_s: when they are replaced
     although nothing is wrong. breaks_per_hour_max: more broken or replaced connections are told.
     offset_max_ms: largest distance of our clock to the venue's, 0 measures none. offset_every_s:
-    how often it is measured. venue_down_s: how long a venue may fail before people are told.
+    how often it is measured; one that stays unknown for `OFFSETS_MISSED_MAX` times as long counts
+    as too large. venue_down_s: how long a venue may fail before people are told.
     standstill_s: a gap between two looks, or a jump of the machine's clock, that means that this
     machine slept.
     """
@@ -65,7 +68,8 @@ class WatchRules:
     standstill_s: float = 20.0
 
     def __post_init__(self) -> None:
-        for name in ("silence_s", "socket_age_max_s", "venue_down_s", "standstill_s"):
+        bounds = ("silence_s", "socket_age_max_s", "venue_down_s", "standstill_s", "offset_every_s")
+        for name in bounds:
             require(getattr(self, name) > 0, f"{name} {getattr(self, name)}: want more than 0")
 
 
@@ -94,8 +98,11 @@ class Watch:
         now_s = transport.monotonic()
         self._looked_s, self._looked_wall_ms = now_s, transport.wall_ms()
         self._heard_s, self._heard_ms = now_s, clock.now()
-        self._opened_s = now_s
-        self._frames = self._broken_n = 0
+        self._opened_s = self._measured_s = now_s
+        self._measures = bool(rules.offset_max_ms) and client.has("fetchTime")
+        self._remeasure = asyncio.Event()
+        self._bars_n = self._broken_n = 0
+        self._refused: frozenset[str] = frozenset()
         self._breaks_s: deque[float] = deque()
         self._active: set[FeedTrouble] = set()
 
@@ -105,16 +112,24 @@ class Watch:
         slept_s = self._slept_s(now_s)
         if slept_s:
             self._wake_up(slept_s)
+        if self._stream is not None:
+            self._note_refused(self._stream.refused)
         if self._stream is not None and self._stream.alive:
             self._listen(self._stream, now_s)
             self._count_breaks(self._stream, now_s)
-        down_s = 0.0 if failing_since_s is None else now_s - failing_since_s
-        self._note(
-            FeedTrouble.VENUE_DOWN,
-            down_s > self._rules.venue_down_s,
-            f"does not answer, for {down_s:.0f} s now",
-            "answers again",
-        )
+        self._note_down(0.0 if failing_since_s is None else now_s - failing_since_s)
+        self._doubt_offset(now_s)
+
+    def _note_down(self, down_s: float) -> None:
+        """Tell that a venue fails for long, or will not have us for long."""
+        most_s, alone_s = self._rules.venue_down_s, self._client.left_alone_s
+        why = f"does not answer, for {down_s:.0f} s now"
+        if alone_s > 0:
+            why = f"was asked too often and wants no question for {alone_s:.0f} s more"
+        is_down = down_s > most_s or alone_s > most_s
+        known = FeedTrouble.VENUE_DOWN in self._active
+        is_down = is_down or (known and alone_s > 0)
+        self._note(FeedTrouble.VENUE_DOWN, is_down, why, "answers again")
 
     def _slept_s(self, now_s: float) -> float:
         """Give how long this machine stood still since the last look, 0 for not at all.
@@ -129,6 +144,7 @@ class Watch:
 
     def _wake_up(self, slept_s: float) -> None:
         self._health.suspended_n += 1
+        self._remeasure.set()
         text = f"this machine stood still for {slept_s:.0f} s; sockets are replaced"
         self._tell(self._notice(FeedTrouble.SUSPENDED, True, text))
         self._tell(self._notice(FeedTrouble.SUSPENDED, False, "bars are filled in"))
@@ -137,8 +153,8 @@ class Watch:
 
     def _listen(self, stream: BarStream, now_s: float) -> None:
         now_ms = self._clock.now()
-        if stream.frames != self._frames:
-            self._frames = stream.frames
+        if stream.bars_n != self._bars_n:  # words that are no bars keep no stream alive
+            self._bars_n = stream.bars_n
             self._heard_s, self._heard_ms = now_s, now_ms
         bound_s = self._rules.silence_s
         silent_s = now_s - self._heard_s
@@ -174,6 +190,18 @@ class Watch:
             f"connections last again: {count} breaks within the last hour",
         )
 
+    def _note_refused(self, refused: Mapping[str, str]) -> None:
+        """Tell of each change in what the venue refuses to stream."""
+        if refused.keys() == self._refused:
+            return
+        self._refused = frozenset(refused)
+        text = "streams all contracts again"
+        if refused:
+            first = min(refused)
+            names = ", ".join(sorted(refused))
+            text = f"refuses to stream {names}; their bars are read by REST: {refused[first]}"
+        self._tell(self._notice(FeedTrouble.UNSTREAMED, bool(refused), text))
+
     def _note(self, trouble: FeedTrouble, active: bool, began: str, ended: str) -> None:
         if active == (trouble in self._active):
             return
@@ -197,7 +225,23 @@ class Watch:
                 self._judge(*min([await self._sample() for _ in range(OFFSET_SAMPLES)]))
             except (VenueError, BadPayload) as trouble:
                 _log.debug(OFFSET_UNKNOWN, exchange=self._client.exchange, why=str(trouble))
-            await asyncio.sleep(self._rules.offset_every_s)
+            self._remeasure.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._rules.offset_every_s):
+                    await self._remeasure.wait()
+
+    def _doubt_offset(self, now_s: float) -> None:
+        """Take an offset that nobody could measure for long for one that is too large."""
+        unknown_s = now_s - self._measured_s
+        if not self._measures or unknown_s <= OFFSETS_MISSED_MAX * self._rules.offset_every_s:
+            return
+        self._note(
+            FeedTrouble.CLOCK_OFFSET,
+            True,
+            f"its clock could not be compared with this machine's for {unknown_s:.0f} s: no risk is"
+            " opened",
+            "",
+        )
 
     async def _sample(self) -> tuple[float, float]:
         """Ask once; give half the round trip (the bound of the error) and the offset, in ms."""
@@ -208,6 +252,7 @@ class Watch:
 
     def _judge(self, error_ms: float, offset_ms: float) -> None:
         self._health.offset_ms, self._health.offset_error_ms = offset_ms, error_ms
+        self._measured_s = self._transport.monotonic()
         most_ms = self._rules.offset_max_ms
         self._note(
             FeedTrouble.CLOCK_OFFSET,

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow.parquet as pq
 
 from adapters.history.parquet_file import TIME, compare, read_columns, write_columns
@@ -31,6 +32,10 @@ STALE: Final = "stale_ms"
 STALE_MS_MAX: Final = 3650 * DAY_MS
 _SUFFIX: Final = ".parquet"
 _OUTSIDE: Final = "series:"
+_WAYS_OUT: Final = (
+    "--revised-at now, or the instant of the revision, keeps both, each from when it was known; "
+    "--replace drops what is stored"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +66,11 @@ def series_path(root: Path, source: str, symbol: str, name: str) -> Path:
             )
     owner = ALL if symbol == ALL else disk_symbol(symbol)
     return root / FOLDER / source / f"{owner}-{name}{_SUFFIX}"
+
+
+def series_facts(path: Path, symbol: str, name: str) -> dict[str, str]:
+    """Give what the metadata of a series of a venue say, whoever writes it."""
+    return {"source": path.parent.name, "symbol": disk_symbol(symbol), "name": name}
 
 
 def found_series(
@@ -136,33 +146,80 @@ def _sha256(series: Series) -> str:
 def merged_series(kept: Series, new: Series, where: str) -> Series:
     """Unite stored rows with new ones; what is stored is never said to have been known otherwise.
 
-    A value that is stored under another known_ms, or another value known from the same instant,
-    raises DataError: one of the two is wrong about what was known when.
+    A row is a version of its `ts`, known from its `known_ms`; a value may come back in a later
+    version. Another value known from the same instant raises DataError, and so does a version that
+    repeats the stored one before or after it: one of the two is wrong about what was known when.
     """
-    stored = {
-        (ts, value): known
-        for ts, known, value in zip(
-            kept.ts.tolist(), kept.known_ms.tolist(), kept.values.tolist(), strict=True
-        )
-    }
-    moments = zip(kept.ts.tolist(), kept.known_ms.tolist(), strict=True)
-    at = dict(zip(moments, kept.values.tolist(), strict=True))
+    stored = _versions(kept)
     fresh = np.ones(len(new), dtype=bool)
+    united = {ts: dict(known) for ts, known in stored.items()}
     for row in range(len(new)):
         ts, known, value = int(new.ts[row]), int(new.known_ms[row]), float(new.values[row])
-        before = stored.get((ts, value))
-        if before == known:
-            fresh[row] = False
-        elif before is not None:
+        before = stored.get(ts, {}).get(known)
+        fresh[row] = before is None
+        if before is not None and before != value:
             raise DataError(
-                f"{where}: row {row}, ts {iso(ts)}: {value} is stored as known from {iso(before)}, "
-                f"here from {iso(known)}; --replace drops what is stored"
+                f"{where}: row {row}, ts {iso(ts)}: {value}, stored is {before} known from the "
+                f"same instant {iso(known)}; {_WAYS_OUT}"
             )
-        elif (ts, known) in at:
+        united.setdefault(ts, {})[known] = value
+    for row in np.flatnonzero(fresh).tolist():
+        ts, known, value = int(new.ts[row]), int(new.known_ms[row]), float(new.values[row])
+        for other in _beside(list(united[ts]), known) if ts in stored else ():
+            if stored[ts].get(other) == value:
+                raise DataError(
+                    f"{where}: row {row}, ts {iso(ts)}: {value} is stored as known from "
+                    f"{iso(other)}, here from {iso(known)}; --replace drops what is stored"
+                )
+    return _with_rows(kept, new, fresh)
+
+
+def revised_series(kept: Series, new: Series, revised_ms: int, where: str) -> Series:
+    """Unite stored rows with what a source shows now: changed values are known from revised_ms on.
+
+    An observation that is not stored comes in as `new` says. Raises DataError for a `new` that
+    holds versions itself, and for a revision before what it revises.
+    """
+    if len(np.unique(new.ts)) != len(new):
+        raise DataError(
+            f"{where}: it holds several versions of one ts, so it says itself from when each was "
+            "known; leave out --revised-at"
+        )
+    stored = _versions(kept)
+    known_ms = new.known_ms.copy()
+    fresh = np.ones(len(new), dtype=bool)
+    for row, (ts, value) in enumerate(zip(new.ts.tolist(), new.values.tolist(), strict=True)):
+        if ts not in stored:
+            continue
+        newest_ms = max(stored[ts])
+        fresh[row] = stored[ts][newest_ms] != value
+        known_ms[row] = revised_ms
+        if fresh[row] and revised_ms <= newest_ms:
             raise DataError(
-                f"{where}: row {row}, ts {iso(ts)}: {value}, stored is {at[ts, known]} known from "
-                f"the same instant {iso(known)}; --replace drops what is stored"
+                f"{where}: ts {iso(ts)}: --revised-at {iso(revised_ms)}: accepted is an instant "
+                f"after {iso(newest_ms)}, from which the stored {stored[ts][newest_ms]} was known"
             )
+    return _with_rows(kept, Series(new.ts, known_ms, new.values, new.stale_ms), fresh)
+
+
+def _versions(series: Series) -> dict[int, dict[int, float]]:
+    """Give the values of each ts by the instant from which they were known."""
+    found: dict[int, dict[int, float]] = {}
+    for ts, known, value in zip(
+        series.ts.tolist(), series.known_ms.tolist(), series.values.tolist(), strict=True
+    ):
+        found.setdefault(ts, {})[known] = value
+    return found
+
+
+def _beside(known: Sequence[int], at_ms: int) -> tuple[int, ...]:
+    """Name the instants right before and right after one of them."""
+    earlier = [one for one in known if one < at_ms]
+    later = [one for one in known if one > at_ms]
+    return (*([max(earlier)] if earlier else ()), *([min(later)] if later else ()))
+
+
+def _with_rows(kept: Series, new: Series, fresh: npt.NDArray[np.bool_]) -> Series:
     return series_of(
         np.concatenate([kept.ts, new.ts[fresh]]),
         np.concatenate([kept.known_ms, new.known_ms[fresh]]),

@@ -2,39 +2,44 @@
 
 Understood without being told: our own layout, candles with a `date` column (Feather, Parquet or
 JSON rows), rows of [time, open, high, low, close, volume, ..] with or without a header, and common
-names of columns. Instants may be seconds, milli-, micro- or nanoseconds since the epoch, or
-ISO 8601, where no offset means UTC. A file is read whole or refused with the row, the column, the
-value and what is accepted; nothing is guessed about a bad cell.
+names of columns; a column such as `close_time` names the end of a bar. Instants may be seconds,
+milli-, micro- or nanoseconds since the epoch, or ISO 8601, where no offset means UTC. A file is
+read whole or refused with the row, the column, the value and what is accepted, unless bad rows may
+be left out; nothing is guessed about a bad cell.
 """
 
 from __future__ import annotations
 
-import csv
-import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.feather as feather
-import pyarrow.parquet as pq
+import numpy.typing as npt
 
+from adapters.history.foreign_cells import (
+    END_NAMES,
+    FIELD_NAMES,
+    SKIP_HINT,
+    TIME_NAMES,
+    BadRows,
+    Column,
+    TimeUnit,
+    column_of,
+    read_cells,
+    read_instants,
+    read_numbers,
+    stem_of,
+)
 from adapters.history.parquet_file import Bars, Instants, bars_problem
 from adapters.history.store import QUOTES
 from daemon.domain.bar import Floats
 from daemon.domain.failures import ConfigurationError, DataError
 from daemon.domain.units import DAY_MS, Timeframe, iso
 
-FIELD_NAMES: Final = ("open", "high", "low", "close", "volume")
-TIME_NAMES: Final = (
-    "ts", "time", "timestamp", "date", "datetime", "open_time", "opentime", "open time", "unix",
-    "start", "time_open", "period_start",
-)  # fmt: skip
 ALIASES: Final[Mapping[str, tuple[str, ...]]] = {
     "open": ("open", "o", "open_price"),
     "high": ("high", "h", "max", "high_price"),
@@ -42,9 +47,8 @@ ALIASES: Final[Mapping[str, tuple[str, ...]]] = {
     "close": ("close", "c", "last", "close_price"),
     "volume": ("volume", "v", "vol", "base_volume", "volume_base", "basevolume"),
 }
-SUFFIXES: Final = (".csv", ".feather", ".parquet", ".json")
-_UNIT_MS: Final = {"s": 1000.0, "ms": 1.0, "us": 1e-3, "ns": 1e-6}
-_NAME = re.compile(r"^(?P<symbol>.+?)[-_](?P<label>\d+[mh]|1d)(?:[-_](?:futures|spot|mark))?$")
+_DATED = re.compile(r"[-_]\d{4}(?:-\d{2}){0,2}$")
+_NAME = re.compile(r"^(?P<symbol>.+?)[-_](?P<label>\d+[mh]|1d)(?:[-_](?:futures|spot))?$")
 
 
 class Label(StrEnum):
@@ -54,75 +58,84 @@ class Label(StrEnum):
     CLOSE = "close"
 
 
-class TimeUnit(StrEnum):
-    """Say how instants are written; auto tells numbers apart by their size."""
+class Kind(StrEnum):
+    """Say what a file holds: bars, settled funding rates, candles of mark or index price."""
 
-    AUTO = "auto"
-    S = "s"
-    MS = "ms"
-    US = "us"
-    NS = "ns"
-    ISO = "iso"
+    BARS = "bars"
+    FUNDING = "funding"
+    MARK = "mark"
+    INDEX = "index"
 
 
 @dataclass(frozen=True, slots=True)
 class ForeignLayout:
     """Say how a file is to be read where it does not follow from the file itself.
 
-    columns: ours (time, open, high, low, close, volume) to the name in the file.
+    label: None lets the name of the column say it. columns: ours (time, open, high, low, close,
+    volume, rate) to the name in the file. kind: what it holds; None lets the name say it.
+    skip_bad: leave out bad rows and list them, instead of refusing the file.
     """
 
-    label: Label = Label.OPEN
+    label: Label | None = None
     unit: TimeUnit = TimeUnit.AUTO
     columns: Mapping[str, str] = field(default_factory=dict)
     symbol: str = ""
     timeframe: Timeframe | None = None
+    kind: Kind | None = None
+    skip_bad: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class ForeignBars:
-    """Hold what one file says; twice_n rows were there more than once, with the same values."""
+    """Hold what one file says; twice_n rows were there more than once, with the same values.
+
+    bad: the rows that were left out, each with what is wrong with it.
+    """
 
     path: Path
     symbol: str
     timeframe: Timeframe
     bars: Bars
     twice_n: int
-
-
-Column = Sequence[Any] | Floats
+    bad: tuple[str, ...] = ()
 
 
 def read_foreign(path: Path, layout: ForeignLayout) -> ForeignBars:
     """Read one file of bars, oldest first; raise DataError naming file, row, column and value."""
     symbol, timeframe = _named(path, layout)
-    table = read_cells(path)
-    columns = _columns(path, table, layout)
-    times = read_instants(path, table[columns["time"]], columns["time"], layout.unit)
+    bad = BadRows(path, skip=layout.skip_bad, hint=SKIP_HINT)
+    table = read_cells(path, bad)
+    columns, label = _columns(path, table, layout)
+    times = read_instants(
+        path, table[columns["time"]], columns["time"], layout.unit, bad,
+        is_end=label is Label.CLOSE,
+    )  # fmt: skip
     values = np.stack(
-        [read_numbers(path, table[columns[one]], columns[one]) for one in FIELD_NAMES], axis=1
+        [read_numbers(path, table[columns[one]], columns[one], bad) for one in FIELD_NAMES], axis=1
     )
     if not len(times):
         raise DataError(f"{path}: holds no row")
-    length = timeframe or _length_of(path, times)
-    open_ms = times - length.ms if layout.label is Label.CLOSE else times
-    bars, twice_n = _in_order(path, open_ms, values)
-    problem = bars_problem(bars, length)
-    if problem:
-        raise DataError(f"{path}: in time order, {problem}{_hint(problem, layout)}")
-    return ForeignBars(path, symbol, length, bars, twice_n)
+    length = timeframe or length_of(path, times[bad.kept(len(times))])
+    open_ms = times - length.ms if label is Label.CLOSE else times
+
+    def problem_of(at_ms: Instants, rows: Floats) -> str | None:
+        problem = bars_problem(Bars(at_ms, rows), length)
+        return problem and problem + _hint(problem, label)
+
+    open_ms, values, twice_n = in_order(open_ms, values, bad, problem_of)
+    return ForeignBars(path, symbol, length, Bars(open_ms, values), twice_n, bad.told)
 
 
-def _hint(problem: str, layout: ForeignLayout) -> str:
+def _hint(problem: str, label: Label) -> str:
     if "grid" not in problem:
         return ""
-    return f"; instants were read as the {layout.label} of a bar, say otherwise with --label"
+    return f"; instants were read as the {label} of a bar, say otherwise with --label"
 
 
 def _named(path: Path, layout: ForeignLayout) -> tuple[str, Timeframe | None]:
-    found = _NAME.match(path.name.removesuffix(path.suffix))
+    found = _NAME.match(undated(path))
     label = found["label"] if found else ""
-    symbol = layout.symbol or _symbol_in(found["symbol"] if found else path.stem)
+    symbol = layout.symbol or symbol_in(found["symbol"] if found else undated(path))
     if not symbol:
         raise ConfigurationError(
             f"{path}: its name does not say which symbol it holds; name it with --symbol, as "
@@ -134,200 +147,81 @@ def _named(path: Path, layout: ForeignLayout) -> tuple[str, Timeframe | None]:
     return symbol, known
 
 
-def _symbol_in(name: str) -> str:
+def undated(path: Path) -> str:
+    """Give the name of a file without its ending and without the month or day it is of."""
+    return _DATED.sub("", stem_of(path))
+
+
+def is_named(path: Path) -> bool:
+    """Tell whether the name of a file of bars says which symbol it holds."""
+    found = _NAME.match(undated(path))
+    return bool(symbol_in(found["symbol"] if found else undated(path)))
+
+
+def symbol_in(name: str) -> str:
     """Read BTCUSDT, BTC_USDT, BTC_USDT_USDT or BTC-USDT-SWAP out of a file name; empty if none."""
     parts = [p for p in re.split(r"[-_ ]", name.upper()) if p not in ("SWAP", "PERP", "FUTURES")]
     if len(parts) == 3 and parts[1] == parts[2]:
         parts = parts[:2]
     plain = "".join(parts)
     known = any(plain.endswith(quote) and plain != quote for quote in QUOTES)
-    return plain if plain.isalnum() and known else ""
+    return plain if len(parts) <= 2 and plain.isalnum() and known else ""
 
 
-# ---- tables --------------------------------------------------------------------------------------
+# ---- columns -------------------------------------------------------------------------------------
 
 
-def read_cells(path: Path) -> dict[str, Column]:
-    """Read all columns of a file as they are; raise DataError for one that is no table."""
-    try:
-        match path.suffix.lower():
-            case ".csv":
-                return _from_csv(path)
-            case ".json":
-                return _from_json(path)
-            case ".feather":
-                return _from_arrow(feather.read_table(path, memory_map=False))
-            case ".parquet":
-                return _from_arrow(pq.read_table(path, memory_map=False, partitioning=None))
-            case _:
-                raise DataError(f"{path}: accepted are files of {', '.join(SUFFIXES)}")
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
-    except (pa.ArrowException, OSError, ValueError, csv.Error) as e:
-        reason = (str(e).strip().splitlines() or [type(e).__name__])[0]
-        raise DataError(f"{path}: is no readable {path.suffix[1:]} file: {reason}") from e
-
-
-def _from_csv(path: Path) -> dict[str, Column]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        head = file.read(4096)
-        file.seek(0)
-        delimiter = max(",;\t|", key=head.partition("\n")[0].count)
-        rows = [row for row in csv.reader(file, delimiter=delimiter) if row]
-    if not rows:
-        raise DataError(f"{path}: is empty")
-    first, body = rows[0], rows[1:]
-    if _is_number(first[0]) and all(_is_number(cell) for cell in first[1:6]):
-        first, body = _unnamed(path, len(first)), rows
-    for number, row in enumerate(body):
-        if len(row) != len(first):
-            raise DataError(
-                f"{path}: row {number} has {len(row)} cells, the first line has {len(first)}"
-            )
-    return {name.strip(): [row[at] for row in body] for at, name in enumerate(first)}
-
-
-def _from_json(path: Path) -> dict[str, Column]:
-    rows = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(rows, list) or not all(isinstance(row, list) for row in rows):
-        raise DataError(
-            f"{path}: accepted is a list of rows [time, open, high, low, close, volume]"
-        )
-    width = len(rows[0]) if rows else 6
-    names = _unnamed(path, width)
-    for number, row in enumerate(rows):
-        if len(row) != width:
-            raise DataError(f"{path}: row {number} has {len(row)} cells, row 0 has {width}")
-    return {name: [row[at] for row in rows] for at, name in enumerate(names)}
-
-
-def _unnamed(path: Path, width: int) -> list[str]:
-    if width < 6:
-        raise DataError(
-            f"{path}: has {width} columns without names; accepted are at least 6: time, open, "
-            "high, low, close, volume"
-        )
-    return ["time", *FIELD_NAMES, *(f"column {n}" for n in range(6, width))]
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
-
-
-def _from_arrow(table: Any) -> dict[str, Column]:
-    found: dict[str, Column] = {}
-    for name in table.column_names:
-        column = table.column(name)
-        if pa.types.is_timestamp(column.type):
-            per_ms = {"s": 1e3, "ms": 1.0, "us": 1e-3, "ns": 1e-6}[column.type.unit]
-            whole = column.cast(pa.int64()).to_pylist()
-            found[name] = [None if t is None else _Instant(t * per_ms) for t in whole]
-        elif pa.types.is_floating(column.type) and not column.null_count:
-            found[name] = np.concatenate([np.empty(0), *(np.asarray(c) for c in column.chunks)])
-        else:
-            found[name] = column.to_pylist()
-    return found
-
-
-class _Instant(float):
-    """Hold milliseconds that a file's own type says are an instant."""
-
-
-# ---- cells ---------------------------------------------------------------------------------------
-
-
-def _columns(path: Path, table: Mapping[str, Column], layout: ForeignLayout) -> dict[str, str]:
-    by_lower = {name.lower(): name for name in reversed(list(table))}
-    found: dict[str, str] = {}
-    for ours in ("time", *FIELD_NAMES):
+def _columns(
+    path: Path, table: Mapping[str, Column], layout: ForeignLayout
+) -> tuple[dict[str, str], Label]:
+    time, label = time_column(path, table, layout, TIME_NAMES)
+    found = {"time": time}
+    for ours in FIELD_NAMES:
         wanted = layout.columns.get(ours)
-        if wanted is not None:
-            if wanted not in table:
-                raise ConfigurationError(
-                    f"{path}: column {wanted!r} for {ours} is not there; there are: "
-                    f"{', '.join(table)}"
-                )
-            found[ours] = wanted
-            continue
-        names = TIME_NAMES if ours == "time" else ALIASES[ours]
-        match = next((by_lower[name] for name in names if name in by_lower), None)
+        match = wanted if wanted in table else None
+        if wanted is None:
+            match = column_of(table, ALIASES[ours])
+        elif match is None:
+            raise ConfigurationError(
+                f"{path}: column {wanted!r} for {ours} is not there; there are: {', '.join(table)}"
+            )
         if match is None:
-            raise DataError(
-                f"{path}: no column for {ours}; there are: {', '.join(table)}; name it with "
-                f"--column {ours}=NAME"
-            )
+            raise _missing(path, ours, table)
         found[ours] = match
-    return found
+    return found, label
 
 
-def read_numbers(path: Path, column: Column, name: str) -> Floats:
-    """Read a column of numbers; raise DataError naming file, row, column and value."""
-    if isinstance(column, np.ndarray):
-        return column
-    found = np.empty(len(column))
-    for row, cell in enumerate(column):
-        try:
-            found[row] = float(cell)
-        except (TypeError, ValueError):
-            raise _bad_cell(path, row, name, cell, "a number with a decimal point") from None
-    return found
+def time_column(
+    path: Path, table: Mapping[str, Column], layout: ForeignLayout, names: Sequence[str]
+) -> tuple[str, Label]:
+    """Find the column of instants and which end of a bar they name, by its name if not told."""
+    wanted = layout.columns.get("time")
+    if wanted is not None and wanted not in table:
+        raise ConfigurationError(
+            f"{path}: column {wanted!r} for time is not there; there are: {', '.join(table)}"
+        )
+    begins = column_of(table, names)
+    ends = column_of(table, END_NAMES)
+    usual = ends or begins if layout.label is Label.CLOSE else begins or ends
+    found = wanted or usual
+    if found is None:
+        raise _missing(path, "time", table)
+    by_name = Label.CLOSE if found.lower() in END_NAMES else Label.OPEN
+    return found, layout.label or by_name
 
 
-def read_instants(path: Path, column: Column, name: str, unit: TimeUnit) -> Instants:
-    """Read a column of instants in ms; raise DataError naming file, row, column and value."""
-    found = np.empty(len(column), dtype=np.int64)
-    for row, cell in enumerate(column):
-        moment = _moment_ms(cell, unit)
-        if moment is None or moment != int(moment) or not 0 < moment < 100_000 * DAY_MS:
-            accepted = (
-                "an instant of whole milliseconds after 1970: seconds, ms, us or ns since the "
-                "epoch, or ISO 8601"
-                if unit is TimeUnit.AUTO
-                else f"an instant in {unit} (--unit)"
-            )
-            raise _bad_cell(path, row, name, cell, accepted)
-        found[row] = int(moment)
-    return found
-
-
-def _moment_ms(cell: Any, unit: TimeUnit) -> float | None:
-    if isinstance(cell, _Instant):
-        return float(cell)
-    if isinstance(cell, datetime):
-        return (cell if cell.tzinfo else cell.replace(tzinfo=UTC)).timestamp() * 1000
-    try:
-        number = float(cell)
-    except (TypeError, ValueError):
-        return _iso_ms(cell) if unit in (TimeUnit.AUTO, TimeUnit.ISO) else None
-    if unit is TimeUnit.ISO or not np.isfinite(number):
-        return None
-    if unit is TimeUnit.AUTO:
-        size = abs(number)
-        unit = TimeUnit.NS if size > 1e17 else TimeUnit.US if size > 1e14 else TimeUnit.MS
-        unit = TimeUnit.S if size < 1e11 else unit
-    return round(number * _UNIT_MS[unit], 3)
-
-
-def _iso_ms(cell: Any) -> float | None:
-    try:
-        moment = datetime.fromisoformat(str(cell).strip())
-    except ValueError:
-        return None
-    return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000, 3)
-
-
-def _bad_cell(path: Path, row: int, name: str, cell: object, accepted: str) -> DataError:
-    return DataError(f"{path}: row {row}, column {name!r}: {cell!r}; accepted: {accepted}")
+def _missing(path: Path, ours: str, table: Mapping[str, Column]) -> DataError:
+    return DataError(
+        f"{path}: no column for {ours}; there are: {', '.join(table)}; name it with "
+        f"--column {ours}=NAME"
+    )
 
 
 # ---- rows ----------------------------------------------------------------------------------------
 
 
-def _length_of(path: Path, times: Instants) -> Timeframe:
+def length_of(path: Path, times: Instants) -> Timeframe:
+    """Find the length of bars by their instants; raise ConfigurationError if they do not say."""
     steps = np.diff(np.unique(times))
     if not len(steps) or int(steps.min()) % 60_000 or DAY_MS % int(steps.min()):
         raise ConfigurationError(
@@ -337,17 +231,64 @@ def _length_of(path: Path, times: Instants) -> Timeframe:
     return Timeframe(int(steps.min()) // 60_000)
 
 
-def _in_order(path: Path, open_ms: Instants, values: Floats) -> tuple[Bars, int]:
-    """Sort by time; rows that are there twice must say the same."""
-    order = np.argsort(open_ms, kind="stable")
-    times, rows = open_ms[order], values[order]
-    again = np.flatnonzero(np.diff(times) == 0)
-    for at in again.tolist():
-        if not np.array_equal(rows[at], rows[at + 1], equal_nan=True):
-            first, second = int(order[at]), int(order[at + 1])
-            raise DataError(
-                f"{path}: rows {first} and {second} both hold the bar of {iso(int(times[at]))}, "
-                "with different values"
-            )
-    keep = np.concatenate([[True], np.diff(times) != 0])
-    return Bars(times[keep], np.ascontiguousarray(rows[keep])), len(again)
+ProblemOf = Callable[[Instants, Floats], str | None]
+
+
+def in_order(
+    at_ms: Instants, values: Floats, bad: BadRows, problem_of: ProblemOf
+) -> tuple[Instants, Floats, int]:
+    """Sort rows by time and leave the bad ones out; also give how many were there twice.
+
+    values: (S, ..). Rows that are there twice must say the same, else both are bad. problem_of says
+    what is wrong with rows in time order. Raises DataError for bad rows that are not left out.
+    """
+    sound = np.flatnonzero(bad.kept(len(at_ms)))
+    order = sound[np.argsort(at_ms[sound], kind="stable")]
+    order = order[~_contradicted(at_ms[order], values[order], order, bad)]
+    first = np.diff(at_ms[order], prepend=np.int64(-1)) != 0
+    twice_n = len(order) - int(np.count_nonzero(first))
+    order = order[first]
+    problem = problem_of(at_ms[order], values[order])
+    if problem and not bad.skip:
+        raise bad.refuse(f"in time order, {problem}")
+    if problem:
+        _peel(at_ms, values, order, bad, problem_of)
+    order = order[bad.kept(len(at_ms))[order]]
+    if not len(order):
+        raise DataError(f"{bad.path}: holds no row")
+    return at_ms[order], np.ascontiguousarray(values[order], dtype=np.float64), twice_n
+
+
+def _contradicted(
+    times: Instants, rows: Floats, order: Instants, bad: BadRows
+) -> npt.NDArray[np.bool_]:
+    """Tell which rows, in time order, name an instant that another one names with other values."""
+    differs: list[int] = []
+    for at in np.flatnonzero(np.diff(times) == 0).tolist():
+        if np.array_equal(rows[at], rows[at + 1], equal_nan=True):
+            continue
+        first, second = sorted((int(order[at]), int(order[at + 1])))
+        said = f"both hold {iso(int(times[at]))}, with different values"
+        if not bad.skip:
+            raise bad.refuse(f"rows {first} and {second} {said}")
+        differs.append(int(times[at]))
+    found = np.isin(times, differs)
+    for at in np.flatnonzero(found).tolist():
+        bad.add(int(order[at]), f" is one of several of {iso(int(times[at]))}, with other values")
+    return found
+
+
+def _peel(
+    at_ms: Instants, values: Floats, order: Instants, bad: BadRows, problem_of: ProblemOf
+) -> None:
+    """Find the rows that break a rule by halving, so that sound stretches cost one look."""
+    stretches = [order]
+    while stretches:
+        rows = stretches.pop()
+        problem = problem_of(at_ms[rows], values[rows])
+        if problem is None:
+            continue
+        if len(rows) > 1:
+            stretches += [rows[: len(rows) // 2], rows[len(rows) // 2 :]]
+        else:
+            bad.add(int(rows[0]), problem.removeprefix("row 0"))

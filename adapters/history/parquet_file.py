@@ -5,7 +5,7 @@ file from elsewhere needs only the layout. Either way a reader gets rows that sa
 `bars_problem` and `rates_problem`, or `CorruptFile` with the path and the first bad row. The
 bytes of a file depend on its content alone, so that a resumed download equals one in a single go.
 Bars that a running daemon saw carry where they came from in three more columns; files without them
-are as valid.
+are as valid. What was written is noted beside a file as well (see `written`).
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from adapters.history.locks import only_writer, part_of
+from adapters.history.written import ASIDE, Written, move_record, spoiled_bytes, write_record
 from daemon.domain.bar import FIELDS, Field, Floats, Proof
 from daemon.domain.failures import CorruptFile, DataError
 from daemon.domain.units import Timeframe, iso, require
@@ -265,7 +267,7 @@ def compare(path: Path, stored: str | None, actual: str) -> None:
     if stored not in (None, actual):
         raise CorruptFile(
             f"{path}: its content has SHA-256 {actual[:12]}.., written was {stored[:12]}..;"
-            " delete it and download it again"
+            " check-data --repair fetches it again"
         )
 
 
@@ -284,15 +286,27 @@ def set_aside(path: Path) -> Path:
     """Rename a file that cannot be read so that it stays for a person to look at; give the name.
 
     The name holds the first 8 digits of the SHA-256 of its bytes, so that a second bad file of the
-    same name does not replace the first. Raises DataError when the disk refuses.
+    same name does not replace the first. What it had held is noted beside it. Raises DataError when
+    the disk refuses.
     """
     try:
+        span = _span_left(path)
         digest = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
-        aside = path.with_name(f"{path.name}.corrupt-{digest}")
+        aside = path.with_name(f"{path.name}{ASIDE}{digest}")
         path.replace(aside)
+        move_record(path, aside, span)
     except OSError as e:
         raise DataError(f"{path}: is corrupt and cannot be moved aside: {e}") from e
     return aside
+
+
+def _span_left(path: Path) -> tuple[int, int] | None:
+    """Give the first and last time of a damaged file, where those can still be read."""
+    try:
+        times = read_times(path)
+    except DataError:
+        return None
+    return (int(times[0]), int(times[-1])) if len(times) else None
 
 
 def read_times(path: Path) -> Instants:
@@ -310,8 +324,13 @@ def read_columns(
     optional: columns of integers that are read where the file has them. Raises CorruptFile.
     """
     wanted = {TIME: pa.int64()} | dict.fromkeys(value_columns, pa.float64())
+    whole = b""
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True, memory_map=False) as file:
+        origin: Any = path
+        if value_columns:  # what is judged as bytes and what is read must be the same file
+            whole = path.read_bytes()
+            origin = pa.BufferReader(whole)
+        with pq.ParquetFile(origin, page_checksum_verification=True, memory_map=False) as file:
             schema, metadata = file.schema_arrow, file.schema_arrow.metadata or {}
             if any(name in schema.names for name in optional):  # all of them, or the file is bad
                 wanted |= {n: pa.uint8() if n == "proof" else pa.int64() for n in optional}
@@ -328,8 +347,12 @@ def read_columns(
                 f"{path}: column {name!r} holds {table.column(name).null_count} nulls"
             )
     arrays = {name: _array(table.column(name), kind) for name, kind in wanted.items()}
-    checksum = metadata.get(CHECKSUM)
-    return arrays, None if checksum is None else checksum.decode("ascii", "replace")
+    found = metadata.get(CHECKSUM)
+    checksum = None if found is None else found.decode("ascii", "replace")
+    problem = spoiled_bytes(path, checksum, whole) if value_columns else None
+    if problem:
+        raise CorruptFile(f"{path}: {problem}; check-data --repair fetches it again")
+    return arrays, checksum
 
 
 def _array(column: Any, kind: Any) -> npt.NDArray[Any]:
@@ -365,11 +388,22 @@ _ENCODINGS: Final = {"i": "DELTA_BINARY_PACKED", "f": "BYTE_STREAM_SPLIT"}
 def write_columns(
     path: Path, columns: Mapping[str, npt.NDArray[Any]], checksum: str, facts: Mapping[str, str]
 ) -> None:
-    """Replace a file by these columns in one step; raise DataError when the disk refuses."""
+    """Replace a file by these columns in one step; raise DataError when the disk refuses.
+
+    Nobody else writes it meanwhile. Who merges into what is stored holds `only_writer` as well from
+    before reading it, or the other's rows are lost.
+    """
+    with only_writer(path):
+        _write_columns(path, columns, checksum, facts)
+
+
+def _write_columns(
+    path: Path, columns: Mapping[str, npt.NDArray[Any]], checksum: str, facts: Mapping[str, str]
+) -> None:
     metadata = {name.encode(): value.encode() for name, value in sorted(facts.items())}
     table = pa.table({name: _arrow(column) for name, column in columns.items()})
     table = table.replace_schema_metadata({**metadata, CHECKSUM: checksum.encode()})
-    temporary = path.with_name(f".{path.name}.part")  # what a killed process left is overwritten
+    temporary = part_of(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         pq.write_table(
@@ -384,8 +418,12 @@ def write_columns(
             write_page_checksum=True,
         )
         _make_durable(temporary)
+        whole = hashlib.sha256(temporary.read_bytes()).hexdigest()
         temporary.replace(path)
         _make_durable(path.parent)
+        times = columns[TIME]
+        span = (int(times.min()), int(times.max())) if len(times) else (0, 0)
+        write_record(path, Written(*span, len(times), checksum, whole))
     except (OSError, pa.ArrowException) as e:
         with contextlib.suppress(OSError):  # the first failure is the one to tell
             temporary.unlink()

@@ -1,11 +1,13 @@
-"""Write what a running daemon saw into the bar store, with proofs; name what was revised.
+"""Write what a running daemon saw into the store: bars with proofs, funding, what was revised.
 
 The store's file holds the newest value of a bar; `<root>/revisions/<venue>/<SYMBOL>-<tf>.jsonl`
-holds every change, one JSON object a line. Called off the event loop: it reads and writes files.
+holds every change, one JSON object a line. Rates and series lie where a download puts them, in the
+same bytes. Called off the event loop: it reads and writes files.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Sequence
@@ -16,23 +18,39 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from adapters.history.covariates import (
+    EMPTY,
+    merged_series,
+    read_series,
+    series_facts,
+    series_path,
+    write_series,
+)
+from adapters.history.locks import only_writer
 from adapters.history.parquet_file import (
     GENERATED,
     NO_BARS,
+    NO_RATES,
     ORIGIN,
     Bars,
     Instants,
     Provenance,
+    Rates,
     bars_problem,
     is_generated,
     merged_bars,
+    merged_rates,
+    rates_problem,
     read_bars,
+    read_rates,
     read_times,
     set_aside,
     write_bars,
+    write_rates,
 )
-from adapters.history.store import bars_path, disk_symbol
+from adapters.history.store import bars_path, disk_symbol, funding_path
 from daemon.domain.bar import Floats
+from daemon.domain.covariates import series_of
 from daemon.domain.failures import CorruptFile, DataError
 from daemon.domain.units import Timeframe, iso
 
@@ -80,6 +98,10 @@ class Recorder:
         A stored bar stays; a revised one takes its new value. Raises DataError when the disk
         refuses, or when real and generated bars would be mixed.
         """
+        with only_writer(bars_path(self.root, self.venue, batch.symbol, self.timeframe)):
+            return self._write(batch)
+
+    def _write(self, batch: Batch) -> Path | None:
         path = bars_path(self.root, self.venue, batch.symbol, self.timeframe)
         stored, aside = NO_BARS, None
         if path.exists():
@@ -98,6 +120,47 @@ class Recorder:
         if batch.revisions:
             self._append(batch)
         return aside
+
+    def write_funding(self, symbol: str, told: Rates) -> Path | None:
+        """Unite settled rates with what is stored, as a download would; else as `write`."""
+        path, aside = funding_path(self.root, self.venue, symbol), None
+        problem = rates_problem(told)
+        if problem:
+            raise DataError(f"{self.venue} {symbol}: funding cannot be stored: {problem}")
+        bars = bars_path(self.root, self.venue, symbol, self.timeframe)
+        if bars.exists():
+            with contextlib.suppress(CorruptFile):  # which is found when bars are written
+                self._refuse_mixture(bars)
+        with only_writer(path):
+            stored = NO_RATES
+            if path.exists():
+                try:
+                    stored = read_rates(path)
+                except CorruptFile:
+                    aside = set_aside(path)
+            together = merged_rates(stored, told)
+            if len(together) > len(stored):
+                facts = {"venue": self.venue, "symbol": disk_symbol(symbol), "timeframe": "funding"}
+                write_rates(path, together, facts)
+        return aside
+
+    def damaged(self, symbol: str) -> list[str]:
+        """Move files of a symbol that cannot be believed aside; say of each what was wrong."""
+        bars = bars_path(self.root, self.venue, symbol, self.timeframe)
+        funding = funding_path(self.root, self.venue, symbol)
+        found = []
+        for path in (bars, funding):
+            try:
+                if path.exists():
+                    _ = read_bars(path, self.timeframe) if path is bars else read_rates(path)
+            except CorruptFile as e:
+                try:
+                    found.append(f"{e}; it is kept as {set_aside(path).name}")
+                except DataError as trouble:
+                    found.append(str(trouble))
+            except DataError as trouble:
+                found.append(str(trouble))
+        return found
 
     def stored_until_ms(self, symbol: str) -> int | None:
         """Give the close of the last stored bar; None without one that can be read."""
@@ -158,9 +221,76 @@ class Recorder:
         )
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            with path.open("a", encoding="utf-8") as file:
-                file.write(lines)
-                file.flush()
-                os.fsync(file.fileno())
+            _append_whole(path, lines)
         except OSError as e:
             raise DataError(f"{path}: cannot be written: {e}") from e
+
+
+def _append_whole(path: Path, lines: str) -> None:
+    """Append to a file, or leave it as it was: half a line would be no line."""
+    with path.open("ab", buffering=0) as file:
+        before = file.tell()
+        try:
+            written = file.write(lines.encode())
+            if written != len(lines.encode()):
+                raise OSError(f"only {written} of {len(lines.encode())} bytes were taken")
+            os.fsync(file.fileno())
+        except OSError:
+            file.truncate(before)
+            raise
+
+
+# ---- series beside the bars ----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """Hold one value of a series of an instrument: what it is about, and from when it was known."""
+
+    venue: str
+    symbol: str
+    name: str
+    ts_ms: int
+    known_ms: int
+    value: float
+
+
+def write_observations(root: Path, rows: Sequence[Observation]) -> Path | None:
+    """Unite observations of one series of one instrument with what is stored.
+
+    What is stored already, or known from the same instant, stays. Gives the name of a corrupt file
+    moved aside, if any; raises DataError when the disk refuses.
+    """
+    one = rows[0]
+    path = series_path(root, one.venue, one.symbol, one.name)
+    with only_writer(path):
+        return _write_observations(path, rows)
+
+
+def _write_observations(path: Path, rows: Sequence[Observation]) -> Path | None:
+    one = rows[0]
+    kept, aside = EMPTY, None
+    if path.exists():
+        try:
+            kept = read_series(path)
+        except CorruptFile:
+            aside = set_aside(path)
+    values = set(zip(kept.ts.tolist(), kept.values.tolist(), strict=True))
+    moments = set(zip(kept.ts.tolist(), kept.known_ms.tolist(), strict=True))
+    new: list[Observation] = []
+    for row in rows:
+        if (row.ts_ms, row.value) in values or (row.ts_ms, row.known_ms) in moments:
+            continue
+        values.add((row.ts_ms, row.value))
+        moments.add((row.ts_ms, row.known_ms))
+        new.append(row)
+    if new:
+        fresh = series_of(
+            np.array([row.ts_ms for row in new], dtype=np.int64),
+            np.array([row.known_ms for row in new], dtype=np.int64),
+            np.array([row.value for row in new], dtype=np.float64),
+            kept.stale_ms,
+        )
+        together = merged_series(kept, fresh, str(path))
+        write_series(path, together, series_facts(path, one.symbol, one.name))
+    return aside

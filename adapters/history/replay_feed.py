@@ -1,30 +1,42 @@
-"""Play stored bars and funding rates as market events, in time order.
+"""Play stored bars, funding rates and lives of instruments as market events, in time order.
 
 The replay shell iterates `replay` in place; the live shell reads the same events through the
 asynchronous port at whatever pace its clock has. Events hold views of the panel: nothing is copied.
 At a settlement the funding comes before the bars that closed at the same instant, so that it is
-paid on the position held until then.
+paid on the position held until then. What is said of an instrument comes after them: nobody knew it
+when the bars closed, and a contract that ends is settled at the last of them.
 """
 
 from __future__ import annotations
 
 import asyncio
+import heapq
 from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+from msgspec.structs import replace
 
+from adapters.history.instruments_file import Record
+from adapters.history.lives import changes_of
 from adapters.history.store import Funding, Panel
 from daemon.domain.bar import Field, Floats, Proof
-from daemon.domain.instrument import Instrument
+from daemon.domain.instrument import Instrument, Standing
 from daemon.domain.messages import (
     BarsClosed,
     FundingRates,
+    InstrumentChanged,
     MarketEvent,
+    PriceDoubted,
+    Rescaled,
     event_ms,
 )
 from daemon.domain.units import Timeframe, require
 from daemon.ports import Clock
+
+_BEFORE: Final = 0  # the bars of the same instant
+_AFTER: Final = 1
 
 
 class ReplayFeed:
@@ -37,7 +49,15 @@ class ReplayFeed:
         instruments: Sequence[Instrument],
         funding: Funding | None = None,
         clock: Clock | None = None,
+        records: Sequence[Record | None] | None = None,
+        said: Sequence[Rescaled | PriceDoubted] = (),
     ) -> None:
+        """Take what is to be played.
+
+        records: what is known of each instrument over time, (N,); None tells nothing of lives, not
+        even of contracts whose bars end. said: what is told beside the bars, before those of the
+        same instant, in time order.
+        """
         T, N = panel.opens.shape
         require(len(instruments) == N, f"{len(instruments)} instruments for {N} columns of bars")
         require(T > 0, "a panel without instants cannot be replayed")
@@ -50,7 +70,11 @@ class ReplayFeed:
         self._source = source
         self._instruments = tuple(instruments)
         self._funding = funding
+        self._said = tuple(said)
         self._clock = clock
+        require(records is None or len(records) == N, f"records do not fit {N} columns of bars")
+        told = () if records is None else changes_of(panel, source, instruments, records)
+        self._changes: tuple[InstrumentChanged, ...] = told
         is_there = ~np.isnan(panel.values[:, :, Field.CLOSE])
         absent, known = np.uint8(Proof.ABSENT), np.uint8(Proof.HISTORY)
         self._proof: npt.NDArray[np.uint8] = np.where(is_there, known, absent)
@@ -74,24 +98,45 @@ class ReplayFeed:
         """Count the instants."""
         return len(self._panel.close_ms)
 
-    def replay(self, since_ms: int, until_ms: int) -> Iterator[MarketEvent]:
-        """Yield what happened after `since_ms` up to `until_ms`: per instant funding, then bars.
+    def standing(self, at_ms: int) -> Iterator[InstrumentChanged]:
+        """Yield what was known of instruments by `at_ms` and differs from how they were handed in.
 
-        Every instant of the grid yields one BarsClosed, also when no instrument has a bar.
+        Whoever begins in the middle takes this first, as a live run takes the first reading of the
+        venue's list.
+        """
+        newest = {one.index: one for one in self._changes if one.at_ms <= at_ms}
+        for index, change in sorted(newest.items()):
+            if (change.instrument, change.standing) != (self._instruments[index], Standing.TRADING):
+                yield replace(change, at_ms=at_ms)
+
+    def replay(self, since_ms: int, until_ms: int) -> Iterator[MarketEvent]:
+        """Yield what happened after `since_ms` up to `until_ms`, as it came.
+
+        That is, at one instant, funding, bars, and what is said of instruments. Every instant of
+        the grid yields one BarsClosed, also when no instrument has a bar.
         """
         close_ms = self._panel.close_ms
         start, end = np.searchsorted(close_ms, (since_ms, until_ms), side="right").tolist()
-        settlements = self._settlements(since_ms, until_ms)
-        settlement = next(settlements, None)
+        told = [one for one in self._changes if since_ms < one.at_ms <= until_ms]
+        beside: Iterator[tuple[int, int, MarketEvent]] = heapq.merge(
+            ((one.settle_ms, _BEFORE, one) for one in self._settlements(since_ms, until_ms)),
+            ((one.at_ms, _AFTER, one) for one in told),
+            ((one.at_ms, _BEFORE, one) for one in self._said if since_ms < one.at_ms <= until_ms),
+            key=lambda one: one[:2],
+        )
+        waiting = next(beside, None)
         part = slice(start, end)
         rows = zip(
             self._panel.values[part], self._proof[part], self._panel.opens[part], strict=True
         )
         for instant_ms, (values, proof, opens) in zip(close_ms[part].tolist(), rows, strict=True):
-            while settlement is not None and settlement.settle_ms <= instant_ms:
-                yield settlement
-                settlement = next(settlements, None)
+            while waiting is not None and waiting[:2] < (instant_ms, _AFTER):
+                yield waiting[2]
+                waiting = next(beside, None)
             yield BarsClosed(instant_ms, values, proof, opens)
+        while waiting is not None:
+            yield waiting[2]
+            waiting = next(beside, None)
 
     def _settlements(self, since_ms: int, until_ms: int) -> Iterator[FundingRates]:
         if self._funding is None:
@@ -114,15 +159,19 @@ class ReplayFeed:
 
     async def events(self, after_ms: int) -> AsyncIterator[MarketEvent]:
         """Yield what happens after `after_ms` as the clock reaches it; end with the files."""
-        await self._move_to(max(self._source.next_close(after_ms), self.first_ms))
+        done_ms = max(self._source.next_close(after_ms), self.first_ms) - self._source.ms
+        await self._move_to(done_ms + self._source.ms)
         for event in self.replay(after_ms, self.last_ms):
             at_ms = event_ms(event)
+            if at_ms > done_ms:  # what is said at an instant after its bars is part of it
+                await self._move_to(done_ms + self._source.ms)
             if self._clock is not None:
                 while await self._clock.sleep_until(at_ms) < at_ms:
                     pass
             yield event
             if isinstance(event, BarsClosed):
-                await self._move_to(at_ms + self._source.ms)
+                done_ms = at_ms
+        await self._move_to(done_ms + self._source.ms)
 
     async def settled(self, now_ms: int) -> None:
         """Return when `events` has yielded every instant up to `now_ms` and was asked for more."""

@@ -18,17 +18,17 @@ from typing import Any, Final
 
 import numpy as np
 
-from adapters.history.foreign import (
+from adapters.history.foreign_cells import (
     TIME_NAMES,
     Column,
     TimeUnit,
     read_cells,
-    read_instants,
     read_numbers,
 )
+from adapters.history.series_moments import Moments, after_day, read_moments, zone_of
 from daemon.domain.covariates import Instants, Series, series_of, series_problem
 from daemon.domain.failures import ConfigurationError, DataError
-from daemon.domain.units import DAY_MS, HOUR_MS, MINUTE_MS
+from daemon.domain.units import DAY_MS, HOUR_MS, MINUTE_MS, iso
 
 GROUP: Final = "equipoise.series"
 NEXT_UTC_DAY: Final = "next-utc-day"
@@ -43,7 +43,8 @@ Rows = Callable[[int], Iterable[tuple[int, int, float]]]
 class SeriesLayout:
     """Say how a file is to be read; empty names are found by common ones.
 
-    known_after: a lag as 1d, 6h, 30m or 0s, or next-utc-day. known: the column that says it.
+    known_after: a lag as 1d, 6h, 30m or 0s, or next-utc-day. known: the column that says it; with
+    both, the lag comes on top of what the column says. zone: of times that name none.
     """
 
     known_after: str = ""
@@ -51,6 +52,7 @@ class SeriesLayout:
     time: str = ""
     value: str = ""
     unit: TimeUnit = TimeUnit.AUTO
+    zone: str = ""
 
 
 def duration_ms(text: str, flag: str) -> int:
@@ -65,37 +67,44 @@ def duration_ms(text: str, flag: str) -> int:
 
 def read_series_file(path: Path, layout: SeriesLayout, stale_ms: int) -> Series:
     """Read one file; raise DataError or ConfigurationError naming file, row, column and value."""
-    if bool(layout.known) == bool(layout.known_after):
+    if not layout.known and not layout.known_after:
         raise ConfigurationError(
-            f"{path}: say from when its values were known, either with --known COLUMN or with "
-            f"--known-after LAG (as 1d, 6h, 0s) or {NEXT_UTC_DAY}"
+            f"{path}: say from when its values were known, with --known COLUMN, with "
+            f"--known-after LAG (as 1d, 6h, 0s) or {NEXT_UTC_DAY}, or with both"
         )
+    zone = zone_of(layout.zone)
     cells = read_cells(path)
     time = _column(path, cells, "--time", layout.time, TIME_NAMES)
     value = _column(path, cells, "--value", layout.value, VALUE_NAMES)
-    ts = read_instants(path, cells[time], time, layout.unit)
+    about = read_moments(path, cells[time], time, layout.unit, zone)
     values = read_numbers(path, cells[value], value)
-    if not len(ts):
+    if not len(about.at_ms):
         raise DataError(f"{path}: holds no row")
+    ts, told = about.at_ms, about
     if layout.known:
         column = _column(path, cells, "--known", layout.known, ())
-        known_ms = read_instants(path, cells[column], column, layout.unit)
-    else:
-        known_ms = known_from(ts, layout.known_after)
+        told = read_moments(path, cells[column], column, layout.unit, zone)
+    known_ms = told.known_ms if layout.known else told.at_ms
+    if layout.known_after:
+        known_ms = known_from(told, known_ms, layout.known_after)
     _refuse_rows(path, ts, known_ms, values, (time, layout.known or layout.known_after, value))
     return series_of(ts, known_ms, values, stale_ms)
 
 
-def known_from(ts: Instants, known_after: str) -> Instants:
-    """Give the instants from which values about `ts` were known, by a lag or the next UTC day."""
+def known_from(told: Moments, from_ms: Instants, known_after: str) -> Instants:
+    """Give the instants from which values were known, (S,): a lag after from_ms, or the next day.
+
+    The next UTC day begins with the first UTC midnight at or after the end of the day that `told`
+    lies in, on the calendar of its own zone.
+    """
     if known_after == NEXT_UTC_DAY:
-        return ts - ts % DAY_MS + DAY_MS
+        return after_day(told.day_end_ms)
     if not _DURATION.match(known_after):
         raise ConfigurationError(
             f"--known-after {known_after!r}: accepted is {NEXT_UTC_DAY}, or a number with s, m, h "
             "or d, as 30m, 6h or 1d"
         )
-    return ts + duration_ms(known_after, "--known-after")
+    return from_ms + duration_ms(known_after, "--known-after")
 
 
 def _column(
@@ -127,12 +136,16 @@ def _refuse_rows(
     if len(early):
         row = int(early[0])
         raise DataError(
-            f"{where}: row {row}, column {names[1]!r}: {known_ms[row]}; accepted: an instant that "
-            f"is not before {ts[row]}, which the value is about"
+            f"{where}: row {row}, column {names[1]!r}: known from {_when(known_ms[row])}; "
+            f"accepted: an instant that is not before {_when(ts[row])}, which the value is about"
         )
     problem = series_problem(series_of(ts, known_ms, values))
     if problem:
         raise DataError(f"{where}: in the order of becoming known, {problem}")
+
+
+def _when(at_ms: int) -> str:
+    return iso(int(at_ms))
 
 
 # ---- plug-ins ------------------------------------------------------------------------------------

@@ -28,8 +28,9 @@ from adapters.paper.state import (
 from daemon import codec
 from daemon.domain.failures import BadPayload, CorruptFile, JournalError
 from daemon.domain.instrument import InstrumentKey
-from daemon.domain.messages import FundingPaid, OrderFilled, Transferred, VenueEvent
+from daemon.domain.messages import FundingPaid, OrderFilled, Rescaled, Transferred, VenueEvent
 from daemon.domain.order import OrderId
+from daemon.domain.scales import rescaled_quantity
 
 APPLICATION_ID: Final = 0x45515032  # "EQP2": tells our files from other programs' SQLite files
 FORMAT_VERSION: Final = 1
@@ -173,7 +174,7 @@ class SqliteStore:
             event = codec.decode_message(body)
         except BadPayload as e:
             raise self._corrupt(str(e)) from e
-        if not isinstance(event, OrderFilled | FundingPaid | Transferred):
+        if not isinstance(event, OrderFilled | FundingPaid | Transferred | Rescaled):
             raise self._corrupt(f"a {type(event).__name__} stands among the executions")
         return event
 
@@ -187,6 +188,8 @@ class SqliteStore:
                     quantities[fill.key] = quantities.get(fill.key, ZERO) + fill.quantity
                 case FundingPaid(amount=amount) | Transferred(amount=amount):
                     cash += amount
+                case Rescaled(key=key, new_n=new_n, old_n=old_n) if key in quantities:
+                    quantities[key] = rescaled_quantity(quantities[key], new_n, old_n)
         recorded = sum(account.ledger.cash.values(), ZERO)
         if cash != recorded:
             raise self._corrupt(

@@ -96,6 +96,10 @@ class Market:
         """Tell whether nothing more will be learnt of the bar that closed at the instant."""
         return self.final or self.closed_ms[index] == self.instant_ms
 
+    def rename(self, index: int, symbol: str) -> None:
+        """Note that a contract took a spare column; nothing was known of it."""
+        self.symbols = (*self.symbols[:index], symbol, *self.symbols[index + 1 :])
+
     def aligned(self, symbols: tuple[str, ...]) -> Market:
         """Give the same knowledge for another universe; new instruments are unknown."""
         if symbols == self.symbols:
@@ -138,6 +142,7 @@ class Account:
     ledger: Ledger = field(default_factory=Ledger)
     executions_n: int = 0
     orders_n: int = 0
+    rescaled: dict[str, int] = field(default_factory=dict)  # by instrument, the newest change in ms
 
 
 @dataclass(slots=True)

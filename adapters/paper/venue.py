@@ -16,7 +16,10 @@ from itertools import product
 from typing import Final
 
 from adapters.paper.admission import Admission, is_beyond
+from adapters.paper.columns import column_taken
 from adapters.paper.funding import FundingBook
+from adapters.paper.opening import refuse_other_opening, replaced, unusable
+from adapters.paper.rescaling import is_news, of_old_units, rescale
 from adapters.paper.rule import FillRule, Terms
 from adapters.paper.settings import PaperSettings
 from adapters.paper.state import (
@@ -31,7 +34,6 @@ from adapters.paper.state import (
     VenueState,
 )
 from adapters.paper.stories import answer_again, story
-from daemon.domain.failures import ConfigurationError, VenueError
 from daemon.domain.instrument import CashKey, InstrumentKey, Standing, Universe
 from daemon.domain.messages import (
     BarsClosed,
@@ -44,13 +46,14 @@ from daemon.domain.messages import (
     OrderEnded,
     OrderFilled,
     OrderRejected,
+    Rescaled,
     Snapshotted,
     Transferred,
     VenueEvent,
 )
 from daemon.domain.order import SETTLEMENT_PREFIX, Fill, Order, OrderId, OrderKind
 from daemon.domain.portfolio import AccountSnapshot
-from daemon.domain.units import iso, money, require
+from daemon.domain.units import money, require
 
 ENDED_KEPT: Final = 4_096
 UNBOOKED_MAX: Final = 1_024  # fills
@@ -78,8 +81,9 @@ class PaperVenue:
         self.venue = "+".join(self.venues)
         self._store = store
         self._rule = FillRule(settings)
-        self._terms = {i.key: Terms.of(n, i) for n, i in enumerate(universe.instruments)}
-        self._by_index = tuple(self._terms.values())
+        self._by_index = tuple(Terms.of(n, i) for n, i in enumerate(universe.instruments))
+        spare = [i.is_spare for i in universe.instruments]
+        self._terms = {t.key: t for t in self._by_index if not spare[t.index]}
         self._budget: dict[int, Decimal] = {}
         self._admission = Admission(len(universe))
         self._orders: dict[OrderId, PaperOrder] = {}
@@ -159,11 +163,7 @@ class PaperVenue:
         self._check_usable()
         account = self._account
         if executions_cursor > account.executions_n:
-            raise VenueError(
-                f"paper account of {self.venue} has {account.executions_n} executions, but "
-                f"{executions_cursor} were journalled: its ledger was replaced; put the old one "
-                "back, or move the whole state folder away to start anew"
-            )
+            raise replaced(self.venue, account.executions_n, executions_cursor)
         if executions_cursor < 0:
             return [Snapshotted(self._snapshot(venue))]
         found = self._store.executions_after(executions_cursor, account.executions_n)
@@ -187,6 +187,8 @@ class PaperVenue:
                 self._changes.bars = True
             case InstrumentChanged():
                 self._take_terms(event, events)
+            case Rescaled():
+                self._rescale(event, events)
             case _:
                 return events  # a revision comes too late to trade on
         self._commit()
@@ -212,14 +214,7 @@ class PaperVenue:
 
     def _resume(self, loaded: Loaded, symbols: tuple[str, ...], settings: PaperSettings) -> None:
         account, market = loaded.state.account, loaded.state.market
-        if account.venue != self.venue or account.starting_cash != dict(settings.starting_cash):
-            opened = ", ".join(f"{a} {c}" for c, a in sorted(account.starting_cash.items()))
-            wanted = ", ".join(f"{a} {c}" for c, a in sorted(settings.starting_cash.items()))
-            raise ConfigurationError(
-                f"paper.starting_cash = {wanted} at {self.venue}: this state folder holds a paper "
-                f"account of {account.venue} opened with {opened}; set that back, or name another "
-                "state folder"
-            )
+        refuse_other_opening(account, self.venue, settings.starting_cash)
         funding = loaded.state.funding.aligned(market.symbols, symbols)
         self._account = account
         self._market = market.aligned(symbols)
@@ -261,7 +256,7 @@ class PaperVenue:
             return
         index, account = terms.index, self._account
         held, mark = self._held.get(index, ZERO), self._market.closes[index]
-        refusal = self._admission.refusal(order, terms, held, mark)
+        refusal = of_old_units(order, account) or self._admission.refusal(order, terms, held, mark)
         if refusal is not None:
             events.append(OrderRejected(order_id, now_ms, f"{order.key.symbol}: {refusal}"))
             return
@@ -394,14 +389,16 @@ class PaperVenue:
         """Trade by the venue's present rules; settle what is held of a contract that ended."""
         index, instrument = event.index, event.instrument
         terms = Terms.of(index, instrument)
-        require(self._by_index[index].key == terms.key, f"column {index} is not {terms.key}")
+        if self._by_index[index].key != terms.key:
+            cash = self._account.starting_cash
+            self._by_index = column_taken(self._by_index, terms, instrument, cash)
+            self._market.rename(index, str(terms.key))
+            self._changes.bars = True
         if event.standing is not Standing.GONE:
             self._terms[terms.key] = terms
             self._by_index = (*self._by_index[:index], terms, *self._by_index[index + 1 :])
             return
-        for record in [r for r in self._resting.values() if r.index == index]:
-            self._end(record, PaperStatus.EXPIRED, "the contract ended")
-            events.append(OrderEnded(record.order.order_id, record.ended_ms, record.reason))
+        self._cancel_resting(index, "the contract ended", events)
         self._terms.pop(terms.key, None)
         price = self._market.closes[index]
         if index in self._held and price > 0:
@@ -418,6 +415,23 @@ class PaperVenue:
         self._record(OrderFilled(fill))
         events.append(OrderFilled(fill))
         self._changes.bars = True
+
+    def _rescale(self, event: Rescaled, events: list[VenueEvent]) -> None:
+        """Count a contract in its new units, once; what rests in the old ones is cancelled."""
+        if not is_news(self._state, event):
+            return
+        self._cancel_resting(event.index, "it is counted in other units now", events)
+        self._book_fills()
+        rescale(self._state, event, self._held)
+        self._budget.clear()
+        self._next_execution()
+        self._record(event)
+        self._changes.bars = True
+
+    def _cancel_resting(self, index: int, why: str, events: list[VenueEvent]) -> None:
+        for record in [r for r in self._resting.values() if r.index == index]:
+            self._end(record, PaperStatus.EXPIRED, why)
+            events.append(OrderEnded(record.order.order_id, record.ended_ms, record.reason))
 
     def _book_funding(self, events: list[VenueEvent]) -> None:
         funding, market = self._state.funding, self._market
@@ -480,7 +494,4 @@ class PaperVenue:
 
     def _check_usable(self) -> None:
         if self._is_ahead:
-            raise VenueError(
-                f"paper account of {self.venue} at {iso(self._now_ms)}: its ledger could not be "
-                "written; restart to go on from what is recorded"
-            )
+            raise unusable(self.venue, self._now_ms)

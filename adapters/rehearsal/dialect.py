@@ -14,7 +14,7 @@ import numpy as np
 
 from adapters.rehearsal.market import Coin, FloatArray, Settlement
 from adapters.rehearsal.publication import PRINTS_PER_STEP, Kline, Klines, Print
-from daemon.domain.units import HOUR_MS, MINUTE_MS
+from daemon.domain.units import DAY_MS, HOUR_MS, MINUTE_MS
 
 INTERVALS_MS: Final[Mapping[str, int]] = {
     "1m": MINUTE_MS,
@@ -31,6 +31,7 @@ INTERVALS_MS: Final[Mapping[str, int]] = {
     "1d": 24 * HOUR_MS,
 }
 PERPETUAL_DELIVERY_MS: Final = 4_133_404_800_000
+DELISTING_NOTICE_MS: Final = 2 * DAY_MS  # an end is told so long before it comes
 _INTEREST_RATE: Final = "0.00010000"
 
 
@@ -194,11 +195,11 @@ def mark_event(coin: Coin, price: float, rate: float, next_ms: int, event_ms: in
 
 
 def premium_row(coin: Coin, price: float, rate: float, next_ms: int, now_ms: int) -> dict[str, Any]:
-    """Write a premiumIndex answer."""
+    """Write a premiumIndex answer; the index lies away from the mark by the rate foreseen."""
     return {
         "symbol": coin.symbol,
         "markPrice": f"{price:.8f}",
-        "indexPrice": f"{price:.8f}",
+        "indexPrice": f"{price / (1.0 + rate):.8f}",
         "estimatedSettlePrice": f"{price:.8f}",
         "lastFundingRate": f"{rate:.8f}",
         "interestRate": _INTEREST_RATE,
@@ -299,7 +300,9 @@ def exchange_info(coins: Iterable[Coin], now_ms: int, weight_limit: int) -> dict
 
 
 def _contract(coin: Coin, now_ms: int) -> dict[str, Any]:
-    delivery_ms = PERPETUAL_DELIVERY_MS if coin.delisted_ms is None else coin.delisted_ms
+    delivery_ms = PERPETUAL_DELIVERY_MS
+    if coin.delisted_ms is not None and now_ms >= coin.delisted_ms - DELISTING_NOTICE_MS:
+        delivery_ms = coin.delisted_ms
     quote = coin.symbol.removeprefix(coin.base)
     return {
         "symbol": coin.symbol,

@@ -14,7 +14,7 @@ from typing import Final
 
 from daemon.domain.failures import ConfigurationError
 
-SECONDS_MAX: Final = 3600.0
+SECONDS_MAX: Final = 4 * 86_400.0  # bans last up to three days
 
 
 class Fault(StrEnum):

@@ -208,6 +208,8 @@ def weight_of(path: str, query: Query) -> int:
         return next((weight for most, weight in _KLINE_WEIGHTS if limit <= most), 10)
     if path == "/fapi/v1/ticker/24hr" and "symbol" not in query:
         return 40
+    if path == "/fapi/v1/premiumIndex" and "symbol" not in query:
+        return 10
     return {"/fapi/v1/trades": 5, "/fapi/v1/aggTrades": 20}.get(path, 1)
 
 

@@ -1,13 +1,13 @@
 """What the venue publishes beside its klines: mark and index candles, open interest.
 
 The mark is the traded price. The index lies away from it by the funding rate that was foreseen when
-a candle opened; open interest is a fixed multiple of a period's volume. All three are thus known
-functions of the market, which a reader can be checked against.
+a candle opened; open interest is a fixed multiple of the volume of the last half hour that is over.
+All three are thus known functions of the market, which a reader can be checked against.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -18,9 +18,11 @@ from adapters.rehearsal.dialect import INTERVALS_MS
 from adapters.rehearsal.exchange import Exchange
 from adapters.rehearsal.market import Coin
 from adapters.rehearsal.publication import Klines
+from daemon.domain.units import MINUTE_MS
 
 Query = Mapping[str, str]
 INTEREST_TIMES: Final = 100.0
+INTEREST_MS: Final = 30 * MINUTE_MS
 ROWS_MAX: Final = 1500
 
 
@@ -43,19 +45,49 @@ def index_klines(exchange: Exchange, query: Query) -> str:
 def open_interest(exchange: Exchange, query: Query) -> list[dict[str, Any]]:
     """Answer with the open interest at the end of each period that is over, oldest first."""
     coin, found = _klines(exchange, query, "symbol", "period", named_by_end=True)
-    ends = found.open_ms + found.interval_ms
+    ends = (found.open_ms + found.interval_ms).tolist()
+    interest = _interest(exchange, coin.symbol, ends)
     return [
         {
             "symbol": coin.symbol,
-            "sumOpenInterest": f"{INTEREST_TIMES * volume:.8f}",
-            "sumOpenInterestValue": f"{INTEREST_TIMES * volume * close:.8f}",
+            "sumOpenInterest": f"{amount:.8f}",
+            "sumOpenInterestValue": f"{amount * close:.8f}",
             "timestamp": end,
         }
-        for volume, close, end in zip(
-            found.volume.tolist(), found.close.tolist(), ends.tolist(), strict=True
-        )
+        for amount, close, end in zip(interest, found.close.tolist(), ends, strict=True)
         if end <= exchange.clock_ms()
     ]
+
+
+def open_interest_now(exchange: Exchange, query: Query) -> dict[str, Any]:
+    """Answer with the open interest of this moment."""
+    symbol = query.get("symbol", "")
+    if not symbol:
+        raise dialect.missing("symbol")
+    coin = exchange.listed(symbol)
+    if coin is None:
+        raise dialect.invalid_symbol()
+    now_ms = exchange.clock_ms()
+    (amount,) = _interest(exchange, symbol, [now_ms])
+    return {"symbol": symbol, "openInterest": f"{amount:.8f}", "time": now_ms}
+
+
+def _interest(exchange: Exchange, symbol: str, at_ms: Sequence[int]) -> list[float]:
+    """Give the open interest at instants, oldest first; 0 before the first half hour is over."""
+    if not at_ms:
+        return []
+    length_ms = max(INTEREST_MS, exchange.market.step_ms)
+    first_ms = at_ms[0] - at_ms[0] % length_ms - length_ms
+    found = exchange.publication.klines(
+        symbol,
+        length_ms,
+        exchange.clock_ms(),
+        start_ms=first_ms,
+        limit=(at_ms[-1] - first_ms) // length_ms + 1,
+    )
+    ends = (found.open_ms + length_ms).tolist()
+    volumes = dict(zip(ends, found.volume.tolist(), strict=True))
+    return [INTEREST_TIMES * volumes.get(at - at % length_ms, 0.0) for at in at_ms]
 
 
 def _klines(
@@ -90,5 +122,6 @@ def _klines(
 ROUTES: Final[Mapping[str, Callable[[Exchange, Query], Any]]] = {
     "/fapi/v1/markPriceKlines": mark_klines,
     "/fapi/v1/indexPriceKlines": index_klines,
+    "/fapi/v1/openInterest": open_interest_now,
     "/futures/data/openInterestHist": open_interest,
 }

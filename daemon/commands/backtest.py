@@ -60,7 +60,7 @@ def backtest(
 
         write_report(path, result.run, settings)
     if decisions is not None:
-        write_decisions(decisions, result.run.decisions)
+        write_decisions(decisions, result.decisions)
     if as_json:
         print_json(_values(result, path))
     else:

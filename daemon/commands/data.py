@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -23,8 +25,16 @@ from daemon.commands.options import (
 from daemon.domain.failures import DataError
 from daemon.domain.units import iso
 from daemon.report.figures import clock
-from daemon.wiring.data import StoredBars, fetch_history, stored_bars
-from daemon.wiring.series_download import checked_names, fetch_series
+from daemon.wiring.data import (
+    Fetched,
+    StoredBars,
+    StoredFunding,
+    fetch_history,
+    stored_bars,
+    stored_funding,
+)
+from daemon.wiring.lives import stored_lives
+from daemon.wiring.series_download import FetchedSeries, checked_names, fetch_series
 
 PROBLEM_EXIT = DataError.exit_code
 
@@ -39,10 +49,13 @@ def download_data(
     series: Annotated[
         str, typer.Option(help="Series as well: any of open_interest,mark,index.")
     ] = "",
+    audit: Annotated[
+        bool, typer.Option("--audit", help="Read stored bars again, to count those that changed.")
+    ] = False,
 ) -> int:
     """Fetch bars and funding rates into the bar store.
 
-    The universe is that of the settings. A later download goes on where the store ends.
+    The universe is that of the settings. A later download fills holes and goes on at the end.
     """
     chosen = [*(overrides or []), *([f"exchange.id={exchange}"] if exchange else [])]
     settings = read_settings(config, chosen, base="paper.toml")
@@ -62,35 +75,61 @@ def download_data(
                 days,
                 folder,
                 lambda p: show(p.symbol, p.reached_ms - p.since_ms, p.until_ms - p.since_ms),
+                audit=audit,
             )
         )
     beside = asyncio.run(fetch_series(settings, wanted, days, folder)) if wanted else ()
     problems = [*fetched.bars.problems, *(f"{s}: {w}" for s, w in fetched.funding_problems.items())]
     problems += [f"{one.symbol}, {one.name}: {one.problem}" for one in beside if one.problem]
+    repaired = [*fetched.repaired, *(one.repaired for one in beside if one.repaired)]
     if as_json:
-        rows = {one.symbol: one.rows for one in fetched.bars.symbols}
-        repaired = [one.repaired for one in fetched.bars.symbols if one.repaired]
-        told: dict[str, object] = {"requests": fetched.requests_n, "refused": fetched.refused_n}
-        told["seconds"] = round(fetched.bars_s, 3)
-        if wanted:
-            told["series"] = {f"{one.symbol} {one.name}": one.new_n for one in beside}
-        print_json({"rows": rows, "problems": problems, "repaired": repaired, **told})
+        print_json(_values(fetched, beside, repaired, problems, has_series=bool(wanted)))
     else:
-        for one in fetched.bars.symbols:
-            gaps = f", {len(one.gaps)} gaps" if one.gaps else ""
-            console().print(f"{one.symbol}: {one.rows:,} bars, {one.rows_new:,} new{gaps}")
-            if one.repaired:
-                console().print(one.repaired, style="yellow", soft_wrap=True)
-        for name in wanted:
-            new_n = sum(one.new_n for one in beside if one.name == name)
-            console().print(f"{name}: {new_n:,} new observations")
-        for problem in problems:
-            console().print(problem, style="red")
-        new = sum(one.rows_new for one in fetched.bars.symbols)
-        if new:
-            pace = f"{new / max(fetched.bars_s, 1e-3):,.0f} bars a second"
-            console().print(f"{new:,} new bars in {fetched.bars_s:.1f} s, {pace}")
+        _print(fetched, beside, repaired, problems, wanted)
     return PROBLEM_EXIT if problems else 0
+
+
+def _values(
+    fetched: Fetched,
+    beside: Sequence[FetchedSeries],
+    repaired: Sequence[str],
+    problems: Sequence[str],
+    *,
+    has_series: bool,
+) -> dict[str, object]:
+    told: dict[str, object] = {"rows": {one.symbol: one.rows for one in fetched.bars.symbols}}
+    told |= {"problems": list(problems), "repaired": list(repaired)}
+    told |= {"requests": fetched.requests_n, "refused": fetched.refused_n}
+    revised = {one.symbol: one.rows_revised for one in fetched.bars.symbols}
+    told["revised"] = {symbol: rows for symbol, rows in revised.items() if rows}
+    told["seconds"] = round(fetched.bars_s, 3)
+    if has_series:
+        told["series"] = {f"{one.symbol} {one.name}": one.new_n for one in beside}
+    return told
+
+
+def _print(
+    fetched: Fetched,
+    beside: Sequence[FetchedSeries],
+    repaired: Sequence[str],
+    problems: Sequence[str],
+    wanted: Sequence[str],
+) -> None:
+    for one in fetched.bars.symbols:
+        gaps = f", {len(one.gaps)} gaps" if one.gaps else ""
+        gaps += f", {one.rows_revised:,} that the venue changed" if one.rows_revised else ""
+        console().print(f"{one.symbol}: {one.rows:,} bars, {one.rows_new:,} new{gaps}")
+    for name in wanted:
+        new_n = sum(one.new_n for one in beside if one.name == name)
+        console().print(f"{name}: {new_n:,} new observations")
+    for text in repaired:
+        console().print(text, style="yellow", soft_wrap=True)
+    for problem in problems:
+        console().print(problem, style="red", soft_wrap=True)
+    new = sum(one.rows_new for one in fetched.bars.symbols)
+    if new:
+        pace = f"{new / max(fetched.bars_s, 1e-3):,.0f} bars a second"
+        console().print(f"{new:,} new bars in {fetched.bars_s:.1f} s, {pace}")
 
 
 def list_data(
@@ -101,26 +140,47 @@ def list_data(
     ] = False,
     as_json: AsJson = False,
 ) -> int:
-    """List stored bars, their range and their holes.
+    """List stored bars and funding, their range and the holes of bars.
 
     A broken file is named, and the exit code is that of data that cannot be trusted.
     """
     found = stored_bars(folder, venue or None, deep=deep)
-    broken = [one for one in found if one.problem]
+    funding = stored_funding(folder, venue or None)
+    lives = stored_lives(folder, venue or None)
+    faults = [one.problem for one in found if one.problem]
+    faults += [one.problem for one in funding if one.problem]
+    broken = [*faults]
+    broken += [one.problem for one in lives if one.problem]
     if as_json:
-        print_json({"files": [_row(one) for one in found], "problems": len(broken)})
+        told = {"files": [_row(one) for one in found], "problems": len(broken)}
+        print_json(
+            {
+                **told,
+                "funding": list(map(_rates_row, funding)),
+                "instruments": [asdict(one) for one in lives],
+            }
+        )
         return PROBLEM_EXIT if broken else 0
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 0, 0, 1), pad_edge=False)
     for name in ("venue", "symbol", "bars", "rows", "first opens", "last opens", "holes"):
         side: Literal["left", "right"] = "right" if name == "rows" else "left"
         table.add_column(name, no_wrap=name != "holes", justify=side)
     for one in found:
-        holes = one.problem or (f"{len(one.gaps)}" if one.gaps else "")
+        holes = "broken" if one.problem else f"{len(one.gaps)}" if one.gaps else ""
         row = _row(one)
         times = (clock(str(row[k])).removesuffix(" UTC") for k in ("first", "last"))
         table.add_row(one.venue, one.symbol, one.timeframe.label, f"{one.rows:,}", *times, holes)
+    for rates in funding:
+        row = _rates_row(rates)
+        times = (clock(str(row[k])).removesuffix(" UTC") for k in ("first", "last"))
+        fault = "broken" if rates.problem else ""
+        table.add_row(rates.venue, rates.symbol, "funding", f"{rates.rows:,}", *times, fault)
     nothing = f"no bars in {folder}; `equipoise download-data` fetches some"
-    console().print(table if found else nothing)
+    console().print(table if found or funding else nothing)
+    for fault in faults:
+        console().print(fault, style="red", soft_wrap=True)
+    for kept in lives:
+        console().print(str(kept), style="red" if kept.problem else "", soft_wrap=True)
     return PROBLEM_EXIT if broken else 0
 
 
@@ -134,5 +194,16 @@ def _row(one: StoredBars) -> dict[str, object]:
         "first": iso(first) if first is not None else "",
         "last": iso(last) if last is not None else "",
         "gaps": [str(gap) for gap in one.gaps],
+        "problem": one.problem,
+    }
+
+
+def _rates_row(one: StoredFunding) -> dict[str, object]:
+    return {
+        "venue": one.venue,
+        "symbol": one.symbol,
+        "rows": one.rows,
+        "first": iso(one.first_ms) if one.first_ms is not None else "",
+        "last": iso(one.last_ms) if one.last_ms is not None else "",
         "problem": one.problem,
     }

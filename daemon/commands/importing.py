@@ -1,4 +1,4 @@
-"""`equipoise import-data`: bars that other tools wrote, into the bar store."""
+"""`equipoise import-data`: bars and funding that other tools wrote, into the store."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import typer
 
 from daemon.commands.options import AsJson, console, print_json
 from daemon.domain.failures import ConfigurationError
-from daemon.wiring.importing import ImportedFile, imported
+from daemon.wiring.importing import Imported, ImportedFile, imported
 
-COLUMNS: Final = ("time", "open", "high", "low", "close", "volume")
+COLUMNS: Final = ("time", "open", "high", "low", "close", "volume", "rate")
+BAD_SHOWN: Final = 100
 
 
 def import_data(
@@ -26,9 +27,16 @@ def import_data(
     timeframe: Annotated[
         str, typer.Option(help="Length of the bars, as 30m; default from the name or the rows.")
     ] = "",
+    kind: Annotated[
+        str,
+        typer.Option(help="What it holds: bars, funding, mark or index; default from the name."),
+    ] = "",
     label: Annotated[
-        str, typer.Option(help="Which end of a bar its instant names: open or close.")
-    ] = "open",
+        str,
+        typer.Option(
+            help="Which end of a bar its instant names: open or close; default from the column."
+        ),
+    ] = "",
     unit: Annotated[
         str, typer.Option(help="How instants are written: auto, s, ms, us, ns or iso.")
     ] = "auto",
@@ -39,12 +47,17 @@ def import_data(
     replace: Annotated[
         bool, typer.Option("--replace", help="Where both have a bar, prefer the imported one.")
     ] = False,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Leave bad rows out and list them.")
+    ] = False,
     as_json: AsJson = False,
 ) -> int:
-    """Bring bars of other tools into the bar store.
+    """Bring bars, funding rates, mark and index prices of other tools into the store.
 
-    All files are read and checked before anything is written. A bar that the store has with other
-    values stays, and the number of such bars is said; --replace prefers the imported one.
+    Files of a folder that hold something else are left out and named. Monthly or daily files of
+    one instrument are put together. All files are read and checked before anything is written. A
+    bar that the store has with other values stays, and the number of such bars is said; --replace
+    prefers the imported one.
     """
     found = imported(
         paths,
@@ -56,13 +69,26 @@ def import_data(
         unit=unit,
         columns=_columns(column or []),
         replace=replace,
+        kind=kind,
+        skip_bad=skip_bad,
     )
     if as_json:
-        print_json({"files": [_row(one) for one in found]})
-        return 0
-    for one in found:
-        console().print(_line(one), soft_wrap=True)
+        files = [_row(one) for one in found.files]
+        print_json({"files": files, "left_out": list(found.left_out)})
+    else:
+        _print(found)
     return 0
+
+
+def _print(found: Imported) -> None:
+    for one in found.files:
+        console().print(_line(one), soft_wrap=True)
+        for why in one.bad[:BAD_SHOWN]:
+            console().print(f"  left out: {why}", style="yellow", soft_wrap=True)
+        if len(one.bad) > BAD_SHOWN:
+            console().print(f"  and {len(one.bad) - BAD_SHOWN:,} more; --json lists all")
+    for why in found.left_out:
+        console().print(why, style="yellow", soft_wrap=True)
 
 
 def _columns(given: list[str]) -> dict[str, str]:
@@ -78,7 +104,8 @@ def _columns(given: list[str]) -> dict[str, str]:
 
 
 def _line(one: ImportedFile) -> str:
-    parts = [f"{one.source} -> {one.target}: {one.rows:,} rows, {one.new_n:,} new"]
+    more = f" and {len(one.sources) - 1:,} more" if len(one.sources) > 1 else ""
+    parts = [f"{one.source}{more} -> {one.target}: {one.rows:,} rows, {one.new_n:,} new"]
     if one.differ_n:
         what = "replaced" if one.is_replaced else "kept as they were (--replace prefers the new)"
         parts.append(f"{one.differ_n:,} differ from the store and were {what}")
@@ -86,6 +113,8 @@ def _line(one: ImportedFile) -> str:
         parts.append(f"{one.twice_n:,} were there twice")
     if one.unclosed_n:
         parts.append(f"{one.unclosed_n:,} not closed yet and left out")
+    if one.bad:
+        parts.append(f"{len(one.bad):,} bad rows left out")
     return "; ".join(parts)
 
 
@@ -99,4 +128,6 @@ def _row(one: ImportedFile) -> dict[str, object]:
         "replaced": one.is_replaced,
         "twice": one.twice_n,
         "unclosed": one.unclosed_n,
+        "bad": list(one.bad),
+        "sources": [str(path) for path in one.sources or (one.source,)],
     }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -22,7 +24,9 @@ from daemon.domain.units import iso
 from daemon.research.data_quality import QualityFinding
 from daemon.research.point_in_time import Severity
 from daemon.wiring.cleansing import cleansing_rules
-from daemon.wiring.quality import check_store
+from daemon.wiring.quality import QualityReport, check_store
+from daemon.wiring.repairing import Repair, repair_store
+from daemon.wiring.rescaled import stated_for
 
 COLOURS: Final = {Severity.SERIOUS: "red", Severity.WARNING: "yellow", Severity.NOTE: "default"}
 SYMBOLS_SHOWN: Final = 4
@@ -34,6 +38,12 @@ def check_data(
     severity: Annotated[
         str, typer.Option(help="Least severity to list: note, warning or serious.")
     ] = "note",
+    repair: Annotated[
+        bool,
+        typer.Option(
+            "--repair", help="First fetch damaged files and holes again, from exchange.id."
+        ),
+    ] = False,
     config: ConfigFiles = None,
     overrides: Overrides = None,
     as_json: AsJson = False,
@@ -41,30 +51,56 @@ def check_data(
     """Read every stored file and list holes, outages, wicks, other units and broken files.
 
     Each finding is dated and says what the cleansing rules of section data do about it. A broken
-    file gives the exit code of data that cannot be trusted; findings do not.
+    file gives the exit code of data that cannot be trusted; findings do not. A repair keeps every
+    damaged file under another name, and fetches all that it had held.
     """
     settings = read_settings(config, overrides, base="paper.toml")
     least = _least(severity)
+    mended = Repair((), {}, ())
     with Progress(console=Console(stderr=True), disable=as_json, transient=True) as bar:
         task = bar.add_task("reading", total=None)
+        if repair:
+            mended = asyncio.run(
+                repair_store(settings, folder, lambda what: bar.update(task, description=what))
+            )
         rules = cleansing_rules(settings)
         found = check_store(
-            folder, venue or None, rules, lambda what: bar.update(task, description=what)
+            folder,
+            venue or None,
+            rules,
+            lambda what: bar.update(task, description=what),
+            lambda venue, symbols, timeframe: stated_for(settings, venue, symbols, timeframe),
         )
     shown = [one for one in found.findings if one.severity in least]
     if as_json:
-        print_json(
-            {
-                "files": found.files_n,
-                "bars": found.bars_n,
-                "rates": found.rates_n,
-                "broken": list(found.broken),
-                "findings": [_row(one) for one in shown],
-            }
-        )
-        return DataError.exit_code if found.broken else 0
+        print_json(_values(found, mended, shown))
+    else:
+        _print(found, mended, shown)
+    return DataError.exit_code if found.broken or mended.problems else 0
+
+
+def _values(
+    found: QualityReport, mended: Repair, shown: Sequence[QualityFinding]
+) -> dict[str, object]:
+    return {
+        "files": found.files_n,
+        "bars": found.bars_n,
+        "rates": found.rates_n,
+        "broken": list(found.broken),
+        "repaired": list(mended.repaired),
+        "fetched": mended.rows_new,
+        "problems": list(mended.problems),
+        "findings": [_row(one) for one in shown],
+    }
+
+
+def _print(found: QualityReport, mended: Repair, shown: Sequence[QualityFinding]) -> None:
     out = console()
-    for problem in found.broken:
+    for text in mended.repaired:
+        out.print(text, style="yellow", soft_wrap=True)
+    for file, rows in mended.rows_new.items():
+        out.print(f"{file}: {rows:,} rows fetched", soft_wrap=True)
+    for problem in (*mended.problems, *found.broken):
         out.print(problem, style="red", soft_wrap=True)
     for one in shown:
         out.print(_line(one), style=COLOURS[one.severity], soft_wrap=True)
@@ -75,7 +111,6 @@ def check_data(
         + (f" ({hidden} less severe ones not shown)" if hidden else ""),
         soft_wrap=True,
     )
-    return DataError.exit_code if found.broken else 0
 
 
 def _least(severity: str) -> list[Severity]:

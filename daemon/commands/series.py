@@ -37,7 +37,16 @@ def import_series(
         str,
         typer.Option(help="From when a value was known: 0s, 6h, 1d after it, or next-utc-day."),
     ] = "",
-    known: Annotated[str, typer.Option(help="Column that says so instead.")] = "",
+    known: Annotated[
+        str, typer.Option(help="Column that says so; a plain day counts from the next UTC day.")
+    ] = "",
+    zone: Annotated[
+        str, typer.Option(help="Zone of times that name none, as UTC or America/New_York.")
+    ] = "",
+    revised_at: Annotated[
+        str,
+        typer.Option(help="Changed values were known from then on: now, or as 2024-02-13T08:30Z."),
+    ] = "",
     time: Annotated[str, typer.Option(help="Column of the instant a value is about.")] = "",
     value: Annotated[str, typer.Option(help="Column of the value.")] = "",
     unit: Annotated[
@@ -61,8 +70,9 @@ def import_series(
     became known later is kept as a version of it.
     """
     wish = SeriesWish(
-        source, name, symbol, known_after, known, time, value, unit, stale_after, replace
-    )
+        source, name, symbol, known_after, known, time, value, unit, stale_after, replace,
+        zone, revised_at,
+    )  # fmt: skip
     if (path is None) == (not plugin):
         raise ConfigurationError("import-series: give either a file or --plugin NAME")
     found = import_plugin(plugin, folder, wish) if path is None else import_file(path, folder, wish)

@@ -21,6 +21,7 @@ from daemon.commands.options import console, print_json
 from daemon.ports import Warmup
 from daemon.settings import Settings
 from daemon.wiring.estimator import has_champion, names_model, needs_model
+from daemon.wiring.series_ready import ready_for_run
 from daemon.wiring.training import (
     SourceBars,
     Trained,
@@ -32,8 +33,12 @@ from daemon.wiring.training import (
 
 
 def ensure_champion(settings: Settings, *, as_json: bool) -> None:
-    """Train a first model from the exchange's own history unless one is there or none is needed."""
+    """Train a first model from the exchange's own history unless one is there or none is needed.
+
+    Either way the series that the model reads beside the bars are at hand afterwards.
+    """
     if not needs_model(settings) or names_model(settings) or has_champion(settings):
+        asyncio.run(ready_for_run(settings))
         return
     if not as_json:
         console().print("no model yet: training a first one on this market's history")

@@ -88,8 +88,11 @@ class Watcher:
         """Say what is going to be traded."""
         self._engine = engine
         if not self._as_json:
-            names = ", ".join(s.partition("/")[0] for s in engine.universe.symbols)
-            self._console.print(f"{engine.strategy.name} on {len(engine.universe)}: {names}")
+            taken = engine.universe.taken()
+            names = ", ".join(symbol.partition("/")[0] for _, symbol in taken)
+            free_n = len(engine.universe) - len(taken)
+            spare = f" and {free_n} spare" if free_n else ""
+            self._console.print(f"{engine.strategy.name} on {len(taken)}: {names}{spare}")
 
     def __call__(self, event: Event, commands: Sequence[Command], engine: Engine) -> None:
         """Print what one event and its commands did."""

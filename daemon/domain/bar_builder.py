@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from daemon.domain.bar import FIELDS, CrossSection, Field, Flags, Floats, Proof
 from daemon.domain.failures import ConfigurationError, InvariantViolated
+from daemon.domain.scales import rescaled_bars
 from daemon.domain.units import DAY_MINUTES, Timeframe, require
 
 Instants = npt.NDArray[np.int64]
@@ -232,6 +233,12 @@ class BarBuilder:
                 return buckets
         built = ", ".join(t.label for t in self.timeframes)
         raise InvariantViolated(f"no {timeframe.label} bars are built here, only {built}")
+
+    def rescale(self, index: int, at_ms: int, new_n: int, old_n: int) -> None:
+        """Keep the source bars of one instrument that closed by `at_ms` in new units."""
+        for row in range(self._base, min(at_ms // self._source_ms, self._end)):
+            bar = self._values[row % self._rows_n, index]
+            bar[:] = rescaled_bars(bar, new_n, old_n)
 
     def state(self) -> dict[str, object]:
         """Give all that later bars depend on as plain values and arrays, for a snapshot.

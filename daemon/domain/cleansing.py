@@ -5,24 +5,23 @@ call, so that one bar at a time live and two years at once give the same verdict
 A removed bar becomes absent for whoever trades or learns; the raw data keep it. A crash is real
 and stays: how far a price moved removes nothing, only what no market can do does. The rules:
 
-    impossible    no market can do it: price not positive, high below low, tenfold and back
+    impossible    no market can do it: price not positive, high below low, tenfold and back without
+                  more volume than usual and while the others stay in their places
     frozen_venue  most instruments of a venue stand still at once, without a trade: an outage
     zero_volume   one instrument stands still without a trade for longer than it may
-    rescaled      between two bars the price jumps by a power of ten: another unit, no return
-    repeated      all five numbers are those of the bar before, though it moved: a stale answer
-    split         the same with a small whole ratio and the volume moving the other way: suspected
+    rescaled      between two bars the price jumps by a round factor, as by a split or another unit,
+                  and the others do not: doubted until it is known what it was, see `scales`
+    repeated      all five numbers are those of the bar before, though it was traded: a stale answer
     wick, crash   an extreme range; with the close back inside it, and without
 
-`split`, `wick` and `crash` only flag. While a price stands at another scale its bars are removed
-until it comes back or a person loads history of one scale; after a hole of more than a week a new
-price is believed.
+`wick` and `crash` only flag. After a hole of more than a week a new price is believed.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from enum import IntEnum, StrEnum
 from typing import Final
 
@@ -30,6 +29,16 @@ import numpy as np
 import numpy.typing as npt
 
 from daemon.domain.bar import FIELDS, Field, Flags, Floats
+from daemon.domain.scales import (
+    RECENT,
+    Column,
+    Doubt,
+    Doubts,
+    Turn,
+    rescaled_bars,
+    suspected,
+    walked,
+)
 from daemon.domain.units import DAY_MS, require
 
 Instants = npt.NDArray[np.int64]
@@ -39,10 +48,10 @@ Codes = npt.NDArray[np.uint8]
 SCALES: Final = (10.0, 100.0, 1000.0, 10_000.0)
 SCALE_TOLERANCE: Final = 0.1  # of the log of the jump
 SCALE_HOLE_MS: Final = 7 * DAY_MS  # over a longer hole a price may have gone anywhere
-SPLITS: Final = (2.0, 3.0, 4.0, 5.0, 8.0, 20.0, 25.0, 50.0)
-SPLIT_TOLERANCE: Final = 0.03
 BOUNCE_RANGE: Final = 10.0  # high over low that no price does and undoes within a bar
 BOUNCE_BODY: Final = 1.5  # .. when open and close lie within this ratio
+BOUNCE_VOLUME: Final = 3.0  # .. save that so much more than usual is traded in it
+FEW_STILL_MINUTES: Final = 10  # a venue of fewer instruments than counted is frozen after so long
 WICK_BODY_SHARE: Final = 0.5  # a body of less than this share of the range is a wick
 WICK_MINUTES: Final = 15  # the bar length that `wick_range` is stated for
 
@@ -63,7 +72,6 @@ class CleansingRule(StrEnum):
     ZERO_VOLUME = "zero_volume"
     RESCALED = "rescaled"
     REPEATED = "repeated"
-    SPLIT = "split"
     WICK = "wick"
     CRASH = "crash"
 
@@ -78,6 +86,8 @@ class CleansingRules:
     """State the thresholds and which rules remove; a rule that is off does not even flag.
 
     frozen_share: of the instruments of a venue that have a bar; at least `frozen_least_n` of them.
+    Where fewer have one, all of them must stand still, and the longer the fewer they are.
+    patience_ms: a doubted price that was traded for so long is believed; 0 never by itself.
     zero_volume_minutes_max: still bars of so long a stretch are kept, later ones are not.
     wick_range: log of high over low of a 15 minute bar; grows with the root of the bar's length.
     """
@@ -87,6 +97,7 @@ class CleansingRules:
     frozen_least_n: int = 3
     zero_volume_minutes_max: int = 120
     wick_range: float = 0.12
+    patience_ms: int = 2 * DAY_MS
 
     def still_bars_max(self, minutes: int) -> int:
         """Give how many still bars of this length are kept in a row, at least one."""
@@ -101,27 +112,47 @@ class CleansingRules:
 class Memory:
     """Carry what the next bar is judged by: last (N, 5) the last possible bar, NaN before any.
 
-    last_ms (N,) its close; still_n (N,) still bars in a row; away (N,) powers of ten between the
-    price and its old unit.
+    last_ms (N,) its close; still_n (N,) still bars in a row; recent (N, RECENT) volumes of the last
+    possible bars, oldest first, NaN where there was none; doubts: whose price is doubted.
     """
 
     last: Floats
     last_ms: Instants
     still_n: Counts
-    away: Counts
+    recent: Floats
+    doubts: Doubts
 
     @classmethod
     def empty(cls, instruments_n: int) -> Memory:
         """Know nothing yet."""
         zeros = np.zeros(instruments_n, dtype=np.int64)
         nothing = np.full((instruments_n, FIELDS), np.nan)
-        return cls(nothing, zeros, zeros.copy(), zeros.copy())
+        recent = np.full((instruments_n, RECENT), np.nan)
+        return cls(nothing, zeros, zeros.copy(), recent, Doubts.none(instruments_n))
 
     def primed(self, closes: Floats, at_ms: int) -> Memory:
         """Take last prices (N,) from elsewhere, NaN unknown, so that a restart sees a new scale."""
         last = self.last.copy()
         last[:, Field.CLOSE] = np.where(np.isfinite(closes) & (closes > 0), closes, np.nan)
         return replace(self, last=last, last_ms=np.full_like(self.last_ms, at_ms))
+
+    def doubting(self, index: int, doubt: Doubt) -> Memory:
+        """Doubt an instrument as it was doubted before a restart."""
+        return replace(self, doubts=self.doubts.having(index, doubt))
+
+    def rescaled(self, index: int, new_n: int, old_n: int) -> Memory:
+        """Remember an instrument in new units, without any doubt."""
+        last, recent = self.last.copy(), self.recent.copy()
+        last[index] = rescaled_bars(last[index], new_n, old_n)
+        recent[index] = recent[index] * new_n / old_n
+        doubts = self.doubts.having(index, Doubt())
+        return replace(self, last=last, recent=recent, doubts=doubts)
+
+    def believing(self, index: int) -> Memory:
+        """Compare the next price of an instrument with none before it, and doubt it no more."""
+        last_ms = self.last_ms.copy()
+        last_ms[index] = 0
+        return replace(self, last_ms=last_ms, doubts=self.doubts.having(index, Doubt()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,11 +166,45 @@ class Removal:
 
 
 @dataclass(frozen=True, slots=True)
+class Beside:
+    """Hold what was told of an instant before, (N,) each: what moves an instrument is compared.
+
+    present: who has a bar; known: who has a jump; jumps: open over the close before; spans: logs of
+    high over low, NaN without a bar.
+    """
+
+    present: Flags
+    known: Flags
+    jumps: Floats
+    spans: Floats
+
+    @classmethod
+    def nothing(cls, instruments_n: int) -> Beside:
+        """Know of no bar."""
+        nobody = np.zeros(instruments_n, dtype=np.bool_)
+        return cls(nobody, nobody, np.ones(instruments_n), np.full(instruments_n, np.nan))
+
+    def over(self, other: Beside) -> Beside:
+        """Lay this piece over an earlier one."""
+        return Beside(
+            self.present | other.present,
+            self.known | other.known,
+            np.where(self.known, self.jumps, other.jumps),
+            np.where(np.isnan(self.spans), other.spans, self.spans),
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Judged:
-    """Hold verdicts: rule (T, N) is 0 where a bar is kept or absent, else 1 + place in RULES."""
+    """Hold verdicts: rule (T, N) is 0 where a bar is kept or absent, else 1 + place in RULES.
+
+    turns: whose price began or ceased to be doubted, in time order. newest: the last instant.
+    """
 
     rule: Codes
     memory: Memory
+    turns: tuple[Turn, ...] = ()
+    newest: Beside | None = None
 
     @property
     def removed(self) -> Flags:
@@ -162,13 +227,12 @@ def judge(
     rules: CleansingRules,
     minutes: int,
     venues: Counts | None = None,
-    present: Flags | None = None,
+    beside: Beside | None = None,
 ) -> Judged:
     """Judge bars (T, N, 5) by close (T,), NaN rows absent, oldest first; `memory` is from before.
 
-    venues (N,): a number for the venue of each instrument, all the same when None. present (N,):
-    for T = 1 the instruments whose bars of this instant were judged before; they count for the
-    share that stands still.
+    venues (N,): a number for the venue of each instrument, all the same when None. beside: for
+    T = 1 what was told of this instant before; it counts for what moves or stands still together.
     """
     T, N = values.shape[:2]
     require(memory.last.shape == (N, FIELDS), f"memory of {len(memory.last)} for {N} instruments")
@@ -183,32 +247,36 @@ def judge(
 
     with np.errstate(invalid="ignore", divide="ignore"):
         bad: Flags = np.asarray(there & _broken(values))
-        known = _rows_before(there & ~bad) >= 0
-        known |= ~np.isnan(memory.last[None, :, Field.CLOSE])
-        bad |= there & known & _bounced(values)  # the first prints of a listing may be anywhere
+        spans = np.where(
+            there & ~bad, np.log(values[:, :, Field.HIGH] / values[:, :, Field.LOW]), np.nan
+        )
+        around = spans if beside is None else np.where(np.isnan(spans), beside.spans, spans)
+        bad |= _bounced(values, there & ~bad, memory, around, rules.range_max(minutes))
         mark(CleansingRule.IMPOSSIBLE, bad)
         sound = there & ~bad
         still = sound & is_still(values)
-        mark(CleansingRule.FROZEN_VENUE, _frozen(still, there, rules, venues, present))
         still_n = _still_runs(still, sound, memory.still_n)
+        present = there if beside is None else there | beside.present[None]
+        mark(CleansingRule.FROZEN_VENUE, _frozen(still, still_n * minutes, present, rules, venues))
         mark(CleansingRule.ZERO_VOLUME, still & (still_n > rules.still_bars_max(minutes)))
         before = _rows_before(sound)
-        jumps = np.where(
-            _is_near(close_ms, before, memory.last_ms),
-            _jumps(values, before, sound, memory.last),
-            1.0,
-        )
-        away = _scales(jumps, memory.away)
-        mark(CleansingRule.RESCALED, sound & (away != 0))
+        near = _is_near(close_ms, before, memory.last_ms)
+        jumps, known = _jumps(values, before, sound & near, memory.last)
+        newest = Beside(there[-1], known[-1], jumps[-1], spans[-1])
+        doubted, doubts = np.zeros_like(sound), memory.doubts
+        turns: tuple[Turn, ...] = ()
+        if CleansingRule.RESCALED not in rules.off:
+            told = _doubted(close_ms, values, sound, jumps, known, memory, rules, minutes, beside)
+            doubted, turns, doubts = told
+        mark(CleansingRule.RESCALED, doubted)
         mark(CleansingRule.REPEATED, _repeated(values, before, sound, memory.last))
-        mark(CleansingRule.SPLIT, _split(values, before, jumps, memory.last))
-        spans = values[:, :, Field.HIGH] / values[:, :, Field.LOW]
-        extreme = sound & (spans > math.exp(rules.range_max(minutes)))
+        extreme = sound & (spans > rules.range_max(minutes))
         if extreme.any():
             wick = extreme & _is_wick(values, extreme)
             mark(CleansingRule.WICK, wick)
             mark(CleansingRule.CRASH, extreme & ~wick)
-    return Judged(code, _remembered(close_ms, values, sound, memory, still_n, away))
+    remembered = _remembered(close_ms, values, sound, memory, still_n, doubts)
+    return Judged(code, remembered, turns, newest)
 
 
 def without(values: Floats, removed: Flags) -> Floats:
@@ -218,58 +286,6 @@ def without(values: Floats, removed: Flags) -> Floats:
     kept = values.copy()
     kept[removed] = np.nan
     return kept
-
-
-@dataclass(slots=True)
-class Cleanser:
-    """Judge one instant after another, in the pieces in which it becomes known.
-
-    Whether a venue stands still is known when the whole instant is; so still bars wait for the
-    piece that is final, all others are judged at once.
-    """
-
-    rules: CleansingRules
-    minutes: int
-    memory: Memory
-    venues: Counts | None = None
-    removed_n: dict[CleansingRule, int] = field(default_factory=dict)
-    _at_ms: int = 0
-    _present: Flags = field(default_factory=lambda: np.empty(0, dtype=bool))
-    _held: Floats = field(default_factory=lambda: np.empty((0, FIELDS)))
-
-    def take(
-        self, close_ms: int, values: Floats, *, is_final: bool
-    ) -> tuple[Flags, Flags, Sequence[Removal]]:
-        """Judge a piece: which instruments come out now (N,), which wait (N,), what was judged.
-
-        An instrument that waits comes out with the final piece, if it is kept; `held` has its bar.
-        """
-        if close_ms != self._at_ms:
-            self._at_ms = close_ms
-            self._present = np.zeros(len(values), dtype=bool)
-            self._held = np.full_like(values, np.nan)
-        there = ~np.isnan(values).all(axis=1)
-        waits = there & is_still(values[None])[0]
-        now = there & ~waits
-        self._held[waits] = values[waits]
-        piece = np.where(now[:, None], values, np.nan)
-        if is_final:
-            piece = np.where(now[:, None], piece, self._held)
-        at_ms = np.array([close_ms], dtype=np.int64)
-        rules, minutes, venues = self.rules, self.minutes, self.venues
-        judged = judge(at_ms, piece[None], self.memory, rules, minutes, venues, self._present)
-        self.memory = judged.memory
-        self._present |= now
-        records = tuple(judged.records(at_ms))
-        for one in records:
-            if one.verdict is Verdict.REMOVE:
-                self.removed_n[one.rule] = self.removed_n.get(one.rule, 0) + 1
-        out: Flags = np.asarray(~np.isnan(piece).all(axis=1) & ~judged.removed[0])
-        held: Flags = np.asarray(~np.isnan(self._held).all(axis=1))
-        if is_final:
-            self._held = np.full_like(values, np.nan)
-            held = np.zeros_like(held)
-        return out, held, records
 
 
 # ---- the rules -----------------------------------------------------------------------------------
@@ -282,10 +298,35 @@ def _broken(values: Floats) -> Flags:
     return np.asarray(broken)
 
 
-def _bounced(values: Floats) -> Flags:
+def is_swing(values: Floats) -> Flags:
     open_, high, low, close, _ = (values[..., one] for one in Field)
     wide = high > BOUNCE_RANGE * low
     return np.asarray(wide & (open_ < BOUNCE_BODY * close) & (close < BOUNCE_BODY * open_))
+
+
+def _bounced(
+    values: Floats, possible: Flags, memory: Memory, spans: Floats, range_max: float
+) -> Flags:
+    """Tell which bars went tenfold and back, (T, N), with nothing to show that they did.
+
+    It is believed of the first bar of a listing, where much more than usual was traded, and where
+    the others swung as well. spans: logs of high over low of all that is known of each instant.
+    """
+    found = np.asarray(possible & is_swing(values))
+    for n in np.flatnonzero(found.any(axis=0)).tolist():
+        for t in np.flatnonzero(found[:, n]).tolist():
+            rows = possible[:t, n] & ~found[:t, n]
+            volumes = np.concatenate([memory.recent[n], values[:t, n, Field.VOLUME][rows]])
+            traded = volumes[-RECENT:][volumes[-RECENT:] > 0]
+            beside = np.delete(spans[t], n)
+            beside = beside[np.isfinite(beside)]
+            is_first = not rows.any() and np.isnan(memory.last[n, Field.CLOSE])
+            is_busy = len(traded) and (
+                values[t, n, Field.VOLUME] > BOUNCE_VOLUME * float(np.median(traded))
+            )
+            if is_first or is_busy or (len(beside) and float(np.median(beside)) > range_max):
+                found[t, n] = False
+    return found
 
 
 def is_still(values: Floats) -> Flags:
@@ -296,21 +337,29 @@ def is_still(values: Floats) -> Flags:
 
 def _frozen(
     still: Flags,
-    there: Flags,
+    still_minutes: Counts,
+    present: Flags,
     rules: CleansingRules,
     venues: Counts | None,
-    present: Flags | None,
 ) -> Flags:
+    """Tell which still bars (T, N) are of a venue that stands still.
+
+    still_minutes: for how long each has, this bar included. present: who has a bar.
+    """
     frozen = np.zeros_like(still)
     if not still.any():
         return frozen
-    counted = there if present is None else there | present[None]
     group = np.zeros(still.shape[1], dtype=np.int64) if venues is None else venues
     for venue in np.unique(group).tolist():
         mine = group == venue
         still_n = np.count_nonzero(still[:, mine], axis=1)
-        all_n = np.count_nonzero(counted[:, mine], axis=1)
+        all_n = np.count_nonzero(present[:, mine], axis=1)
         stands = (still_n >= rules.frozen_least_n) & (still_n >= rules.frozen_share * all_n)
+        few = (all_n < rules.frozen_least_n) & (still_n == all_n) & (still_n > 0)
+        if few.any():
+            longest = np.where(still & mine[None], still_minutes, np.iinfo(np.int64).max)
+            wanted = FEW_STILL_MINUTES * (rules.frozen_least_n - all_n)
+            stands |= few & (longest.min(axis=1) >= wanted)
         frozen |= still & mine[None] & stands[:, None]
     return frozen
 
@@ -337,10 +386,41 @@ def _of_before(values: Floats, before: Counts, last: Floats, one: Field) -> Floa
     return np.where(before >= 0, taken, last[None, :, one])
 
 
-def _jumps(values: Floats, before: Counts, sound: Flags, last: Floats) -> Floats:
-    """Give open over the close before, 1 where there is none, (T, N)."""
+def _jumps(values: Floats, before: Counts, comparable: Flags, last: Floats) -> tuple[Floats, Flags]:
+    """Give open over the close before, 1 where there is none, and where there is one, (T, N)."""
     ratio = values[:, :, Field.OPEN] / _of_before(values, before, last, Field.CLOSE)
-    return np.where(sound & np.isfinite(ratio), ratio, 1.0)
+    known: Flags = np.asarray(comparable & np.isfinite(ratio))
+    return np.where(known, ratio, 1.0), known
+
+
+def _doubted(
+    close_ms: Instants,
+    values: Floats,
+    sound: Flags,
+    jumps: Floats,
+    known: Flags,
+    memory: Memory,
+    rules: CleansingRules,
+    minutes: int,
+    beside: Beside | None,
+) -> tuple[Flags, tuple[Turn, ...], Doubts]:
+    """Tell whose bars (T, N) are doubted, what turned, and who is doubted at the end."""
+    if beside is None:
+        factors = suspected(jumps, known)
+    else:
+        all_jumps = np.where(known, jumps, beside.jumps)
+        factors = np.where(known, suspected(all_jumps, known | beside.known), 0.0)
+    doubted, turns, doubts = np.zeros_like(sound), list[Turn](), memory.doubts
+    for n in np.flatnonzero(factors.any(axis=0) | doubts.active).tolist():
+        rows = np.flatnonzero(sound[:, n])
+        bars = values[rows, n]
+        closes = np.concatenate([memory.last[n, Field.CLOSE, None], bars[:-1, Field.CLOSE]])
+        column = Column(n, close_ms[rows], bars, factors[rows, n], closes, memory.recent[n])
+        mine, turned, doubt = walked(column, doubts.of(n), minutes, rules.patience_ms)
+        doubted[rows, n] = mine
+        turns += turned
+        doubts = doubts.having(n, doubt)
+    return doubted, tuple(sorted(turns, key=lambda one: (one.at_ms, one.index))), doubts
 
 
 def _is_near(close_ms: Instants, before: Counts, last_ms: Instants) -> Flags:
@@ -362,35 +442,15 @@ def scale_steps(jumps: Floats) -> Counts:
     return steps
 
 
-def _scales(jumps: Floats, away: Counts) -> Counts:
-    steps = scale_steps(jumps)
-    if not steps.any() and not away.any():
-        return steps
-    return np.asarray(away[None] + np.cumsum(steps, axis=0))
-
-
 def _repeated(values: Floats, before: Counts, sound: Flags, last: Floats) -> Flags:
-    moved = sound & (values[:, :, Field.HIGH] > values[:, :, Field.LOW])
+    traded = values[:, :, Field.VOLUME] > 0  # nor a price that stands still with the same crumb
+    moved = sound & (traded | (values[:, :, Field.HIGH] > values[:, :, Field.LOW]))
     same = moved
     for one in (Field.VOLUME, Field.CLOSE, Field.HIGH, Field.LOW, Field.OPEN):
         if not same.any():
             break
         same = same & (values[:, :, one] == _of_before(values, before, last, one))
     return same
-
-
-def _split(values: Floats, before: Counts, jumps: Floats, last: Floats) -> Flags:
-    found = np.zeros(jumps.shape, dtype=bool)
-    large: Flags = np.asarray((jumps > 1.9) | (jumps < 1 / 1.9))
-    if not large.any():
-        return found
-    size = np.abs(np.log(jumps[large])).reshape(-1, 1)
-    near = np.asarray((np.abs(size - np.log(SPLITS)) < SPLIT_TOLERANCE).any(axis=1))
-    more = values[:, :, Field.VOLUME] / _of_before(values, before, last, Field.VOLUME)
-    other_way: Flags = np.asarray(np.where(jumps > 1, more < 1, more > 1))
-    found[large] = near
-    found &= other_way
-    return found
 
 
 def _is_wick(values: Floats, extreme: Flags) -> Flags:
@@ -403,11 +463,29 @@ def _is_wick(values: Floats, extreme: Flags) -> Flags:
 
 
 def _remembered(
-    close_ms: Instants, values: Floats, sound: Flags, memory: Memory, still_n: Counts, away: Counts
+    close_ms: Instants,
+    values: Floats,
+    sound: Flags,
+    memory: Memory,
+    still_n: Counts,
+    doubts: Doubts,
 ) -> Memory:
     any_bar: Flags = np.asarray(sound.any(axis=0))
     newest = len(sound) - 1 - np.argmax(sound[::-1], axis=0)
     bars = values[newest, np.arange(values.shape[1])]
     last = np.where(any_bar[:, None], bars, memory.last)
     last_ms = np.where(any_bar, close_ms[newest], memory.last_ms)
-    return Memory(last, last_ms, still_n[-1].copy(), away[-1].copy())
+    recent = _recent(values[:, :, Field.VOLUME], sound, memory.recent)
+    return Memory(last, last_ms, still_n[-1].copy(), recent, doubts)
+
+
+def _recent(volumes: Floats, sound: Flags, before: Floats) -> Floats:
+    """Give the volumes of the newest sound bars, (N, RECENT), oldest first."""
+    if len(volumes) == 1:
+        moved = np.concatenate([before[:, 1:], volumes.T], axis=1)
+        return np.where(sound.T, moved, before)
+    recent = before.copy()
+    for n in range(volumes.shape[1]):
+        rows = np.flatnonzero(sound[:, n])[-RECENT:]
+        recent[n] = np.concatenate([before[n], volumes[rows, n]])[-RECENT:]
+    return recent

@@ -23,6 +23,7 @@ Instants = npt.NDArray[np.int64]
 FUNDING_HOURS: Final = (1, 4, 8)  # lengths of a funding interval
 FUNDING_STALE_MS: Final = 16 * HOUR_MS  # two of the longest intervals
 STALE_MS_USUAL: Final = 7 * DAY_MS
+GAPS: Final = 64  # times between two observations that a rhythm is taken from
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +144,25 @@ def last_known(series: Series, count: int) -> tuple[Floats, Steps]:
     return rows, newest(series)
 
 
+def quiet_from(series: Series) -> Instants:
+    """Give from when a series is late if nothing newer becomes known after a row, (S,).
+
+    A new observation is late when none became known for twice the longest of the last
+    `GAPS` times between two, or for `stale_ms`; nothing later than a row has a say in it.
+    """
+    fresh_ms = _fresh(series)
+    starts = np.flatnonzero(np.diff(fresh_ms, prepend=np.int64(-1)) > 0)
+    gaps = np.diff(fresh_ms[starts])  # one less than starts
+    if not len(gaps):
+        return fresh_ms + series.stale_ms
+    padded = np.concatenate([np.zeros(GAPS - 1, dtype=np.int64), gaps])
+    longest = np.lib.stride_tricks.sliding_window_view(padded, GAPS).max(axis=1)
+    after = np.minimum(2 * longest, series.stale_ms)
+    patience = np.concatenate([[series.stale_ms], after])  # of a first one nothing is expected
+    of_row = np.searchsorted(starts, np.arange(len(fresh_ms)), side="right") - 1
+    return np.asarray(fresh_ms + patience[of_row])
+
+
 def _current(series: Series) -> npt.NDArray[np.intp]:
     """Give the row of the newest observation, in its version of then, at each row."""
     best = np.maximum.accumulate(series.ts) if len(series) else series.ts
@@ -162,9 +182,11 @@ def _fresh(series: Series) -> Instants:
 # ---- funding -------------------------------------------------------------------------------------
 
 
-def hourly_funding(settle_ms: Instants, rates: Floats) -> Series:
+def hourly_funding(settle_ms: Instants, rates: Floats, known_ms: Instants | None = None) -> Series:
     """Turn settled rates (S,) into rates per hour, known from their settlement on.
 
+    known_ms: (S,), from when each rate was known where that was later, as of one published late. A
+    row says how long its interval was, so it is known no earlier than the settlement before.
     settle_ms rises. A rate belongs to the interval that ends with it: the time since the settlement
     before, if that is a funding interval, else the last one that was, as after a hole. Rates before
     the first known interval are left out. Nothing later than a settlement has a say in its row.
@@ -178,4 +200,6 @@ def hourly_funding(settle_ms: Instants, rates: Floats) -> Series:
     with np.errstate(invalid="ignore"):
         values = rates / hours
     keep = np.isfinite(values)
-    return Series(settle_ms[keep], settle_ms[keep], values[keep], FUNDING_STALE_MS)
+    known = settle_ms if known_ms is None else np.maximum(settle_ms, known_ms)
+    known = np.maximum.accumulate(known)
+    return Series(settle_ms[keep], known[keep], values[keep], FUNDING_STALE_MS)

@@ -34,7 +34,8 @@ class Estimates(Struct, frozen=True):
 
     disagreement: (K, K) out-of-sample correlation of the timeframes' errors, in the order of the
     configured timeframes, or None (then the strategy's prior holds). covariance: (N, N) of hourly
-    log returns or None. gross_multiplier scales the target's gross, or None.
+    log returns or None. gross_multiplier scales the target's gross, or None. silent: which of the
+    series that the model reads bring nothing new, by name, in words.
     """
 
     as_of_ms: int
@@ -42,6 +43,7 @@ class Estimates(Struct, frozen=True):
     disagreement: Floats | None = None
     covariance: Floats | None = None
     gross_multiplier: float | None = None
+    silent: dict[str, str] = {}
 
 
 class Signals(Struct, frozen=True):

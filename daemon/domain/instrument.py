@@ -1,6 +1,7 @@
 """What can be traded: instruments, their trading rules, and the ordered universe.
 
-The order of the universe is the axis N of every cross-section array. It is fixed for a run.
+The order of the universe is the axis N of every cross-section array. It is fixed for a run. A book
+may be begun with spare columns: places that a contract listed later can take, each once.
 """
 
 from __future__ import annotations
@@ -8,12 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import IntEnum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from daemon.domain.units import require
+
+SPARE_PREFIX: Final = "(spare "  # no venue names a symbol like this
 
 
 class InstrumentKey(NamedTuple):
@@ -66,6 +69,24 @@ class Instrument:
         """Name the balance that fees, funding and gains of this instrument move."""
         return CashKey(self.key.venue, self.settle)
 
+    @property
+    def is_spare(self) -> bool:
+        """Tell whether this only keeps a column free: nothing of it can be traded."""
+        return is_spare_symbol(self.key.symbol)
+
+
+def is_spare_symbol(symbol: str) -> bool:
+    """Tell whether a symbol names a column that is still free."""
+    return symbol.startswith(SPARE_PREFIX)
+
+
+def spare_columns(venue: str, settle: str, count: int) -> tuple[Instrument, ...]:
+    """Make the free columns of a venue, numbered from 1; their rules stand for nothing."""
+    one = Decimal(1)
+    rules = TradingRules(one, one, one, Decimal(0))
+    keys = [InstrumentKey(venue, f"{SPARE_PREFIX}{n})") for n in range(1, count + 1)]
+    return tuple(Instrument(key, "", settle, settle, rules) for key in keys)
+
 
 class Standing(IntEnum):
     """Say what may be done with an instrument; 0 is the usual one."""
@@ -73,7 +94,8 @@ class Standing(IntEnum):
     TRADING = 0
     UNRIPE = 1  # listed, but too young or too little traded: nothing is opened
     REDUCE_ONLY = 2  # halted, or its end was announced: what is held goes out
-    GONE = 3  # the venue no longer trades it
+    GONE = 3  # the venue no longer trades it, or the column is still free
+    DOUBTED = 4  # its price jumped as by another unit: nothing is sent until one knows why
 
     @property
     def words(self) -> str:
@@ -102,10 +124,24 @@ class Universe:
         """List the unified symbols in axis order."""
         return tuple(i.key.symbol for i in self.instruments)
 
+    def taken(self) -> tuple[tuple[int, str], ...]:
+        """List (column, unified symbol) of all columns but the free ones."""
+        columns = enumerate(self.instruments)
+        return tuple((n, i.key.symbol) for n, i in columns if not i.is_spare)
+
     def with_instrument(self, index: int, instrument: Instrument) -> Universe:
-        """Give the same order with other facts about one instrument; its key must stay."""
+        """Give the same order with other facts about one instrument.
+
+        Its key must stay, save that a spare column takes an instrument of its venue that the
+        universe does not have.
+        """
         ours, theirs = self.instruments[index].key, instrument.key
-        require(ours == theirs, f"column {index} is {ours}: got {theirs}")
+        if ours != theirs:
+            require(self.instruments[index].is_spare, f"column {index} is {ours}: got {theirs}")
+            require(ours.venue == theirs.venue, f"column {index} is of {ours.venue}: got {theirs}")
+            held = self.index.get(theirs)
+            require(held is None, f"column {index}: {theirs} has column {held} already")
+            require(not instrument.is_spare, f"column {index}: {theirs} is no contract")
         changed = list(self.instruments)
         changed[index] = instrument
         return Universe(tuple(changed))

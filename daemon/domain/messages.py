@@ -79,6 +79,11 @@ class FeedTrouble(StrEnum):
     RECONNECTS = "reconnects"  # its sockets break too often
     VENUE_DOWN = "venue_down"  # it does not answer
     SUSPENDED = "suspended"  # this machine stood still
+    BARS_MISSING = "bars_missing"  # of some instruments neither stream nor REST brings bars
+    STORE = "store"  # what it shows cannot be stored, or what was stored is damaged
+    UNSTREAMED = "unstreamed"  # it refuses to stream some contracts; REST reads their bars
+    LISTING = "listing"  # its list of contracts, or what it says of ours there, cannot be read
+    NO_COLUMN = "no_column"  # a contract was listed, and no spare column is left for it
 
 
 class FeedNotice(Struct, frozen=True):
@@ -92,13 +97,50 @@ class FeedNotice(Struct, frozen=True):
 
 
 class InstrumentChanged(Struct, frozen=True):
-    """Tell what a venue now says of the instrument in column `index`: rules and standing; why."""
+    """Tell what a venue now says of the instrument in column `index`: rules and standing; why.
+
+    Of a spare column it tells which contract takes it, for good.
+    """
 
     at_ms: int
     index: int
     instrument: Instrument
     standing: Standing
     why: str
+
+
+class Rescaled(Struct, frozen=True):
+    """Tell that a contract is counted in other units from `at_ms` on: new_n for old_n of before.
+
+    Prices are multiplied by old_n / new_n, amounts by new_n / old_n, and nobody gains by it. With
+    1 for 1 it tells that a price which was doubted from then on is a real one. Bars that close at
+    `at_ms` or earlier and come afterwards are told in new units already.
+    """
+
+    at_ms: int
+    index: int
+    key: InstrumentKey
+    new_n: int
+    old_n: int
+
+    def __post_init__(self) -> None:
+        if self.new_n < 1 or self.old_n < 1:
+            raise InvariantViolated(f"{self.key}: {self.new_n} new units for {self.old_n} old ones")
+
+
+class PriceDoubted(Struct, frozen=True):
+    """Tell that a price jumped as by another unit of the contract (active), or what it was.
+
+    While it lasts no bar of it is told. since_ms: when it jumped. factor: new units per old one,
+    guessed. text: for people, with what they can do.
+    """
+
+    at_ms: int
+    index: int
+    since_ms: int
+    factor: float
+    active: bool
+    text: str
 
 
 class Tick(Struct, frozen=True):
@@ -226,6 +268,8 @@ Event = (
     | FundingRates
     | FeedNotice
     | InstrumentChanged
+    | Rescaled
+    | PriceDoubted
     | Tick
     | EstimatesReady
     | EstimatesMissing
@@ -242,7 +286,9 @@ Event = (
     | Started
 )
 
-MarketEvent = BarsClosed | Revised | FundingRates | FeedNotice | InstrumentChanged
+MarketEvent = (
+    BarsClosed | Revised | FundingRates | FeedNotice | InstrumentChanged | Rescaled | PriceDoubted
+)
 VenueEvent = (
     OrderAccepted
     | OrderRejected
@@ -253,6 +299,7 @@ VenueEvent = (
     | FundingPaid
     | Transferred
     | Snapshotted
+    | Rescaled  # a paper account books it among its executions
 )
 
 
@@ -276,6 +323,8 @@ def event_ms(event: Event) -> int:
         case (
             FeedNotice()
             | InstrumentChanged()
+            | Rescaled()
+            | PriceDoubted()
             | OrderAccepted()
             | OrderRejected()
             | OrderUncertain()
@@ -357,6 +406,7 @@ class AlertKind(StrEnum):
     STRANGE_FILL = "strange_fill"
     FEED = "feed"
     INSTRUMENT = "instrument"
+    SERIES = "series"  # a series that a model reads brings nothing new, or does again
 
 
 class Alert(Struct, frozen=True):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from daemon.domain.instrument import Universe
 from daemon.domain.messages import (
     Alert,
     AlertKind,
@@ -29,27 +28,29 @@ class Account:
     def __init__(
         self,
         state: EngineState,
-        universe: Universe,
         policy: ReconcilePolicy,
         halt: Callable[[int, str], None],
         out: list[Command],
     ) -> None:
         self._state = state
-        self._universe = universe
         self._policy = policy
         self._halt = halt
         self._out = out
 
+    def _venues(self) -> list[str]:
+        universe = self._state.book.universe
+        return list(dict.fromkeys(i.key.venue for i in universe.instruments))
+
     def ask(self, cursor: int | None = None) -> None:
         """Ask every venue for its account; cursor None asks for what came since the last one."""
         cursors = self._state.cursors
-        for venue in dict.fromkeys(i.key.venue for i in self._universe.instruments):
+        for venue in self._venues():
             after = cursors.get(venue, 0) if cursor is None else cursor
             self._out.append(AskSnapshot(venue, after))
 
     def reconcile(self) -> None:
         """Trade no more until every venue's account agrees with ours."""
-        self._state.unreconciled = {i.key.venue for i in self._universe.instruments}
+        self._state.unreconciled = set(self._venues())
         self.ask()
 
     def cash_flow(self, event: FundingPaid | Transferred) -> None:
@@ -75,7 +76,7 @@ class Account:
         state.orders.forget_trades()
         adopts = virgin or self._policy is ReconcilePolicy.ADOPT
         text = "; ".join(str(d) for d in found)
-        if found and adopts and all(d.is_ours(self._universe) for d in found):
+        if found and adopts and all(d.is_ours(state.book.universe) for d in found):
             adopt(state.book, found)
             self._out.append(Alert(AlertKind.RECONCILED, snapshot.at_ms, f"adopted {text}"))
         elif found:

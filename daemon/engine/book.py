@@ -7,9 +7,9 @@ the two together at each decision.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import fields
 from decimal import Decimal
-from typing import Final, cast
+from typing import Any, Final, cast
 
 import numpy as np
 
@@ -25,6 +25,8 @@ from daemon.domain.instrument import (
 )
 from daemon.domain.order import Fill
 from daemon.domain.portfolio import Ledger, Position
+from daemon.domain.scales import rescaled_quantity
+from daemon.domain.units import require
 
 MIRROR_TOLERANCE: Final = 1e-9  # of gross plus equity
 SAME: Final = 1.0 + 1e-12  # sums of floats that should be equal are, up to this factor
@@ -73,10 +75,13 @@ class Book:
             0.0  # quote currency lost between the mark an order was sized at and its fill
         )
         self._cash_keys = [i.cash_key for i in universe.instruments]
-        self._said = [int(Standing.TRADING)] * n  # by the venue
+        self._said = [  # by the venue
+            int(Standing.GONE if i.is_spare else Standing.TRADING) for i in universe.instruments
+        ]
         self._ripe = [True] * n  # by our own rules
-        self.standing = [int(Standing.TRADING)] * n
-        self.all_trade = True  # nobody's standing but TRADING
+        self._doubted: set[int] = set()  # whose price is doubted
+        self.standing = self._said.copy()
+        self.all_trade = not any(self.standing)  # nobody's standing but TRADING
         # The ledger's positions that `held` was read from: they never change, new ones take their
         # place, so that the same object is the same number.
         self._read: dict[InstrumentKey, Position] = {}
@@ -106,8 +111,9 @@ class Book:
         self._value()
 
     def stand(self, index: int, instrument: Instrument, standing: Standing) -> None:
-        """Take what a venue now says of an instrument."""
+        """Take what a venue now says of an instrument; a spare column becomes one."""
         self.universe = self.universe.with_instrument(index, instrument)
+        self._cash_keys[index] = instrument.cash_key
         self._said[index] = int(standing)
         self._stand(index)
 
@@ -118,10 +124,17 @@ class Book:
         self._stand(index)
         return self.standing[index] != before
 
+    def doubt(self, index: int, *, doubted: bool) -> None:
+        """Let an instrument stand still while its price is doubted."""
+        (self._doubted.add if doubted else self._doubted.discard)(index)
+        self._stand(index)
+
     def _stand(self, index: int) -> None:
         """Let the venue's word count, and where it lets trade, ours."""
         ripe = self._said[index] or self._ripe[index]
         self.standing[index] = self._said[index] if ripe else int(Standing.UNRIPE)
+        if index in self._doubted and self._said[index] != int(Standing.GONE):
+            self.standing[index] = int(Standing.DOUBTED)
         self.all_trade = not any(self.standing)
 
     def stands(self, standing: Standing) -> Flags:
@@ -140,6 +153,13 @@ class Book:
         if self._whole_ms >= oldest_ms and min(self.prices) > 0:
             return self._everyone
         return (self.marks > 0) & (self.mark_ms >= oldest_ms)
+
+    def stale(self, oldest_ms: int) -> Flags | None:
+        """Tell what is held at a mark from before `oldest_ms`, (N,); None where nothing is."""
+        if self._whole_ms >= oldest_ms:
+            return None
+        stale: Flags = (self.mark_ms < oldest_ms) & (self.quantity != 0.0)
+        return stale if stale.any() else None
 
     def _value(self) -> None:
         self._valued = np.where(self.marks == self.marks, self.marks, 0.0)
@@ -290,6 +310,30 @@ class Book:
         self._sizes = np.abs(self.quantity)
         self._recount()
 
+    def rescale(self, index: int, at_ms: int, new_n: int, old_n: int) -> None:
+        """Count an instrument in new units: its position exactly, its mark if it is of before."""
+        key = self.universe.instruments[index].key
+        if self.mark_ms[index] <= at_ms:
+            marks = self.marks.copy()
+            marks[index] = marks[index] * old_n / new_n
+            self.marks = marks
+            self._value()
+        if held := self.ledger.quantity(key):
+            self.adjust(key, rescaled_quantity(held, new_n, old_n) - held)
+        else:
+            self._recount()
+
+    def _restore_universe(self, rows: list[list[Any]]) -> None:
+        saved = [_instrument_from_plain(row) for row in rows]
+        ours = [str(i.key) for i in self.universe.instruments]
+        theirs = [str(i.key) for i in saved]
+        wrong = f"snapshot is of universe {theirs}, settings name {ours}"
+        require(len(ours) == len(theirs), wrong)
+        for place, (mine, its) in enumerate(zip(self.universe.instruments, saved, strict=True)):
+            require(mine.key == its.key or mine.is_spare, wrong)
+            self.universe = self.universe.with_instrument(place, its)
+        self._cash_keys = [i.cash_key for i in self.universe.instruments]
+
     def _cash(self) -> float:
         amounts = self.ledger.cash.values()
         return float(sum(amounts, Decimal(0))) if len(amounts) != 1 else float(*amounts)
@@ -331,7 +375,7 @@ class Book:
             "fills": ledger.fills,
             "said": self._said,
             "ripe": self._ripe,
-            "rules": {str(i.key): _rules_to_plain(i.rules) for i in self.universe.instruments},
+            "instruments": [_instrument_to_plain(i) for i in self.universe.instruments],
             "net_weight_worst": self.net_weight_worst,
             "shortfall": self.shortfall,
             "marks": self.marks,
@@ -340,7 +384,12 @@ class Book:
         }
 
     def restore(self, plain: Mapping[str, object]) -> None:
-        """Rebuild the book to the last bit: what was summed up step by step is not summed anew."""
+        """Rebuild the book to the last bit: what was summed up step by step is not summed anew.
+
+        Raises InvariantViolated where it is of other instruments, save that contracts may have
+        taken spare columns since.
+        """
+        self._restore_universe(cast(list[list[Any]], plain["instruments"]))
         ledger = Ledger(fills=cast(int, plain["fills"]))
         for venue, symbol, quantity, cost in cast(list[list[str]], plain["positions"]):
             held = Position(Decimal(quantity), Decimal(cost))
@@ -367,19 +416,19 @@ class Book:
         self._ripe = list(cast(list[bool], plain["ripe"]))
         for index in range(len(self._said)):
             self._stand(index)
-        rules = cast(dict[str, list[str]], plain["rules"])
-        self.universe = Universe(
-            tuple(
-                replace(i, rules=TradingRules(*map(Decimal, rules[str(i.key)])))
-                for i in self.universe.instruments
-            )
-        )
         sides = zip(self.pending_buy, self.pending_sell, strict=True)
         self._pending = {i for i, (buy, sell) in enumerate(sides) if buy or sell}
 
 
-def _rules_to_plain(rules: TradingRules) -> list[str]:
-    return [str(getattr(rules, f.name)) for f in fields(rules)]
+def _instrument_to_plain(i: Instrument) -> list[Any]:
+    rules = [str(getattr(i.rules, f.name)) for f in fields(i.rules)]
+    return [*i.key, i.base, i.quote, i.settle, i.listed_ms, rules]
+
+
+def _instrument_from_plain(row: list[Any]) -> Instrument:
+    venue, symbol, base, quote, settle, listed_ms, rules = row
+    held = TradingRules(*map(Decimal, rules))
+    return Instrument(InstrumentKey(venue, symbol), base, quote, settle, held, listed_ms)
 
 
 # What fills and orders move step by step: its last bits depend on the steps.

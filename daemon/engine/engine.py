@@ -19,7 +19,7 @@ import numpy as np
 from daemon.domain.bar import Field
 from daemon.domain.decision import DecisionKind
 from daemon.domain.forecast import Estimates
-from daemon.domain.instrument import Standing, Universe
+from daemon.domain.instrument import Universe
 from daemon.domain.messages import (
     Alert,
     AlertKind,
@@ -41,6 +41,8 @@ from daemon.domain.messages import (
     OrderFilled,
     OrderRejected,
     OrderUncertain,
+    PriceDoubted,
+    Rescaled,
     Revised,
     Snapshotted,
     Started,
@@ -51,9 +53,11 @@ from daemon.domain.order import SETTLEMENT_PREFIX, DoneReason, Fill, OrderId, Un
 from daemon.domain.portfolio import TargetPortfolio
 from daemon.domain.units import DAY_MS, Timeframe, iso
 from daemon.engine.account import ACCOUNT_ONLY, Account
+from daemon.engine.columns import change_column
 from daemon.engine.doubts import Doubts
 from daemon.engine.holds import Holds
 from daemon.engine.reconcile import ReconcilePolicy
+from daemon.engine.rescaling import take_doubt, take_units
 from daemon.engine.revisions import Revisions
 from daemon.engine.risk import TradingState
 from daemon.engine.rules import EngineRules
@@ -85,7 +89,7 @@ class Engine:
         self._trader = Trader(self.state, rules.limits, rules.id_prefix, self._out)
         self._doubts = Doubts(self.state, rules.uncertain_asks_max, self._out)
         self._revisions = Revisions(self.state, rules.bars_n, self._out)
-        self._account = Account(self.state, universe, rules.reconcile, self._halt, self._out)
+        self._account = Account(self.state, rules.reconcile, self._halt, self._out)
         self._holds = Holds(self.state, rules.cadence.stale_decisions_max, self._out)
 
     def process(self, event: Event) -> tuple[Command, ...]:
@@ -166,7 +170,11 @@ class Engine:
             case FeedNotice():
                 self._holds.told(event)
             case InstrumentChanged():
-                self._instrument_changed(event)
+                change_column(event, self.state, self._trader, self._out)
+            case Rescaled():
+                take_units(event, self.state, self._trader, self._out)
+            case PriceDoubted():
+                take_doubt(event, self.state, self._out)
             case Started(at_ms=at_ms, warming=warming):
                 self._started(at_ms, warming=warming)
             case _:
@@ -268,6 +276,8 @@ class Engine:
         if estimates.disagreement is not None:
             state.disagreement = estimates.disagreement
         state.gross_multiplier = estimates.gross_multiplier
+        if estimates.silent or state.silent:
+            self._holds.heard(estimates.as_of_ms, estimates.silent)
         self._estimated()
 
     def _estimates_missing(self, as_of_ms: int, why: str) -> None:
@@ -281,19 +291,6 @@ class Engine:
         self.state.phase = Phase.IDLE
         if self.rules.cadence.decides_at(self.state.instant_ms):
             self._decide()
-
-    def _instrument_changed(self, event: InstrumentChanged) -> None:
-        """Take new trading rules or another standing; what now may not rest is taken back."""
-        book, index = self.state.book, event.index
-        before = book.universe.instruments[index].rules, book.standing[index]
-        book.stand(index, event.instrument, event.standing)
-        if before == (event.instrument.rules, event.standing):
-            return
-        self._trader.read_rules()
-        if event.standing is not Standing.TRADING:
-            self._trader.leave(index)
-        text = f"{event.instrument.key} is {event.standing.words}: {event.why}"
-        self._out.append(Alert(AlertKind.INSTRUMENT, event.at_ms, text))
 
     # ---- the decision ----------------------------------------------------------------------
 

@@ -1,4 +1,7 @@
-"""Troubles of the feed: each is told to people, and some forbid to open risk while they last."""
+"""Troubles of the feed: each is told to people, and some forbid to open risk while they last.
+
+So are series beside the bars that fall silent; what a model reads then is the model's affair.
+"""
 
 from __future__ import annotations
 
@@ -35,3 +38,11 @@ class Holds:
         fresh = state.stale_decisions <= self._stale_max
         if state.trading is TradingState.REDUCE_ONLY and state.may_open and fresh:
             state.trading = TradingState.TRADING
+
+    def heard(self, at_ms: int, silent: dict[str, str]) -> None:
+        """Tell which series of the model fell silent since the last estimates, or speak again."""
+        before, self._state.silent = self._state.silent, dict(silent)
+        for name in sorted(before.keys() | silent.keys()):
+            if before.get(name) != silent.get(name):
+                text = silent.get(name, "known again as usual")
+                self._out.append(Alert(AlertKind.SERIES, at_ms, f"{name}: {text}"))

@@ -27,7 +27,7 @@ class TradingState(StrEnum):
 
 
 COST_SHARE_MAX: Final = 0.01  # of notional: fee, spread and impact of a fill, generously
-_GONE: Final = int(Standing.GONE)
+_STILL: Final = (int(Standing.GONE), int(Standing.DOUBTED))  # neither opened nor reduced
 _TRADING: Final = TradingState.TRADING  # looking up a member of an enum is slow
 
 
@@ -82,7 +82,7 @@ class Risk:
                 text = f"holds {book.held[index]}, order {size} does not reduce"
                 return Refused(order, RefusalReason.REDUCE_ONLY, text)
         standing = book.standing[index]
-        if standing and (standing == _GONE or not reduces):
+        if standing and (standing in _STILL or not reduces):
             return Refused(order, RefusalReason.STANDING, f"it is {Standing(standing).words}")
         if quantity % rules.quantity_step:
             text = f"{quantity} off step {rules.quantity_step}"

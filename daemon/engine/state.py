@@ -23,7 +23,7 @@ from daemon.engine.ripeness import Ripeness, RipenessRules
 from daemon.engine.risk import TradingState
 from daemon.engine.windows import WindowStore
 
-SCHEMA: Final = 4
+SCHEMA: Final = 5
 REMEMBERED_REQUESTS: Final = 1024
 REMEMBERED_CASHFLOWS: Final = 4_096
 
@@ -46,7 +46,7 @@ class EngineState:
     compared since the start. now_ms: the newest market time that a bar or Tick
     told. operator_requests: ids already obeyed. holds: why no risk may be opened at present, by
     venue and trouble. decided: instants of the newest decisions. revised: (index, close_ms) of bars
-    that were revised while a window holds them.
+    that were revised while a window holds them. silent: what the last estimates said of series.
     """
 
     book: Book
@@ -81,6 +81,9 @@ class EngineState:
     holds: dict[str, str] = field(default_factory=dict)
     decided: list[int] = field(default_factory=list)
     revised: list[tuple[int, int]] = field(default_factory=list)
+    silent: dict[str, str] = field(default_factory=dict)
+    doubted: dict[int, tuple[int, float]] = field(default_factory=dict)  # since_ms, factor guessed
+    rescaled: list[tuple[int, int]] = field(default_factory=list)  # (index, at_ms), as they came
 
     @classmethod
     def fresh(
@@ -121,13 +124,16 @@ class EngineState:
         alive = self.seen >= self.instant_ms - alive_ms
         if not self.book.all_trade:
             alive &= ~self.book.stands(Standing.GONE)
+            alive &= ~self.book.stands(Standing.DOUBTED)
         return alive & (self.seen < self.instant_ms)
 
     def absent(self) -> tuple[int, ...]:
-        """List who has not shown the bar of this instant."""
+        """List who has not shown the bar of this instant; a free column shows none."""
         if self.seen_all_ms == self.instant_ms:
             return ()
-        return tuple((self.seen < self.instant_ms).nonzero()[0].tolist())
+        instruments = self.book.universe.instruments
+        found: list[int] = (self.seen < self.instant_ms).nonzero()[0].tolist()
+        return tuple([index for index in found if not instruments[index].is_spare])
 
     @property
     def may_open(self) -> bool:
@@ -146,7 +152,6 @@ class EngineState:
         """Give a form that the snapshot codec can write."""
         return {
             "schema": SCHEMA,
-            "symbols": [str(i.key) for i in self.book.universe.instruments],
             "book": self.book.to_plain(),
             "orders": self.orders.to_plain(),
             "builder": self.builder.state(),
@@ -167,16 +172,16 @@ class EngineState:
             "unreconciled": sorted(self.unreconciled),
             "ripeness": self.ripeness.to_plain(),
             "holds": self.holds,
+            "silent": self.silent,
             "decided": self.decided,
             "revised": self.revised,
+            "doubted": [[index, *doubt] for index, doubt in self.doubted.items()],
+            "rescaled": self.rescaled,
         }
 
     def restore(self, plain: Mapping[str, object]) -> None:
         """Load `to_plain` into a fresh state of the same universe and timeframes."""
         require(plain["schema"] == SCHEMA, f"snapshot schema {plain['schema']}, want {SCHEMA}")
-        ours = [str(i.key) for i in self.book.universe.instruments]
-        theirs = plain["symbols"]
-        require(theirs == ours, f"snapshot is of universe {theirs}, settings name {ours}")
         self.orders = OrderTable.from_plain(cast(dict[str, object], plain["orders"]))
         self.book.restore(cast(dict[str, object], plain["book"]))
         self.builder.restore(cast(dict[str, object], plain["builder"]))
@@ -202,7 +207,14 @@ class EngineState:
         self.unreconciled = set(cast(list[str], plain["unreconciled"]))
         self.ripeness.restore(cast(dict[str, object], plain["ripeness"]))
         self.holds = dict(cast(dict[str, str], plain["holds"]))
+        self.silent = dict(cast(dict[str, str], plain.get("silent", {})))
         self.decided = list(cast(list[int], plain["decided"]))
+        doubted = cast(list[tuple[int, int, float]], plain.get("doubted", []))
+        self.doubted = {index: (since_ms, factor) for index, since_ms, factor in doubted}
+        for index in self.doubted:
+            self.book.doubt(index, doubted=True)
+        rescaled = cast(list[tuple[int, int]], plain.get("rescaled", []))
+        self.rescaled = [(index, at_ms) for index, at_ms in rescaled]
         revised = cast(list[tuple[int, int]], plain["revised"])
         self.revised = [(index, close_ms) for index, close_ms in revised]
 

@@ -234,8 +234,12 @@ class Trader:
         reduce_only = target.reduce_only
         if not book.all_trade:
             gone, leaving = book.stands(Standing.GONE), ~book.stands(Standing.TRADING)
+            gone |= book.stands(Standing.DOUBTED)
             untradable = gone if untradable is None else untradable | gone
             reduce_only = leaving if reduce_only is None else reduce_only | leaving
+        stale = book.stale(state.instant_ms - self._limits.mark_age_ms_max)
+        if stale is not None:  # risk would refuse each of them, and nobody would make up for it
+            untradable = stale if untradable is None else untradable | stale
         if state.trading is TradingState.REDUCE_ONLY:  # jointly, so that the book stays balanced
             reduce_only = np.ones(len(draft.marks), dtype=np.bool_)
         trade = target.weights != draft.weights_before

@@ -13,6 +13,7 @@ from typing import cast
 import numpy as np
 
 from daemon.domain.bar import FIELDS, CrossSection, Floats, Window
+from daemon.domain.scales import rescaled_bars
 from daemon.domain.units import Timeframe, require
 
 SLACK_BARS = 512
@@ -57,6 +58,17 @@ class WindowStore:
         self.rows_n += steps
         self.filled = min(self.rows_n, self.bars_n, self._end)
         self.newest_ms = close_ms
+
+    def rescale(self, index: int, at_ms: int, new_n: int, old_n: int) -> None:
+        """Show the bars of one instrument that closed by `at_ms` in new units.
+
+        A bar over the change that was built already mixed two units, and becomes absent.
+        """
+        rows = self._buffer[self._end - self.filled : self._end, index]
+        closes = self.newest_ms - self._ms * np.arange(self.filled - 1, -1, -1, dtype=np.int64)
+        before = closes <= at_ms
+        rows[before] = rescaled_bars(rows[before], new_n, old_n)
+        rows[(closes > at_ms) & (closes - self._ms < at_ms)] = np.nan
 
     def view(self) -> Window:
         """Give the window without copying: for a strategy that reads and returns."""

@@ -10,6 +10,7 @@ from typing import Final
 
 import numpy as np
 
+from daemon.domain.instrument import is_spare_symbol
 from daemon.domain.units import DAY_MS, iso
 from daemon.report import page
 from daemon.report.attribution import Attribution
@@ -106,7 +107,8 @@ def attribution(found: Attribution | str, betas: str) -> str:
 
 
 def _by_name(found: Attribution) -> str:
-    ranked = sorted(found.by_name, key=lambda one: (-one.total, one.symbol))
+    there = [one for one in found.by_name if not is_spare_symbol(one.symbol)]
+    ranked = sorted(there, key=lambda one: (-one.total, one.symbol))
     bars = [Bar(_short(one.symbol), float(one.total), _colour(one.total)) for one in ranked]
     rows: list[list[Cell]] = [
         [

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from daemon.domain.decision import Decision
+from daemon.domain.instrument import is_spare_symbol
 from daemon.domain.messages import Event, FundingPaid, OrderFilled, Transferred
 from daemon.domain.order import Fill
 from daemon.domain.units import iso
@@ -46,6 +47,11 @@ class RunFacts:
     book_venue: str = ""
     trial_id: str = ""
     code_version: str = ""
+
+    @property
+    def taken(self) -> tuple[str, ...]:
+        """List the symbols without the columns that are still free."""
+        return tuple(symbol for symbol in self.symbols if not is_spare_symbol(symbol))
 
     @property
     def prices(self) -> str:

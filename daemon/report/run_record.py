@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from daemon.domain.decision import Decision, DecisionKind
+from daemon.domain.messages import Rescaled
 from daemon.domain.units import require
 
 Floats = npt.NDArray[np.float64]
@@ -77,6 +78,16 @@ class RunRecord:
         self._books.append(book)
         if len(self._books) >= BOOKS_MAX:
             self._enter()
+
+    def rescale(self, event: Rescaled) -> None:
+        """Show all rows so far in the new units of an instrument, so that no gain is in them."""
+        index, new_n, old_n = event.index, event.new_n, event.old_n
+        for columns, quantities, marks in self._entered():
+            quantities[:, index] = quantities[:, index] * new_n / old_n
+            marks[:, index] = marks[:, index] * old_n / new_n
+            columns[:, 8] = marks[:, 0]
+        if self.before is not None:
+            self.before.marks[:, index] = self.before.marks[:, index] * old_n / new_n
 
     def precede(self, times_ms: Sequence[int], closes: Floats) -> None:
         """Take the closes (H, N) of before the first row; NaN, no bar, keeps the mark before it.

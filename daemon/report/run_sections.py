@@ -35,7 +35,7 @@ def top(run: Run, serious: Sequence[str] = ()) -> str:
         facts.strategy,
         facts.prices,
         facts.period,
-        f"{len(facts.symbols)} instruments",
+        f"{len(facts.taken)} instruments",
         f"{facts.orders:,} orders",
         f"{facts.fills:,} fills",
     )
@@ -233,7 +233,7 @@ def origin(facts: RunFacts) -> str:
         ],
         ["Trial", facts.trial_id or Undefined("not defined: this run is no trial")],
         ["Program version", facts.code_version or Undefined("not known")],
-        ["Instruments", ", ".join(facts.symbols)],
+        ["Instruments", ", ".join(facts.taken)],
     ]
     shown = page.preformatted(_pretty(facts.settings))
     table = page.table(rows, wordy=(1,))

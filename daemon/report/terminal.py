@@ -22,6 +22,7 @@ from rich.text import Text
 
 from daemon.domain.bar import Floats
 from daemon.domain.decision import Decision, DecisionKind
+from daemon.domain.instrument import is_spare_symbol
 from daemon.domain.messages import Alert, AlertKind
 from daemon.domain.order import Fill, Order
 from daemon.domain.units import iso
@@ -186,8 +187,10 @@ def _book_table(decision: Decision, symbols: Sequence[str], *, wide: bool) -> Re
             no_wrap=not is_last,
             overflow="fold",
         )
-    orders, shown, skipped = _orders_by_index(decision.orders), names_of(symbols), 0
-    placed = by_rank(decision)
+    orders, skipped = _orders_by_index(decision.orders), 0
+    taken = [index for index, symbol in enumerate(symbols) if not is_spare_symbol(symbol)]
+    shown = dict(zip(taken, names_of([symbols[index] for index in taken]), strict=True))
+    placed = [index for index in by_rank(decision) if index in shown]
     for place, index in enumerate(placed):
         if _is_left_out(place, len(placed), index in orders):
             skipped += 1

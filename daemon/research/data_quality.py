@@ -22,10 +22,9 @@ from daemon.domain.cleansing import (
     CleansingRule,
     CleansingRules,
     Judged,
-    Memory,
-    judge,
 )
 from daemon.domain.units import HOUR_MS, Timeframe, iso
+from daemon.domain.units_change import Change, judged_in_units
 from daemon.research.point_in_time import Severity
 
 Instants = npt.NDArray[np.int64]
@@ -58,7 +57,6 @@ _SEVERITY: Final[dict[CleansingRule, Severity]] = {
     CleansingRule.ZERO_VOLUME: Severity.WARNING,
     CleansingRule.RESCALED: Severity.SERIOUS,
     CleansingRule.REPEATED: Severity.SERIOUS,
-    CleansingRule.SPLIT: Severity.WARNING,
     CleansingRule.WICK: Severity.NOTE,
     CleansingRule.CRASH: Severity.NOTE,
 }
@@ -67,9 +65,8 @@ _ACTION: Final[dict[CleansingRule, str]] = {
     CleansingRule.IMPOSSIBLE: _REMOVED,
     CleansingRule.FROZEN_VENUE: _REMOVED,
     CleansingRule.ZERO_VOLUME: _REMOVED,
-    CleansingRule.RESCALED: _REMOVED + "; load history of one scale to trade on",
+    CleansingRule.RESCALED: _REMOVED + "; say what it was under [[data.rescaled]]",
     CleansingRule.REPEATED: _REMOVED,
-    CleansingRule.SPLIT: "flagged only: a person must say whether this is a split",
     CleansingRule.WICK: "flagged only: a wick is real, the close stands",
     CleansingRule.CRASH: "flagged only: a crash is real and stays",
 }
@@ -107,12 +104,12 @@ class StoredBars:
 
 
 def bar_findings(
-    stored: StoredBars, rules: CleansingRules | None = None
+    stored: StoredBars, rules: CleansingRules | None = None, changes: Sequence[Change] = ()
 ) -> tuple[QualityFinding, ...]:
-    """Give everything found in the bars, by time."""
+    """Give everything found in the bars, by time; changes: of units, as a person stated them."""
     limits = CleansingRules() if rules is None else rules
-    empty = Memory.empty(len(stored.symbols))
-    judged = judge(stored.close_ms, stored.values, empty, limits, stored.timeframe.minutes)
+    minutes = stored.timeframe.minutes
+    _, judged = judged_in_units(stored.close_ms, stored.values, limits, minutes, changes)
     there: Flags = np.asarray(~np.isnan(stored.values[:, :, Field.CLOSE]))
     found = [
         *_holes(stored, there),

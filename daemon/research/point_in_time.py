@@ -17,6 +17,7 @@ import numpy as np
 
 from daemon.domain.bar import Field, Flags
 from daemon.domain.cleansing import is_still, scale_steps
+from daemon.domain.covariates import quiet_from
 from daemon.domain.units import DAY_MS, HOUR_MS, iso
 from daemon.research.worlds import Data
 
@@ -61,6 +62,8 @@ class Kind(StrEnum):
     MODEL_OVERLAPS = "model_overlaps"
     LISTING_EXTREMES = "listing_extremes"
     UNCLOSED = "unclosed"
+    KNOWN_AT_ONCE = "known_at_once"
+    SERIES_ENDED = "series_ended"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +83,10 @@ class DataFacts:
     whose trading rules are the table's default row. rules_from_table: the rules are one table for
     all times. trained_until_ms and used_from_ms: of a model and of the decisions it serves.
     written_ms: when a symbol's file was written, where that is known. revised_n: bars that changed
-    after they were used, None where nobody watched.
+    after they were used, None where nobody watched. rank_max: how many instruments enter by volume
+    at the end of a day, 0 where volume chooses nobody. ends_noted: symbols whose end is written
+    down. rules_dated: symbols whose rules are, with the instants from which they held.
+    silence_ends: a contract without bars for a day was taken for ended.
     """
 
     data: Data
@@ -92,6 +98,10 @@ class DataFacts:
     used_from_ms: int | None = None
     written_ms: Mapping[str, int] = field(default_factory=dict)
     revised_n: int | None = None
+    rank_max: int = 0
+    ends_noted: tuple[str, ...] = ()
+    rules_dated: tuple[str, ...] = ()
+    silence_ends: bool = False
 
 
 def point_in_time(facts: DataFacts) -> tuple[Finding, ...]:
@@ -135,14 +145,43 @@ def _survivors(facts: DataFacts) -> Iterator[Finding]:
         Severity.WARNING,
         Kind.ENDED,
         f"{int(ended.sum())} of {int(known.sum())} instruments end before {iso(end_ms)} "
-        f"({_names(data, ended)}). Files do not say whether they were delisted or only no longer "
-        "recorded; where all of them still trade, the survivors' bias is the same as with none."
-        + absent,
+        f"({_names(data, ended)}). {_whose_word(facts, ended)}" + absent,
     )
+
+
+def _whose_word(facts: DataFacts, ended: Flags) -> str:
+    """Say who says that instruments ended, and what a run made of it."""
+    data = facts.data
+    noted = np.array([symbol in facts.ends_noted for symbol in data.symbols])
+    told = []
+    if (ended & noted).any():
+        told.append(f"The end of {int((ended & noted).sum())} of them is written down.")
+    if (ended & ~noted).any():
+        who = "the others" if told else "them"
+        silence = (
+            " A day without a bar in which others had some was taken for an end, and what was held "
+            "for settled at the last price: the money was bound for that day, and a real end may "
+            "have paid less."
+        )
+        told.append(
+            f"Files do not say of {who} whether they were delisted or only no longer recorded; "
+            "where all of them still trade, the survivors' bias is the same as with none."
+            + (silence if facts.silence_ends else "")
+        )
+    return " ".join(told)
 
 
 def _chosen_names(facts: DataFacts) -> Iterator[Finding]:
     who = "somebody named them in the settings" if facts.named else "they are the files there are"
+    if facts.rank_max:
+        yield Finding(
+            Severity.NOTE if not facts.named else Severity.WARNING,
+            Kind.CHOSEN_NAMES,
+            f"At the end of each UTC day the {facts.rank_max} of {len(facts.data.symbols)} "
+            "instruments with the largest median volume of the last seven days entered what may be "
+            f"held, which uses nothing later. Who could enter was chosen after the fact: {who}.",
+        )
+        return
     yield Finding(
         Severity.WARNING,
         Kind.CHOSEN_NAMES,
@@ -153,11 +192,14 @@ def _chosen_names(facts: DataFacts) -> Iterator[Finding]:
 
 
 def _rules(facts: DataFacts) -> Iterator[Finding]:
-    if facts.rules_from_table:
+    undated = [one for one in facts.data.symbols if one not in facts.rules_dated]
+    if facts.rules_from_table and undated:
+        whose = f" of {len(undated)} instruments" if facts.rules_dated else ""
         yield Finding(
             Severity.NOTE,
             Kind.RULES_OF_TODAY,
-            "Price steps, lot sizes and least order sizes are one table of today for all times.",
+            f"Price steps, lot sizes and least order sizes{whose} are one table of today for all "
+            "times.",
         )
     if facts.defaulted:
         yield Finding(
@@ -357,6 +399,39 @@ def _unclosed(facts: DataFacts) -> Iterator[Finding]:
         )
 
 
+# ---- series beside the bars ----------------------------------------------------------------------
+
+
+def _known_at_once(facts: DataFacts) -> Iterator[Finding]:
+    found = []
+    for name, series in facts.data.series:
+        ts = np.unique(series.ts)
+        if len(ts) > 1 and np.median(series.known_ms - series.ts) < np.median(np.diff(ts)):
+            found.append(name)
+    if found:
+        yield Finding(
+            Severity.WARNING,
+            Kind.KNOWN_AT_ONCE,
+            f"{_listed(found)}: values are said to be known before the next one begins. If an "
+            "instant names the beginning of a period, as dates do, that is before they happened.",
+        )
+
+
+def _series_ended(facts: DataFacts) -> Iterator[Finding]:
+    if not len(facts.data.close_ms):
+        return
+    end_ms = int(facts.data.close_ms[-1])
+    known = [(name, one.known_at(end_ms)) for name, one in facts.data.series]
+    found = [n for n, one in known if not len(one) or int(quiet_from(one)[-1]) <= end_ms]
+    if found:
+        yield Finding(
+            Severity.WARNING,
+            Kind.SERIES_ENDED,
+            f"{_listed(found)}: brings nothing new at the end of the bars. Models go on with its "
+            "last value, then without it.",
+        )
+
+
 Rule = Callable[[DataFacts], Iterator[Finding]]
 RULES: Final[tuple[Rule, ...]] = (
     _survivors,
@@ -371,6 +446,8 @@ RULES: Final[tuple[Rule, ...]] = (
     _unclosed,
     _rules,
     _versions,
+    _known_at_once,
+    _series_ended,
 )
 
 

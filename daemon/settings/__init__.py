@@ -3,13 +3,13 @@
 `load_settings` gives `Settings` or one ConfigurationError that lists all mistakes.
 """
 
+from daemon.settings.exchange import ExchangeSettings
 from daemon.settings.loading import check_settings, effective, effective_toml, load_settings
 from daemon.settings.reference import settings_reference, settings_schema, starter_toml
 from daemon.settings.secrets import Secret, mask_login, read_secret
 from daemon.settings.sections import (
     BacktestSettings,
     EstimatorSettings,
-    ExchangeSettings,
     Irregularity,
     MarketSettings,
     MqttSettings,

@@ -74,6 +74,13 @@ def _exchange(settings: Settings) -> Iterator[Conflict]:
     exchange = settings.exchange
     if exchange.market_time == "lockstep" and not exchange.lockstep_url:
         yield Conflict("exchange.lockstep_url", 'is needed for exchange.market_time "lockstep"')
+    deadline_s = settings.market.decision_deadline_s
+    if exchange.stream_patience_s + exchange.reread_patience_s >= deadline_s:
+        yield Conflict(
+            "exchange.stream_patience_s",
+            f"and exchange.reread_patience_s {exchange.reread_patience_s} must together be shorter "
+            f"than market.decision_deadline_s {deadline_s}, or REST answers a decision too late",
+        )
 
 
 def _logins(settings: Settings) -> Iterator[Conflict]:

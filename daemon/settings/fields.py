@@ -11,13 +11,16 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
-from typing import Annotated, Any
+from fractions import Fraction
+from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from daemon.domain.failures import ConfigurationError
 from daemon.domain.units import Timeframe
 
+RATIO_MAX: Final = 10**12
+RATIO_WORDS: Final = 'new units for an old one: 10, "0.1" or "1/15"; 1 for a real move'
 _COVARIATE = re.compile(r"^(funding|open_interest|basis|series:([a-z0-9_]+/)?[a-z0-9_]+)$")
 
 
@@ -104,6 +107,19 @@ def _covariates(value: object) -> object:
     return tuple(value)
 
 
+def _ratio(value: object) -> object:
+    """Read new units for one old one, exactly: `10`, `"0.1"` or `"1/15"`; kept as `new/old`."""
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise ValueError(f"a fraction is written as text, so that it stays exact ({RATIO_WORDS})")
+    try:
+        exact = Fraction(value)
+    except (ValueError, ZeroDivisionError):
+        raise ValueError(f"no factor ({RATIO_WORDS})") from None
+    if exact <= 0 or max(exact.numerator, exact.denominator) > RATIO_MAX:
+        raise ValueError(f"no factor of a split ({RATIO_WORDS})")
+    return f"{exact.numerator}/{exact.denominator}"
+
+
 def _pace(value: object) -> object:
     if value in ("lockstep", "realtime"):
         return value
@@ -123,6 +139,11 @@ Instant = Annotated[
     BeforeValidator(_instant),
     Accepts("an instant or date in UTC: 2024-06-01 or 2024-06-01T00:30:00Z"),
 ]
+Stated = Annotated[
+    datetime,
+    BeforeValidator(_instant),
+    Accepts("an instant or date in UTC: 2024-06-01 or 2024-06-01T00:30:00Z"),
+]
 Symbols = Annotated[
     tuple[str, ...] | str,
     BeforeValidator(_symbols),
@@ -134,6 +155,11 @@ Covariates = Annotated[
     Accepts(
         "a list of funding, open_interest, basis, series:NAME or series:SOURCE/NAME", is_text=False
     ),
+]
+Ratio = Annotated[
+    str,
+    BeforeValidator(_ratio),
+    Accepts(RATIO_WORDS, is_text=False),
 ]
 Pace = Annotated[
     str | float,

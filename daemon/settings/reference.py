@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Final
 
+from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
+from daemon.settings.data import RescaledContract
 from daemon.settings.describe import accepted, is_free_table, sections, text_of
-from daemon.settings.sections import Irregularity, Settings
+from daemon.settings.exchange import OtherExchange
+from daemon.settings.sections import Irregularity, LaterListing, Settings
 
 REFERENCE_FILE = Path("docs/settings.md")
 SCHEMA_FILE = Path("config/equipoise.schema.json")
@@ -44,6 +48,14 @@ that know JSON schemas complete and check the files through `config/equipoise.sc
 """
 
 
+_TABLES: Final[dict[str, type[BaseModel]]] = {
+    "data.rescaled": RescaledContract,
+    "exchange.others": OtherExchange,
+    "rehearsal.irregularities": Irregularity,
+    "rehearsal.listings": LaterListing,
+}
+
+
 def settings_reference() -> str:
     """Write the reference page: a table for each section."""
     defaults = Settings()
@@ -56,14 +68,14 @@ def settings_reference() -> str:
             cells = (f"`{key}`", f"`{default}`", accepted(field), field.description or "")
             rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
         blocks.append("\n".join(rows) + "\n")
-    blocks.append(_irregularities())
+    blocks += [_table(name, model) for name, model in _TABLES.items()]
     return "\n".join(blocks)
 
 
-def _irregularities() -> str:
-    rows = ["## [[rehearsal.irregularities]]", "", Irregularity.__doc__ or "", ""]
+def _table(name: str, model: type[BaseModel]) -> str:
+    rows = [f"## [[{name}]]", "", model.__doc__ or "", ""]
     rows += ["| key | default | accepted | meaning |", "| --- | --- | --- | --- |"]
-    for key, field in Irregularity.model_fields.items():
+    for key, field in model.model_fields.items():
         missing = field.default is PydanticUndefined
         default = "needed" if missing else f"`{text_of(field.default)}`"
         rows.append(f"| `{key}` | {default} | {accepted(field)} | {field.description} |")

@@ -7,13 +7,11 @@ from __future__ import annotations
 
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, Literal
-
-from pydantic import AfterValidator
+from typing import Any, Literal
 
 from daemon.settings.data import DataSettings
+from daemon.settings.exchange import ExchangeSettings
 from daemon.settings.fields import (
-    Accepts,
     Amount,
     Bars,
     Covariates,
@@ -25,21 +23,6 @@ from daemon.settings.fields import (
 )
 
 _NAME = r"^[a-z0-9][a-z0-9_-]{0,31}$"
-_CREDENTIALS = {"apikey", "secret", "password", "privatekey", "walletaddress", "token", "twofa"}
-
-
-def _without_credentials(options: dict[str, Any]) -> dict[str, Any]:
-    found = [name for name in options if name.lower() in _CREDENTIALS]
-    if found:
-        raise ValueError(f"{found[0]} is a credential and must not stand in settings")
-    return options
-
-
-Options = Annotated[
-    dict[str, Any],
-    AfterValidator(_without_credentials),
-    Accepts("a table of ccxt constructor options, without credentials", is_text=False),
-]
 
 
 class RunSettings(Section):
@@ -78,6 +61,27 @@ class UniverseSettings(Section):
         unit="quote currency",
         ge=0,
     )
+    volume_rank_max: int = setting(
+        0,
+        "At the end of each UTC day only so many contracts, those of the largest median quote "
+        "volume a day of the last week, enter what may be held; who is in leaves beyond 1.5 times "
+        "the number. 0 asks for none.",
+        unit="contracts",
+        ge=0,
+        le=1000,
+    )
+    spare: int = setting(
+        0,
+        "Columns that a new book keeps free for contracts listed later; fixed when it is begun.",
+        unit="columns",
+        ge=0,
+        le=64,
+    )
+    admit_new: bool = setting(
+        True,
+        "Contracts that a venue lists after the book was begun take free columns by themselves; "
+        "false leaves them to symbols that are added to universe.symbols.",
+    )
 
 
 class MarketSettings(Section):
@@ -111,106 +115,6 @@ class MarketSettings(Section):
         unit="bars",
         ge=1,
         le=1000,
-    )
-
-
-class OtherExchange(Section):
-    """Name a further venue whose perpetuals the same book trades."""
-
-    id: str = setting(..., "A ccxt exchange id.", pattern=r"^[a-z0-9_]{1,40}$")
-    symbols: Symbols = setting(
-        ..., "Unified or venue symbols there, or top:N; their columns follow those before."
-    )
-    options: Options = setting({}, "Passed to the ccxt constructor as it is.")
-
-
-class ExchangeSettings(Section):
-    """Say which exchange is spoken to, through ccxt."""
-
-    id: str = setting("binanceusdm", "A ccxt exchange id.", pattern=r"^[a-z0-9_]{1,40}$")
-    options: Options = setting(
-        {}, "Passed to the ccxt constructor as it is: urls, proxies, options, timeout..."
-    )
-    market_time: Literal["venue", "system", "lockstep"] = setting(
-        "venue", "Where market time comes from: the venue's server time, this machine, lock-step."
-    )
-    lockstep_url: str = setting(
-        "",
-        "Address of the lock-step of a rehearsal exchange; needed for market_time lockstep.",
-        pattern=r"^$|^https?://",
-    )
-    others: tuple[OtherExchange, ...] = setting(
-        (), "Further venues of the same book, each with an account, sockets and budget of its own."
-    )
-    streams: bool = setting(True, "Use WebSocket streams; without them bars are asked for by REST.")
-    stream_patience_s: float = setting(
-        30.0,
-        "A stream that is silent for so long is asked again by REST.",
-        unit="seconds",
-        gt=0,
-        le=3600,
-    )
-    stream_silence_s: float = setting(
-        120.0,
-        "Sockets that say nothing for so long, in wall and market time, are replaced.",
-        unit="seconds",
-        ge=5,
-        le=3600,
-    )
-    stream_deadline_bars: int = setting(
-        2,
-        "A stream that fails to show so many bars in a row of one traded instrument is replaced.",
-        unit="source bars",
-        ge=1,
-        le=20,
-    )
-    reread_patience_s: float = setting(
-        3.0,
-        "An answer of REST that hangs for so long no longer holds the other bars back.",
-        unit="seconds",
-        gt=0,
-        le=60,
-    )
-    socket_age_max_h: float = setting(
-        12.0,
-        "Sockets are replaced at this age, in the middle of a bar.",
-        unit="hours",
-        gt=0,
-        le=720,
-    )
-    breaks_per_hour_max: int = setting(
-        20, "More broken connections within an hour raise an alert.", unit="breaks", ge=1, le=3600
-    )
-    venue_down_s: float = setting(
-        30.0, "A venue that does not answer for so long raises an alert.", unit="seconds", gt=0
-    )
-    clock_offset_max_ms: float = setting(
-        1000.0,
-        "While this machine's clock is further from the venue's, no risk is opened; 0 never asks. "
-        "A rehearsal, whose time is its own, is not asked.",
-        unit="ms",
-        ge=0,
-        le=600_000,
-    )
-    audit_every_bars: int = setting(
-        8,
-        "How often the newest final bars are read again to find revisions; 0 never.",
-        unit="source bars",
-        ge=0,
-        le=1000,
-    )
-    audit_bars: int = setting(
-        48, "How many bars an audit reads again.", unit="source bars", ge=1, le=500
-    )
-    markets_every_min: float = setting(
-        15.0,
-        "How often trading rules, halts and announced ends are read, in market time; 0 never.",
-        unit="minutes",
-        ge=0,
-        le=1440,
-    )
-    generated: bool = setting(
-        False, "The venue's market is generated, so that models trained on one may trade here."
     )
 
 
@@ -380,6 +284,15 @@ class Irregularity(Section):
     )
 
 
+class LaterListing(Section):
+    """Let a coin of the generated market be listed while the book runs."""
+
+    symbol: str = setting(..., "Venue symbol, one of the coins.", min_length=1)
+    after_h: float = setting(
+        ..., "Market time after the first instant of trading.", unit="hours", gt=0, le=100_000
+    )
+
+
 class RehearsalSettings(Section):
     """Describe the rehearsal exchange: a generated market, or real bars from Parquet."""
 
@@ -401,6 +314,9 @@ class RehearsalSettings(Section):
     data_folder: str = setting("", "Folder of Parquet bars; empty generates the market.")
     until: Instant = setting(None, "End of the market; empty never ends or takes all.")
     irregularities: tuple[Irregularity, ...] = setting((), "Bars that shall be absent or late.")
+    listings: tuple[LaterListing, ...] = setting(
+        (), "Coins of the generated market that are listed later; see universe.spare."
+    )
     port: int = setting(0, "Port on 127.0.0.1; 0 takes any free one.", ge=0, le=65535)
     fault_seed: int = setting(
         0, "Seed of random faults of REST and streams; 0 has none.", ge=0, le=2**32 - 1

@@ -96,7 +96,7 @@ def targets_values(universe: Universe, decision: Decision) -> dict[str, Any]:
         return {}
     placed, signals = ranks(decision), target.signals
     shown: dict[str, Any] = {}
-    for i, symbol in enumerate(universe.symbols):
+    for i, symbol in universe.taken():
         row: dict[str, Any] = {
             "weight": target.weights[i],
             "ideal": target.ideal[i],
@@ -120,10 +120,10 @@ def targets_values(universe: Universe, decision: Decision) -> dict[str, Any]:
 
 def predictions_values(universe: Universe, decision: Decision) -> dict[str, Any]:
     """Show forecasts by symbol and timeframe: mean and standard error in residual volatilities."""
-    shown: dict[str, Any] = {symbol: {} for symbol in universe.symbols}
+    shown: dict[str, Any] = {symbol: {} for _, symbol in universe.taken()}
     for prediction in decision.predictions:
         errors = np.sqrt(prediction.variance)
-        for i, symbol in enumerate(universe.symbols):
+        for i, symbol in universe.taken():
             shown[symbol][prediction.timeframe.label] = {
                 "mean": prediction.mean[i],
                 "standard_error": errors[i],

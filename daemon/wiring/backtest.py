@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ import numpy as np
 
 from adapters.clocks import TransportClock
 from adapters.estimate_worker import EstimateWorker
+from adapters.history.instruments_file import Record
 from adapters.history.replay_feed import ReplayFeed
 from adapters.history.rules import FileInstruments, instruments_from, load_rules
 from adapters.history.store import (
@@ -30,14 +32,17 @@ from adapters.paper import MemoryStore, PaperVenue
 from adapters.trial_ledger import Trial
 from daemon.domain.bar import Field, Floats
 from daemon.domain.cleansing import Removal
+from daemon.domain.decision import Decision
 from daemon.domain.failures import ConfigurationError, DataError
 from daemon.domain.instrument import Universe
+from daemon.domain.messages import PriceDoubted, Rescaled
 from daemon.domain.order import Fill
 from daemon.domain.units import DAY_MS, Timeframe, instant_ms, iso
 from daemon.engine.engine import Engine
 from daemon.report.betas import WINDOW_DAYS
 from daemon.report.capacity import Capacity, capacity_of_run, volumes_met
 from daemon.report.metrics import RunMetrics, measure
+from daemon.report.new_units import show_in_new_units
 from daemon.report.run import Execution, Run, RunFacts, period_text
 from daemon.report.run_record import BookRow, RunRecord
 from daemon.report.trials import shown_file
@@ -45,7 +50,7 @@ from daemon.research.point_in_time import caveats
 from daemon.runtime.replay import ReplayShell
 from daemon.settings import Settings, effective
 from daemon.wiring.bar_files import named_symbols, note_of, refuse_empty, symbols_of
-from daemon.wiring.cleansing import cleansed_panel, removals_text
+from daemon.wiring.cleansing import cleansed, removals_text
 from daemon.wiring.core import engine_of, history_ms, paper_settings, rules_path, universe_of
 from daemon.wiring.data_findings import data_findings
 from daemon.wiring.estimator import (
@@ -56,6 +61,8 @@ from daemon.wiring.estimator import (
     told,
 )
 from daemon.wiring.instruments import read_instruments
+from daemon.wiring.lives import records_of, with_listings, with_records
+from daemon.wiring.rescaled import said_text
 from daemon.wiring.trials import ledger_of, trial_of
 
 Progress = Callable[[int, int], None]  # instants done, instants in all
@@ -83,6 +90,13 @@ class History:
     defaulted: tuple[str, ...]  # symbols whose trading rules are the table's default row
     removed: tuple[Removal, ...] = ()  # bars of the files that are absent from the panel, and why
     earlier: Panel | None = None  # rows before the panel, for the betas of a report alone
+    records: tuple[Record | None, ...] = ()  # (N,), what is known of each instrument over time
+    said: tuple[Rescaled | PriceDoubted, ...] = ()  # beside the bars
+
+    def rescaled(self, first_ms: int, last_ms: int) -> list[Rescaled]:
+        """List the changes of units with first < instant <= last."""
+        changes = [one for one in self.said if isinstance(one, Rescaled)]
+        return [one for one in changes if first_ms < one.at_ms <= last_ms]
 
 
 @dataclass(slots=True)
@@ -94,6 +108,7 @@ class BacktestResult:
     engine: Engine
     trial: Trial
     alerts: dict[str, int] = field(default_factory=dict)
+    decisions: list[Decision] = field(default_factory=list)  # as taken, in the units of their time
 
 
 def run_backtest(
@@ -135,11 +150,15 @@ def run_unlogged(
     engine = engine_of(settings, universe_of(list(made.instruments)), source)
     named = book is not None or bool(named_symbols(settings))
     history = load_history(settings, made, history_ms(settings, engine), named=named)
-    feed = ReplayFeed(history.panel, source, history.universe.instruments, history.funding)
+    instruments, records = history.universe.instruments, history.records
+    feed = ReplayFeed(
+        history.panel, source, instruments, history.funding, records=records, said=history.said
+    )
     start_ms = max(_since_ms(settings) or 0, feed.first_ms - source.ms)
     venue = PaperVenue(
         history.universe, paper_settings(settings), MemoryStore(), opened_ms=start_ms
     )
+    changes = history.rescaled(start_ms, feed.last_ms)
     record, journal, loaded_s = RunRecord(), MemoryJournal(), clock.monotonic()
     with ExitStack() as stack:
         estimator: EstimateWorker | None = None
@@ -147,12 +166,14 @@ def run_unlogged(
             worker = estimator_in_place(settings, beside_files(settings, engine))
             estimator = stack.enter_context(worker)
         shell = ReplayShell(
-            engine, venue, estimator, journal, _observer(record, len(feed), progress)
+            engine, venue, estimator, journal, _observer(record, len(feed), progress, changes)
         )
-        shell.warm_up(told(estimator, feed.replay(feed.first_ms - source.ms, start_ms)))
+        begin_ms = feed.first_ms - source.ms
+        shell.warm_up(feed.standing(begin_ms))
+        shell.warm_up(told(estimator, feed.replay(begin_ms, start_ms)))
         shell.start(start_ms, settings.run.run_name)
         open_record(record, engine, start_ms, source)
-        record.precede(*_closes_before(history))
+        record.precede(*_closes_before(history, start_ms))
         result = shell.run(told(estimator, feed.replay(start_ms, feed.last_ms)))
     if len(record) < 2:
         raise DataError(
@@ -167,9 +188,12 @@ def run_unlogged(
     alerts: dict[str, int] = {}
     for alert in result.alerts:
         alerts[str(alert.kind)] = alerts.get(str(alert.kind), 0) + 1
+    shown = list(result.decisions)
+    for change in changes:
+        show_in_new_units(change, journal.executions, shown, change.at_ms)
     room = _capacity(settings, history, record, journal.executions)
-    run = Run(record, result.decisions, journal.executions, facts, room)
-    return BacktestResult(run, measure(record), engine, trial, alerts)
+    run = Run(record, shown, journal.executions, facts, room)
+    return BacktestResult(run, measure(record), engine, trial, alerts, result.decisions)
 
 
 def load_history(
@@ -189,7 +213,9 @@ def load_history(
     earlier, raw = _cut(loaded, first)
     if not len(raw.close_ms):  # says what was asked for and what there is
         raw = load_panel(root, chosen.venue, symbols, source, first, until)
-    panel, removed = cleansed_panel(settings, raw, source)
+    keys = [instrument.key for instrument in made.instruments]
+    found = cleansed(settings, raw, source, keys)
+    panel = found.panel
     if named:
         refuse_empty(panel.empty)
     funding = load_funding(root, chosen.funding_venue or chosen.venue, symbols, first, until)
@@ -198,6 +224,7 @@ def load_history(
         raise DataError(
             f"backtest.funding_missing = 'error': {missing:.1%} of the settlements have no rate"
         )
+    records = records_of(settings, symbols)
     return History(
         panel=panel,
         funding=funding,
@@ -205,10 +232,12 @@ def load_history(
         symbols=symbols,
         universe=universe_of(list(made.instruments)),
         source=source,
-        fingerprint=fingerprint(panel, symbols, source),
+        fingerprint=with_records(fingerprint(panel, symbols, source), records),
         defaulted=made.defaulted,
-        removed=removed,
-        earlier=None if earlier is None else cleansed_panel(settings, earlier, source)[0],
+        removed=found.removed,
+        earlier=None if earlier is None else cleansed(settings, earlier, source, keys).panel,
+        records=records,
+        said=found.said,
     )
 
 
@@ -226,19 +255,26 @@ def _cut(loaded: Panel, first_ms: int | None) -> tuple[Panel | None, Panel]:
     return Panel(loaded.close_ms[:at], loaded.values[:at], loaded.opens[:at]), rest
 
 
-def _closes_before(history: History) -> tuple[list[int], Floats]:
-    """Give all closes that were read, times (H,) and prices (H, N); the record takes the first."""
+def _closes_before(history: History, start_ms: int) -> tuple[list[int], Floats]:
+    """Give all closes that were read, times (H,) and prices (H, N); the record takes the first.
+
+    They are in the units of `start_ms`; later changes of them are the record's.
+    """
     panels = [p for p in (history.earlier, history.panel) if p is not None]
-    times = [at for panel in panels for at in panel.close_ms.tolist()]
-    return times, np.concatenate([panel.values[:, :, Field.CLOSE] for panel in panels])
+    times = np.concatenate([panel.close_ms for panel in panels])
+    closes = np.concatenate([panel.values[:, :, Field.CLOSE] for panel in panels])
+    for change in history.rescaled(int(times[0]) - 1, start_ms):
+        closes[times < change.at_ms, change.index] *= change.old_n / change.new_n
+    return times.tolist(), closes
 
 
 def instruments_of(settings: Settings, book: Path | None = None) -> FileInstruments:
     """Give the instruments that a backtest trades; those of the state folder `book`, if given."""
     if book is not None:
-        return FileInstruments(tuple(read_instruments(book)), ())
+        return FileInstruments(tuple(i for i in read_instruments(book) if not i.is_spare), ())
     table = load_rules(rules_path(settings.backtest.rules_file))
-    return instruments_from(table, settings.exchange.id, symbols_of(settings))
+    made = instruments_from(table, settings.exchange.id, symbols_of(settings))
+    return with_listings(made, records_of(settings, [i.key.symbol for i in made.instruments]))
 
 
 def _since_ms(settings: Settings) -> int | None:
@@ -275,8 +311,14 @@ def open_record(record: RunRecord, engine: Engine, start_ms: int, source: Timefr
     record.add(start_ms - start_ms % source.ms, book_row(engine))
 
 
-def _observer(record: RunRecord, total: int, progress: Progress) -> Callable[[int, Engine], None]:
+def _observer(
+    record: RunRecord, total: int, progress: Progress, changes: Sequence[Rescaled]
+) -> Callable[[int, Engine], None]:
+    waiting = deque(changes)
+
     def on_instant(close_ms: int, engine: Engine) -> None:
+        while waiting and waiting[0].at_ms <= close_ms:
+            record.rescale(waiting.popleft())
         record.add(close_ms, book_row(engine))
         done = len(record) - 1  # the first row is the opening
         if done % PROGRESS_EVERY == 0:
@@ -340,6 +382,7 @@ def _caveats(settings: Settings, history: History, first_ms: int, *, is_book: bo
     empty, removed = history.panel.empty, history.removed
     notes = [note_of(empty)] if empty else []
     notes += [removals_text(removed, history.symbols)] if removed else []
+    notes += [said_text(one) for one in history.said]
     return [*notes, *caveats(findings)]
 
 
@@ -348,9 +391,12 @@ def _capacity(
 ) -> Capacity:
     fills = [one for one in executions if isinstance(one, Fill)]
     panel, charged = history.panel, paper_settings(settings)
+    volumes = panel.values[:, :, Field.VOLUME].copy()
+    for change in history.rescaled(record.times_ms[0], record.times_ms[-1]):
+        volumes[panel.close_ms < change.at_ms, change.index] *= change.new_n / change.old_n
     met = np.full(len(fills), np.nan)
     if charged.impact_bps or charged.participation_share is not None:  # else nobody looked
-        met = volumes_met(fills, panel.close_ms, panel.values[:, :, Field.VOLUME])
+        met = volumes_met(fills, panel.close_ms, volumes)
     return capacity_of_run(
         record,
         fills,

@@ -8,15 +8,15 @@ stands still is known with the last piece of an instant, so still bars wait for 
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from daemon.domain.bar import Field, Flags, Floats, Proof
+from daemon.domain.cleanser import Cleanser
 from daemon.domain.cleansing import (
-    Cleanser,
     CleansingRule,
     CleansingRules,
     Memory,
@@ -24,15 +24,20 @@ from daemon.domain.cleansing import (
     Verdict,
     judge,
 )
-from daemon.domain.instrument import Instrument
+from daemon.domain.instrument import Instrument, InstrumentKey
 from daemon.domain.messages import (
     BarsClosed,
+    FeedNotice,
+    InstrumentChanged,
     MarketEvent,
+    Rescaled,
     Revised,
     event_ms,
 )
+from daemon.domain.scales import Doubt, guessed_factors
 from daemon.domain.units import Timeframe, require
 from daemon.ports import MarketFeed
+from daemon.wiring.rescaled import UnitChanges, doubt_events
 
 GONE_MAX: Final = 10_000  # removed bars whose revisions concern nobody
 
@@ -49,8 +54,20 @@ class CleansedFeed:
         on_judged: Callable[[Sequence[Removal]], None] = lambda records: None,
         on_raw: Callable[[MarketEvent], None] = lambda event: None,
         raw_from_ms: int | None = None,
+        notices: Callable[[], Sequence[FeedNotice]] = tuple,
+        units: UnitChanges | None = None,
     ) -> None:
-        """Wrap a feed; history begins at `raw_from_ms` for `on_raw` where that is earlier."""
+        """Wrap a feed; history begins at `raw_from_ms` for `on_raw` where that is earlier.
+
+        notices: what whoever hears raw events has to tell, asked for after each of them. units: the
+        changes of units that are stated, none when left out.
+        """
+        self._units = UnitChanges() if units is None else units
+        self._keys: tuple[InstrumentKey, ...] = ()
+        self._primed_ms, self._doubted = 0, frozenset[int]()
+        self._notices = notices
+        self._shown: list[Callable[[str], Mapping[str, object]]] = []
+        self._settled: Callable[[int], Awaitable[None]] | None = None
         self._raw_from_ms = raw_from_ms
         self._inner, self._rules, self._source = inner, rules, source
         self._on_judged, self._on_raw = on_judged, on_raw
@@ -67,20 +84,41 @@ class CleansedFeed:
         return {} if self._cleanser is None else dict(self._cleanser.removed_n)
 
     def shown(self, venues: Mapping[str, object]) -> dict[str, object]:
-        """Add to what a status shows of each venue's feed how many of its bars were removed."""
-        removed = self._removed_by_venue
-        return {
-            venue: {**values, "bars_removed_n": removed[venue]}
-            if removed[venue] and isinstance(values, Mapping)
-            else values
-            for venue, values in venues.items()
-        }
+        """Add to what a status shows of each feed: bars removed, and a store that refuses."""
+        found: dict[str, object] = {}
+        for venue, values in venues.items():
+            if not isinstance(values, Mapping):
+                found[venue] = values
+                continue
+            removed_n = self._removed_by_venue[venue]
+            more = {"bars_removed_n": removed_n} if removed_n else {}
+            beside = {key: one for shown in self._shown for key, one in shown(venue).items()}
+            found[venue] = {**values, **more, **beside}
+        return found
 
-    async def prime(self, marks: Floats, at_ms: int) -> None:
-        """Take the last prices (N,) of a recovered book, so that a change of unit is seen."""
+    def beside(
+        self,
+        shown: Callable[[str], Mapping[str, object]],
+        settled: Callable[[int], Awaitable[None]] | None = None,
+    ) -> None:
+        """Let a status show more of each venue; settled: a market in lock-step waits for it too."""
+        self._shown.append(shown)
+        self._settled = settled or self._settled
+
+    async def prime(
+        self, marks: Floats, at_ms: int, doubted: Mapping[int, tuple[int, float]] | None = None
+    ) -> None:
+        """Take the last prices (N,) of a recovered book, so that a change of unit is seen.
+
+        doubted: since when, and by which factor, prices were doubted before.
+        """
         await self.instruments()
         cleanser = self._required()
-        cleanser.memory = cleanser.memory.primed(marks, at_ms)
+        memory = cleanser.memory.primed(marks, at_ms)
+        for index, (since_ms, factor) in (doubted or {}).items():
+            memory = memory.doubting(index, Doubt(since_ms, float(marks[index]), factor))
+        cleanser.memory = memory
+        self._primed_ms, self._doubted = at_ms, frozenset(doubted or ())
 
     # ---- the port --------------------------------------------------------------------------------
 
@@ -88,6 +126,7 @@ class CleansedFeed:
         """Load the instruments with their trading rules, in the configured order."""
         found = await self._inner.instruments()
         if self._cleanser is None:
+            self._keys = tuple(i.key for i in found)
             self._venues = tuple(i.key.venue for i in found)
             names = sorted({i.key.venue for i in found})
             venues = np.array([names.index(i.key.venue) for i in found], dtype=np.int64)
@@ -99,10 +138,14 @@ class CleansedFeed:
         """Yield the cleansed history with since < close <= until."""
         await self.instruments()
         start_ms = since_ms if self._raw_from_ms is None else min(since_ms, self._raw_from_ms)
-        async for event in self._inner.history(start_ms, until_ms):
+        late = self._units.untold(since_ms)  # stated afterwards: their bars were kept back
+        again_ms = min([change.at_ms for change in late], default=since_ms)
+        async for event in self._inner.history(min(start_ms, again_ms), until_ms):
             for one in self.cleansed(event):
-                if event_ms(one) > since_ms:
+                if event_ms(one) > since_ms or isinstance(one, Rescaled):
                     yield one
+                elif isinstance(one, BarsClosed) and late:
+                    yield _columns(one, [change.event.index for change in late])
 
     async def events(self, after_ms: int) -> AsyncIterator[MarketEvent]:
         """Yield what happens after `after_ms`, cleansed."""
@@ -110,10 +153,14 @@ class CleansedFeed:
         async for event in self._inner.events(after_ms):
             for one in self.cleansed(event):
                 yield one
+            for notice in self._notices():
+                yield notice
 
     async def settled(self, now_ms: int) -> None:
         """Return when the inner feed has told all up to `now_ms`."""
         await self._inner.settled(now_ms)
+        if self._settled is not None:
+            await self._settled(now_ms)
 
     async def close(self) -> None:
         """Close the inner feed."""
@@ -124,24 +171,46 @@ class CleansedFeed:
     def cleansed(self, event: MarketEvent) -> Iterator[MarketEvent]:
         """Give what the engine sees of an event, after showing the raw one."""
         self._on_raw(event)
+        yield from self._changed(event_ms(event))
+        event = self._units.shown(event)
         match event:
             case BarsClosed(close_ms=close_ms) if close_ms < self._newest_ms:
                 yield self._late(event)
             case BarsClosed():
                 yield from self._bars(event)
+            case InstrumentChanged(index=index, instrument=instrument):
+                self._keys = (*self._keys[:index], instrument.key, *self._keys[index + 1 :])
+                yield event
             case Revised(close_ms=close_ms, index=index) if (close_ms, index) in self._gone:
                 return  # nobody ever saw that bar
             case _:
                 yield event
 
-    def _bars(self, event: BarsClosed) -> Iterator[BarsClosed]:
+    def _changed(self, at_ms: int) -> Iterator[MarketEvent]:
+        """Tell of changes of units that begin by `at_ms`; what waited in old ones goes first."""
+        for change in self._units.due(at_ms):
+            if self._waiting is not None:
+                yield from self._bars(_nothing_more(self._waiting))
+                self._waiting = None
+            cleanser = self._required()
+            # A price that was believed after the change, before anybody stated it, is a new one.
+            is_past = change.at_ms <= self._primed_ms and change.event.index not in self._doubted
+            memory = cleanser.memory
+            believed = memory.believing(change.event.index)
+            cleanser.memory = believed if is_past else change.remembered(memory)
+            yield change.event
+
+    def _bars(self, event: BarsClosed) -> Iterator[MarketEvent]:
         before = self._waiting
         if before is not None and before.close_ms != event.close_ms:
             yield from self._bars(_nothing_more(before))  # no final piece ever came
             before = None
         self._newest_ms = event.close_ms
         values = event.values
-        out, held, records = self._required().take(event.close_ms, values, is_final=event.final)
+        cleanser = self._required()
+        out, held, records = cleanser.take(event.close_ms, values, is_final=event.final)
+        yield from doubt_events(cleanser.turns, self._keys)
+        event = self._without_strange_opens(event)
         gone = self._told(records)
         there = ~np.isnan(values[:, Field.CLOSE])
         self._waiting = None
@@ -154,6 +223,18 @@ class CleansedFeed:
         told = out | (known.proof == Proof.ABSENT)
         if event.final or out.any() or np.isfinite(known.opens[told]).any():
             yield _part(known, out, told, final=event.final)
+
+    def _without_strange_opens(self, event: BarsClosed) -> BarsClosed:
+        """Let nobody trade at a price that is doubted, or will be when its bar has closed."""
+        if CleansingRule.RESCALED in self._rules.off:
+            return event
+        memory = self._required().memory
+        with np.errstate(invalid="ignore", divide="ignore"):
+            strange = guessed_factors(event.opens / memory.last[:, Field.CLOSE]) > 0
+        strange |= memory.doubts.active & ~np.isnan(event.opens)
+        return (
+            _with_opens(event, np.where(strange, np.nan, event.opens)) if strange.any() else event
+        )
 
     def _late(self, event: BarsClosed) -> BarsClosed:
         """Judge a bar that comes after later ones; memory, which is of those, stays."""
@@ -180,6 +261,20 @@ class CleansedFeed:
     def _required(self) -> Cleanser:
         require(self._cleanser is not None, "a feed tells nothing before its instruments")
         return self._cleanser or Cleanser(self._rules, self._source.minutes, Memory.empty(0))
+
+
+def _with_opens(event: BarsClosed, opens: Floats) -> BarsClosed:
+    return BarsClosed(
+        event.close_ms, event.values, event.proof, opens, event.final, event.proven_ms
+    )
+
+
+def _columns(event: BarsClosed, columns: list[int]) -> BarsClosed:
+    """Take the bars of some columns only."""
+    which = np.zeros(len(event.opens), dtype=np.bool_)
+    which[columns] = True
+    which &= event.proof != Proof.ABSENT
+    return _part(event, which, which, final=False)
 
 
 def _nothing_more(waiting: BarsClosed) -> BarsClosed:

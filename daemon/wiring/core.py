@@ -106,6 +106,7 @@ def engine_of(settings: Settings, universe: Universe, source: Timeframe) -> Engi
         ripeness=RipenessRules(
             age_ms_min=round(settings.universe.age_days_min * DAY_MS),
             day_volume_min=settings.universe.day_volume_min,
+            rank_max=settings.universe.volume_rank_max,
         ),
         bars_n=bars_kept(settings, strategy.windows_needed),
         uncertain_asks_max=risk.uncertain_queries_max,
@@ -114,8 +115,11 @@ def engine_of(settings: Settings, universe: Universe, source: Timeframe) -> Engi
 
 
 def history_ms(settings: Settings, engine: Engine) -> int:
-    """Give how much history fills every window, plus a day for holes."""
+    """Give how much history fills every window and every day that is ranked, plus one for holes."""
     longest = max(t.ms * n for t, n in engine.rules.bars_n.items())
+    ripeness = engine.rules.ripeness
+    if ripeness.rank_max:  # the days it looks at, and one that only began in what was read
+        longest = max(longest, (ripeness.days_n + 1) * DAY_MS)
     return longest + 24 * 3_600_000
 
 

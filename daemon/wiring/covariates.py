@@ -15,7 +15,7 @@ import numpy as np
 from adapters.history.covariates import StoredSeries
 from adapters.history.parquet_file import NO_RATES, Rates, read_rates
 from adapters.history.store import data_root, disk_symbol, funding_path
-from daemon.domain.covariates import Series, hourly_funding
+from daemon.domain.covariates import Instants, Series, hourly_funding
 from daemon.domain.instrument import Instrument
 from daemon.domain.messages import FundingRates, MarketEvent
 from daemon.domain.units import require
@@ -76,9 +76,9 @@ def told_funding(
     return tuple(hourly_of(memory.rates(n), until_ms) for n in range(symbols_n))
 
 
-def hourly_of(rates: Rates, until_ms: int) -> Series | None:
+def hourly_of(rates: Rates, until_ms: int, known_ms: Instants | None = None) -> Series | None:
     """Give rates per hour as they were known at an instant, None where there are none."""
-    series = hourly_funding(rates.settle_ms, rates.rates).known_at(until_ms)
+    series = hourly_funding(rates.settle_ms, rates.rates, known_ms).known_at(until_ms)
     return series if len(series) else None
 
 
@@ -87,22 +87,35 @@ class ToldFunding:
 
     def __init__(self, instruments_n: int) -> None:
         self._rates: list[dict[int, float]] = [{} for _ in range(instruments_n)]
+        self._late: list[dict[int, int]] = [{} for _ in range(instruments_n)]
 
-    def note(self, event: FundingRates) -> None:
-        """Take settled rates (N,); what was told of an instant first stays."""
+    def note(self, event: FundingRates, known_ms: int = 0) -> None:
+        """Take settled rates (N,); what was told of an instant first stays.
+
+        known_ms: from when they count, where that is after their settlement.
+        """
         require(
             len(event.rates) == len(self._rates),
             f"funding rates of {len(event.rates)} instruments, not {len(self._rates)}",
         )
         for n in np.flatnonzero(np.isfinite(event.rates)).tolist():
             mine = self._rates[n]
+            if event.settle_ms not in mine and known_ms > event.settle_ms:
+                self._late[n][event.settle_ms] = known_ms
             mine.setdefault(event.settle_ms, float(event.rates[n]))
             if len(mine) > FUNDING_KEPT_MAX:
-                del mine[min(mine)]
+                oldest_ms = min(mine)
+                del mine[oldest_ms]
+                self._late[n].pop(oldest_ms, None)
 
     def rates(self, n: int) -> Rates:
         """Give the rates of one instrument, oldest first."""
         return Rates.from_pairs(sorted(self._rates[n].items()))
+
+    def known_ms(self, n: int) -> Instants:
+        """Give from when each of these rates counts (S,)."""
+        late = self._late[n]
+        return np.array([late.get(at, at) for at in sorted(self._rates[n])], dtype=np.int64)
 
 
 # ---- on the way to the engine --------------------------------------------------------------------

@@ -11,24 +11,38 @@ from adapters.clocks import SystemClock, TransportClock, VenueClock
 from adapters.exchange.client import VenueClient
 from adapters.exchange.feed import CcxtFeed
 from adapters.exchange.reader import VenueReader
-from adapters.history.download import DownloadReport, Progress, download, download_funding
+from adapters.history.download import (
+    DownloadReport,
+    FetchBars,
+    FetchRates,
+    Progress,
+    download,
+    download_funding,
+)
+from adapters.history.funding_listing import FundingListing, list_funding
 from adapters.history.store import Listing, data_root, list_bars
 from daemon.domain.instrument import Instrument
 from daemon.domain.units import Timeframe
 from daemon.settings import Settings
+from daemon.wiring.lives import note_instruments
 from daemon.wiring.pace import cheapest_page, paced_options
 from daemon.wiring.session import feed_settings
 
 PARALLEL_REQUESTS = 4
 StoredBars = Listing
+StoredFunding = FundingListing
 
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """Report a download: bars, and problems of the funding rates by symbol."""
+    """Report a download: bars, and problems of the funding rates by symbol.
+
+    repaired: damaged files, of bars and of funding, that were fetched again.
+    """
 
     bars: DownloadReport
     funding_problems: Mapping[str, str]
+    repaired: tuple[str, ...]
     instruments: tuple[Instrument, ...]
     requests_n: int = 0
     refused_n: int = 0  # answered with 429 or 418
@@ -36,7 +50,9 @@ class Fetched:
 
 
 @dataclass(frozen=True, slots=True)
-class _Venue:
+class OpenVenue:
+    """Hold a venue that is open for reading; page_bars is the page that costs least."""
+
     feed: CcxtFeed
     reader: VenueReader
     clock: SystemClock | VenueClock
@@ -45,7 +61,7 @@ class _Venue:
 
 
 @asynccontextmanager
-async def open_venue(settings: Settings) -> AsyncIterator[_Venue]:
+async def open_venue(settings: Settings) -> AsyncIterator[OpenVenue]:
     """Open the configured venue for reading within its rate limit; closed at the end."""
     symbols = settings.universe.symbols
     named = (symbols,) if isinstance(symbols, str) else tuple(symbols)
@@ -61,7 +77,7 @@ async def open_venue(settings: Settings) -> AsyncIterator[_Venue]:
         if isinstance(clock, VenueClock):
             await clock.measure()
         reader = VenueReader(client, clock, source, parallel=PARALLEL_REQUESTS)
-        yield _Venue(feed, reader, clock, client, cheapest_page(client.api.describe()))
+        yield OpenVenue(feed, reader, clock, client, cheapest_page(client.api.describe()))
 
 
 async def _paced_client(settings: Settings, stack: AsyncExitStack) -> VenueClient:
@@ -82,11 +98,13 @@ async def fetch_history(
     root: Path,
     progress: Callable[[Progress], None],
     until_ms: int | None = None,
+    *,
+    audit: bool = False,
 ) -> Fetched:
     """Bring the last `days` of bars and funding of the configured universe into the store.
 
-    Resumes after what is stored. Raises VenueError or ConfigurationError when the exchange cannot
-    be used; a failing symbol stands in the report.
+    Resumes after what is stored; `audit` reads all of it again. Raises VenueError or
+    ConfigurationError when the exchange cannot be used; a failing symbol stands in the report.
     """
     source = Timeframe.parse(settings.market.source)
     async with open_venue(settings) as there:
@@ -96,18 +114,10 @@ async def fetch_history(
         end_ms = source.last_close(clock.now() if until_ms is None else until_ms)
         since_ms = end_ms - round(days * 86_400_000)
 
-        async def bars(symbol: str, first_ms: int, limit: int) -> Sequence[Sequence[float]]:
-            page = await reader.bars(symbol, first_ms, first_ms + (limit - 1) * source.ms)
-            return [(r.open_ms, *r.values) for r in page.readings]
-
-        async def rates(symbol: str, after_ms: int, last_ms: int) -> Sequence[tuple[int, float]]:
-            found = await reader.funding_between(symbol, after_ms, last_ms)
-            return [(one.settle_ms, one.rate) for one in found]
-
         venue, transport = settings.exchange.id, TransportClock()
         began_s = transport.monotonic()
         stored = await download(
-            bars,
+            bars_from(reader, source),
             symbols,
             source,
             since_ms,
@@ -117,13 +127,52 @@ async def fetch_history(
             venue=venue,
             generated=settings.exchange.generated,
             page_bars=there.page_bars,
+            audit=audit,
         )
         took_s = transport.monotonic() - began_s
-        problems = await download_funding(rates, symbols, since_ms, end_ms, root, venue=venue)
+        repaired = [one.repaired for one in stored.symbols if one.repaired]
+        problems = await download_funding(
+            rates_from(reader),
+            symbols,
+            since_ms,
+            end_ms,
+            root,
+            venue=venue,
+            on_repaired=repaired.append,
+        )
+        markets = there.feed.client.api.markets or {}
+        unnoted = note_instruments(root, venue, instruments, markets, clock.now())
+        problems = {**problems, **({"instruments": unnoted} if unnoted else {})}
     usage = there.client.usage
-    return Fetched(stored, problems, instruments, usage.requests_n, usage.refused_n, took_s)
+    told = tuple(repaired)
+    return Fetched(stored, problems, told, instruments, usage.requests_n, usage.refused_n, took_s)
+
+
+def bars_from(reader: VenueReader, source: Timeframe) -> FetchBars:
+    """Ask a venue for pages of bars as a download wants them."""
+
+    async def bars(symbol: str, first_ms: int, limit: int) -> Sequence[Sequence[float]]:
+        page = await reader.bars(symbol, first_ms, first_ms + (limit - 1) * source.ms)
+        return [(r.open_ms, *r.values) for r in page.readings]
+
+    return bars
+
+
+def rates_from(reader: VenueReader) -> FetchRates:
+    """Ask a venue for settled rates as a download wants them."""
+
+    async def rates(symbol: str, after_ms: int, last_ms: int) -> Sequence[tuple[int, float]]:
+        found = await reader.funding_between(symbol, after_ms, last_ms)
+        return [(one.settle_ms, one.rate) for one in found]
+
+    return rates
 
 
 def stored_bars(folder: Path, venue: str | None, *, deep: bool = False) -> list[Listing]:
     """List what the store holds; `deep` reads and checks every value."""
     return list_bars(data_root(folder), venue, deep=deep)
+
+
+def stored_funding(folder: Path, venue: str | None) -> list[FundingListing]:
+    """List the funding that the store holds; every value is read and checked."""
+    return list_funding(data_root(folder), venue)

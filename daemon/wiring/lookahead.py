@@ -46,6 +46,7 @@ from daemon.wiring.bar_files import named_symbols
 from daemon.wiring.core import engine_of, history_ms, paper_settings, universe_of
 from daemon.wiring.data_findings import data_findings
 from daemon.wiring.estimator import beside_files, estimator_in_place, needs_model, told
+from daemon.wiring.lives import copy_records
 from daemon.wiring.training import bars_from_files, train_unlogged
 from daemon.wiring.world_files import StoredWorld, in_folder, stored_world, write_world
 
@@ -196,7 +197,8 @@ def check_lookahead(
         covered=COVERED,
         uncovered=tuple(_uncovered(settings, with_training=with_training)),
     )
-    return Checked(lookahead, data_findings(settings, history, used_from_ms=first_ms))
+    findings = data_findings(settings, history, used_from_ms=first_ms, series=data.series)
+    return Checked(lookahead, findings)
 
 
 def _without_bars(history: History) -> tuple[str, ...]:
@@ -219,6 +221,7 @@ def pipeline_of(
         with TemporaryDirectory(prefix="equipoise-lookahead-") as name:
             changed = in_folder(settings, Path(name))
             write_world(StoredWorld(data, world.funded), Path(name), changed)
+            copy_records(settings, Path(name))
             loaded = load_history(changed, instruments_of(changed), warmup_ms)
             # the worker reads its series there while it runs
             return outcome_of(changed, loaded, start_ms, until_ms, warmup_ms)
@@ -232,7 +235,14 @@ def outcome_of(
     """Trade loaded data from one instant to another; engine, venue and estimator are made anew."""
     universe = history.universe
     engine = engine_of(settings, universe, history.source)
-    feed = ReplayFeed(history.panel, history.source, universe.instruments, history.funding)
+    feed = ReplayFeed(
+        history.panel,
+        history.source,
+        universe.instruments,
+        history.funding,
+        records=history.records,
+        said=history.said,
+    )
     venue = PaperVenue(universe, paper_settings(settings), MemoryStore(), opened_ms=start_ms)
     journal, shown = MemoryJournal(keep_digests=False), list[MarketEvent]()
     rows: list[tuple[int, BookRow]] = []
@@ -246,6 +256,7 @@ def outcome_of(
             worker = estimator_in_place(settings, beside_files(settings, engine))
             estimator = stack.enter_context(worker)
         shell = ReplayShell(engine, venue, estimator, journal, on_instant)
+        shell.warm_up(_noted(feed.standing(start_ms - warmup_ms), shown))
         shell.warm_up(told(estimator, _noted(feed.replay(start_ms - warmup_ms, start_ms), shown)))
         shell.start(start_ms, settings.run.run_name)
         shell.run(told(estimator, _noted(feed.replay(start_ms, until_ms), shown)))

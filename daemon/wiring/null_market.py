@@ -4,6 +4,9 @@ Every seed is an arm of its own: generate the market in memory, train on its fir
 model as training does, replay the rest through the ordinary engine, paper venue and estimate
 worker, and measure. The strategy's cost gate is open, because a book that rightly refuses to trade
 on nothing would leave no return to measure.
+
+With training.covariates the model reads funding of the market and series drawn apart from it (see
+`null_series`): what reads more can find more that is not there.
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ from adapters.rehearsal.universe import NAMES, traits_of
 from daemon.domain.bar import Field, Floats
 from daemon.domain.bar_builder import aggregate_all
 from daemon.domain.failures import ConfigurationError, ModelError
+from daemon.domain.messages import FundingRates
 from daemon.domain.units import DAY_MS, HOUR_MS, Timeframe
 from daemon.ports import Executor, Share
 from daemon.report.forecast_skill import (
@@ -54,8 +58,11 @@ from daemon.wiring.core import (
     timeframes_of,
     universe_of,
 )
-from daemon.wiring.estimator import estimator_in_place
+from daemon.wiring.covariates import stored_known, told_funding
+from daemon.wiring.estimator import Beside, estimator_in_place, told
+from daemon.wiring.null_series import write_null_series
 from strategies.forecast.checkpoint import load
+from strategies.forecast.covariates import FUNDING
 from strategies.forecast.job import Job, Origin, OriginKind, TrainSettings
 from strategies.forecast.ridge_training import train_ridge
 
@@ -190,7 +197,16 @@ def run_seed(arm: SeedArm, progress: Share) -> SeedOutcome:
         )
         close_ms, values = _bars(market, end_ms)
         with tempfile.TemporaryDirectory(prefix="equipoise-null-") as folder:
-            settings = _with_model(arm, close_ms, values, Path(folder))
+            write_null_series(
+                arm.settings.training.covariates,
+                NAMES[: arm.coins],
+                arm.settings.exchange.id,
+                seed=arm.seed + silent * MARKETS_APART,
+                first_ms=ORIGIN_MS,
+                end_ms=end_ms,
+                folder=Path(folder),
+            )
+            settings = _with_model(arm, market, close_ms, values, Path(folder))
             manifest = load(Path(folder) / settings.estimator.model).manifest
             hourly = manifest.calibration[manifest.timeframes.index(HOURLY)]
             if hourly.slope > 0.0:
@@ -210,13 +226,29 @@ def _bars(market: SeededMarket, end_ms: int) -> tuple[np.ndarray[Any, np.dtype[n
 
 
 def _with_model(
-    arm: SeedArm, close_ms: np.ndarray[Any, np.dtype[np.int64]], values: Floats, folder: Path
+    arm: SeedArm,
+    market: SeededMarket,
+    close_ms: np.ndarray[Any, np.dtype[np.int64]],
+    values: Floats,
+    folder: Path,
 ) -> Settings:
     """Train on the first part and give settings that name the model."""
-    known = close_ms <= ORIGIN_MS + arm.train_days * DAY_MS
+    end_ms = ORIGIN_MS + arm.train_days * DAY_MS
+    known = close_ms <= end_ms
     bars = (close_ms[known], values[known])
     timeframes = timeframes_of(arm.settings)
     derived = aggregate_all(bars[0] - SOURCE.ms, bars[1], SOURCE, timeframes)
+    covariates = arm.settings.training.covariates
+    names = NAMES[: arm.coins]
+    chosen_store = arm.settings.estimator.model_copy(update={"series_folder": str(folder)})
+    reading = arm.settings.model_copy(update={"estimator": chosen_store})
+    beside = stored_known(reading, folder, names, arm.settings.exchange.id, end_ms)
+    if FUNDING in covariates:
+        paid = _funding(market, ORIGIN_MS, end_ms)
+        unmarked = np.full(arm.coins, np.nan)
+        pairs = zip(paid.settle_ms.tolist(), paid.rates, strict=True)
+        told_rates = [FundingRates(at_ms, rates, unmarked) for at_ms, rates in pairs]
+        beside[FUNDING] = told_funding(told_rates, arm.coins, end_ms)
     job = Job(
         bars={SOURCE: bars} | dict(zip(timeframes, derived, strict=True)),
         symbols=NAMES[: arm.coins],
@@ -225,12 +257,15 @@ def _with_model(
         origin=Origin(OriginKind.GENERATED, f"null market, seed {arm.seed}"),
         out=folder,
         settings=TrainSettings(seed=arm.seed),
+        covariates=covariates,
+        series=beside,
     )
     chosen = {
         "kind": "model",
         "models_folder": folder,
         "model": train_ridge(job).name,
         "allow_foreign_model": True,  # the prices are generated too
+        "series_folder": str(folder),
     }
     estimator = arm.settings.estimator.model_copy(update=chosen)
     return arm.settings.model_copy(update={"estimator": estimator})
@@ -264,12 +299,14 @@ def _replayed(
         record.add(at_ms, book_row(engine))
         progress((len(record) - 1) / total)
 
-    with estimator_in_place(settings) as estimator:
+    folder = settings.estimator.models_folder
+    beside = Beside(universe.instruments, folder, settings.exchange.id)
+    with estimator_in_place(settings, beside) as estimator:
         shell = ReplayShell(engine, venue, estimator, journal, on_instant)
-        shell.warm_up(feed.replay(feed.first_ms - SOURCE.ms, start_ms))
+        shell.warm_up(told(estimator, feed.replay(feed.first_ms - SOURCE.ms, start_ms)))
         shell.start(start_ms, "null")
         open_record(record, engine, start_ms, SOURCE)
-        result = shell.run(feed.replay(start_ms, feed.last_ms))
+        result = shell.run(told(estimator, feed.replay(start_ms, feed.last_ms)))
     facts = RunFacts(
         title=f"Generated market, seed {arm.seed}",
         strategy=engine.strategy.name,

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from adapters.exchange.client import VenueClient
-from adapters.exchange.reader import PAGE_BARS
+from adapters.exchange.paging import PAGE_BARS
 
 # A daemon on the same address needs its part of the budget, and the venue counts it together.
 WEIGHT_SHARE: Final = 0.8

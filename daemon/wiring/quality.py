@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -19,6 +19,7 @@ from adapters.history.store import (
 from daemon.domain.cleansing import CleansingRules
 from daemon.domain.failures import DataError
 from daemon.domain.units import Timeframe
+from daemon.domain.units_change import Change
 from daemon.research.data_quality import (
     QualityFinding,
     StoredBars,
@@ -45,9 +46,11 @@ def check_store(
     venue: str | None,
     rules: CleansingRules,
     progress: Callable[[str], None] = lambda what: None,
+    stated: Callable[[str, Sequence[str], Timeframe], Sequence[Change]] = lambda *where: (),
 ) -> QualityReport:
     """Read every file of bars and funding below a folder and say what is in them.
 
+    stated: the changes of units of a venue's symbols, as settings have them.
     A broken file is named and the rest goes on. Raises DataError where there is nothing at all.
     """
     root = data_root(folder)
@@ -72,7 +75,7 @@ def check_store(
             symbols, panel = sound, load_panel(root, where, sound, timeframe)
         bars_n += sum(one.rows for one in files if one.symbol in symbols)
         stored = StoredBars(where, timeframe, symbols, panel.close_ms, panel.values)
-        findings += bar_findings(stored, rules)
+        findings += bar_findings(stored, rules, stated(where, symbols, timeframe))
     rates_n, rate_files_n, rate_findings, bad = _funding(root, venue)
     if not listings and not rate_files_n:
         raise DataError(

@@ -21,6 +21,7 @@ from daemon.domain.instrument import Universe
 from daemon.domain.log_events import LogEvent
 from daemon.domain.units import Timeframe
 from daemon.engine.engine import Engine
+from daemon.engine.state import SCHEMA
 from daemon.ports import Entry
 from daemon.runtime.recovery import Recovered, replay_entry
 from daemon.settings import Settings, load_settings
@@ -64,6 +65,10 @@ def recovered_engine(
     snapshot = reader.last_snapshot()
     for problem in reader.snapshot_problems:
         log.warning(LogEvent.SNAPSHOT_PASSED_OVER, problem=problem)
+    if snapshot is not None and snapshot.schema != SCHEMA:  # the journal has it all
+        problem = f"snapshot {snapshot.sequence} has schema {snapshot.schema}, this is {SCHEMA}"
+        log.warning(LogEvent.SNAPSHOT_PASSED_OVER, problem=problem)
+        snapshot = None
     sequence = snapshot.sequence if snapshot is not None else 0
     before = [s for first, s in starts if first <= sequence]
     stretch = Stretches(universe, [s for s in starts if s[0] > sequence])
@@ -123,7 +128,8 @@ class Stretches:
 def deciding(settings: Settings) -> dict[str, Any]:
     """Give the part of the settings that an engine is built from."""
     sections = (settings.market, settings.strategy, settings.risk, settings.paper)
-    return {type(s).__name__: s.model_dump() for s in sections}
+    ripe = settings.universe.model_dump(include={"age_days_min", "day_volume_min"})
+    return {**{type(s).__name__: s.model_dump() for s in sections}, "ripeness": ripe}
 
 
 def refuse_other_bars(wanted: Settings, book: Settings) -> None:

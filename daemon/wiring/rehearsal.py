@@ -18,6 +18,7 @@ from adapters.rehearsal.ccxt_options import ccxt_options
 from adapters.rehearsal.launch import LaunchedExchange, launch
 from adapters.rehearsal.server import serve
 from adapters.rehearsal.settings import (
+    ORIGIN_MS_DEFAULT,
     AbsentBar,
     LateBar,
     MarketKind,
@@ -26,7 +27,7 @@ from adapters.rehearsal.settings import (
 )
 from daemon.domain.failures import ConfigurationError, CorruptFile, DataError
 from daemon.domain.messages import BarsClosed
-from daemon.domain.units import DAY_MS, Timeframe, instant_ms, require
+from daemon.domain.units import DAY_MS, HOUR_MS, Timeframe, instant_ms, require
 from daemon.settings import Settings, check_settings
 from daemon.wiring.core import REHEARSAL_FILE, made_folder, rules_path
 
@@ -38,6 +39,7 @@ PINNED: Final = (
     "planted_ic",
     "data_folder",
 )  # what makes a market
+LATER: Final = "listings"  # coins listed later, [symbol, hours, instant]; older books lack the key
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,12 +139,37 @@ def exchange_settings(settings: Settings, *, resume_at_ms: int | None) -> Rehear
         absent_bars=tuple(
             AbsentBar(i.symbol, _ms(i.open)) for i in wanted.irregularities if i.kind == "absent"
         ),
+        listings={symbol: at_ms for symbol, _, at_ms in later_listings(settings)},
         late_bars=tuple(
             LateBar(i.symbol, _ms(i.open), round(i.delay_s * 1000))
             for i in wanted.irregularities
             if i.kind == "late"
         ),
     )
+
+
+def later_listings(settings: Settings) -> list[tuple[str, float, int]]:
+    """Give (symbol, hours, instant in ms) of each coin that is listed while the book runs.
+
+    Of a book that goes on they are those of its beginning. Raises ConfigurationError for a market
+    of files, whose listings are in the files.
+    """
+    wanted = settings.rehearsal
+    path = settings.run.state_folder / REHEARSAL_FILE
+    if (settings.run.state_folder / JOURNAL_NAME).exists() and path.exists():
+        return [(str(s), float(h), int(at)) for s, h, at in _market_of(path).get(LATER, ())]
+    if wanted.listings and wanted.data_folder:
+        raise ConfigurationError(
+            f"rehearsal.listings = {[one.symbol for one in wanted.listings]}: a market of files "
+            "lists a coin with its first bar; leave this out, or rehearsal.data_folder"
+        )
+    start_ms = ORIGIN_MS_DEFAULT + _history_days(settings) * DAY_MS
+    if wanted.start is not None:
+        start_ms = instant_ms(wanted.start)
+    return [
+        (one.symbol, one.after_h, start_ms + round(one.after_h * HOUR_MS))
+        for one in wanted.listings
+    ]
 
 
 def _refuse_finer_bars(settings: Settings) -> None:
@@ -174,6 +201,7 @@ def _pin_market(settings: Settings) -> None:
     wanted = {key: getattr(settings.rehearsal, key) for key in PINNED}
     if not (settings.run.state_folder / JOURNAL_NAME).exists():
         made_folder(settings.run.state_folder)
+        wanted[LATER] = later_listings(settings)
         path.write_text(json.dumps(wanted, indent=1), encoding="utf-8")
         return
     if not path.exists():
@@ -188,6 +216,13 @@ def _pin_market(settings: Settings) -> None:
                 f"rehearsal.{key} = {wanted[key]!r}: the book in {settings.run.state_folder} was "
                 f"begun with {book.get(key)!r}; keep that, or name another run.state_folder"
             )
+    now = [[one.symbol, one.after_h] for one in settings.rehearsal.listings]
+    then = [[symbol, hours] for symbol, hours, _ in book.get(LATER, ())]
+    if now != then:
+        raise ConfigurationError(
+            f"rehearsal.listings = {now}: the book in {settings.run.state_folder} was begun with "
+            f"{then}; keep that, or name another run.state_folder"
+        )
 
 
 def _market_of(path: Path) -> Mapping[str, Any]:

@@ -11,7 +11,7 @@ import numpy as np
 from adapters.journal import JournalReader
 from daemon.domain.bar import Proof
 from daemon.domain.failures import DataError
-from daemon.domain.messages import BarsClosed, DecisionsFlagged, Revised
+from daemon.domain.messages import BarsClosed, DecisionsFlagged, InstrumentChanged, Revised
 from daemon.wiring.instruments import read_instruments
 
 
@@ -65,6 +65,8 @@ def read_revisions(folder: Path) -> Revisions:
     decisions: dict[str, set[int]] = {}
     found: list[RevisedBar] = []
     for entry in JournalReader(path).read_from(1):
+        if isinstance(entry.event, InstrumentChanged):  # a spare column may have been taken
+            keys[entry.event.index] = entry.event.instrument.key
         if isinstance(entry.event, BarsClosed):
             for n in np.flatnonzero(entry.event.proof != Proof.ABSENT).tolist():
                 bars_n[keys[n].venue] += 1

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
+from adapters.clocks import SystemClock, TransportClock
 from adapters.history.covariates import (
     ALL,
     EMPTY,
@@ -14,10 +16,12 @@ from adapters.history.covariates import (
     list_series,
     merged_series,
     read_series,
+    revised_series,
     series_path,
     write_series,
 )
-from adapters.history.foreign import TimeUnit
+from adapters.history.foreign_cells import TimeUnit
+from adapters.history.locks import only_writer
 from adapters.history.series_import import (
     SeriesLayout,
     duration_ms,
@@ -55,6 +59,8 @@ class SeriesWish:
     unit: str = "auto"
     stale_after: str = "7d"
     replace: bool = False
+    zone: str = ""
+    revised_at: str = ""
 
 
 def import_file(path: Path, folder: Path, wish: SeriesWish) -> ImportedSeries:
@@ -63,14 +69,21 @@ def import_file(path: Path, folder: Path, wish: SeriesWish) -> ImportedSeries:
         raise ConfigurationError(f"--unit {wish.unit!r}: accepted: {', '.join(TimeUnit)}")
     if not path.is_file():
         raise DataError(f"{path}: no such file")
-    layout = SeriesLayout(wish.known_after, wish.known, wish.time, wish.value, TimeUnit(wish.unit))
+    layout = SeriesLayout(
+        wish.known_after, wish.known, wish.time, wish.value, TimeUnit(wish.unit), wish.zone
+    )
     target = _target(folder, wish)
     return _stored(str(path), target, read_series_file(path, layout, _stale_ms(wish)), wish)
 
 
 def import_plugin(plugin: str, folder: Path, wish: SeriesWish) -> ImportedSeries:
     """Bring what a plug-in gives into the store; it is asked for rows after the newest stored."""
-    given = {"--known-after": wish.known_after, "--known": wish.known}
+    given = {
+        "--known-after": wish.known_after,
+        "--known": wish.known,
+        "--zone": wish.zone,
+        "--revised-at": wish.revised_at,
+    }
     if any(given.values()):
         raise ConfigurationError(
             f"--plugin {plugin}: its rows say themselves from when they were known; leave out "
@@ -101,10 +114,41 @@ def _stale_ms(wish: SeriesWish) -> int:
 
 
 def _stored(origin: str, target: Path, found: Series, wish: SeriesWish) -> ImportedSeries:
+    revised_ms = _revised_ms(wish) if wish.revised_at else None
+    with only_writer(target):
+        return _united(origin, target, found, wish, revised_ms)
+
+
+def _united(
+    origin: str, target: Path, found: Series, wish: SeriesWish, revised_ms: int | None
+) -> ImportedSeries:
     kept = EMPTY if wish.replace or not target.is_file() else read_series(target)
-    together = merged_series(kept, found, origin)
+    if revised_ms is not None:
+        together = revised_series(kept, found, revised_ms, origin)
+    else:
+        together = merged_series(kept, found, origin)
     changed = len(together) != len(kept) or together.stale_ms != kept.stale_ms
     if len(together) and (changed or wish.replace):
         facts = {"source": wish.source, "symbol": wish.symbol, "name": wish.name}
         write_series(target, together, facts)
     return ImportedSeries(origin, target, len(found), len(together) - len(kept))
+
+
+def _revised_ms(wish: SeriesWish) -> int:
+    """Read the instant of a revision; raise ConfigurationError naming what is accepted."""
+    now_ms = SystemClock(TransportClock()).now()
+    if wish.replace:
+        raise ConfigurationError("--revised-at keeps what is stored and --replace drops it")
+    if wish.revised_at == "now":
+        return now_ms
+    try:
+        moment = datetime.fromisoformat(wish.revised_at)
+    except ValueError:
+        moment = None
+    revised_ms = -1 if moment is None or moment.tzinfo is None else moment.timestamp() * 1000
+    if not 0 < revised_ms <= now_ms:
+        raise ConfigurationError(
+            f"--revised-at {wish.revised_at!r}: accepted is now, or an instant of the past with "
+            "its zone, as 2024-02-13T08:30Z"
+        )
+    return int(revised_ms)

@@ -2,6 +2,9 @@
 
 Funding is noted as the feed told it; everything else is read from the store of series, and read
 again when a file has changed. What counts at an instant is settled by the join alone.
+
+A value that comes into a file after the instant from which it is said to be known was not there for
+the forecasts between the two, but will be for a backtest: that is told with the forecasts.
 """
 
 from __future__ import annotations
@@ -10,20 +13,23 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 import numpy as np
 import structlog
 
 from adapters.history.covariates import StoredSeries
 from daemon.domain.bar import Window
+from daemon.domain.covariates import Series
 from daemon.domain.forecast import Estimates
 from daemon.domain.log_events import LogEvent
 from daemon.domain.messages import FundingRates
-from daemon.domain.units import Timeframe
+from daemon.domain.units import DAY_MS, Timeframe, iso
 from daemon.wiring.covariates import ToldFunding, hourly_of
 from strategies.forecast.checkpoint import load
 from strategies.forecast.covariates import FUNDING, CovariateTable, Known, needed
 from strategies.forecast.inference import ModelEstimator
 
+TOLD_MS: Final = DAY_MS  # of market time, that late values are told of
 FOREVER_MS: Final = int(np.iinfo(np.int64).max)
 log = structlog.get_logger()
 
@@ -43,6 +49,9 @@ class HostedWithSeries:
         )
         self._funding = ToldFunding(self._symbols_n)
         self._table: CovariateTable | None = None
+        self._before: CovariateTable | None = None  # what it made of series is made once
+        self._asked_ms = 0
+        self._late: dict[str, tuple[str, int]] = {}  # by name: what is told, and until when
         self._model = ModelEstimator(checkpoint, self)
 
     @property
@@ -51,31 +60,71 @@ class HostedWithSeries:
         return self._model.model_id
 
     def note(self, rates: FundingRates) -> None:
-        """Take settled rates; they count from their settlement on."""
-        self._funding.note(rates)
+        """Take settled rates; they count from their settlement on.
+
+        Those that came after a forecast of that instant was made without them count from then on,
+        so that what was not known at an instant is never said to have been.
+        """
+        is_late = rates.settle_ms <= self._asked_ms
+        self._funding.note(rates, self._asked_ms + 1 if is_late else 0)
         self._table = None
 
     def estimate(self, as_of_ms: int, windows: Sequence[Window]) -> Estimates:
         """Forecast from windows and from what was known at the closes of their bars."""
-        return self._model.estimate(as_of_ms, windows)
+        estimates = self._model.estimate(as_of_ms, windows)
+        self._asked_ms = as_of_ms
+        late = {
+            f"{name} came late": text
+            for name, (text, until_ms) in self._late.items()
+            if as_of_ms < until_ms
+        }
+        return msgspec.structs.replace(estimates, silent={**estimates.silent, **late})
 
     def table(self) -> CovariateTable:
         """Give the covariates as they stand: files that have changed are read again."""
-        before = dict(self._stored.problems)
-        if self._stored.refresh() or self._table is None:
-            self._table = CovariateTable(self._names, self._known(), self._symbols_n)
+        before, held = dict(self._stored.problems), self._stored.known()
+        changed = self._stored.refresh()
+        if changed:
+            self._find_late(held)
+        if changed or self._table is None:
+            self._table = CovariateTable(
+                self._names, self._known(), self._symbols_n, before=self._before
+            )
+            self._before = self._table
         for path, why in self._stored.problems.items():
             if before.get(path) != why:  # the rows read before stay until they are stale
                 log.warning(LogEvent.SERIES_NOT_READ, file=str(path), why=why)
         return self._table
 
+    def _find_late(self, held: Known) -> None:
+        """Note values that are new here, though said to be known when a forecast was asked for."""
+        for name, ones in self._stored.known().items():
+            pairs = {
+                (id(old), id(new)): (old, new) for old, new in zip(held[name], ones, strict=True)
+            }
+            late_n = sum(
+                _known_n(new, self._asked_ms) - _known_n(old, self._asked_ms)
+                for old, new in pairs.values()
+            )
+            if late_n > 0:
+                text = (
+                    f"{late_n} values were not there when forecasts up to {iso(self._asked_ms)} "
+                    "were made, though known before; a backtest will read them in time"
+                )
+                self._late[name] = (text, self._asked_ms + TOLD_MS)
+
     def _known(self) -> Known:
         known = self._stored.known()
         if FUNDING in self._names:
             known[FUNDING] = tuple(
-                hourly_of(self._funding.rates(n), FOREVER_MS) for n in range(self._symbols_n)
+                hourly_of(self._funding.rates(n), FOREVER_MS, self._funding.known_ms(n))
+                for n in range(self._symbols_n)
             )
         return known
+
+
+def _known_n(series: Series | None, at_ms: int) -> int:
+    return 0 if series is None else int(np.searchsorted(series.known_ms, at_ms, side="right"))
 
 
 def build(config: Mapping[str, Any]) -> HostedWithSeries:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from pathlib import Path
 
 import structlog
 
 from adapters.clocks import LockStepClock, SystemClock, TransportClock, VenueClock
 from adapters.estimate_worker import EstimateWorker
 from adapters.exchange.feed import CcxtFeed, FeedSettings
+from adapters.exchange.joining import Beginning
 from adapters.exchange.several import SeveralFeeds
 from adapters.exchange.watch import WatchRules
 from adapters.history.store import disk_symbol
@@ -20,13 +22,14 @@ from adapters.journal import SqliteJournal
 from adapters.paper import AsyncPaperVenue, PaperVenue, SqliteStore
 from adapters.state_lock import StateLock
 from daemon.domain.failures import ConfigurationError, VenueError
-from daemon.domain.instrument import Instrument
+from daemon.domain.instrument import Instrument, is_spare_symbol
 from daemon.domain.log_events import LogEvent
 from daemon.domain.units import Timeframe, iso
 from daemon.engine.engine import Engine
 from daemon.engine.state import SCHEMA
 from daemon.ports import MarketFeed, Warmup
 from daemon.runtime.live import LiveShell, Observer, ShellParts
+from daemon.runtime.recovery import Recovered
 from daemon.settings import Settings, effective_toml
 from daemon.wiring.core import (
     REHEARSAL_FILE,
@@ -39,6 +42,7 @@ from daemon.wiring.covariates import NotedFeed
 from daemon.wiring.estimator import Beside, estimator_of
 from daemon.wiring.instruments import (
     has_instruments,
+    read_beginning,
     read_instruments,
     refuse_headless_book,
     write_instruments,
@@ -92,23 +96,26 @@ async def paper_session(settings: Settings, hooks: SessionHooks) -> AsyncIterato
         transport = TransportClock()
         shells: list[LiveShell] = []
         clock = _clock(settings, transport, lambda: feed, shells, hooks)
-        wanted = venue_feeds(settings, is_rehearsal=hooks.is_rehearsal)
+        # A book that goes on tells the feeds which contracts have taken its spare columns.
+        book = await asyncio.to_thread(_book, settings) if has_instruments(folder) else None
+        columns = None if book is None else book[0].universe.instruments
+        wanted = venue_feeds(settings, columns, is_rehearsal=hooks.is_rehearsal)
         feeds = [CcxtFeed(one, clock, transport, hooks.on_warmup) for one in wanted]
         feed = feeds[0] if len(feeds) == 1 else SeveralFeeds(feeds)
         stack.push_async_callback(feed.close)
         await _start_clock(clock, stack)
-        write_instruments(folder, await feed.instruments())
-        # with the rules of the book's beginning: later ones are events of its journal
-        universe = universe_of(read_instruments(folder))
-        path = folder / "journal.sqlite"
-        engine, recovered = await asyncio.to_thread(recovered_engine, settings, universe, path)
+        instruments = await feed.instruments()
+        if book is None:
+            _begin_book(folder, instruments, feeds)
+            book = await asyncio.to_thread(_book, settings)
+        engine, recovered = book
         estimator = await _estimator(settings, engine, stack, is_private=ours)
         journal = await stack.enter_async_context(_journal(settings))
         venue = await _venue(settings, engine, clock.now(), stack)
         _refuse_time_before(max(engine.state.instant_ms, venue.core.instant_ms), clock, settings)
         facts = {"strategy": engine.strategy.name, "exchange": settings.exchange.id, **hooks.meta}
         cleansed = await stack.enter_async_context(
-            cleansed_feed(settings, feed, engine, is_private=ours)
+            cleansed_feed(settings, feed, engine, feeds, clock, is_private=ours)
         )
         publisher = await stack.enter_async_context(
             status_sinks(settings, facts, lambda: cleansed.shown(feed.shown()))
@@ -131,9 +138,37 @@ async def paper_session(settings: Settings, hooks: SessionHooks) -> AsyncIterato
         yield shells[0]
 
 
-def venue_feeds(settings: Settings, *, is_rehearsal: bool) -> list[FeedSettings]:
+def _book(settings: Settings) -> tuple[Engine, Recovered]:
+    """Bring the engine of the state folder's book to where its journal ends.
+
+    It begins with the rules of the book's beginning: later ones are events of the journal.
+    """
+    folder = settings.run.state_folder
+    universe = universe_of(read_instruments(folder))
+    return recovered_engine(settings, universe, folder / "journal.sqlite")
+
+
+def _begin_book(folder: Path, instruments: Sequence[Instrument], feeds: Sequence[CcxtFeed]) -> None:
+    """Write down what a new book is made of, and what a later listing is told from."""
+    begun = [(feed.venue, feed.beginning) for feed in feeds]
+    known = {venue: beginning for venue, beginning in begun if beginning is not None}
+    if not any(i.is_spare for i in instruments):
+        write_instruments(folder, instruments)
+        return
+    begun_ms = max(beginning.at_ms for beginning in known.values())
+    listed = {venue: beginning.listed for venue, beginning in known.items()}
+    write_instruments(folder, instruments, begun_ms=begun_ms, listed=listed)
+
+
+def venue_feeds(
+    settings: Settings,
+    columns: Sequence[Instrument] | None = None,
+    *,
+    is_rehearsal: bool,
+) -> list[FeedSettings]:
     """Translate settings for the feed of each venue, the first one's first.
 
+    columns: of a book that goes on, as they are now.
     Raises ConfigurationError where a venue is named twice or the book's venues are others.
     """
     first, others = settings.exchange, settings.exchange.others
@@ -149,24 +184,38 @@ def venue_feeds(settings: Settings, *, is_rehearsal: bool) -> list[FeedSettings]
                 f"exchange.id and exchange.others = {', '.join(ids)}: the book in {folder} is at "
                 f"{', '.join(book)}; name these, or another run.state_folder for a new book"
             )
-    found = [feed_settings(settings, pinned_symbols(settings), is_rehearsal=is_rehearsal)]
+    chosen = [settings]
     for other in others:
         at_other = settings.model_copy(
             update={
                 "exchange": first.model_copy(update={"id": other.id, "options": other.options}),
-                "universe": settings.universe.model_copy(update={"symbols": other.symbols}),
+                "universe": settings.universe.model_copy(
+                    update={"symbols": other.symbols, "spare": other.spare}
+                ),
             }
         )
-        symbols = pinned_symbols(at_other)
-        found.append(feed_settings(at_other, symbols, is_rehearsal=is_rehearsal))
-    return found
+        chosen.append(at_other)
+    return [
+        feed_settings(
+            one,
+            pinned_symbols(one, columns),
+            columns,
+            spare=one.universe.spare,
+            is_rehearsal=is_rehearsal,
+        )
+        for one in chosen
+    ]
 
 
-def pinned_symbols(settings: Settings) -> tuple[str, ...]:
+def pinned_symbols(
+    settings: Settings, columns: Sequence[Instrument] | None = None
+) -> tuple[str, ...]:
     """Give the symbols to ask for: the book's own once there is one, else what settings name.
 
-    `top:12` is answered once, when a book is begun; afterwards the book keeps its instruments.
-    Raises ConfigurationError when settings name others than the book in this state folder has.
+    `top:12` is answered once, when a book is begun; afterwards the book keeps its instruments, and
+    symbols named in addition take its spare columns. columns: as they are now, else those of the
+    book's beginning. Raises ConfigurationError when settings lack a symbol that the book was begun
+    with, or name more than it has room for.
     """
     symbols = settings.universe.symbols
     named = (symbols,) if isinstance(symbols, str) else tuple(symbols)
@@ -174,33 +223,57 @@ def pinned_symbols(settings: Settings) -> tuple[str, ...]:
     if not has_instruments(folder):
         refuse_headless_book(folder)
         return named
-    instruments, venue = read_instruments(folder), settings.exchange.id
-    here = [i for i in instruments if i.key.venue == venue]
-    book = tuple(i.key.symbol for i in here or instruments)
-    asked = {disk_symbol(s) for s in named if not s.startswith("top:")}
-    if asked and asked != {disk_symbol(s) for s in book}:
+    begun = _symbols_at(settings.exchange.id, read_instruments(folder))
+    now = _symbols_at(settings.exchange.id, columns or read_instruments(folder))
+    book, free_n = [s for s in now if not is_spare_symbol(s)], sum(map(is_spare_symbol, now))
+    first = [s for s in begun if not is_spare_symbol(s)]
+    asked = [s for s in named if not s.startswith("top:")]
+    held, wanted = {disk_symbol(s) for s in book}, {disk_symbol(s) for s in asked}
+    more = [s for s in asked if disk_symbol(s) not in held]
+    if asked and ({disk_symbol(s) for s in first} - wanted or len(more) > free_n):
         raise ConfigurationError(
-            f"universe.symbols = {list(named)}: the book in {folder} trades {', '.join(book)}; "
-            "name these, or another run.state_folder for a new book"
+            f"universe.symbols = {list(named)}: the book in {folder} trades {', '.join(book)} and "
+            f"has {free_n} free columns (universe.spare when a book is begun); name these, or "
+            "another run.state_folder for a new book"
         )
-    tops = [s for s in named if s.startswith("top:") and s != f"top:{len(book)}"]
+    tops = [s for s in named if s.startswith("top:") and s != f"top:{len(first)}"]
     if tops:
         log.warning(LogEvent.SETTING_PASSED_OVER, key="universe.symbols", value=tops[0], book=book)
-    return book
+    spare_n = len(begun) - len(first)
+    if settings.universe.spare != spare_n:
+        key, value = "universe.spare", settings.universe.spare
+        log.warning(LogEvent.SETTING_PASSED_OVER, key=key, value=value, book=spare_n)
+    return (*book, *more)
+
+
+def _symbols_at(venue: str, instruments: Sequence[Instrument]) -> list[str]:
+    here = [i.key.symbol for i in instruments if i.key.venue == venue]
+    return here or [i.key.symbol for i in instruments]
 
 
 def known_instruments(settings: Settings) -> tuple[Instrument, ...]:
-    """Give the instruments that the book in the state folder has at this venue, () without one."""
+    """Give what the book in the state folder was begun with at this venue, () without one."""
     folder = settings.run.state_folder
     found = read_instruments(folder) if has_instruments(folder) else []
-    return tuple(i for i in found if i.key.venue == settings.exchange.id)
+    return tuple(i for i in found if i.key.venue == settings.exchange.id and not i.is_spare)
 
 
 def feed_settings(
-    settings: Settings, symbols: tuple[str, ...], *, is_rehearsal: bool = False
+    settings: Settings,
+    symbols: tuple[str, ...],
+    columns: Sequence[Instrument] | None = None,
+    *,
+    spare: int = 0,
+    is_rehearsal: bool = False,
 ) -> FeedSettings:
-    """Translate settings for the feed; the time of a rehearsal is compared with no other."""
-    exchange = settings.exchange
+    """Translate settings for the feed; the time of a rehearsal is compared with no other.
+
+    columns: those of the book that the feed is for, None for a new one. spare: how many a new one
+    keeps free. Who only reads bars leaves both out: free columns are none of his business.
+    """
+    exchange, known = settings.exchange, known_instruments(settings)
+    if columns is not None:
+        known = tuple(i for i in columns if i.key.venue == settings.exchange.id)
     lockstep = exchange.market_time == "lockstep"
     own_time = lockstep or is_rehearsal or exchange.generated
     return FeedSettings(
@@ -211,9 +284,13 @@ def feed_settings(
         stream=exchange.streams,
         stream_patience_s=0.3 if lockstep else exchange.stream_patience_s,
         reread_grace_ms=0 if lockstep else 2_000,
-        recheck_s=0.0 if lockstep else 30.0,
+        recheck_s=0.0 if lockstep else exchange.recheck_s,
+        late_max_ms=round(exchange.late_max_h * 3_600_000),
         markets_every_ms=round(exchange.markets_every_min * 60_000),
-        known=known_instruments(settings),
+        known=known,
+        spare=spare,
+        admit_new=settings.universe.admit_new,
+        beginning=_beginning(settings),
         stream_deadline_bars=exchange.stream_deadline_bars,
         reread_patience_s=exchange.reread_patience_s,
         audit_every_bars=exchange.audit_every_bars,
@@ -224,8 +301,19 @@ def feed_settings(
             breaks_per_hour_max=exchange.breaks_per_hour_max,
             venue_down_s=exchange.venue_down_s,
             offset_max_ms=0 if own_time else exchange.clock_offset_max_ms,
+            offset_every_s=exchange.clock_offset_every_s,
+            standstill_s=exchange.standstill_s,
         ),
     )
+
+
+def _beginning(settings: Settings) -> Beginning | None:
+    """Say when the book was begun, None for a new one and one without spare columns."""
+    folder = settings.run.state_folder
+    found = read_beginning(folder) if has_instruments(folder) else None
+    if found is None:
+        return None
+    return Beginning(found[0], found[1].get(settings.exchange.id, frozenset()))
 
 
 def _refuse_time_before(book_ms: int, clock: MarketClock, settings: Settings) -> None:

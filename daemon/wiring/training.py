@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import structlog
 
 from adapters.clocks import LockStepClock, SystemClock, TransportClock, VenueClock
 from adapters.exchange.feed import CcxtFeed
@@ -26,8 +27,10 @@ from adapters.trial_ledger import Training
 from daemon.domain.bar import Field, Floats, Proof
 from daemon.domain.bar_builder import aggregate_all
 from daemon.domain.failures import ModelError
+from daemon.domain.instrument import InstrumentKey
+from daemon.domain.log_events import LogEvent
 from daemon.domain.messages import BarsClosed, FundingRates
-from daemon.domain.units import DAY_MS, Timeframe
+from daemon.domain.units import DAY_MS, Timeframe, iso
 from daemon.ports import Warmup
 from daemon.settings import Settings
 from daemon.wiring.bar_files import named_symbols, refuse_empty, symbols_of
@@ -35,9 +38,10 @@ from daemon.wiring.cleansing import cleansed_panel, cleansed_values, log_removed
 from daemon.wiring.core import timeframes_of
 from daemon.wiring.covariates import file_funding, stored_known, told_funding
 from daemon.wiring.recording import recording_folder
+from daemon.wiring.series_ready import check_outside, ready_series
 from daemon.wiring.session import feed_settings, pinned_symbols
 from daemon.wiring.trials import ledger_of, trial_of_training
-from strategies.forecast.covariates import FUNDING, Known
+from strategies.forecast.covariates import FUNDING, CovariateTable, Known
 from strategies.forecast.job import Job, Origin, OriginKind, TrainSettings, write_job
 
 _ROOT: Final = Path(__file__).resolve().parents[2]
@@ -45,6 +49,7 @@ TRAINERS: Final = {  # by the kind that settings and manifests name
     "bilstm": "strategies.forecast.train",
     "ridge": "strategies.forecast.ridge_training",
 }
+log = structlog.get_logger()
 Longs = np.ndarray[tuple[int], np.dtype[np.int64]]
 
 
@@ -84,7 +89,11 @@ class Trained:
 
 
 async def bars_from_exchange(settings: Settings, on_warmup: Callable[[Warmup], None]) -> SourceBars:
-    """Read the configured days of history from the exchange that will be traded."""
+    """Read the configured days of history from the exchange that will be traded.
+
+    Series that it publishes beside its bars are fetched as well, see `series_ready`.
+    """
+    check_outside(settings, recording_folder(settings, is_private=False))
     transport = TransportClock()
     clock: SystemClock | VenueClock | LockStepClock
     if settings.exchange.market_time == "lockstep":
@@ -113,9 +122,11 @@ async def bars_from_exchange(settings: Settings, on_warmup: Callable[[Warmup], N
     if not rows:
         raise ModelError(f"{settings.exchange.id} gave no history to train on")
     close_ms, source = np.array(closes, dtype=np.int64), Timeframe.parse(settings.market.source)
-    values, removed = cleansed_values(settings, close_ms, np.stack(rows), source)
+    keys = [InstrumentKey(settings.exchange.id, symbol) for symbol in symbols]
+    values, removed = cleansed_values(settings, close_ms, np.stack(rows), source, keys)
     log_removed(removed, symbols)
     folder, until_ms = recording_folder(settings, is_private=False), int(close_ms[-1])
+    await ready_series(settings, settings.training.days, symbols)
     names = [disk_symbol(symbol) for symbol in symbols]
     known = stored_known(settings, folder, names, settings.exchange.id, until_ms)
     if FUNDING in settings.training.covariates:
@@ -130,7 +141,8 @@ def bars_from_files(settings: Settings) -> SourceBars:
     until = None if chosen.until is None else round(chosen.until.timestamp() * 1000)
     root = data_root(Path(chosen.data_folder))
     raw = load_panel(root, chosen.venue, symbols, source, None, until)
-    panel, removed = cleansed_panel(settings, raw, source)
+    keys = [InstrumentKey(settings.exchange.id, symbol) for symbol in symbols]
+    panel, removed = cleansed_panel(settings, raw, source, keys)
     log_removed(removed, symbols)
     if named_symbols(settings):
         refuse_empty(panel.empty)
@@ -164,12 +176,21 @@ def train(
     ledger of trials that cannot be written.
     """
     ledger = ledger_of(settings)
+    _tell_silent(settings, bars)
     trained = train_unlogged(settings, bars, progress)
     panel = Panel(bars.close_ms, bars.values, bars.values[:, :, Field.OPEN])  # opens: not sampled
     made = {"kind": trained.kind, "origin": f"{bars.origin.kind}: {bars.origin.name}"}
     facts = Training(trained.model_id, trained.kind, [_plain(one) for one in trained.scores])
     ledger.append(trial_of_training(settings, panel, bars.symbols, bars.source, made, facts))
     return trained
+
+
+def _tell_silent(settings: Settings, bars: SourceBars) -> None:
+    """Log which series brought nothing new at the first and the last close of a training."""
+    table = CovariateTable(settings.training.covariates, bars.known, len(bars.symbols))
+    for at_ms in (int(bars.close_ms[0]), int(bars.close_ms[-1])):
+        for name, text in table.silent(at_ms).items():
+            log.warning(LogEvent.SERIES_SILENT, series=name, at=iso(at_ms), why=text)
 
 
 def _plain(score: dict[str, Any]) -> dict[str, object]:

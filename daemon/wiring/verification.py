@@ -16,11 +16,12 @@ from adapters.journal import JournalReader
 from daemon.domain.bar import Field, Floats
 from daemon.domain.decision import Decision
 from daemon.domain.failures import DataError
-from daemon.domain.messages import BarsClosed, Decided, Event
+from daemon.domain.messages import BarsClosed, Decided, Event, Rescaled
 from daemon.domain.order import Fill
 from daemon.engine.engine import Engine
 from daemon.engine.risk import TradingState
 from daemon.report.capacity import volumes_met
+from daemon.report.new_units import show_in_new_units
 from daemon.report.run import Execution, Executions
 from daemon.report.run_record import RunRecord
 from daemon.runtime.recovery import Divergence, replay_entry
@@ -95,8 +96,16 @@ def read_journal_run(folder: Path, progress: Progress = lambda done, total: None
     last: Step | None = None
     bars: dict[int, Floats] = {}
     closes: dict[int, Floats] = {}
+    taken_n = 0
     for step in _steps(reader, folder, progress):
         last = step
+        rescaled_n = len(step.engine.state.rescaled)
+        if isinstance(step.event, Rescaled) and rescaled_n > taken_n:  # told twice, taken once
+            record.rescale(step.event)
+            show_in_new_units(step.event, executions.taken, decisions)
+            _rescale(bars, step.event.index, step.event.new_n / step.event.old_n)
+            _rescale(closes, step.event.index, step.event.old_n / step.event.new_n)
+        taken_n = rescaled_n
         if isinstance(step.event, BarsClosed):
             _see(bars, step.event, Field.VOLUME)
             if not record.times_ms:  # what warmed the daemon up stands behind the first betas
@@ -119,6 +128,11 @@ def _see(bars: dict[int, Floats], event: BarsClosed, field: Field) -> None:
     told = event.values[:, field]
     seen = bars.get(event.close_ms)
     bars[event.close_ms] = told.copy() if seen is None else np.where(seen == seen, seen, told)
+
+
+def _rescale(bars: dict[int, Floats], index: int, times: float) -> None:
+    for row in bars.values():
+        row[index] *= times
 
 
 def _volumes_met(executions: Sequence[Execution], bars: dict[int, Floats]) -> Floats:

@@ -7,6 +7,10 @@ Every column is a function of the rows known by the close alone; the domain's `S
     basis           log of mark over index in units of 5 bps, and its rank
     series:NAME     robust score of the newest observation against the last 64, and its last step
 
+What is not known is NaN here and 0, the middle of every feature, to a model: no series at all, none
+known yet, too few observations for a score, or none for as long as the series says. Until then the
+last known one counts, however old; `silent` says so.
+
 A series of the whole market says nothing about one instrument against another by itself: a ridge
 gets its products with the residual ranks as well.
 """
@@ -19,10 +23,10 @@ from typing import Final
 
 import numpy as np
 
-from daemon.domain.bar import Floats
-from daemon.domain.covariates import Instants, Series, Steps, last_known, newest
+from daemon.domain.bar import Flags, Floats
+from daemon.domain.covariates import Instants, Series, Steps, last_known, newest, quiet_from
 from daemon.domain.failures import ConfigurationError
-from daemon.domain.units import DAY_MS, require
+from daemon.domain.units import DAY_MS, iso, require
 from strategies.forecast.features import CLIP, ranks
 
 FUNDING: Final = "funding"
@@ -75,9 +79,16 @@ class CovariateTable:
     """Answer with the feature columns of some covariates as of any instants.
 
     known: each series that `needed` names, one of each of N instruments, None where there is none.
+    before: a table of the same names; what it made of the same series objects is not made again.
     """
 
-    def __init__(self, names: Sequence[str], known: Known, instruments_n: int) -> None:
+    def __init__(
+        self,
+        names: Sequence[str],
+        known: Known,
+        instruments_n: int,
+        before: CovariateTable | None = None,
+    ) -> None:
         self.names = checked(names)
         self._instruments_n = instruments_n
         missing = [one for one in needed(names) if one not in known]
@@ -86,6 +97,9 @@ class CovariateTable:
         self._series = {name: known[name] for name in needed(names)}
         for name, ones in self._series.items():
             require(len(ones) == instruments_n, f"{name}: {len(ones)} series, not {instruments_n}")
+        self._quiet: dict[int, Instants] = {}
+        if before is not None:
+            self._take_over(before)
 
     def rows(self, at_ms: Instants) -> Floats:
         """Give the columns (T, N, C) as of instants (T,), within +-5, NaN where not known."""
@@ -95,6 +109,60 @@ class CovariateTable:
         for place, column in enumerate(columns):
             out[:, :, place] = column
         return np.clip(out, -CLIP, CLIP, out=out)
+
+    def silent(self, at_ms: int, watched: Flags | None = None) -> dict[str, str]:
+        """Say of each series, by name, that it brings nothing new at an instant; {} if all do.
+
+        watched (N,): whose series count, all by default; who has ended needs none. The words hold
+        for as long as it lasts: they count instruments, and name the instant at which a value
+        became known last.
+        """
+        found = {}
+        for name, ones in self._series.items():
+            states = [
+                self._state(series, at_ms)
+                for n, series in enumerate(ones)
+                if watched is None or watched[n]
+            ]
+            unknown_n = sum(not known for known, _, _ in states)
+            late_n = sum(known and late for known, late, _ in states)
+            if unknown_n or late_n:
+                last = [fresh_ms for known, late, fresh_ms in states if fresh_ms and late]
+                since = f"; nothing new since {iso(max(last))}" if last else ""
+                parts = (
+                    f"unknown for {unknown_n} of {len(states)}, read as the middle of the feature",
+                    f"overdue for {late_n} of {len(states)}, read as the last value known",
+                )
+                told = [part for part, n in zip(parts, (unknown_n, late_n), strict=True) if n]
+                found[name] = " and ".join(told) + since
+        return found
+
+    def _state(self, series: Series | None, at_ms: int) -> tuple[bool, bool, int]:
+        """Tell whether a value is known, whether a newer one is overdue, and from when it was."""
+        if series is None:
+            return False, False, 0
+        steps = self._plain_of(series)
+        row = int(np.searchsorted(steps.from_ms, at_ms, side="right")) - 1
+        if row < 0:
+            return False, False, 0
+        if id(series) not in self._quiet:
+            self._quiet[id(series)] = quiet_from(series)
+        fresh_ms = int(steps.fresh_ms[row])
+        is_late = at_ms >= int(self._quiet[id(series)][row])
+        return at_ms - fresh_ms < series.stale_ms, is_late, fresh_ms
+
+    def _plain_of(self, series: Series) -> Steps:
+        key = ("", id(series))
+        if key not in self._made:
+            self._made[key] = _plain(series)
+        return self._made[key][0]
+
+    def _take_over(self, before: CovariateTable) -> None:
+        """Keep what was made of series that are the same objects as before."""
+        kept = {id(one) for ones in before._series.values() for one in ones if one is not None}
+        kept &= {id(one) for ones in self._series.values() for one in ones if one is not None}
+        self._made = {key: made for key, made in before._made.items() if key[1] in kept}
+        self._quiet = {key: made for key, made in before._quiet.items() if key in kept}
 
     def _columns(self, name: str, at_ms: Instants) -> list[Floats]:
         if is_outside(name):

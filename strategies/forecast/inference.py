@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol
 
 import numpy as np
 
-from daemon.domain.bar import Floats, Window
+from daemon.domain.bar import Field, Flags, Floats, Window
 from daemon.domain.failures import ConfigurationError, ModelError
 from daemon.domain.forecast import Estimates, Prediction
 from daemon.domain.units import Timeframe, require
@@ -112,7 +112,8 @@ class ModelEstimator:
         """Forecast every window; instruments without enough bars are NaN, never zero."""
         table = None if self._beside is None else self._beside.table()
         predictions = tuple(self._predict(window, table) for window in windows)
-        return Estimates(as_of_ms, predictions, disagreement=self._disagreement)
+        silent = {} if table is None else table.silent(as_of_ms, _traded(windows))
+        return Estimates(as_of_ms, predictions, disagreement=self._disagreement, silent=silent)
 
     def _predict(self, window: Window, table: CovariateTable | None) -> Prediction:
         require(
@@ -130,6 +131,12 @@ class ModelEstimator:
             np.where(known, raw, np.nan), np.where(known, noise, np.nan)
         )
         return Prediction(window.timeframe, window.newest_ms, mean, variance, self._id)
+
+
+def _traded(windows: Sequence[Window]) -> Flags:
+    """Tell which instruments (N,) have the newest bar of any window."""
+    newest = [np.isfinite(window.values[-1, :, Field.CLOSE]) for window in windows]
+    return np.asarray(np.any(newest, axis=0))
 
 
 class RidgeModel:

@@ -87,6 +87,53 @@ async def test_the_venues_time_never_goes_back() -> None:
     assert clock.now() == first
 
 
+class Jumpy:
+    """A venue's clock that runs with ours, plus a jump under the test's control."""
+
+    def __init__(self) -> None:
+        self.transport = Scripted()
+        self.jump_ms = 0
+        self.clock = VenueClock(self._ask, self.transport, samples=3, remeasure_every_s=60)
+
+    async def _ask(self) -> int:
+        return round(self.transport.seconds * 1000) + self.jump_ms
+
+    async def after(self, seconds: float, *, wall_s: float | None = None) -> float:
+        """Let time pass, measure, and tell how far ahead of the truth our clock is, in s."""
+        self.transport.seconds += seconds
+        self.transport.wall += round((seconds if wall_s is None else wall_s) * 1000)
+        await self.clock.measure()
+        return self.clock.now() / 1000 - self.transport.seconds
+
+
+async def test_a_jump_of_the_venues_clock_that_our_clocks_contradict_is_not_believed() -> None:
+    venue = Jumpy()
+    assert await venue.after(1) == 0
+    venue.jump_ms = 300_000  # one wrong answer of the time endpoint
+    assert await venue.after(60) == 0
+    venue.jump_ms = 0
+    assert await venue.after(60) == 0
+    venue.jump_ms = 300_000
+    assert await venue.after(60) == 0
+    venue.jump_ms = 700_000  # they do not agree with each other
+    assert [await venue.after(60), await venue.after(60)] == [0, 0]
+
+
+async def test_a_jump_that_three_measurements_agree_upon_is_believed() -> None:
+    venue = Jumpy()
+    await venue.after(1)
+    venue.jump_ms = 300_000
+    assert [await venue.after(60) for _ in range(3)] == [0, 0, 300]
+
+
+async def test_after_a_suspension_the_venues_time_is_believed_at_once() -> None:
+    """The monotonic clock stood still, the machine's UTC and the venue's time went on."""
+    venue = Jumpy()
+    await venue.after(1)
+    venue.jump_ms = 3_600_000
+    assert await venue.after(1, wall_s=3_601) == 3_600
+
+
 async def test_a_venue_clock_that_was_never_measured_tells_nothing() -> None:
     async def ask() -> int:
         return 1

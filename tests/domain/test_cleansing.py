@@ -1,15 +1,16 @@
 """Judging bars: what each rule removes and what it leaves, and that no verdict sees the future."""
 
 from collections.abc import Callable
+from dataclasses import fields
 
 import numpy as np
 import pytest
 
 from daemon.domain.bar import Field, Floats
+from daemon.domain.cleanser import Cleanser
 from daemon.domain.cleansing import (
     REMOVING,
     RULES,
-    Cleanser,
     CleansingRule,
     CleansingRules,
     Judged,
@@ -18,6 +19,7 @@ from daemon.domain.cleansing import (
     judge,
     without,
 )
+from daemon.domain.scales import Turn
 from daemon.domain.units import DAY_MS, MINUTE_MS
 
 MINUTES = 30
@@ -167,17 +169,9 @@ def test_after_a_hole_of_more_than_a_week_a_new_price_is_believed() -> None:
     values, week = market(600), 7 * 48
     scaled(values, 400, 600, 1, 10.0)
     values[400 - week + 1 : 400, 1] = np.nan
-    assert len(found(values)) == 200, "within a week"
+    values[400:, 1, Field.VOLUME] *= 10.0  # amounts that say no other unit: believed by volume
+    assert [t for t, *_ in found(values)] == list(range(400, 407)), "within a week"
     values[400 - week : 400, 1] = np.nan
-    assert found(values) == []
-
-
-def test_a_small_whole_ratio_is_a_suspected_split_and_only_flagged() -> None:
-    values = market(40)
-    values[:, 1, Field.VOLUME] = 10.0
-    scaled(values, 20, 40, 1, 0.25)
-    assert found(values) == [(20, 1, "split")]
-    values[20, 1, Field.VOLUME] = 1.0  # volume moves the same way: a fall
     assert found(values) == []
 
 
@@ -261,16 +255,21 @@ def test_cut_anywhere_the_verdicts_are_the_same(seed: int) -> None:
     values, at = faulty(300, seed), closes(300)
     whole = judged(values)
     rng = np.random.default_rng(seed)
-    memory, parts, row = Memory.empty(6), [], 0
+    memory, parts, row, turns = Memory.empty(6), [], 0, list[Turn]()
     while row < 300:
         end = row + int(rng.integers(1, 40))
         part = judge(at[row:end], values[row:end], memory, ALL, MINUTES)
         memory = part.memory
+        turns += part.turns
         parts.append(part.rule)
         row = end
     assert (np.concatenate(parts) == whole.rule).all()
-    for name in ("last", "last_ms", "still_n", "away"):
+    for name in ("last", "last_ms", "still_n", "recent"):
         assert getattr(memory, name).tobytes() == getattr(whole.memory, name).tobytes(), name
+    for one in fields(memory.doubts):
+        ours, theirs = (getattr(each.doubts, one.name) for each in (memory, whole.memory))
+        assert ours.tobytes() == theirs.tobytes(), one.name
+    assert tuple(turns) == whole.turns
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -324,3 +323,88 @@ def test_every_rule_is_met_by_the_faulty_markets() -> None:
     met = {name for seed in range(8) for _, _, name in found(faulty(300, seed))}
     assert met == {str(rule) for rule in RULES}
     assert len(REMOVING) == 5
+
+
+# ---- few instruments, crumbs of volume, and what only evidence can tell --------------------------
+
+
+@pytest.mark.parametrize(("least", "is_removed"), [(2, True), (3, False), (6, False)])
+def test_how_many_must_stand_still_is_a_setting(least: int, is_removed: bool) -> None:
+    values = market(40)
+    for n in (0, 1):
+        still(values, 30, n)
+    rules = CleansingRules(frozen_share=0.4, frozen_least_n=least)
+    assert bool(judged(values, rules).removed.any()) is is_removed
+
+
+@pytest.mark.parametrize(("names", "first"), [(2, 9), (1, 19)])
+def test_an_outage_of_a_venue_with_one_or_two_instruments_is_seen(names: int, first: int) -> None:
+    values = market(80, names=names)
+    for t in range(40, 65):
+        for n in range(names):
+            still(values, t, n)
+    result = judge(closes(80), values, Memory.empty(names), ALL, 1)
+    rows = range(40 + first, 65)
+    assert np.argwhere(result.removed).tolist() == [[t, n] for t in rows for n in range(names)]
+    one = market(80, names=2)
+    for t in range(40, 65):
+        still(one, t, 0)
+    assert not judge(closes(80), one, Memory.empty(2), ALL, 1).removed.any(), "the other trades"
+
+
+def test_still_bars_that_repeat_a_crumb_of_volume_are_no_market() -> None:
+    values = market(40)
+    for t in range(20, 26):
+        still(values, t, 2)
+        values[t, 2, Field.VOLUME] = 0.001
+    assert found(values) == [(t, 2, "repeated") for t in range(21, 26)]
+
+
+def test_tenfold_and_back_is_believed_with_volume_or_with_the_others() -> None:
+    values = market(40)
+    values[:, :, Field.VOLUME] = 20.0
+    values[30, 2, Field.LOW] /= 12.0
+    assert found(values) == [(30, 2, "impossible")]
+    busy = values.copy()
+    busy[30, 2, Field.VOLUME] = 100.0
+    assert found(busy) == [(30, 2, "wick")]
+    together = values.copy()
+    together[30, [0, 1, 3], Field.LOW] /= 2.0
+    assert (30, 2, "wick") in found(together)
+    assert not judged(together).removed.any()
+
+
+@pytest.mark.parametrize("ratio", [2.0, 3.0, 5.0, 10.0, 15.0, 100.0, 1000.0])
+@pytest.mark.parametrize("up", [True, False])
+def test_a_jump_by_a_round_factor_that_nobody_shares_is_doubted(ratio: float, up: bool) -> None:
+    values = market(300)
+    scaled(values, 100, 300, 1, ratio if up else 1 / ratio)
+    result = judged(values)
+    began, ended = result.turns
+    assert np.argwhere(result.removed).tolist() == [[t, 1] for t in range(100, 195)]
+    assert began.doubt.since_ms == T0 + 100 * STEP
+    assert began.doubt.factor == pytest.approx(1 / ratio if up else ratio)
+    assert "so long" in ended.ended
+    never = judged(values, CleansingRules(patience_ms=0))
+    assert never.removed[100:, 1].all()
+
+
+def test_what_moves_together_and_what_is_not_round_is_no_other_unit() -> None:
+    values = market(60)
+    values[30:, :, : Field.VOLUME] /= 2.0
+    assert not judged(values).turns
+    for ratio in (1.7, 2.3, 3.5, 7.0, 12.5):
+        values = market(60)
+        values[30:, 1, : Field.VOLUME] /= ratio
+        assert not judged(values).turns, ratio
+
+
+def test_as_much_volume_as_before_says_that_a_price_really_moved() -> None:
+    values = market(200)
+    values[100:, 1, : Field.VOLUME] /= 10.2
+    result = judged(values)
+    assert np.argwhere(result.removed).tolist() == [[t, 1] for t in range(100, 107)]
+    assert "really moved" in result.turns[1].ended
+    values[100:, 1, Field.VOLUME] = 0.0  # without a trade nothing is evidence
+    values[100:, 1, : Field.VOLUME] *= np.exp(np.linspace(0, 0.01, 100))[:, None]
+    assert judged(values).removed[100:, 1].all()

@@ -16,6 +16,7 @@ from daemon.domain.covariates import (
     hourly_funding,
     last_known,
     newest,
+    quiet_from,
     series_of,
     series_problem,
 )
@@ -130,3 +131,31 @@ def test_funding_is_per_hour_of_its_own_interval_through_a_change_and_a_hole() -
     for cut in range(2, len(hours)):
         before = hourly_funding(settle_ms[:cut], rates[:cut])
         assert before.values.tolist() == found.values.tolist()[: cut - 1]
+
+
+def test_funding_that_came_late_is_known_from_then_on() -> None:
+    settle_ms = np.array([0, 8, 16, 24], dtype=np.int64) * HOUR_MS
+    known_ms = settle_ms + np.array([0, 0, 9, 0], dtype=np.int64) * HOUR_MS
+    found = hourly_funding(settle_ms, np.full(4, 8.0), known_ms)
+    # the one after it says how long its interval was only when both are known
+    assert (found.known_ms // HOUR_MS).tolist() == [8, 25, 25]
+    assert series_problem(found) is None
+    assert len(found.known_at(24 * HOUR_MS)) == 1
+
+
+def test_a_series_is_late_after_twice_its_longest_pause_and_when_it_is_stale() -> None:
+    rows = [(0, 1, 1.0), (2, 3, 1.0), (7, 8, 1.0), (7, 10, 2.0), (9, 12, 1.0), (30, 33, 1.0)]
+    # known first at 1, 3, 8, 12 and 33: pauses of 2, 5, 4 and 21; a version is nothing new
+    wanted = [1 + STALE, 3 + 4, 8 + 10, 8 + 10, 12 + 10, 33 + STALE]
+    assert quiet_from(made(rows)).tolist() == wanted
+    assert quiet_from(made([])).tolist() == []
+
+
+@given(histories())
+def test_when_a_series_is_late_depends_on_nothing_that_became_known_later(
+    rows: list[tuple[int, int, float]],
+) -> None:
+    whole = made(rows)
+    for at_ms in whole.known_ms.tolist():
+        cut = whole.known_at(at_ms)
+        np.testing.assert_array_equal(quiet_from(cut), quiet_from(whole)[: len(cut)])

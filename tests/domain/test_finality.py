@@ -14,6 +14,7 @@ from daemon.domain.failures import InvariantViolated
 from daemon.domain.finality import (
     FINAL_BARS_KEPT,
     BarValues,
+    Contradiction,
     Correction,
     FinalBar,
     FinalityGate,
@@ -32,10 +33,12 @@ def at(place: int) -> int:
     return T0 + place * STEP
 
 
-def row(place: int, close: float, volume: float, *, confirmed: bool = False) -> Reading:
+def row(
+    place: int, close: float, volume: float, *, confirmed: bool = False, told_ms: int = 0
+) -> Reading:
     """Write one reading of a bar that opened at 100."""
     values = (100.0, max(100.0, close), min(100.0, close), close, volume)
-    return Reading(at(place), values, confirmed)
+    return Reading(at(place), values, confirmed, told_ms)
 
 
 def told(verdicts: Sequence[Verdict]) -> list[tuple[int, float, Proof]]:
@@ -54,34 +57,104 @@ def primed_gate(*, confirms: bool = False) -> FinalityGate:
     return gate
 
 
-def test_a_fresh_successor_proves_the_bar_with_its_furthest_reading() -> None:
-    gate = primed_gate()
-    assert gate.see_stream(0, [row(0, 103, 5)]) == []
+def test_a_fresh_successor_proves_the_bar_with_its_flagged_reading() -> None:
+    gate = primed_gate(confirms=True)
+    assert gate.see_stream(0, [row(0, 103, 5, confirmed=True), row(0, 102, 7)]) == []
     assert told(gate.see_stream(0, [row(1, 104, 1)])) == [(0, 103, Proof.SUCCESSOR)]
 
 
+def test_where_nothing_is_flagged_rest_confirms_what_the_stream_showed() -> None:
+    gate = primed_gate()
+    gate.see_stream(0, [row(0, 103, 5)])
+    assert gate.see_stream(0, [row(1, 104, 1)]) == []
+    assert gate.is_suspect(0, at(1))
+    answer = [row(0, 103, 5), row(1, 104, 1)]
+    assert told(gate.see_reread(0, answer, read_ms=at(1))) == [(0, 103, Proof.SUCCESSOR)]
+
+
+def test_where_nothing_is_flagged_a_stale_row_never_becomes_final() -> None:
+    gate = primed_gate()
+    gate.see_stream(0, [row(0, 103, 5)])  # and then the stream says nothing until the next bar
+    assert gate.see_stream(0, [row(1, 104, 1), row(2, 104, 1)]) == []
+    answer = [row(0, 109, 9), row(1, 104, 1)]
+    assert told(gate.see_reread(0, answer, read_ms=at(1))) == [(0, 109, Proof.REREAD)]
+
+
+@pytest.mark.parametrize("confirms", [True, False])
+def test_a_row_from_the_future_is_nobodys_word(confirms: bool) -> None:
+    gate = primed_gate(confirms=confirms)
+    gate.reach(at(0) + 1)
+    assert gate.see_stream(0, [row(48, 104, 1e6, confirmed=True)]) == []
+    assert not gate.is_suspect(0, at(1))
+    assert gate.see_reread(0, [row(0, 103, 5), row(48, 104, 1)], read_ms=at(0) + 1) == []
+    gate.see_stream(0, [row(0, 103, 5, confirmed=True)])
+    assert (told(gate.see_stream(0, [row(1, 104, 1)])) != []) == confirms
+
+
+def test_of_two_flagged_rows_the_one_that_the_venue_told_later_counts_in_any_order() -> None:
+    first = row(0, 103, 10, confirmed=True, told_ms=at(1) + 1)
+    last = row(0, 102, 9, confirmed=True, told_ms=at(1) + 2)  # a trade was taken back
+    for rows in ([first, last], [last, first], [last, first, last]):
+        gate = primed_gate(confirms=True)
+        for reading in rows:
+            gate.see_stream(0, [reading])
+        assert told(gate.see_stream(0, [row(1, 104, 1)])) == [(0, 102, Proof.SUCCESSOR)]
+
+
+def test_two_flagged_rows_that_nothing_orders_are_left_to_rest() -> None:
+    one, other = row(0, 103, 10, confirmed=True), row(0, 102, 9, confirmed=True)
+    for rows in ([one, other], [other, one]):
+        gate = primed_gate(confirms=True)
+        gate.see_stream(0, rows)
+        assert gate.see_stream(0, [row(1, 104, 1)]) == []
+        assert gate.is_suspect(0, at(1))
+
+
+def test_a_stream_that_contradicts_a_final_bar_is_a_doubt_and_never_a_correction() -> None:
+    gate = primed_gate(confirms=True)
+    gate.see_stream(0, [row(0, 103, 10, confirmed=True, told_ms=at(1) + 1)])
+    gate.see_stream(0, [row(1, 104, 1)])
+    other = row(0, 102, 9, confirmed=True, told_ms=at(1) + 2)
+    assert gate.see_stream(0, [other]) == [Contradiction(0, at(1), other.values)]
+    assert gate.final_values(0, at(1)) == row(0, 103, 10).values
+    late = row(0, 101, 8, confirmed=True, told_ms=at(1))
+    assert gate.see_stream(0, [late]) == []
+
+
+def test_a_bar_told_before_the_start_may_be_corrected_too() -> None:
+    gate = FinalityGate(1, HALF_HOUR, at(2))
+    gate.seed(0, at(1), row(0, 103, 5).values)
+    answer = [row(0, 103, 6), row(1, 101, 1), row(2, 101, 1)]
+    was, now = row(0, 103, 5).values, row(0, 103, 6).values
+    assert gate.see_reread(0, answer, read_ms=at(2)) == [
+        Correction(0, at(1), was, now, Proof.REREAD)
+    ]
+
+
 def test_rows_present_at_subscription_prove_nothing() -> None:
-    gate = FinalityGate(1, HALF_HOUR, T0)
-    assert gate.see_stream(0, [row(0, 103, 5), row(1, 104, 1)]) == []
+    gate = FinalityGate(1, HALF_HOUR, T0, confirms=True)
+    first = [row(0, 103, 5, confirmed=True), row(1, 104, 1)]
+    assert gate.see_stream(0, first) == []
     assert gate.is_suspect(0, at(1))
     # the next successor proves bar 1, which was seen forming, but never bar 0
-    assert told(gate.see_stream(0, [row(1, 105, 2), row(2, 105, 1)])) == [(1, 105, Proof.SUCCESSOR)]
+    rows = [row(1, 105, 2, confirmed=True), row(2, 105, 1)]
+    assert told(gate.see_stream(0, rows)) == [(1, 105, Proof.SUCCESSOR)]
     assert not gate.is_final(0, at(1))
 
 
 def test_a_bar_seen_before_a_broken_connection_is_not_proven_by_a_successor_after_it() -> None:
-    gate = primed_gate()
-    gate.see_stream(0, [row(0, 103, 5)])
+    gate = primed_gate(confirms=True)
+    gate.see_stream(0, [row(0, 103, 5, confirmed=True)])
     gate.subscribed(0)
-    assert gate.see_stream(0, [row(1, 104, 1)]) == []
+    assert gate.see_stream(0, [row(1, 104, 1, confirmed=True)]) == []
     assert gate.see_stream(0, [row(2, 104, 1)]) != []  # bar 1 is proven
     assert not gate.is_final(0, at(1))
     assert gate.is_suspect(0, at(1))
 
 
 def test_a_bar_that_the_current_connection_never_showed_is_not_proven_by_it() -> None:
-    gate = primed_gate()
-    gate.see_stream(0, [row(1, 103, 5)])  # bar 1 forms on the first connection
+    gate = primed_gate(confirms=True)
+    gate.see_stream(0, [row(1, 103, 5, confirmed=True)])  # bar 1 forms on the first connection
     gate.subscribed(0)
     gate.see_stream(0, [row(0, 101, 9)])  # the next one begins with an older row
     gate.see_stream(0, [row(2, 104, 1)])  # and goes past bar 1 without showing it
@@ -125,9 +198,30 @@ def test_a_reread_of_the_running_bar_is_no_proof() -> None:
     gate = FinalityGate(1, HALF_HOUR, T0)
     assert gate.see_reread(0, [row(0, 103, 5)], read_ms=at(1) - 1) == []
     assert gate.see_reread(0, [row(0, 103, 5)], read_ms=at(1), grace_ms=2000) == []
-    assert told(gate.see_reread(0, [row(0, 104, 6)], read_ms=at(1) + 2000, grace_ms=2000)) == [
-        (0, 104, Proof.REREAD)
-    ]
+    assert told(gate.see_reread(0, [row(0, 104, 6)], read_ms=at(1))) == [(0, 104, Proof.REREAD)]
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+def test_without_its_successor_a_row_is_believed_after_another_instrument_showed_the_next_bar(
+    streamed: bool,
+) -> None:
+    """Our clock may be wrong by more than any grace, and one answer may be of an old copy."""
+    gate = FinalityGate(2, HALF_HOUR, T0)
+    assert gate.see_reread(0, [row(0, 103, 5)], read_ms=at(9), grace_ms=2000) == []
+    gate.reach(at(9))
+    if streamed:
+        gate.see_stream(1, [row(1, 100, 1)])
+    else:
+        gate.see_reread(1, [row(1, 100, 1)], read_ms=at(9), grace_ms=2000)
+    assert gate.see_reread(0, [row(0, 103, 5)], read_ms=at(9) + 1999, grace_ms=2000) == []
+    late = gate.see_reread(0, [row(0, 104, 6)], read_ms=at(9) + 2000, grace_ms=2000)
+    assert told(late) == [(0, 104, Proof.REREAD)]
+
+
+def test_a_row_that_another_instrument_went_past_is_not_believed_before_our_clock_agrees() -> None:
+    gate = FinalityGate(2, HALF_HOUR, T0)
+    gate.see_reread(1, [row(1, 100, 1)], read_ms=at(0) + 1, grace_ms=2000)  # it cannot be
+    assert gate.see_reread(0, [row(0, 103, 5)], read_ms=at(1) - 1, grace_ms=2000) == []
 
 
 def test_a_successor_in_the_same_answer_proves_without_grace() -> None:
@@ -152,7 +246,7 @@ def test_an_emitted_bar_never_changes_and_a_later_value_is_a_correction() -> Non
 def test_an_old_duplicate_on_the_stream_is_no_correction() -> None:
     gate = primed_gate()
     gate.see_stream(0, [row(0, 103, 5)])
-    gate.see_stream(0, [row(1, 103, 1)])
+    gate.see_reread(0, [row(0, 103, 5), row(1, 103, 1)], read_ms=at(1))
     assert gate.see_stream(0, [row(0, 101, 1)]) == []
 
 
@@ -273,7 +367,7 @@ def test_any_order_with_duplicates_and_late_rows_gives_the_same_bars_where_rows_
 
 @settings(max_examples=150, deadline=None)
 @given(seed=st.integers(0, 10_000), order_seed=st.integers(0, 10**9))
-def test_any_interleaving_gives_the_same_bars_where_only_the_successor_tells(
+def test_any_interleaving_gives_the_same_bars_where_rest_confirms_the_stream(
     seed: int, order_seed: int
 ) -> None:
     """One socket keeps the order of bars; everything else may be shuffled.

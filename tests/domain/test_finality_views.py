@@ -12,8 +12,9 @@ STEP = HALF_HOUR.ms
 T0 = 1_704_067_200_000
 
 
-def row(place: int, close: float) -> Reading:
-    return Reading(T0 + place * STEP, (100.0, 101.0, 99.0, close, float(place + 1)), False)
+def row(place: int, close: float, *, confirmed: bool = False) -> Reading:
+    values = (100.0, 101.0, 99.0, close, float(place + 1))
+    return Reading(T0 + place * STEP, values, confirmed)
 
 
 def close_of(place: int) -> int:
@@ -22,10 +23,10 @@ def close_of(place: int) -> int:
 
 def gate_at(place: int) -> FinalityGate:
     """Make a gate of two instruments whose first one has shown the bars 0 to `place`."""
-    gate = FinalityGate(2, HALF_HOUR, T0, confirms=False)
+    gate = FinalityGate(2, HALF_HOUR, T0, confirms=True)
     gate.subscribed(0)
     for number in range(place + 1):
-        gate.see_stream(0, [row(number, 100.0 + number / 1000)])
+        gate.see_stream(0, [row(number, 100.0 + number / 1000, confirmed=number < place)])
     return gate
 
 
@@ -62,7 +63,7 @@ def test_rows_from_before_what_is_remembered_are_ignored() -> None:
     left = gate_at(0)  # a bar that a broken stream never proved
     left.subscribed(0)
     for number in range(1, FINAL_BARS_KEPT + 6):
-        left.see_stream(0, [row(number, 100.0)])
+        left.see_stream(0, [row(number, 100.0, confirmed=True)])
     assert left.see_reread(0, [row(0, 55.0)], read_ms=close_of(FINAL_BARS_KEPT)) == []
     early = FinalityGate(1, HALF_HOUR, T0 + 10 * STEP, confirms=False)
     assert early.see_stream(0, [row(3, 55.0), row(4, 56.0)]) == []

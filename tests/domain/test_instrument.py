@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from decimal import Decimal
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from daemon.domain.failures import InvariantViolated
 from daemon.domain.instrument import (
@@ -14,6 +17,7 @@ from daemon.domain.instrument import (
     InstrumentKey,
     TradingRules,
     Universe,
+    spare_columns,
 )
 
 RULES = TradingRules(Decimal("0.1"), Decimal("0.001"), Decimal("0.002"), Decimal(5))
@@ -66,3 +70,53 @@ def test_rules_that_cannot_be_are_refused_by_name(name: str, value: str, accepte
     TradingRules(**good)
     with pytest.raises(InvariantViolated, match=f"{name} {value} must .*{accepted}"):
         TradingRules(**(good | {name: Decimal(value)}))
+
+
+# ---- spare columns -------------------------------------------------------------------------------
+
+
+def with_spares() -> Universe:
+    return Universe((instrument("A"), *spare_columns("v", "USDC", 2), *spare_columns("w", "X", 1)))
+
+
+def test_spare_columns_are_numbered_by_venue_and_say_that_they_are_free() -> None:
+    universe = with_spares()
+    assert universe.symbols == ("A", "(spare 1)", "(spare 2)", "(spare 1)")
+    assert [i.is_spare for i in universe.instruments] == [False, True, True, True]
+    assert universe.taken() == ((0, "A"),)
+    assert universe.instruments[1].cash_key == CashKey("v", "USDC")
+
+
+def test_a_spare_column_becomes_a_contract_and_stays_it() -> None:
+    taken = with_spares().with_instrument(2, instrument("B"))
+    assert taken.taken() == ((0, "A"), (2, "B"))
+    assert taken.index[InstrumentKey("v", "B")] == 2
+    assert taken.with_instrument(2, instrument("B", settle="USDT")).symbols == taken.symbols
+    with pytest.raises(InvariantViolated, match=r"column 2 is v:B: got v:C"):
+        taken.with_instrument(2, instrument("C"))
+    with pytest.raises(InvariantViolated, match=r"column 1: v:B has column 2 already"):
+        taken.with_instrument(1, instrument("B"))
+    with pytest.raises(InvariantViolated, match=r"column 1 is of v: got w:C"):
+        taken.with_instrument(1, instrument("C", "w"))
+    with pytest.raises(InvariantViolated, match=r"column 2 is v:B"):
+        taken.with_instrument(2, spare_columns("v", "USDC", 2)[1])
+    with pytest.raises(InvariantViolated, match=r"is no contract"):
+        taken.with_instrument(1, spare_columns("v", "USDC", 3)[2])
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 3), st.sampled_from("ABCDE"), st.sampled_from("vw")), max_size=12
+    )
+)
+def test_no_contract_changes_its_column(
+    asked: list[tuple[int, str, str]],
+) -> None:
+    universe = with_spares()
+    for column, symbol, venue in asked:
+        before = universe
+        with suppress(InvariantViolated):
+            universe = before.with_instrument(column, instrument(symbol, venue))
+        for n, name in before.taken():
+            assert universe.instruments[n].key == before.instruments[n].key, name
+        assert len(set(universe.index)) == len(universe) == 4

@@ -15,11 +15,21 @@ COINS = (
     "BTCUSDT", "ETHUSDT", "BNBUSDT", "SOLUSDT", "XRPUSDT", "ADAUSDT", "DOGEUSDT", "AVAXUSDT",
     "LINKUSDT", "DOTUSDT", "LTCUSDT", "TRXUSDT",
 )  # fmt: skip
-DAYS = 3
+DAYS = 2
+KINDS = {
+    "ridge": ("training.kind=ridge",),
+    "bilstm": (  # seconds of training, by torch, in a process of its own
+        "training.kind=bilstm",
+        "training.budget_s=2",
+        "training.seeds_n=1",
+        "training.hidden_size=8",
+    ),
+}
 
 
 @pytest.mark.timeout(240)
-async def test_days_with_covariates_are_decided_as_in_a_backtest(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+async def test_days_with_covariates_are_decided_as_in_a_backtest(tmp_path: Path, kind: str) -> None:
     series = write_beside(tmp_path / "series", COINS, BEGIN_MS - 60 * DAY_MS, 60 + DAYS + 1)
     options = (
         "strategy.name=neutral",
@@ -30,7 +40,7 @@ async def test_days_with_covariates_are_decided_as_in_a_backtest(tmp_path: Path)
         f"estimator.series_folder={series}",
         'market.timeframes=["1h"]',
         "market.window_bars=150",
-        "training.kind=ridge",
+        *KINDS[kind],
         "training.days=40",
         'training.covariates=["funding", "open_interest", "series:fear"]',
         f"evaluation.trials_file={tmp_path / 'trials.jsonl'}",
@@ -40,6 +50,7 @@ async def test_days_with_covariates_are_decided_as_in_a_backtest(tmp_path: Path)
         "train", "--on", "rehearsal", "--json", *sets([*options, *start]), cwd=tmp_path, seconds=100
     )
     assert made.code == 0, made.complaint
+    assert made.values["kind"] == kind
     played = await play(tmp_path, DAYS, options)
     same = played.backtest(tmp_path, "same", played.data)
     code, found = compared(tmp_path, played.state, same)

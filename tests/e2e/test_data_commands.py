@@ -6,12 +6,15 @@ import asyncio
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+from pyarrow import feather
 
-from adapters.history.parquet_file import read_bars
-from adapters.history.store import bars_path
+from adapters.history.parquet_file import Bars, Rates, read_bars, read_rates, write_rates
+from adapters.history.store import bars_path, funding_path
 from adapters.journal import SqliteJournal
 from daemon.domain.bar import Proof
 from daemon.domain.messages import BarsClosed, DecisionsFlagged, Revised
+from daemon.domain.units import Timeframe
 from daemon.engine.state import SCHEMA
 from daemon.settings import effective_toml
 from daemon.wiring.instruments import write_instruments
@@ -61,6 +64,69 @@ def test_a_damaged_number_is_found_by_deep_and_check_with_the_code_for_it(tmp_pa
         done = command(*words, cwd=tmp_path)
         assert done.code == UNTRUSTED
         assert "BTCUSDT-30m.parquet" in done.out.replace("\n", "")
+
+
+def test_list_data_lists_funding_and_says_below_the_table_what_is_broken(tmp_path: Path) -> None:
+    store(tmp_path / "data", "v", "BTCUSDT", bars_of(50))
+    rates = Rates.from_pairs([(MIDNIGHT + n * 28_800_000, 1e-4) for n in range(5)])
+    for symbol in ("BTCUSDT", "ETHUSDT"):
+        write_rates(funding_path(tmp_path / "data", "v", symbol), rates, {"venue": "v"})
+    whole = command("list-data", cwd=tmp_path)
+    assert whole.code == 0, whole.complaint
+    assert any("ETHUSDT" in line and "funding" in line for line in whole.out.splitlines())
+    broken = [funding_path(tmp_path / "data", "v", "ETHUSDT"),
+              store(tmp_path / "data", "v", "XRPUSDT", bars_of(50))]  # fmt: skip
+    for path in broken:
+        path.write_bytes(path.read_bytes()[:-20])
+    done = command("list-data", cwd=tmp_path, extra={"COLUMNS": "80"})
+    assert done.code == UNTRUSTED
+    for path in broken:
+        assert any(line.startswith(f"{path.relative_to(tmp_path)}: ") for line in
+                   done.out.splitlines()), done.out  # fmt: skip
+    told = command("list-data", "--json", cwd=tmp_path).values
+    assert told["problems"] == 2
+    assert [(one["symbol"], one["rows"]) for one in told["funding"]] == [
+        ("BTCUSDT", 5), ("ETHUSDT", 0),
+    ]  # fmt: skip
+
+
+def test_the_data_folder_of_freqtrade_is_imported_as_the_page_says(tmp_path: Path) -> None:
+    """Run the first example of docs/data.md, word for word, over such a folder."""
+    page = Path(__file__).parents[2] / "docs" / "data.md"
+    lines = page.read_text(encoding="utf-8").splitlines()
+    words = next(one for one in lines if one.strip().startswith("equipoise import-data")).split()
+    folder = tmp_path / words[2]
+    folder.mkdir(parents=True)
+    hourly = Timeframe(60)
+    bars = bars_of(48, source=hourly)
+    settled = np.arange(6, dtype=np.int64) * 28_800_000 + MIDNIGHT
+    for name in ("1h-futures", "1h-mark", "1h-funding_rate"):
+        rows = bars
+        if "funding" in name:
+            rows = Bars(settled, np.tile([1e-4, 0.0, 0.0, 0.0, 0.0], (6, 1)))
+        table = {"date": pa.array(rows.open_ms, pa.timestamp("ms", tz="UTC"))}
+        for at, field in enumerate(("open", "high", "low", "close", "volume")):
+            table[field] = pa.array(rows.values[:, at])
+        feather.write_feather(pa.table(table), folder / f"BTC_USDT_USDT-{name}.feather")
+    (folder / "leverage_tiers_USDT.json").write_text('{"updated": "x", "data": {}}')
+    done = command(*words[1:], cwd=tmp_path)
+    assert done.code == 0, done.complaint
+    assert "leverage_tiers_USDT.json: left out: its name does not say" in done.out
+    root = tmp_path / "data"
+    found = read_bars(bars_path(root, "binanceusdm", "BTCUSDT", hourly), hourly)
+    assert found.values.tobytes() == bars.values.tobytes()
+    assert len(read_rates(funding_path(root, "binanceusdm", "BTCUSDT"))) == 6
+    assert (root / "covariates/binanceusdm/BTCUSDT-mark.parquet").is_file()
+    bad = folder / "ETH_USDT_USDT-1h-futures.csv"
+    bad.write_text("date,open,high,low,close,volume\n2022-01-08,1,1,1,1,1\n"
+                   "2022-01-08 01:00,1,x,1,1,1\n2022-01-08 02:00,1,1,1,1,1\n")  # fmt: skip
+    refused = command(*words[1:], cwd=tmp_path)
+    assert refused.code == UNTRUSTED
+    assert "row 1, column 'high': 'x'" in refused.complaint
+    assert "--skip-bad leaves such rows out" in refused.complaint
+    skipped = command(*words[1:], "--skip-bad", cwd=tmp_path)
+    assert (skipped.code, "2 rows, 2 new; 1 bad rows left out" in skipped.out) == (0, True)
+    assert "  left out: row 1, column 'high': 'x'; accepted: a number" in skipped.out
 
 
 def test_check_data_says_what_when_and_what_is_done(tmp_path: Path) -> None:

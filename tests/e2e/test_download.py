@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import signal
 from pathlib import Path
 
@@ -29,6 +30,11 @@ def market() -> RehearsalSettings:
 
 
 def arguments(running: RunningExchange, folder: Path, days: int, *, is_paced: bool) -> list[str]:
+    where = ["--days", str(days), "--folder", str(folder), "--json"]
+    return program("download-data", *where, *chosen(running, is_paced=is_paced))
+
+
+def chosen(running: RunningExchange, *, is_paced: bool = False) -> list[str]:
     paced = ccxt_options(running.rest_url, running.ws_url) | {"enableRateLimit": is_paced}
     options = json.dumps(paced)
     sets = (
@@ -37,9 +43,7 @@ def arguments(running: RunningExchange, folder: Path, days: int, *, is_paced: bo
         f"exchange.options={options}",
         "exchange.generated=true",
     )
-    chosen = [word for one in sets for word in ("--set", one)]
-    where = ["--days", str(days), "--folder", str(folder), "--json"]
-    return program("download-data", *where, *chosen)
+    return [word for one in sets for word in ("--set", one)]
 
 
 async def started(
@@ -104,15 +108,57 @@ async def test_killed_half_way_it_resumes_to_the_same_bytes_at_the_venues_own_ra
 
 
 @pytest.mark.timeout(120)
-async def test_a_file_that_was_damaged_is_named_and_fetched_again(tmp_path: Path) -> None:
+async def test_files_that_were_damaged_are_named_and_fetched_again_whole(tmp_path: Path) -> None:
     async with await serve(market()) as running:
         first = await fetched(running, tmp_path, 5)
         assert first.code == 0, first.complaint
         whole = content(tmp_path)
-        name = next(name for name in whole if "BTCUSDT-5m" in name)
-        (tmp_path / name).write_bytes(whole[name][: len(whole[name]) // 3])
-        again = await fetched(running, tmp_path, 5)
+        bars = next(name for name in whole if "BTCUSDT-5m" in name)
+        funding = next(name for name in whole if "ETHUSDT-funding" in name)
+        (tmp_path / bars).write_bytes(whole[bars][: len(whole[bars]) // 3])
+        (tmp_path / funding).write_bytes(b"")
+        again = await fetched(running, tmp_path, 1)
     assert again.code == 0, again.complaint
-    (told,) = again.values["repaired"]
+    told = "; ".join(again.values["repaired"])
     assert "BTCUSDT-5m.parquet" in told
-    assert content(tmp_path) == whole
+    assert "ETHUSDT-funding.parquet" in told
+    assert content(tmp_path) == whole, "five days came back, though one was asked for"
+
+
+def put_aside(folder: Path) -> set[str]:
+    return {p.name.partition(".corrupt-")[0] for p in folder.rglob("[!.]*.corrupt-*")}
+
+
+async def repaired(running: RunningExchange, folder: Path) -> Finished:
+    words = program("check-data", "--repair", "--json", "--folder", str(folder), *chosen(running))
+    process = await asyncio.create_subprocess_exec(
+        *words, env=environment(), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    out, said = await process.communicate()
+    return Finished(process.returncode or 0, out.decode(), said.decode())
+
+
+@pytest.mark.timeout(120)
+async def test_a_repair_brings_back_what_dice_destroyed(tmp_path: Path) -> None:
+    dice = random.Random(17)
+    async with await serve(market()) as running:
+        first = await fetched(running, tmp_path, 5)
+        assert first.code == 0, first.complaint
+        whole = content(tmp_path)
+        for name, good in whole.items():
+            at = dice.randrange(len(good))
+            spoiled = good[:at] + bytes([good[at] ^ dice.randrange(1, 256)]) + good[at + 1 :]
+            (tmp_path / name).write_bytes(dice.choice([spoiled, good[:at]]))
+        elsewhere = tmp_path / "ohlcv" / "another" / "BTCUSDT-5m.parquet"
+        elsewhere.parent.mkdir()
+        elsewhere.write_bytes(b"garbage")
+        done = await repaired(running, tmp_path)
+        assert done.code == 65, "what is of another venue stays broken"
+        (problem,) = done.values["problems"]
+        assert "say --set exchange.id=another" in problem
+        assert len(done.values["repaired"]) == len(whole)
+        elsewhere.unlink()
+        assert content(tmp_path) == whole
+        assert put_aside(tmp_path) == {Path(name).name for name in whole}
+        quiet = await repaired(running, tmp_path)
+    assert (quiet.code, quiet.values["repaired"], quiet.values["problems"]) == (0, [], [])

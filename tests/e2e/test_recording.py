@@ -14,7 +14,7 @@ from daemon.domain.messages import BarsClosed
 from daemon.domain.units import Timeframe, iso
 from daemon.wiring.rehearsal import exchange_settings, last_instant_ms
 from tests.adapters.history.samples import MIDNIGHT, bars_of, store
-from tests.e2e.line import SMALL, daemon, rehearse, settings_of
+from tests.e2e.line import SMALL, Daemon, daemon, rehearse, settings_of
 
 M30 = Timeframe(30)
 QUICK = (*SMALL, "data.record_every_h=3")
@@ -68,16 +68,35 @@ async def test_stored_bars_are_the_markets_own_through_a_kill_and_a_stop(tmp_pat
             assert bars.values[row].tobytes() == wanted.tobytes()
 
 
-async def test_a_store_that_cannot_be_written_stops_nothing_and_is_told(tmp_path: Path) -> None:
+async def test_a_store_that_cannot_be_written_stops_nothing_is_told_and_is_made_good(
+    tmp_path: Path,
+) -> None:
     state, blocked = tmp_path / "state", tmp_path / "file"
     blocked.write_text("no folder")
     chosen = (*QUICK, f"data.folder={blocked}")
     async with daemon(*rehearse(state, *chosen), cwd=tmp_path) as running:
-        await running.decided(12)
+        await running.until(lambda d: len(stories(d)) > 0)
+        refused_n = running.count["decision"]
+        await running.decided(refused_n + 8)
+        assert blocked.read_text() == "no folder"
+        blocked.unlink()
+        await running.until(lambda d: len(stories(d)) > 1)
         assert await running.end(signal.SIGTERM) == 0, running.said
         assert running.said.count("bars_not_stored") == 1
-        assert str(blocked) in running.said
-    assert blocked.read_text() == "no folder"
+        refused, again = stories(running)
+    assert str(blocked) in refused
+    assert "trading goes on" in refused
+    assert "is stored again" in again
+    listed = list_bars(blocked, deep=True)
+    assert len(listed) == 12
+    assert [(one.problem, one.gaps) for one in listed] == [(None, ())] * 12
+    reached_ms = last_instant_ms(state)
+    assert {(one.last_open_ms or 0) + M30.ms for one in listed} == {M30.last_close(reached_ms or 0)}
+
+
+def stories(running: Daemon) -> list[str]:
+    """Give the alerts about the store."""
+    return [one["text"] for one in running.of("alert") if "stored" in one["text"]]
 
 
 OUTAGE = range(300, 304)

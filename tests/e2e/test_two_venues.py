@@ -16,7 +16,7 @@ from daemon.domain.failures import ConfigurationError
 from daemon.domain.messages import Command, Decided, Event
 from daemon.engine.engine import Engine
 from daemon.settings import Settings
-from daemon.settings.sections import OtherExchange
+from daemon.settings.exchange import OtherExchange
 from daemon.wiring.rehearsal import Rehearsal, rehearsal_exchange
 from daemon.wiring.session import SessionHooks, paper_session
 from tests.e2e.books import check_books_agree, read_account

@@ -11,6 +11,7 @@ import pytest
 
 from adapters.history.store import load_funding, load_panel
 from daemon.domain.bar import Field
+from daemon.domain.covariates import Series
 from daemon.domain.units import DAY_MS, HOUR_MS, Timeframe
 from daemon.research.point_in_time import (
     DataFacts,
@@ -271,3 +272,20 @@ def test_the_known_flaws_of_the_recorded_spot_bars_are_found(recorded_data: Path
     funding_text = only(facts, Kind.FUNDING_MISSING).text
     assert "days of" in funding_text
     assert Kind.SPOT_FOR_PERPETUAL in kinds(facts)
+
+
+def test_series_that_are_known_at_once_or_end_before_the_bars_are_named() -> None:
+    facts = clean()
+    end_ms = int(facts.data.close_ms[-1])
+    ts = end_ms - DAY_MS * np.arange(30, 0, -1, dtype=np.int64)
+    lagged = Series(ts, ts + DAY_MS, np.ones(30))
+    assert kinds(with_series(facts, good=lagged)) == kinds(facts)
+    hasty = with_series(facts, good=lagged, hasty=Series(ts, ts, np.ones(30)))
+    assert only(hasty, Kind.KNOWN_AT_ONCE).text.startswith("hasty:")
+    ended = with_series(facts, good=lagged, gone=lagged.known_at(end_ms - 2 * DAY_MS))
+    assert only(ended, Kind.SERIES_ENDED).text.startswith("gone:")
+    assert Kind.SERIES_ENDED in kinds(with_series(facts, never=lagged.known_at(0)))
+
+
+def with_series(facts: DataFacts, **series: Series) -> DataFacts:
+    return replace(facts, data=replace(facts.data, series=tuple(series.items())))

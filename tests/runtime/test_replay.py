@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from decimal import Decimal
 
+import numpy as np
 import pytest
 
 from adapters.journal import MemoryJournal
@@ -209,3 +211,44 @@ def test_events_may_be_a_stream_that_is_read_once() -> None:
     shell.start(at(WARM_BARS), "run")
     result = shell.run(e for e in live if isinstance(e, BarsClosed))
     assert len(result.decisions) == (BARS - WARM_BARS) // 2
+
+
+# ---- instants that come in pieces ----------------------------------------------------------------
+
+
+def in_pieces(events: Sequence[MarketEvent], seed: int) -> list[MarketEvent]:
+    """Split instants as a feed does that waits for nobody: all opens come with the first bars."""
+    dice, told = random.Random(seed), list[MarketEvent]()
+    for event in events:
+        if not isinstance(event, BarsClosed) or dice.random() < 0.3:
+            told.append(event)
+            continue
+        count = len(event.opens)
+        piece_of = np.array([dice.randrange(3) for _ in range(count)])
+        opens = event.opens
+        for number in range(3):
+            mine = piece_of == number
+            values = np.where(mine[:, None], event.values, np.nan)
+            proof = np.where(mine, event.proof, np.uint8(0)).astype(np.uint8)
+            told.append(BarsClosed(event.close_ms, values, proof, opens, number == 2))
+            opens = np.full(count, np.nan)
+    return told
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("volume", [300.0, 2.0])
+def test_an_instant_that_comes_in_pieces_is_decided_and_filled_as_one_that_comes_whole(
+    seed: int, volume: float
+) -> None:
+    whole = run(ReplayShell(make_engine(FollowForecasts()), venue_core(), Momentum()), volume)
+    shell = ReplayShell(make_engine(FollowForecasts()), venue_core(), Momentum())
+    warm, live = events_of(volume)
+    shell.warm_up(warm)
+    shell.start(at(WARM_BARS), "run")
+    shell.run(in_pieces(live, seed))
+    assert shell.result.events_n > whole.result.events_n
+    digests = [[d.digest for d in one.result.decisions] for one in (shell, whole)]
+    assert digests[0] == digests[1]
+    ours, theirs = (one.engine.state.book.ledger for one in (shell, whole))
+    assert ours.positions == theirs.positions
+    assert ours.cash == theirs.cash

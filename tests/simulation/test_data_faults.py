@@ -28,6 +28,17 @@ from tests.simulation.data_faults import (
 
 DAY: Final = 48  # instants
 SINGLY: Final = tuple(fault for fault in ALL_FAULTS if fault is not Fault.CLOCK_JUMP)
+OF_CACHES: Final = (
+    Fault.DROP_SOCKETS,
+    Fault.STALL,
+    Fault.LATE_FRAMES,
+    Fault.SHUFFLED_FRAMES,
+    Fault.DUPLICATE_FRAMES,
+    Fault.NOT_JSON_200,
+    Fault.LAGGING_200,
+    Fault.REVISED_FRAME,
+    Fault.REVISED_REST,
+)
 CLOCK_RULES: Final = WatchRules(offset_max_ms=1000.0, offset_every_s=0.1, standstill_s=1e9)
 
 
@@ -77,6 +88,38 @@ async def test_ten_days_of_faults_cost_no_bar() -> None:
     print("\n" + table(singly) + "\nat random: " + summary(mixed))
     expect_all_struck(singly)
     assert sum(held.days for held in (*singly, *mixed)) >= 10.0
+
+
+@pytest.mark.timeout(120)
+async def test_faults_cost_no_bar_where_nothing_is_known_of_a_venues_frames(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Bars are read from the client's cache, have no flag, and are confirmed by REST."""
+    without_frames(monkeypatch)
+    with structlog.testing.capture_logs():
+        singly = await asyncio.gather(*(one_by_one(OF_CACHES[part::3], part) for part in range(3)))
+        mixed = await asyncio.gather(*(at_random(1, seed) for seed in (21, 22)))
+    print("\n" + table(singly) + "\nat random: " + summary(mixed))
+    asked = [held.made.exchange.exchange.weight_charged for held in mixed]
+    told = [held.ledger.proofs.total() for held in mixed]
+    assert all(weight >= bars_n for weight, bars_n in zip(asked, told, strict=True))
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(900)
+async def test_thirty_days_of_faults_cost_no_bar_where_nothing_is_known_of_a_venues_frames(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    without_frames(monkeypatch)
+    with structlog.testing.capture_logs():
+        mixed = await asyncio.gather(*(at_random(10, seed) for seed in range(220, 223)))
+    print("at random: " + summary(mixed))
+
+
+def without_frames(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let nothing be known of any venue's frames: caches are read."""
+    for room in ("client", "stream", "pump"):
+        monkeypatch.setattr(f"adapters.exchange.{room}.FRAME_READERS", {})
 
 
 @pytest.mark.soak

@@ -18,6 +18,7 @@ import structlog
 
 from adapters.clocks import LockStepClock, TransportClock, VenueClock
 from adapters.exchange.feed import CcxtFeed
+from adapters.exchange.instants import EARLY_S
 from adapters.exchange.watch import WatchRules
 from adapters.rehearsal.ccxt_options import ccxt_options
 from adapters.rehearsal.faults import Fault, Strike
@@ -29,6 +30,7 @@ from daemon.domain.bar import Proof
 from daemon.domain.finality import FINAL_BARS_KEPT
 from daemon.domain.messages import BarsClosed
 from daemon.domain.units import HOUR_MS, MINUTE_MS, Timeframe
+from daemon.settings import ExchangeSettings, MarketSettings
 from tests.adapters.exchange.feed_rig import SYMBOLS, rig, settings_for
 
 STREAM_SHARE_MIN: Final = 0.95
@@ -92,12 +94,14 @@ async def flow_of(bars_n: int, factor: float) -> tuple[Flow, str]:
     return flow, text
 
 
-def paced_feed(exchange: RunningExchange, factor: float) -> tuple[CcxtFeed, VenueClock]:
+def paced_feed(
+    exchange: RunningExchange, factor: float, **changes: Any
+) -> tuple[CcxtFeed, VenueClock]:
     """Make a feed of minute bars with the venue's own clock; grace is two seconds of the wall."""
     options = ccxt_options(exchange.rest_url, exchange.ws_url)
     settings = settings_for(
         options, NAMES[:COINS], timeframe=Timeframe(1), reread_grace_ms=int(2000 * factor),
-        recheck_s=30.0, watch=RULES,
+        recheck_s=30.0, watch=RULES, **changes,
     )  # fmt: skip
     transport = TransportClock()
     clock = VenueClock(lambda: feed.server_time(), transport, speed=factor)
@@ -140,6 +144,44 @@ async def test_in_fault_free_hours_the_stream_proves_the_bars_in_time() -> None:
 @pytest.mark.timeout(900)
 async def test_fault_free_at_a_bar_each_six_seconds() -> None:
     await expect_flow(bars_n=60, factor=10.0)
+
+
+# ---- one silent symbol, with the patience that a user has by default -----------------------------
+
+
+async def test_by_default_one_silent_symbol_delays_nobody_beyond_a_second() -> None:
+    """Its own bar comes when REST has it; all of it well before the deadline of a decision."""
+    factor, silent = 24.0, "ETHUSDT"  # a bar each two and a half seconds of the wall
+    chosen = ExchangeSettings()
+    market = RehearsalSettings(
+        coins=COINS, history_days=3, step_minutes=1, source_minutes=1,
+        pace=PaceKind.FACTOR, factor=factor,
+    )  # fmt: skip
+    own = NAMES.index(silent)
+    waits_s: dict[tuple[int, int], float] = {}
+    async with await serve(market) as exchange:
+        feed, clock = paced_feed(
+            exchange, factor, stream_patience_s=chosen.stream_patience_s,
+            reread_patience_s=chosen.reread_patience_s, stream_deadline_bars=50,
+        )  # fmt: skip
+        await clock.measure()
+        start_ms = clock.now()
+        exchange.exchange.faults.put(Strike(Fault.STALL, 10_000, silent))
+        async for event in feed.events(start_ms):
+            if isinstance(event, BarsClosed):
+                came_s = (exchange.exchange.clock_ms() - event.close_ms) / 1000 / factor
+                waits_s |= {(event.close_ms, int(i)): came_s for i in np.flatnonzero(event.proof)}
+                if event.close_ms >= start_ms + 5 * MINUTE_MS:
+                    break
+        await feed.close()
+    first_ms = min(close_ms for close_ms, _ in waits_s) + 2 * MINUTE_MS  # frames prime before
+    others_s = [wait_s for (at, i), wait_s in waits_s.items() if i != own and at >= first_ms]
+    own_s = [wait_s for (_, i), wait_s in waits_s.items() if i == own]
+    assert len(others_s) >= 2 * (COINS - 1)
+    assert max(others_s) <= EARLY_S + 0.5
+    assert own_s
+    limit_s = chosen.stream_patience_s + chosen.reread_patience_s
+    assert max(own_s) <= limit_s < MarketSettings().decision_deadline_s
 
 
 # ---- REST in the background ----------------------------------------------------------------------

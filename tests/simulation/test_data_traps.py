@@ -1,7 +1,9 @@
 """Traps of exchange clients that concern data, each with a test that fails without its remedy.
 
 Letters and numbers are those of section 4 of the notes on exchanges. The real client runs against a
-real exchange on loopback, in lock-step; what a remedy is stands in the docstring of its test.
+real exchange on loopback, in lock-step; what a remedy is stands in the docstring of its test. What
+concerns the stream is played where frames are judged as they come, and where the client's cache is
+read.
 """
 
 from __future__ import annotations
@@ -9,17 +11,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 import structlog
 
+from adapters.exchange.frames import FRAME_READERS
 from adapters.rehearsal.faults import Fault, Strike
 from adapters.rehearsal.universe import NAMES
 from daemon.domain.bar import Proof
 from daemon.domain.failures import VenueError
-from tests.adapters.exchange.feed_rig import SYMBOLS, Rig, rig
+from tests.adapters.exchange.feed_rig import HALF_HOUR_MS, SYMBOLS, Rig, rig
 
 
 @asynccontextmanager
@@ -30,6 +33,14 @@ async def listening(symbols: tuple[str, ...] = SYMBOLS, **changes: Any) -> Async
             await made.listen()
             await made.advance(3)
             yield made
+
+
+@pytest.fixture(params=["frames", "cache"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Judge frames as they come, or read the client's cache as for venues we do not know."""
+    if request.param == "cache":
+        monkeypatch.delitem(cast(dict[str, object], FRAME_READERS), "binanceusdm")
+    return str(request.param)
 
 
 def strike(made: Rig, fault: Fault, count: int = 1, symbol: str = "", seconds: float = 0.3) -> None:
@@ -83,6 +94,7 @@ async def test_a_an_answer_that_is_not_json_is_not_the_word_none(fault: Fault) -
         expect_all_bars(made)
 
 
+@pytest.mark.usefixtures("way")
 async def test_c_a_garbage_frame_does_not_leave_a_deaf_socket() -> None:
     """Remedy: a frame that cannot be read ends its socket at once."""
     async with listening(stream_deadline_bars=1000) as made:
@@ -94,6 +106,7 @@ async def test_c_a_garbage_frame_does_not_leave_a_deaf_socket() -> None:
         expect_all_bars(made)
 
 
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("fault", [Fault.STALL, Fault.HALF_OPEN])
 async def test_d_a_silent_stream_is_found_by_its_data_and_replaced(fault: Fault) -> None:
     """Remedy: bars that REST has and the stream did not show count against its socket."""
@@ -117,8 +130,11 @@ async def test_d_a_stream_that_is_silent_about_one_symbol_is_replaced_after_the_
         expect_all_bars(made)
 
 
+@pytest.mark.usefixtures("way")
 async def test_e_a_burst_at_a_close_starves_no_symbol() -> None:
-    """Remedy: every symbol's rows are read at each frame, not only the one a call returned."""
+    """Remedy: every frame is judged, or every symbol's rows are read at each, not only the one
+    that a call returned.
+    """
     symbols = NAMES[:12]
     async with listening(symbols, stream_patience_s=3.0) as made:
         rereads_n = made.health.bars_n.get(Proof.REREAD, 0)
@@ -127,6 +143,7 @@ async def test_e_a_burst_at_a_close_starves_no_symbol() -> None:
         expect_all_bars(made)
 
 
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("stream", [True, False])
 async def test_f_a_running_bar_is_never_told(stream: bool) -> None:
     """Remedy: closed is what has a successor, is flagged, or was re-read after its close."""
@@ -136,8 +153,9 @@ async def test_f_a_running_bar_is_never_told(stream: bool) -> None:
         expect_all_bars(made)
 
 
+@pytest.mark.usefixtures("way")
 async def test_1_another_consumer_of_the_same_client_steals_nothing() -> None:
-    """Remedy: rows are read from the cache, not from the slice of what is new."""
+    """Remedy: frames or the cache are read, not the slice of what is new."""
     async with listening() as made:
         api = made.feed._opened().api
 
@@ -155,6 +173,7 @@ async def test_1_another_consumer_of_the_same_client_steals_nothing() -> None:
         expect_all_bars(made)
 
 
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize(
     "fault", [Fault.LATE_FRAMES, Fault.SHUFFLED_FRAMES, Fault.DUPLICATE_FRAMES]
 )
@@ -266,3 +285,18 @@ async def test_one_answer_alone_does_not_revise_a_bar_and_two_do() -> None:
         strike(made, Fault.REVISED_REST, 1, "ETHUSDT")
         await made.advance(9)
         assert len(made.revised) == 1
+
+
+@pytest.mark.usefixtures("way")
+async def test_a_bar_that_the_stream_corrects_is_told_without_waiting_for_an_audit() -> None:
+    """Remedy: rows of bars that were emitted are looked at too."""
+    async with listening(audit_every_bars=0) as made:
+        strike(made, Fault.REVISED_FRAME, 1, "ETHUSDT")
+        await made.advance(3)
+        assert made.exchange.exchange.faults.struck_n[Fault.REVISED_FRAME] == 1
+        [revised] = made.revised
+        assert revised.index == 1
+        np.testing.assert_array_equal(revised.before, made.truth(revised.close_ms)[1])
+        asked = ("ETH/USDT:USDT", "30m", revised.close_ms - HALF_HOUR_MS, 1)
+        [row], _ = await made.feed.client.ask("fetch_ohlcv", *asked)
+        assert row[1:] == list(revised.after) != list(revised.before)

@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from adapters.history.covariates import series_path, write_series
-from daemon.domain.covariates import Series
+from daemon.domain.covariates import Series, series_of
 from daemon.domain.units import DAY_MS, HOUR_MS
 from daemon.wiring.series_worker import HostedWithSeries
 from strategies.forecast.covariates import Known
@@ -19,13 +19,23 @@ COVARIATES: Final = '["funding", "open_interest", "series:fear"]'
 
 
 def write_beside(root: Path, symbols: tuple[str, ...], first_ms: int, days: int) -> Path:
-    """Write hourly open interest of each symbol and a fear index of the market, known 6 h later."""
+    """Write hourly open interest of each symbol and a fear index of the market, known 6 h later.
+
+    Every seventh value of the fear index is revised a day after it was first known.
+    """
     ts = np.arange(first_ms, first_ms + days * DAY_MS, HOUR_MS, dtype=np.int64)
     owners = [("binanceusdm", symbol, "open_interest") for symbol in symbols]
     for number, (source, symbol, name) in enumerate([*owners, ("survey", "ALL", "fear")]):
         draw = np.random.default_rng(number)
         values = 1e4 * np.exp(np.cumsum(draw.normal(0.0, 0.02, len(ts))))
         series = Series(ts, ts + LAG_MS, values)
+        if name == "fear":
+            again, later_ms = ts[::7], ts[::7] + LAG_MS + DAY_MS
+            series = series_of(
+                np.concatenate([ts, again]),
+                np.concatenate([series.known_ms, later_ms]),
+                np.concatenate([values, values[::7] * 1.1]),
+            )
         write_series(series_path(root, source, symbol, name), series, {})
     return root
 

@@ -9,7 +9,7 @@ import pytest
 from adapters.history.parquet_file import Bars, read_bars, write_bars
 from adapters.history.store import Panel, bars_path, data_root, load_panel
 from daemon.domain.bar import Field, Floats
-from daemon.domain.units import HOUR_MS, Timeframe
+from daemon.domain.units import HOUR_MS, Timeframe, iso
 from daemon.wiring.backtest import BacktestResult, run_backtest
 from daemon.wiring.cleansing import cleansed_panel
 from daemon.wiring.training import bars_from_files
@@ -81,6 +81,7 @@ def test_nothing_is_filled_in_a_frozen_market_and_the_report_says_which_bars(fro
 def test_training_does_not_learn_from_an_outage_or_another_unit(frozen: Path) -> None:
     def redenominated(values: Floats) -> None:
         values[800:, : Field.VOLUME] *= 1000.0
+        values[800:, Field.VOLUME] /= 1000.0
 
     changed(frozen, "ADAUSDT", redenominated)
     ada = SYMBOLS.index("ADAUSDT")
@@ -88,9 +89,16 @@ def test_training_does_not_learn_from_an_outage_or_another_unit(frozen: Path) ->
     rows = [row - (40 * 24 - len(bars.values)) for row in OUTAGE]
     at = bars.symbols.index("ADAUSDT")
     assert np.isnan(bars.values[rows]).all()
-    assert np.isnan(bars.values[800 - 960 :, at]).all()
+    assert np.isnan(bars.values[800 - 960 : 847 - 960, at]).all()  # two days, then believed
+    assert np.isfinite(bars.values[847 - 960 :, at]).all()
     others = [n for n in range(len(SYMBOLS)) if n != at]
     assert np.isfinite(bars.values[800 - 960 :][:, others]).all()
+    at_ms = iso(int(bars.close_ms[799 - 960]))
+    entry = f'[{{"symbol": "ADAUSDT", "at": "{at_ms}", "factor": "1/1000"}}]'
+    told = bars_from_files(small_settings(frozen, "training.days=40", f"data.rescaled={entry}"))
+    assert np.isfinite(told.values[np.isfinite(bars.values[:, others[0], 0])]).all()
+    moves = np.diff(np.log(told.values[800 - 965 : 800 - 955, at, Field.CLOSE]))
+    assert np.abs(moves).max() < 0.1, "two scales"
     raw = bars_from_files(small_settings(frozen, "training.days=40", *OFF))
     assert np.isfinite(raw.values).all()
     assert ada == 2

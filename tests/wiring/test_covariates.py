@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +14,17 @@ import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from structlog.testing import capture_logs
 
+from adapters.estimate_worker import EstimateWorker
 from adapters.history.covariates import list_series, read_series, series_path, write_series
 from adapters.history.replay_feed import ReplayFeed
-from daemon.domain.bar import Window
+from daemon.domain.bar import Floats, Window
 from daemon.domain.covariates import Series
 from daemon.domain.failures import ConfigurationError, CorruptFile, ModelError
-from daemon.domain.messages import EstimatesMissing, EstimatesReady, FundingRates
-from daemon.domain.units import DAY_MS, Timeframe, utc
+from daemon.domain.log_events import LogEvent
+from daemon.domain.messages import AlertKind, EstimatesMissing, EstimatesReady, FundingRates
+from daemon.domain.units import DAY_MS, HOUR_MS, Timeframe, iso, utc
 from daemon.research.lookahead import check_training
 from daemon.research.worlds import removed, replaced
 from daemon.settings import Settings, load_settings
@@ -28,6 +33,7 @@ from daemon.wiring import lookahead as wiring
 from daemon.wiring.backtest import instruments_of, load_history, run_backtest
 from daemon.wiring.core import engine_of, universe_of
 from daemon.wiring.covariates import stored_known
+from daemon.wiring.series_worker import build
 from daemon.wiring.training import bars_from_files, promote_first, train
 from daemon.wiring.world_files import stored_world
 from tests.e2e.line import ROOT
@@ -138,7 +144,7 @@ def test_an_altered_series_is_found_out(tmp_path: Path) -> None:
     table = pq.read_table(path)
     sooner = table.set_column(1, "known_ms", pa.array(ts))
     pq.write_table(sooner.replace_schema_metadata(table.schema.metadata), path)
-    with pytest.raises(CorruptFile, match=r"fear.*its content has SHA-256"):
+    with pytest.raises(CorruptFile, match=r"fear.*SHA-256"):
         read_series(path)
     (only,) = list_series(tmp_path)
     assert only.problem
@@ -180,6 +186,40 @@ def test_a_worker_that_was_killed_is_told_all_funding_again(market: Path) -> Non
     assert not np.array_equal(untold.estimates.predictions[0].mean, before.mean, equal_nan=True)
 
 
+def test_funding_that_came_after_its_forecast_is_never_known_at_it(market: Path) -> None:
+    chosen = settings(market, AFTER)
+    made = instruments_of(chosen)
+    engine = engine_of(chosen, universe_of(list(made.instruments)), Timeframe(30))
+    history = load_history(chosen, made, 12 * DAY_MS)
+    feed = ReplayFeed(history.panel, Timeframe(30), made.instruments, history.funding)
+    told = [
+        event
+        for event in feed.replay(feed.first_ms - 1, feed.last_ms)
+        if isinstance(event, FundingRates) and event.settle_ms <= END_MS
+    ]
+    window = Window(Timeframe(60), END_MS, history.panel.values[:300:2])
+
+    def mean(*, newest_is_late: bool) -> Floats:
+        with estimator.estimator_in_place(chosen, estimator.beside_files(chosen, engine)) as worker:
+            for event in told[:-1]:
+                worker.note(event)
+            if not newest_is_late:
+                worker.note(told[-1])
+            first = worker.estimate_sync(END_MS, [window])
+            if newest_is_late:
+                worker.note(told[-1])
+            again = worker.estimate_sync(END_MS, [window])
+        assert isinstance(first, EstimatesReady)
+        assert isinstance(again, EstimatesReady)
+        before, after = (one.estimates.predictions[0].mean for one in (first, again))
+        np.testing.assert_array_equal(before, after)
+        return after
+
+    in_time, late = mean(newest_is_late=False), mean(newest_is_late=True)
+    assert told[-1].settle_ms == END_MS
+    assert not np.array_equal(in_time, late, equal_nan=True)
+
+
 def test_the_other_worlds_of_the_check_share_no_later_value_of_a_series(market: Path) -> None:
     data = stored_world(settings(market)).data
     without = dict(removed(data, END_MS).series)
@@ -189,3 +229,90 @@ def test_the_other_worlds_of_the_check_share_no_later_value_of_a_series(market: 
         known = series.known_ms <= END_MS
         np.testing.assert_array_equal(other[name].values[known], series.values[known])
         assert (other[name].values[~known] != series.values[~known]).all()
+
+
+def test_a_series_that_stops_and_one_that_comes_late_are_told_with_the_forecasts(
+    market: Path, tmp_path: Path
+) -> None:
+    """The worker says so in its own process; who reads the file later reads what came late."""
+    shutil.copytree(market / "covariates", tmp_path / "covariates")
+    path = series_path(tmp_path, "survey", "ALL", "fear")
+    whole = read_series(path)
+    write_series(path, whole.known_at(END_MS - 2 * HOUR_MS), {})
+    chosen = settings(market, AFTER, f"estimator.series_folder={tmp_path}")
+    made = instruments_of(chosen)
+    engine = engine_of(chosen, universe_of(list(made.instruments)), Timeframe(30))
+    hours = load_history(chosen, made, 12 * DAY_MS).panel.values[:300:2]
+
+    def asked(worker: EstimateWorker, hour: int) -> dict[str, str]:
+        at_ms = END_MS + hour * HOUR_MS
+        answer = worker.estimate_sync(at_ms, [Window(Timeframe(60), at_ms, hours)])
+        assert isinstance(answer, EstimatesReady)
+        return {k: v for k, v in answer.estimates.silent.items() if k != "funding"}
+
+    with estimator.estimator_in_place(chosen, estimator.beside_files(chosen, engine)) as worker:
+        first = asked(worker, 0)
+        assert set(first) == {"series:fear"}
+        assert "overdue for 6 of 6, read as the last value known" in first["series:fear"]
+        write_series(path, whole, {})
+        late = asked(worker, 1)
+        assert set(late) == {"series:fear came late"}
+        assert f"forecasts up to {utc(END_MS):%Y-%m-%dT%H:%M:%SZ}" in late["series:fear came late"]
+        assert asked(worker, 2) == late
+        assert asked(worker, 24) == {}, "it is told for a day"
+    with estimator.estimator_in_place(chosen, estimator.beside_files(chosen, engine)) as worker:
+        assert asked(worker, 0) == {}, "nothing is late for who begins later"
+
+
+def test_a_run_hears_once_that_a_series_ends_and_once_that_it_is_unknown(
+    market: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(market / "covariates", tmp_path / "covariates")
+    path = series_path(tmp_path, "survey", "ALL", "fear")
+    cut = read_series(path).known_at(END_MS + DAY_MS)
+    write_series(path, replace(cut, stale_ms=DAY_MS), {})
+    chosen = settings(market, AFTER, f"estimator.series_folder={tmp_path}")
+    done = run_backtest(chosen)
+    assert done.alerts[AlertKind.SERIES] == 2, "overdue at first, then unknown"
+    assert set(done.engine.state.silent) == {"series:fear"}
+    assert done.engine.state.silent["series:fear"].startswith("unknown for 6 of 6")
+    honest = run_backtest(settings(market, AFTER))
+    assert AlertKind.SERIES not in honest.alerts
+
+
+def test_a_training_says_which_series_are_silent_where_it_begins_and_ends(
+    market: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(market / "covariates", tmp_path / "covariates")
+    path = series_path(tmp_path, "survey", "ALL", "fear")
+    write_series(path, read_series(path).known_at(END_MS - 2 * DAY_MS), {})
+    chosen = settings(
+        market,
+        f"backtest.until={utc(END_MS).isoformat()}",
+        f"estimator.series_folder={tmp_path}",
+        f"estimator.models_folder={tmp_path / 'models'}",
+    )
+    with capture_logs() as logs:
+        train(chosen, bars_from_files(chosen), lambda _: None)
+    told = [(one["series"], one["at"]) for one in logs if one["event"] == LogEvent.SERIES_SILENT]
+    assert ("series:fear", iso(END_MS)) in told
+    begins = {at for name, at in told if name != "series:fear"}
+    assert begins <= {iso(ORIGIN_MS + HOUR_MS // 2)}, "the others were not there before the bars"
+
+
+def test_a_file_that_breaks_is_logged_once_and_what_was_read_counts_on(
+    market: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(market / "covariates", tmp_path / "covariates")
+    path = series_path(tmp_path, "survey", "ALL", "fear")
+    chosen = settings(market, AFTER, f"estimator.series_folder={tmp_path}")
+    engine = engine_of(chosen, universe_of(list(instruments_of(chosen).instruments)), Timeframe(30))
+    hosted = build(estimator._config(chosen, estimator.beside_files(chosen, engine)))
+    at_ms = np.array([END_MS], dtype=np.int64)
+    before = hosted.table().rows(at_ms)
+    path.write_bytes(b"nothing")
+    with capture_logs() as logs:
+        np.testing.assert_array_equal(hosted.table().rows(at_ms), before)
+        hosted.table()
+    assert [one["event"] for one in logs] == [LogEvent.SERIES_NOT_READ]
+    assert str(path) in logs[0]["file"]

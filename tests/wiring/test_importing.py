@@ -36,7 +36,8 @@ def write_csv(path: Path, bars: Bars) -> Path:
 def bring(
     paths: list[Path], root: Path, venue: str = "v", *, now_ms: int = LATE, replace: bool = False
 ) -> tuple[ImportedFile, ...]:
-    return import_files(paths, root, venue, ForeignLayout(), now_ms=now_ms, replace=replace)
+    found = import_files(paths, root, venue, ForeignLayout(), now_ms=now_ms, replace=replace)
+    return found.files
 
 
 def equal(left: Bars, right: Bars) -> bool:

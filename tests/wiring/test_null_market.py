@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from adapters.history.covariates import series_path, write_series
+from adapters.rehearsal.seeded import SeededMarket
+from adapters.rehearsal.universe import traits_of
 from daemon.cli import run
 from daemon.commands.evaluate.null import SEEDS_FILE, VERDICT_FILE, write_null
+from daemon.domain.covariates import Series
 from daemon.domain.failures import ConfigurationError
+from daemon.domain.units import HOUR_MS
 from daemon.settings import Settings, load_settings
-from daemon.wiring.null_market import NullPlan, run_null_markets
+from daemon.wiring import null_market
+from daemon.wiring.null_market import ORIGIN_MS, NullPlan, run_null_markets
+from daemon.wiring.null_series import write_null_series
 from tests.e2e.line import ROOT
 
 
@@ -78,3 +87,64 @@ def test_a_hundred_null_markets_and_two_planted_ones_pass(settings: Settings) ->
     outcomes, verdict = run_null_markets(settings, NullPlan(), 0)
     assert len(outcomes) == 102
     assert verdict.passed, "\n".join(map(str, verdict.checks))
+
+
+AHEAD = 6  # hours, the horizon of the label
+COVARIATES = '["funding", "open_interest", "basis", "series:noise", "series:moon/phase"]'
+
+
+def beside(*more: str) -> Settings:
+    chosen = [f"training.covariates={COVARIATES}", *more]
+    return load_settings([ROOT / "config" / "backtest.toml"], overrides=chosen, environment={})
+
+
+@pytest.mark.timeout(300)
+def test_a_model_with_covariates_that_know_nothing_finds_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plan = NullPlan(seeds=2, planted=0, test_days=10)
+    outcomes, verdict = run_null_markets(beside(), plan, 1, in_place=True)
+    assert verdict.passed, [str(check) for check in verdict.checks]
+    alone, _ = run_null_markets(beside("training.covariates=[]"), plan, 1, in_place=True)
+    assert [one.rank for one in outcomes] != [one.rank for one in alone], "they have a say"
+    monkeypatch.setattr("daemon.wiring.null_market.told", lambda worker, events: events)
+    deaf, _ = run_null_markets(
+        beside(), NullPlan(seeds=1, planted=0, test_days=10), 1, in_place=True
+    )
+    assert deaf[0].rank != outcomes[0].rank, "funding has"
+
+
+@pytest.mark.timeout(300)
+def test_covariates_that_are_known_before_they_happen_fail_the_campaign(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A series that tells the next hours is fair once they are over, and a leak before."""
+    plan = NullPlan(seeds=2, planted=0, test_days=10)
+
+    def oracle(lag_ms: int) -> None:
+        def write(covariates: Sequence[str], *args: Any, folder: Path, **more: Any) -> None:
+            write_null_series(covariates, *args, folder=folder, **more)
+            market = SeededMarket(
+                [traits_of(name, ORIGIN_MS, None) for name in args[0]],
+                seed=more["seed"],
+                origin_ms=ORIGIN_MS,
+                step_minutes=30,
+                planted_ic=0.0,
+            )
+            for symbol in args[0]:
+                close = market.steps(symbol, ORIGIN_MS, more["end_ms"]).close[1::2]  # at full hours
+                ts = ORIGIN_MS + HOUR_MS * np.arange(1, len(close) + 1, dtype=np.int64)
+                next_hours = np.exp(10.0 * np.log(close[AHEAD:] / close[:-AHEAD]))
+                series = Series(ts[:-AHEAD], ts[:-AHEAD] + lag_ms, next_hours)
+                write_series(series_path(folder, args[1], symbol, "open_interest"), series, {})
+
+        monkeypatch.setattr(null_market, "write_null_series", write)
+
+    chosen = beside('training.covariates=["open_interest"]')
+    oracle(AHEAD * HOUR_MS)  # known when it has happened
+    _, honest = run_null_markets(chosen, plan, 1, in_place=True)
+    assert honest.passed
+    oracle(0)
+    outcomes, found = run_null_markets(chosen, plan, 1, in_place=True)
+    assert not found.passed
+    assert all(one.rank.low > 0.0 for one in outcomes)

@@ -18,7 +18,8 @@ from daemon.domain.failures import DataError
 from daemon.domain.units import Timeframe, iso
 from daemon.settings import Settings
 from daemon.settings.data import DataSettings
-from daemon.wiring.recording import BarRecorder, bar_recorder, recording_folder
+from daemon.wiring.bar_recorder import BarRecorder
+from daemon.wiring.recording import bar_recorder, recording_folder
 from tests.adapters.exchange.feed_rig import HALF_HOUR_MS, rig
 from tests.adapters.history.samples import bars_of, store
 

@@ -156,14 +156,31 @@ class Rig:
         return self.truth(at_ms + HALF_HOUR_MS)[:, 0]
 
 
+@dataclass
+class BehindClock:
+    """Tell what another clock tells, less a lag: ours beside a venue's that is ahead."""
+
+    clock: LockStepClock
+    lag_ms: int
+
+    def now(self) -> int:
+        """Give the time in ms."""
+        return self.clock.now() - self.lag_ms
+
+    async def sleep_until(self, at_ms: int) -> int:
+        """Let the market run to an instant."""
+        return await self.clock.sleep_until(at_ms) - self.lag_ms
+
+
 @contextlib.asynccontextmanager
 async def rig(
     exchange_settings: RehearsalSettings | None = None,
     symbols: tuple[str, ...] = SYMBOLS,
     transport: TransportClock | None = None,
+    lag_ms: int = 0,
     **changes: Any,
 ) -> AsyncIterator[Rig]:
-    """Start exchange and feed; everything is closed at the end."""
+    """Start exchange and feed, whose clock may lag; everything is closed at the end."""
     wanted = exchange_settings or RehearsalSettings(coins=len(symbols), history_days=5)
     async with await serve(wanted) as exchange:
         options = ccxt_options(exchange.rest_url, exchange.ws_url)
@@ -174,7 +191,7 @@ async def rig(
         clock = LockStepClock(exchange.rest_url, at_rest)
         start_ms = await clock.start()
         settings = settings_for(options, symbols, **changes)
-        feed = CcxtFeed(settings, clock, transport or TransportClock())
+        feed = CcxtFeed(settings, BehindClock(clock, lag_ms), transport or TransportClock())
         made = Rig(exchange, feed, clock, symbols, start_ms)
         try:
             yield made

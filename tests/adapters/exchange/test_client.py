@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import zlib
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -120,7 +121,7 @@ async def test_the_venues_bars_with_their_closed_flag_and_the_end_of_a_socket_ar
     bars: list[RawBar] = []
     ends: list[str] = []
     client.hooks.on_bars = bars.extend
-    client.hooks.on_broken = ends.append
+    client.hooks.on_broken = lambda why, symbols: ends.append(why)
     watching = asyncio.create_task(watch_for_ever(client))
     await until(lambda: bool(bars), "the greeting did not come")
     start_ms = exchange.exchange.now_ms
@@ -195,3 +196,22 @@ def test_every_exchange_of_ccxt_is_known_by_id() -> None:
     known = known_exchanges()
     assert {"binanceusdm", "bybit", "okx", "krakenfutures", "hyperliquid"} <= set(known)
     assert len(known) == len(set(known))
+
+
+@pytest.mark.parametrize("trouble", [zlib.error("bad data"), AssertionError("odd"), RuntimeError()])
+async def test_whatever_goes_wrong_in_a_frame_its_socket_ends_instead_of_going_deaf(
+    exchange: RunningExchange, client: VenueClient, trouble: Exception
+) -> None:
+    ends: list[str] = []
+
+    def broken(bars: list[RawBar]) -> None:
+        raise trouble
+
+    client.hooks.on_bars = broken
+    client.hooks.on_broken = lambda why, symbols: ends.append(why)
+    with pytest.raises(Unanswered, match=f"read: {type(trouble).__name__}"):
+        async with asyncio.timeout(5):
+            await client.ask("watch_ohlcv", BITCOIN, "30m")
+    assert len(ends) == 1
+    client.hooks.on_bars = None
+    assert (await client.ask("watch_ohlcv", BITCOIN, "30m"))[0], "the next call dials anew"

@@ -22,7 +22,15 @@ from daemon.domain.failures import BadPayload, ConfigurationError, VenueError
 from daemon.domain.messages import BarsClosed, FundingRates
 from daemon.domain.units import DAY_MS, HOUR_MS, MINUTE_MS, Timeframe
 from daemon.ports import Warmup
-from tests.adapters.exchange.feed_rig import HALF_HOUR_MS, SYMBOLS, Rig, rig, settings_for, unified
+from tests.adapters.exchange.feed_rig import (
+    HALF_HOUR_MS,
+    SYMBOLS,
+    Rig,
+    rig,
+    settings_for,
+    unified,
+    until,
+)
 
 DAY_INSTANTS = 48
 MARKET_START_MS = RehearsalSettings(history_days=5).origin_ms + 5 * DAY_MS
@@ -113,6 +121,17 @@ async def test_funding_settles_before_the_bars_of_its_instant() -> None:
             if isinstance(before, FundingRates):
                 assert isinstance(after, BarsClosed)
                 assert after.close_ms == before.settle_ms
+
+
+async def test_funding_comes_first_even_if_the_bars_are_ahead_of_our_clock() -> None:
+    async with rig(lag_ms=5_000) as made:
+        await made.listen()
+        await made.advance(15)  # half an hour before the first settlement
+        settle_ms = made.clock.now() + HALF_HOUR_MS
+        assert await made.clock.sleep_until(settle_ms) == settle_ms
+        await until(lambda: made.bars[-1].close_ms == settle_ms, "the bars of the settlement")
+        assert [event.settle_ms for event in made.funding] == [settle_ms]
+        assert made.told.index(made.funding[0]) < made.told.index(made.bars[-1])
 
 
 async def test_a_market_in_lock_step_without_funding_costs_no_waiting() -> None:

@@ -58,6 +58,14 @@ def test_bybit_gives_each_row() -> None:
     ]
 
 
+def test_a_frame_tells_when_it_was_said_where_the_venue_does() -> None:
+    (said,) = FRAME_READERS["binanceusdm"]({**BINANCE, "E": T0 + 5}) or []
+    assert said.told_ms == T0 + 5
+    frame = {"topic": "kline.30.BTCUSDT", "data": [BYBIT_ROW], "ts": T0 + 6}
+    (said,) = FRAME_READERS["bybit"](frame) or []
+    assert said.told_ms == T0 + 6
+
+
 def test_okx_counts_base_units_and_not_contracts() -> None:
     frame = {"arg": {"channel": "candle30m", "instId": "BTC-USDT-SWAP"}, "data": [OKX_ROW]}
     assert FRAME_READERS["okx"](frame) == [RawBar("BTC-USDT-SWAP", "30m", T0, PRICES, True)]

@@ -30,11 +30,12 @@ def bar(index: int, close_ms: int, close: float = 1.0) -> FinalBar:
     return FinalBar(index, close_ms, (1.0, 2.0, 0.5, close, 10.0), Proof.SUCCESSOR)
 
 
-def sent(board: Instants, *, hold: int = 0) -> list[BarsClosed]:
+def sent(board: Instants, *, hold: int = 0, at_s: float = 0.0) -> list[BarsClosed]:
     def opens(at_ms: int) -> Floats:
-        return np.array([float(at_ms), np.nan])
+        return np.array([float(at_ms), *[np.nan] * (len(board._listed_ms) - 1)])
 
-    return list(board.take_sendable(opens, lambda close_ms: close_ms == hold))
+    held, nobody = (lambda close_ms: close_ms == hold), (lambda index: False)
+    return list(board.take_sendable(opens, held, nobody, at_s))
 
 
 def never(index: int, close_ms: int) -> bool:
@@ -161,3 +162,57 @@ def test_old_instants_are_forgotten() -> None:
     assert len(board._instants) <= 4
     board.prove(bar(1, T1), 0.0)  # hours too late: nothing is sent
     assert sent(board) == []
+
+
+def test_a_proven_bar_of_the_newest_instant_waits_a_second_for_the_others_and_no_longer() -> None:
+    board = instants(3)
+    board.reach(T1, 10.0)
+    board.prove(bar(0, T1), 11.0)
+    assert sent(board, at_s=11.9) == []
+    (early,) = sent(board, at_s=12.0)
+    assert (list(early.proof), early.final) == ([1, 0, 0], False)
+    board.prove(bar(1, T1), 12.1)
+    assert sent(board, at_s=13.0) == []  # no message for each bar that trickles in
+    (more,) = sent(board, at_s=13.1)
+    assert (list(more.proof), more.final) == ([0, 1, 0], False)
+    board.prove(bar(2, T1), 13.2)
+    (rest,) = sent(board, at_s=13.2)
+    assert (list(rest.proof), rest.final) == ([0, 0, 1], True)
+    assert sent(board, at_s=99.0) == []
+
+
+def test_an_instant_held_for_its_funding_is_not_split_before_it() -> None:
+    board = instants()
+    board.reach(T1, 0.0)
+    board.prove(bar(0, T1), 0.0)
+    assert sent(board, hold=T1, at_s=4.0) == []
+    assert [list(message.proof) for message in sent(board, at_s=4.0)] == [[1, 0]]
+
+
+def test_an_old_instant_is_not_split_and_the_newest_comes_after_it() -> None:
+    board = instants()
+    board.reach(T2, 0.0)
+    for close_ms in (T1, T2):
+        board.prove(bar(0, close_ms), 0.0)
+    assert sent(board, at_s=5.0) == []
+    board.asked_in_vain(1, T1, retry_s=9.0)
+    assert [message.close_ms for message in sent(board, at_s=5.0)] == [T1, T2]
+
+
+def test_the_end_of_an_instant_is_told_although_its_last_bar_never_came() -> None:
+    """A dormant instrument, denied once more after the others went out: nothing more can come."""
+    board = instants()
+    for close_ms in (T1, T2):
+        board.reach(close_ms, 0.0)
+        board.prove(bar(0, close_ms), 0.0)
+        board.deny(1, close_ms)
+        sent(board)
+    board.reach(T3, 0.0)
+    board._denied_in_row[1] = 1
+    board.prove(bar(0, T3), 0.0)
+    (early,) = sent(board, at_s=1.0)
+    assert not early.final
+    board.deny(1, T3)
+    (end,) = sent(board, at_s=1.0)
+    assert (list(end.proof), end.final) == ([0, 0], True)
+    assert sent(board, at_s=9.0) == []

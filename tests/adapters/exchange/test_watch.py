@@ -10,8 +10,9 @@ import pytest
 
 from adapters.clocks import TransportClock
 from adapters.exchange.watch import HOUR_S, WatchRules
+from adapters.rehearsal.faults import Fault, Strike
 from daemon.domain.bar import Proof
-from daemon.domain.failures import InvariantViolated
+from daemon.domain.failures import InvariantViolated, VenueError
 from daemon.domain.messages import FeedTrouble
 from tests.adapters.exchange.feed_rig import HALF_HOUR_MS, Rig, rig, until
 
@@ -167,3 +168,36 @@ async def test_a_clock_that_is_off_is_told_until_it_is_right(off_s: float) -> No
 def test_rules_that_would_never_let_go_are_refused() -> None:
     with pytest.raises(InvariantViolated, match="silence_s 0"):
         WatchRules(silence_s=0)
+
+
+async def test_a_clock_that_cannot_be_compared_counts_as_off_until_it_can() -> None:
+    transport = ShiftedClock()
+    rules = WatchRules(offset_max_ms=1000.0, offset_every_s=0.05, standstill_s=1e9)
+    async with rig(transport=transport, watch=rules) as made:
+        transport.wall_of = made.exchange.exchange.clock_ms
+        await made.feed.instruments()
+        made.exchange.exchange.faults.put(Strike(Fault.HTTP_503, 100_000))
+        await made.listen()
+        await until(lambda: bool(made.notices), "nobody was told")
+        assert made.notices == [(FeedTrouble.CLOCK_OFFSET, True)]
+        assert made.health.offset_ms is None
+        made.exchange.exchange.faults.put(Strike(Fault.NONE))
+        await until(lambda: len(made.notices) > 1, "the end was not told")
+        assert made.notices[1:] == [(FeedTrouble.CLOCK_OFFSET, False)]
+
+
+async def test_a_ban_of_days_is_obeyed_in_full_and_told_at_once() -> None:
+    async with rig(stream=False, settle_timeout_s=0.3, watch=WITHOUT_CLOCK) as made:
+        await made.feed.instruments()
+        await made.listen()
+        await made.advance(1)
+        faults, days_s = made.exchange.exchange.faults, 3 * 24 * 3600.0
+        faults.put(Strike(Fault.HTTP_418, 100, seconds=days_s))
+        await made.advance(1)
+        await until(lambda: bool(made.notices), "nobody was told")
+        assert made.notices == [(FeedTrouble.VENUE_DOWN, True)]
+        assert days_s - 60 < made.feed.client.left_alone_s <= days_s
+        struck_n = faults.struck_n[Fault.HTTP_418]
+        with pytest.raises(VenueError, match=r"left alone for 259\d{3} s"):
+            await made.feed.client.ask_patiently("fetch_time")
+        assert faults.struck_n[Fault.HTTP_418] == struck_n

@@ -12,7 +12,8 @@ import pyarrow.feather as feather
 import pyarrow.parquet as pq
 import pytest
 
-from adapters.history.foreign import ForeignLayout, Label, TimeUnit, read_foreign
+from adapters.history.foreign import ForeignLayout, Label, read_foreign
+from adapters.history.foreign_cells import TimeUnit
 from adapters.history.parquet_file import Bars
 from daemon.domain.failures import ConfigurationError, DataError
 from daemon.domain.units import Timeframe, iso, utc
@@ -139,7 +140,7 @@ def test_a_row_that_is_there_twice_counts_once_if_it_says_the_same(tmp_path: Pat
     assert same(found.bars)
     assert found.twice_n == 1
     path.write_text("\n".join([*lines, lines[5].rpartition(",")[0] + ",123.0"]))
-    with pytest.raises(DataError, match=r"rows 4 and 40 both hold the bar of 2022-01-08T02:00:00Z"):
+    with pytest.raises(DataError, match=r"rows 4 and 40 both hold 2022-01-08T02:00:00Z"):
         read_foreign(path, ForeignLayout())
 
 

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from adapters.history.locks import lock_path
 from adapters.history.parquet_file import (
     NO_BARS,
     Bars,
@@ -24,6 +25,7 @@ from adapters.history.parquet_file import (
     write_bars,
     write_rates,
 )
+from adapters.history.written import record_path
 from daemon.domain.failures import CorruptFile, DataError, InvariantViolated
 from daemon.domain.units import DAY_MS, Timeframe
 from tests.adapters.history.samples import FACTS, MIDNIGHT, bars_of
@@ -49,7 +51,8 @@ def test_what_was_written_comes_back_to_the_bit(tmp_path: Path, rows: int) -> No
     path, bars = tmp_path / "deep" / "BTCUSDT-30m.parquet", bars_of(rows)
     write_bars(path, bars, M30, FACTS)
     assert same(read_bars(path, M30), bars)
-    assert [p.name for p in path.parent.iterdir()] == [path.name]
+    there = sorted(p.name for p in path.parent.iterdir())
+    assert there == sorted([record_path(path).name, lock_path(path).name, path.name])
 
 
 def test_a_file_from_elsewhere_needs_no_checksum(tmp_path: Path) -> None:
@@ -190,7 +193,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_litter(
     with pytest.raises(DataError, match=r"a\.parquet: cannot be written: .*No space left"):
         write_bars(path, bars_of(20), M30, FACTS)
     assert path.read_bytes() == before
-    assert list(tmp_path.iterdir()) == [path]
+    assert sorted(tmp_path.iterdir()) == sorted([path, record_path(path), lock_path(path)])
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from daemon.domain.bar import Floats, Window
 from daemon.domain.bar_builder import aggregate_all
 from daemon.domain.covariates import Series, hourly_funding, series_of
 from daemon.domain.failures import ConfigurationError, ModelError
-from daemon.domain.units import DAY_MS, HOUR_MS, Timeframe
+from daemon.domain.units import DAY_MS, HOUR_MS, Timeframe, iso
 from strategies.forecast import checkpoint
 from strategies.forecast.covariates import CovariateTable, Known, checked, column_names
 from strategies.forecast.dataset import build_tables
@@ -228,3 +228,82 @@ def test_a_job_with_series_is_read_as_it_was_written(job: Job, tmp_path: Path) -
 def test_unknown_and_repeated_covariates_are_refused(names: tuple[str, ...]) -> None:
     with pytest.raises(ConfigurationError, match="covariate"):
         checked(names)
+
+
+# ---- who falls silent ----------------------------------------------------------------------------
+
+
+def test_what_is_silent_is_said_and_from_when() -> None:
+    ts = markets.START_MS + DAY_MS * np.arange(20, dtype=np.int64)
+    daily = Series(ts, ts + DAY_MS, np.ones(20), 5 * DAY_MS)
+    table = CovariateTable(["series:vix"], {"series:vix": (daily, daily, None)}, 3)
+    last_ms = int(daily.known_ms[-1])
+    hidden = "unknown for 1 of 3, read as the middle of the feature"
+    assert table.silent(last_ms) == table.silent(last_ms + 2 * DAY_MS - 1) == {"series:vix": hidden}
+    late = table.silent(last_ms + 2 * DAY_MS)["series:vix"]
+    assert late.startswith(hidden)
+    assert "overdue for 2 of 3, read as the last value known" in late
+    assert late.endswith(f"; nothing new since {iso(last_ms)}")
+    assert table.silent(last_ms + 5 * DAY_MS - 1)["series:vix"] == late, "the words hold on"
+    assert table.silent(last_ms + 5 * DAY_MS)["series:vix"].startswith("unknown for 3 of 3")
+    spoken = CovariateTable(["series:vix"], {"series:vix": (daily, daily)}, 2)
+    assert spoken.silent(last_ms) == {}
+
+
+def test_the_last_known_value_counts_until_it_is_stale_and_then_the_middle_does(
+    job: Job, model: checkpoint.Checkpoint
+) -> None:
+    """A series that ends is the same to training and forecasts as none at all, but not before."""
+    (whole,) = build_tables(job)
+    for name, place in (("open_interest", 2), ("series:vix", 6)):
+        cut = changed(job.series, "cut")[name]
+        last_ms = max(int(one.known_ms[-1]) for one in cut if one is not None)
+        ended = {**job.series, name: cut}
+        stale_ms = last_ms + 3 * DAY_MS
+        (table,) = build_tables(replace(job, series=ended))
+        column = table.rows[:, :, FEATURES_N + place]
+        held = (table.close_ms > last_ms + DAY_MS) & (table.close_ms < stale_ms - DAY_MS)
+        after = table.close_ms >= stale_ms
+        assert np.isfinite(column[held]).any(axis=0).all()
+        assert np.isnan(column[after]).all()
+        assert (table.inputs[after][:, :, FEATURES_N + place] == 0.0).all()
+        assert (whole.inputs[after][:, :, FEATURES_N + place] != 0.0).any()
+        at = stale_ms + DAY_MS  # past the sequence of a network
+        at += -at % H1.ms
+        never = {**job.series, name: (None,) * N}
+        ends, none = means(model, job, ended, [at]), means(model, job, never, [at])
+        np.testing.assert_array_equal(ends, none)
+        assert (np.nan_to_num(none) != np.nan_to_num(means(model, job, job.series, [at]))).any()
+        at = last_ms + DAY_MS // 2  # after a whole day an open interest has not changed
+        at += -at % H1.ms
+        ends, none = means(model, job, ended, [at]), means(model, job, never, [at])
+        assert (np.nan_to_num(ends) != np.nan_to_num(none)).any(), name
+
+
+def test_estimates_say_which_series_are_silent(job: Job, model: checkpoint.Checkpoint) -> None:
+    close_ms, values = job.bars[H1]
+    at = int(np.searchsorted(close_ms, CUT_MS + 2 * DAY_MS)) + 1
+    window = Window(H1, int(close_ms[at - 1]), values[at - 200 : at])
+    for known, wanted in ((job.series, set()), (changed(job.series, "cut"), set(job.series))):
+        estimates = ModelEstimator(model, Beside(known)).estimate(window.newest_ms, [window])
+        assert estimates.silent.keys() - {"series:glass/flows"} == wanted - {"series:glass/flows"}
+        assert "unknown for 1 of 5" in estimates.silent["series:glass/flows"], "it has no series"
+    ended = values[at - 200 : at].copy()
+    ended[-1, 4] = np.nan  # its last bar is over, so nobody waits for its series
+    estimator = ModelEstimator(model, Beside(job.series))
+    assert estimator.estimate(window.newest_ms, [Window(H1, window.newest_ms, ended)]).silent == {}
+
+
+def test_a_table_that_takes_over_gives_what_a_new_one_gives(job: Job) -> None:
+    close_ms = job.bars[H1][0][-100:]
+    first = CovariateTable(NAMES, job.series, N)
+    first.rows(close_ms)
+    first.silent(int(close_ms[-1]))
+    other = {**job.series, "funding": changed(job.series, "cut")["funding"]}
+    again = CovariateTable(NAMES, other, N, before=first)
+    alive = {id(one) for ones in other.values() for one in ones}
+    assert {key[1] for key in again._made} <= alive, "the id of what is gone may come again"
+    assert again._made
+    fresh = CovariateTable(NAMES, other, N)
+    np.testing.assert_array_equal(again.rows(close_ms), fresh.rows(close_ms))
+    assert again.silent(int(close_ms[-1])) == fresh.silent(int(close_ms[-1]))
