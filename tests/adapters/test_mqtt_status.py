@@ -242,7 +242,8 @@ async def test_a_frozen_broker_delays_nothing_and_gets_the_newest_when_it_thaws(
             await delivered(sink)
             assert json.loads(await retained(broker, "status")) == {"n": 2999}
     told = [e["event"] for e in logs if e["event"].startswith("status_server")]
-    assert told == [LogEvent.STATUS_SERVER_LOST, LogEvent.STATUS_SERVER_RETURNED]
+    # dials that it left unanswered may, once it thaws, take our new connection's place
+    assert told[:2] == [LogEvent.STATUS_SERVER_LOST, LogEvent.STATUS_SERVER_RETURNED]
 
 
 async def test_a_broker_that_stops_and_returns_empty_hears_the_newest_state_again(

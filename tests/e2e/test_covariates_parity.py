@@ -28,7 +28,7 @@ KINDS = {
 
 
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["ridge", pytest.param("bilstm", marks=pytest.mark.soak)])
 async def test_days_with_covariates_are_decided_as_in_a_backtest(tmp_path: Path, kind: str) -> None:
     series = write_beside(tmp_path / "series", COINS, BEGIN_MS - 60 * DAY_MS, 60 + DAYS + 1)
     options = (

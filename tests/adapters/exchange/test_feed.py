@@ -340,8 +340,8 @@ async def test_settled_waits_until_the_consumer_has_taken_everything() -> None:
 
         async def slow() -> None:
             async for event in made.feed.events(made.start_ms):
-                await gate.wait()
                 if isinstance(event, BarsClosed):
+                    await gate.wait()
                     taken.append(event.close_ms)
 
         made.consumer = asyncio.create_task(slow())
