@@ -23,7 +23,7 @@ def is_news(state: VenueState, event: Rescaled) -> bool:
 
 def of_old_units(order: Order, account: Account) -> str | None:
     """Give the reason to refuse an order that was sized in units of before, or None."""
-    if order.as_of_ms >= account.rescaled.get(str(order.key), 0):
+    if not account.rescaled or order.as_of_ms >= account.rescaled.get(str(order.key), 0):
         return None
     return "sized before it was counted in other units"
 
