@@ -40,7 +40,9 @@ ROWS_READ: Final = 4
 REFUSALS_MAX: Final = 2
 """Refused subscriptions after which its symbols are asked for in halves."""
 REFUSED_AGAIN_S: Final = 3600.0
-"""When a symbol that the venue refused to stream is asked for again."""
+"""When a symbol that the venue refused to stream, again and again, is asked for once more."""
+REFUSALS_SOON: Final = 8
+"""Refusals in a row up to which it is asked for soon: a venue may only be busy."""
 DIAL_S: Final = 12.0
 """How long a new socket may take before it can count as deaf; ccxt gives up dialling after 10 s."""
 
@@ -207,7 +209,7 @@ class BarStream:
                 if refusals < REFUSALS_MAX:
                     await asyncio.sleep(backoff_s(refusals))
                     continue
-                symbols = await self._without(refusal, symbols)
+                symbols = await self._without(refusal, symbols, refusals)
             except SymbolGone:
                 await asyncio.sleep(backoff_s(failures))  # the next look leaves it out
                 failures += 1
@@ -223,11 +225,13 @@ class BarStream:
                 self._note_restored()
                 await asyncio.sleep(WATCH_PAUSE_S)
 
-    async def _without(self, refusal: SubscriptionRefused, symbols: Sequence[str]) -> list[str]:
-        """Give the symbols that are still to be watched together after a refusal.
+    async def _without(
+        self, refusal: SubscriptionRefused, symbols: Sequence[str], refusals: int
+    ) -> list[str]:
+        """Give the symbols that are still to be watched together after so many refusals.
 
-        Those that it is about go on in halves, until one is alone: that one is left to REST, and
-        tried again after `REFUSED_AGAIN_S`.
+        Those that the last one is about go on in halves, until one is alone: that one is left to
+        REST, and tried again a few times soon, then every `REFUSED_AGAIN_S`.
         """
         meant = [symbol for symbol in symbols if symbol in refusal.symbols] or list(symbols)
         if len(meant) > 1:
@@ -237,8 +241,10 @@ class BarStream:
         elif len(symbols) > 1:
             self._begin(meant, REFUSALS_MAX - 1)
         else:
-            self._leave(meant, str(refusal))
-            await asyncio.sleep(REFUSED_AGAIN_S)
+            if meant[0] not in self.refused:
+                self._leave(meant, str(refusal))
+            is_soon = refusals <= REFUSALS_SOON
+            await asyncio.sleep(backoff_s(refusals) if is_soon else REFUSED_AGAIN_S)
             return meant
         return [symbol for symbol in symbols if symbol not in meant]
 

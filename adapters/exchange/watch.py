@@ -118,6 +118,8 @@ class Watch:
             self._listen(self._stream, now_s)
             self._count_breaks(self._stream, now_s)
         self._note_down(0.0 if failing_since_s is None else now_s - failing_since_s)
+        if failing_since_s is not None or FeedTrouble.VENUE_DOWN in self._active:
+            self._measured_s = now_s  # a venue that answers nothing says nothing of clocks
         self._doubt_offset(now_s)
 
     def _note_down(self, down_s: float) -> None:

@@ -13,6 +13,7 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+import structlog
 
 from daemon.domain.bar import Field, Flags, Floats, Proof
 from daemon.domain.cleanser import Cleanser
@@ -25,6 +26,7 @@ from daemon.domain.cleansing import (
     judge,
 )
 from daemon.domain.instrument import Instrument, InstrumentKey
+from daemon.domain.log_events import LogEvent
 from daemon.domain.messages import (
     BarsClosed,
     FeedNotice,
@@ -35,9 +37,12 @@ from daemon.domain.messages import (
     event_ms,
 )
 from daemon.domain.scales import Doubt, guessed_factors
-from daemon.domain.units import Timeframe, require
+from daemon.domain.units import Timeframe, iso, require
+from daemon.domain.units_change import Change
 from daemon.ports import MarketFeed
 from daemon.wiring.rescaled import UnitChanges, doubt_events
+
+log = structlog.get_logger()
 
 GONE_MAX: Final = 10_000  # removed bars whose revisions concern nobody
 
@@ -64,7 +69,8 @@ class CleansedFeed:
         """
         self._units = UnitChanges() if units is None else units
         self._keys: tuple[InstrumentKey, ...] = ()
-        self._primed_ms, self._doubted = 0, frozenset[int]()
+        self._primed_ms = 0
+        self._doubted: dict[int, int] = {}  # since when, by column
         self._notices = notices
         self._shown: list[Callable[[str], Mapping[str, object]]] = []
         self._settled: Callable[[int], Awaitable[None]] | None = None
@@ -118,7 +124,8 @@ class CleansedFeed:
         for index, (since_ms, factor) in (doubted or {}).items():
             memory = memory.doubting(index, Doubt(since_ms, float(marks[index]), factor))
         cleanser.memory = memory
-        self._primed_ms, self._doubted = at_ms, frozenset(doubted or ())
+        self._primed_ms = at_ms
+        self._doubted = {index: since_ms for index, (since_ms, _) in (doubted or {}).items()}
 
     # ---- the port --------------------------------------------------------------------------------
 
@@ -138,7 +145,9 @@ class CleansedFeed:
         """Yield the cleansed history with since < close <= until."""
         await self.instruments()
         start_ms = since_ms if self._raw_from_ms is None else min(since_ms, self._raw_from_ms)
-        late = self._units.untold(since_ms)  # stated afterwards: their bars were kept back
+        # stated while they were doubted: their bars were kept back
+        untold = self._units.untold(since_ms)
+        late = [change for change in untold if self._answers(change)]
         again_ms = min([change.at_ms for change in late], default=since_ms)
         async for event in self._inner.history(min(start_ms, again_ms), until_ms):
             for one in self.cleansed(event):
@@ -193,12 +202,29 @@ class CleansedFeed:
                 yield from self._bars(_nothing_more(self._waiting))
                 self._waiting = None
             cleanser = self._required()
-            # A price that was believed after the change, before anybody stated it, is a new one.
-            is_past = change.at_ms <= self._primed_ms and change.event.index not in self._doubted
             memory = cleanser.memory
-            believed = memory.believing(change.event.index)
-            cleanser.memory = believed if is_past else change.remembered(memory)
-            yield change.event
+            if not self._is_past(change):
+                cleanser.memory = change.remembered(memory)
+                yield change.event
+                continue
+            # What the book holds was traded after the change, or its price believed: it is in new
+            # units already, and only the bars of before are shown in them.
+            cleanser.memory = memory.believing(change.event.index)
+            log.warning(
+                LogEvent.SETTING_PASSED_OVER,
+                key="data.rescaled",
+                value=f"{change.event.key} at {iso(change.at_ms)}",
+                book=f"has traded until {iso(self._primed_ms)}: its position stays as it is",
+            )
+
+    def _is_past(self, change: Change) -> bool:
+        """Tell whether a book has gone on over a change, with nobody in doubt about the price."""
+        return change.at_ms < self._primed_ms and not self._answers(change)
+
+    def _answers(self, change: Change) -> bool:
+        """Tell whether a statement is about the very jump for which an instrument is doubted."""
+        since_ms = self._doubted.get(change.event.index)
+        return since_ms is not None and abs(change.at_ms - since_ms) <= self._source.ms
 
     def _bars(self, event: BarsClosed) -> Iterator[MarketEvent]:
         before = self._waiting

@@ -144,6 +144,32 @@ def test_stated_afterwards_the_next_start_clears_it(factor: str, sign: int, tmp_
     assert abs(life.equity[-1] / before.equity[-1] - 1) < 0.05
 
 
+@pytest.mark.parametrize("bar", [CHANGE, CHANGE - 40])
+def test_a_statement_about_the_past_moves_no_position(bar: int, tmp_path: Path) -> None:
+    life = Life(script(3), settings()).run(CHANGE + 20)
+    index = int(np.argmax(np.abs(life.engine.state.book.held)))
+    held, equity = life.engine.state.book.held[index], life.engine.state.book.equity
+    assert held
+    life.restart(stated(name(index), bar, "10", tmp_path))
+    assert life.engine.state.book.held[index] == held
+    assert life.engine.state.book.equity == equity
+    assert life.agree()
+    life.run()
+    assert life.agree()
+
+
+def test_a_doubt_is_not_answered_by_a_statement_about_another_instant(tmp_path: Path) -> None:
+    index = side(3, 1)
+    made = script(3)
+    split(made, index, CHANGE, 2.0)
+    life = Life(made, settings()).run(CHANGE + 20)
+    held = life.engine.state.book.held[index]
+    life.restart(stated(name(index), CHANGE - 40, "2", tmp_path))
+    assert life.engine.state.book.standing[index] == Standing.DOUBTED
+    assert life.engine.state.book.held[index] == held
+    assert life.agree()
+
+
 def test_a_file_run_tells_the_engine_what_a_live_run_tells_it(tmp_path: Path) -> None:
     made = script(4)
     split(made, side(4, 1), CHANGE, 10.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -184,6 +185,23 @@ async def test_a_clock_that_cannot_be_compared_counts_as_off_until_it_can() -> N
         made.exchange.exchange.faults.put(Strike(Fault.NONE))
         await until(lambda: len(made.notices) > 1, "the end was not told")
         assert made.notices[1:] == [(FeedTrouble.CLOCK_OFFSET, False)]
+
+
+async def test_a_venue_that_answers_nothing_says_nothing_of_clocks() -> None:
+    rules = WatchRules(
+        offset_max_ms=1000.0, offset_every_s=0.05, standstill_s=1e9, venue_down_s=0.2
+    )
+    transport = ShiftedClock()
+    async with rig(transport=transport, stream=False, settle_timeout_s=0.3, watch=rules) as made:
+        transport.wall_of = made.exchange.exchange.clock_ms
+        await made.feed.instruments()
+        await made.listen()
+        await made.advance(1)
+        made.exchange.exchange.faults.put(Strike(Fault.HTTP_503, 100_000))
+        await made.advance(1)
+        await until(lambda: bool(made.notices), "nobody was told")
+        await asyncio.sleep(0.6)  # twelve times as long as a measurement is due
+        assert made.notices == [(FeedTrouble.VENUE_DOWN, True)]
 
 
 async def test_a_ban_of_days_is_obeyed_in_full_and_told_at_once() -> None:
