@@ -43,6 +43,8 @@ REFUSED_AGAIN_S: Final = 3600.0
 """When a symbol that the venue refused to stream, again and again, is asked for once more."""
 REFUSALS_SOON: Final = 8
 """Refusals in a row up to which it is asked for soon: a venue may only be busy."""
+UNLISTED_S: Final = 1.0
+"""Between two looks whether contracts that a venue does not list are there again."""
 DIAL_S: Final = 12.0
 """How long a new socket may take before it can count as deaf; ccxt gives up dialling after 10 s."""
 
@@ -195,12 +197,13 @@ class BarStream:
         self._client.hooks.on_bars = None
 
     async def _watch(self, symbols: Sequence[str], refusals: int = 0) -> None:
-        failures = 0
-        while True:
+        failures, wished = 0, list(symbols)
+        while wished:
             listed = self._client.api.markets or {}
-            symbols = [symbol for symbol in symbols if symbol in listed]
-            if not symbols:  # all of them are gone
-                return
+            symbols = [symbol for symbol in wished if symbol in listed]
+            if not symbols:  # all of them are gone, and may be listed again
+                await asyncio.sleep(UNLISTED_S)
+                continue
             bars_n = self.bars_n
             try:
                 await self._client.watch_bars(symbols, self._timeframe.label)
@@ -209,7 +212,8 @@ class BarStream:
                 if refusals < REFUSALS_MAX:
                     await asyncio.sleep(backoff_s(refusals))
                     continue
-                symbols = await self._without(refusal, symbols, refusals)
+                left = await self._without(refusal, symbols, refusals)
+                wished = [symbol for symbol in wished if symbol in left or symbol not in symbols]
             except SymbolGone:
                 await asyncio.sleep(backoff_s(failures))  # the next look leaves it out
                 failures += 1

@@ -15,6 +15,7 @@ from itertools import pairwise
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from adapters.history.instruments_file import Life, Record
 from adapters.history.store import Panel
@@ -25,6 +26,7 @@ from daemon.domain.units import DAY_MS, Timeframe, iso
 
 SILENT_MS: Final = DAY_MS
 ORIGIN_MS: Final = 0  # before every market
+Instants = npt.NDArray[np.int64]
 Silences = Sequence[tuple[int, int | None, int]]  # gone, back again or None, last bar; all in ms
 _NOTHING: Final = Record()
 
@@ -34,12 +36,16 @@ def changes_of(
     source: Timeframe,
     instruments: Sequence[Instrument],
     records: Sequence[Record | None],
+    stored: Flags | None = None,
 ) -> tuple[InstrumentChanged, ...]:
     """Give all changes of rules and standing of N instruments, in the order of time and column.
 
     What held before the first of them is said at ORIGIN_MS. records: (N,), None where none is kept.
+    stored: (T, N), which bars the files have; None for those of the panel. A bar that was removed
+    as bad is a bar all the same: its contract did not end.
     """
-    silences = silences_of(panel, source)
+    there: Flags = np.asarray(~np.isnan(panel.values[:, :, Field.CLOSE]))
+    silences = silences_of(panel.close_ms, there if stored is None else stored, source)
     found = [
         change
         for index, (instrument, record) in enumerate(zip(instruments, records, strict=True))
@@ -48,15 +54,15 @@ def changes_of(
     return tuple(sorted(found, key=lambda one: (one.at_ms, one.index)))
 
 
-def silences_of(panel: Panel, source: Timeframe) -> list[Silences]:
+def silences_of(close_ms: Instants, there: Flags, source: Timeframe) -> list[Silences]:
     """Give each column's silences: when it counts as gone, and when it shows a bar again.
 
-    Instants without a bar of anybody do not count, for then the venue or the record stood still.
+    close_ms: (T,). there: (T, N), who has a bar. Instants without a bar of anybody do not count,
+    for then the venue or the record stood still.
     """
-    there: Flags = np.asarray(~np.isnan(panel.values[:, :, Field.CLOSE]))  # (T, N)
     anybody = np.flatnonzero(there.any(axis=1))
     bars_n = max(SILENT_MS // source.ms, 1)
-    times = panel.close_ms[anybody]
+    times = close_ms[anybody]
     found: list[Silences] = []
     for column in there[anybody].T:
         rows = np.flatnonzero(column).tolist()

@@ -21,7 +21,7 @@ from msgspec.structs import replace
 from adapters.history.instruments_file import Record
 from adapters.history.lives import changes_of
 from adapters.history.store import Funding, Panel
-from daemon.domain.bar import Field, Floats, Proof
+from daemon.domain.bar import Field, Flags, Floats, Proof
 from daemon.domain.instrument import Instrument, Standing
 from daemon.domain.messages import (
     BarsClosed,
@@ -51,12 +51,14 @@ class ReplayFeed:
         clock: Clock | None = None,
         records: Sequence[Record | None] | None = None,
         said: Sequence[Rescaled | PriceDoubted] = (),
+        stored: Flags | None = None,
     ) -> None:
         """Take what is to be played.
 
         records: what is known of each instrument over time, (N,); None tells nothing of lives, not
         even of contracts whose bars end. said: what is told beside the bars, before those of the
-        same instant, in time order.
+        same instant, in time order. stored: (T, N), which bars the files have, where the panel
+        lacks some of them; None for the panel's own.
         """
         T, N = panel.opens.shape
         require(len(instruments) == N, f"{len(instruments)} instruments for {N} columns of bars")
@@ -73,8 +75,10 @@ class ReplayFeed:
         self._said = tuple(said)
         self._clock = clock
         require(records is None or len(records) == N, f"records do not fit {N} columns of bars")
-        told = () if records is None else changes_of(panel, source, instruments, records)
-        self._changes: tuple[InstrumentChanged, ...] = told
+        told: tuple[InstrumentChanged, ...] = ()
+        if records is not None:
+            told = changes_of(panel, source, instruments, records, stored)
+        self._changes = told
         is_there = ~np.isnan(panel.values[:, :, Field.CLOSE])
         absent, known = np.uint8(Proof.ABSENT), np.uint8(Proof.HISTORY)
         self._proof: npt.NDArray[np.uint8] = np.where(is_there, known, absent)

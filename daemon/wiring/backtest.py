@@ -30,7 +30,7 @@ from adapters.history.store import (
 from adapters.journal import MemoryJournal
 from adapters.paper import MemoryStore, PaperVenue
 from adapters.trial_ledger import Trial
-from daemon.domain.bar import Field, Floats
+from daemon.domain.bar import Field, Flags, Floats
 from daemon.domain.cleansing import Removal
 from daemon.domain.decision import Decision
 from daemon.domain.failures import ConfigurationError, DataError
@@ -92,6 +92,7 @@ class History:
     earlier: Panel | None = None  # rows before the panel, for the betas of a report alone
     records: tuple[Record | None, ...] = ()  # (N,), what is known of each instrument over time
     said: tuple[Rescaled | PriceDoubted, ...] = ()  # beside the bars
+    stored: Flags | None = None  # (T, N), which bars the files have, removed ones too
 
     def rescaled(self, first_ms: int, last_ms: int) -> list[Rescaled]:
         """List the changes of units with first < instant <= last."""
@@ -150,10 +151,7 @@ def run_unlogged(
     engine = engine_of(settings, universe_of(list(made.instruments)), source)
     named = book is not None or bool(named_symbols(settings))
     history = load_history(settings, made, history_ms(settings, engine), named=named)
-    instruments, records = history.universe.instruments, history.records
-    feed = ReplayFeed(
-        history.panel, source, instruments, history.funding, records=records, said=history.said
-    )
+    feed = feed_of(history)
     start_ms = max(_since_ms(settings) or 0, feed.first_ms - source.ms)
     venue = PaperVenue(
         history.universe, paper_settings(settings), MemoryStore(), opened_ms=start_ms
@@ -238,6 +236,20 @@ def load_history(
         earlier=None if earlier is None else cleansed(settings, earlier, source, keys).panel,
         records=records,
         said=found.said,
+        stored=~np.isnan(raw.values[:, :, Field.CLOSE]),
+    )
+
+
+def feed_of(history: History) -> ReplayFeed:
+    """Play loaded data, with all that is known of its instruments."""
+    return ReplayFeed(
+        history.panel,
+        history.source,
+        history.universe.instruments,
+        history.funding,
+        records=history.records,
+        said=history.said,
+        stored=history.stored,
     )
 
 

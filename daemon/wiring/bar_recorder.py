@@ -240,16 +240,20 @@ class BarRecorder:
 
         Bars and rates may be written twice, a revision may not.
         """
-        again = sent.revised
-        if outcome is not None:
-            again = [one for one in sent.revised if one.index in outcome.columns]
-        self._revised = [*again, *self._revised][-REVISIONS_KEPT_MAX:]
-        self._rates = [*sent.rates, *self._rates][-RATES_KEPT_MAX:]
+        events, revised, rates = sent.events, sent.revised, sent.rates
+        if outcome is not None:  # what the others had is written, and not to be written for ever
+            columns = sorted(outcome.columns)
+            events = [kept for one in events if (kept := _bars_of(one, columns)).proof.any()]
+            revised = [one for one in revised if one.index in outcome.columns]
+            rates = [_rates_of(one, columns) for one in rates]
+            rates = [one for one in rates if not np.isnan(one.rates).all()]
+        self._revised = [*revised, *self._revised][-REVISIONS_KEPT_MAX:]
+        self._rates = [*rates, *self._rates][-RATES_KEPT_MAX:]
         seen = sent.observations if outcome is None else outcome.observations
         self._observations = [*seen, *self._observations][-OBSERVATIONS_KEPT_MAX:]
-        bars_n = sum(len(event.proof) for event in sent.events)
+        bars_n = sum(int(np.count_nonzero(event.proof)) for event in events)
         if self._kept_n + bars_n <= BARS_LOST_MAX:
-            self._events = [*sent.events, *self._events]
+            self._events = [*events, *self._events]
             self._kept_n += bars_n
         else:
             self._lost_n += bars_n
@@ -311,6 +315,20 @@ class BarRecorder:
             else:
                 if aside is not None:
                     outcome.aside.append((venue, f"it is kept as {aside}"))
+
+
+def _bars_of(event: BarsClosed, columns: Sequence[int]) -> BarsClosed:
+    """Give the bars of some columns only."""
+    proof = np.full_like(event.proof, Proof.ABSENT)
+    proof[columns] = event.proof[columns]
+    return msgspec.structs.replace(event, proof=proof)
+
+
+def _rates_of(event: FundingRates, columns: Sequence[int]) -> FundingRates:
+    """Give the rates of some columns only."""
+    rates = np.full_like(event.rates, np.nan)
+    rates[columns] = event.rates[columns]
+    return msgspec.structs.replace(event, rates=rates)
 
 
 def _remedy() -> str:

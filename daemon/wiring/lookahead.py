@@ -16,7 +16,6 @@ from typing import Final
 import numpy as np
 
 from adapters.estimate_worker import EstimateWorker
-from adapters.history.replay_feed import ReplayFeed
 from adapters.journal import MemoryJournal
 from adapters.model_store import ModelStore
 from adapters.paper import MemoryStore, PaperVenue
@@ -41,7 +40,7 @@ from daemon.research.point_in_time import Finding
 from daemon.research.worlds import Data
 from daemon.runtime.replay import ReplayShell
 from daemon.settings import Settings
-from daemon.wiring.backtest import History, book_row, instruments_of, load_history
+from daemon.wiring.backtest import History, book_row, feed_of, instruments_of, load_history
 from daemon.wiring.bar_files import named_symbols
 from daemon.wiring.core import engine_of, history_ms, paper_settings, universe_of
 from daemon.wiring.data_findings import data_findings
@@ -235,14 +234,7 @@ def outcome_of(
     """Trade loaded data from one instant to another; engine, venue and estimator are made anew."""
     universe = history.universe
     engine = engine_of(settings, universe, history.source)
-    feed = ReplayFeed(
-        history.panel,
-        history.source,
-        universe.instruments,
-        history.funding,
-        records=history.records,
-        said=history.said,
-    )
+    feed = feed_of(history)
     venue = PaperVenue(universe, paper_settings(settings), MemoryStore(), opened_ms=start_ms)
     journal, shown = MemoryJournal(keep_digests=False), list[MarketEvent]()
     rows: list[tuple[int, BookRow]] = []

@@ -229,6 +229,8 @@ def pinned_symbols(
     first = [s for s in begun if not is_spare_symbol(s)]
     asked = [s for s in named if not s.startswith("top:")]
     held, wanted = {disk_symbol(s) for s in book}, {disk_symbol(s) for s in asked}
+    if f"top:{len(first)}" in named:  # as the book was begun
+        wanted |= {disk_symbol(s) for s in first}
     more = [s for s in asked if disk_symbol(s) not in held]
     if asked and ({disk_symbol(s) for s in first} - wanted or len(more) > free_n):
         raise ConfigurationError(

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import ROUND_HALF_EVEN, Decimal
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -188,9 +188,9 @@ def test_no_fill_is_better_than_the_open_and_all_are_on_tick_and_lot(plan: list[
         assert fill.price > reference if fill.quantity > 0 else fill.price < reference
         assert not fill.price % Decimal("0.1")
         assert not fill.quantity % Decimal("0.001")
-        assert fill.fee == (abs(fill.quantity) * fill.price * Decimal("0.00045")).quantize(
-            Decimal("1e-8")
-        )
+        fee = abs(fill.quantity) * fill.price * Decimal("0.00045")
+        # said in so many words, because ccxt changes the rounding of whoever shares its thread
+        assert fill.fee == fee.quantize(Decimal("1e-8"), ROUND_HALF_EVEN)
 
 
 @limits(max_examples=80, deadline=None)

@@ -3,13 +3,15 @@
 import json
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from adapters.history.download import download_funding
 from adapters.history.parquet_file import read_bars, read_rates
-from adapters.history.recorder import Recorder
+from adapters.history.recorder import Batch, Recorder
 from adapters.history.store import bars_path, funding_path
 from adapters.history.written import lost
 from daemon.domain.messages import FeedTrouble, FundingRates
@@ -183,3 +185,26 @@ async def test_a_file_that_fails_does_not_repeat_the_revisions_of_another(tmp_pa
     (file,) = (tmp_path / "revisions" / VENUE).iterdir()
     assert len(file.read_text().splitlines()) == 1
     assert [len(read_bars(bars_path(tmp_path, VENUE, s, M30), M30)) for s in SYMBOLS] == [16, 16]
+
+
+async def test_a_file_that_refuses_for_good_lets_nobody_elses_bars_be_written_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder = BarRecorder(recorders(tmp_path), coins(), HOUR_MS)
+    bars_path(tmp_path, VENUE, SYMBOLS[1], M30).mkdir(parents=True)
+    handed: Counter[str] = Counter()
+    write = Recorder.write
+
+    def counted(self: Recorder, batch: Batch) -> Path | None:
+        handed[batch.symbol] += len(batch.close_ms)
+        return write(self, batch)
+
+    monkeypatch.setattr(Recorder, "write", counted)
+    for number in range(40):
+        recorder(closed(number))
+        await recorder._written()
+    await recorder.finish()
+    assert recorder.shown(VENUE)["store_fails"] is True
+    names = [instrument.key.symbol for instrument in coins()]
+    assert handed[names[0]] == 40
+    assert handed[names[1]] > 40, "the one that refuses is tried again"

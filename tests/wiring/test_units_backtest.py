@@ -68,6 +68,18 @@ def test_an_unstated_split_is_told_in_the_report_and_gives_no_gain(folder: Path)
     assert np.abs(np.diff(np.log(equity[:until]))).max() < 0.05
 
 
+def test_a_doubted_position_is_kept_and_does_not_end(folder: Path) -> None:
+    plain = run_backtest(small_settings(folder)).run
+    row = plain.record.times_ms.index(SPLIT_MS)
+    index = int(np.flatnonzero(plain.record.quantities[row])[-1])
+    split_file(folder, plain.facts.symbols[index], 2.0)
+    record = run_backtest(small_settings(folder)).run.record
+    rows = [record.times_ms.index(SPLIT_MS + hours * HOUR_MS) for hours in (0, 10, 26, 47)]
+    held = {float(record.quantities[row, index]) for row in rows}
+    assert len(held) == 1
+    assert held != {0.0}, "it was settled as if it had ended"
+
+
 def test_two_statements_that_contradict_each_other_are_refused(folder: Path) -> None:
     one = f'{{"symbol": "XRPUSDT", "at": "{iso(SPLIT_MS)}", "factor": 2}}'
     other = one.replace('"factor": 2', '"factor": 3')

@@ -69,6 +69,24 @@ async def test_a_symbol_whose_subscription_is_refused_is_left_to_rest_and_the_ot
         assert proofs(made, 1)[-1] == Proof.SUCCESSOR
 
 
+async def test_a_contract_that_is_listed_again_is_streamed_again() -> None:
+    async with rig() as made:
+        await made.listen()
+        await made.advance(3)
+        client = made.feed.client
+        markets, gone = client.api.markets, ETHER
+        client.api.markets = {symbol: m for symbol, m in markets.items() if symbol != gone}
+        made.symbols = ("BTCUSDT", "SOLUSDT")
+        client.drop_sockets("a test")
+        await until(lambda: len(made.exchange.exchange.hub.streams) == 2, "who is gone is watched")
+        client.api.markets = markets
+        made.symbols = ("BTCUSDT", "ETHUSDT", "SOLUSDT")
+        client.drop_sockets("a test")
+        await made.subscribed()
+        await made.advance(3)
+        assert proofs(made, 1)[-1] == Proof.SUCCESSOR
+
+
 # ---- the words of other venues -------------------------------------------------------------------
 
 
