@@ -27,6 +27,7 @@ from daemon.research.point_in_time import Kind
 from daemon.research.worlds import Data, removed, replaced
 from daemon.settings import Settings, load_settings
 from daemon.wiring import backtest
+from daemon.wiring import backtest as backtest_wiring
 from daemon.wiring import lookahead as wiring
 from daemon.wiring.backtest import instruments_of, load_history, run_backtest
 from daemon.wiring.bar_files import symbols_of
@@ -164,7 +165,7 @@ def test_a_feed_that_shows_bars_early_gives_exit_code_4(
     assert capsys.readouterr().out == first, "a repeat is the same to the byte"
     assert clean["verdict"] == "clean"
     assert min(clean["fills"], clean["funding"]) > 10
-    monkeypatch.setattr(wiring, "ReplayFeed", EarlyFeed)
+    monkeypatch.setattr(backtest_wiring, "ReplayFeed", EarlyFeed)
     assert cli.run(arguments) == 4
     leaky = json.loads(capsys.readouterr().out)
     assert leaky["clean"] is False
@@ -253,7 +254,10 @@ PLANTED: dict[str, tuple[Callable[[pytest.MonkeyPatch], None], str]] = {
         "fill price",
     ),
     "the universe by hindsight": (patch_universe, "instruments"),
-    "fills at the low": (lambda patch: patch.setattr(wiring, "ReplayFeed", LowFeed), "fill price"),
+    "fills at the low": (
+        lambda patch: patch.setattr(backtest_wiring, "ReplayFeed", LowFeed),
+        "fill price",
+    ),
     "funding early": (patch_funding, "funding rate"),
 }
 
