@@ -184,9 +184,8 @@ class Ripeness:
         self.first_ms = np.array(plain["first_ms"], dtype=np.int64)
         self.traded = np.array(plain["traded"], dtype=np.float64)
         self.liquid = np.array(cast(Flags, plain["liquid"]), dtype=np.bool_)
-        ranked = plain.get("ranked", np.zeros_like(self.liquid))  # older snapshots have none
-        self.ranked = np.array(cast(Flags, ranked), dtype=np.bool_)
-        before = cast(list[Flags], plain.get("before", [self.liquid, self.ranked]))
+        self.ranked = np.array(cast(Flags, plain["ranked"]), dtype=np.bool_)
+        before = cast(list[Flags], plain["before"])
         self.before = (np.array(before[0], dtype=np.bool_), np.array(before[1], dtype=np.bool_))
         self.days_seen = cast(int, plain["days_seen"])
         self.judged_ms = cast(int, plain["judged_ms"])

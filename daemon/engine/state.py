@@ -207,13 +207,13 @@ class EngineState:
         self.unreconciled = set(cast(list[str], plain["unreconciled"]))
         self.ripeness.restore(cast(dict[str, object], plain["ripeness"]))
         self.holds = dict(cast(dict[str, str], plain["holds"]))
-        self.silent = dict(cast(dict[str, str], plain.get("silent", {})))
+        self.silent = dict(cast(dict[str, str], plain["silent"]))
         self.decided = list(cast(list[int], plain["decided"]))
-        doubted = cast(list[tuple[int, int, float]], plain.get("doubted", []))
+        doubted = cast(list[tuple[int, int, float]], plain["doubted"])
         self.doubted = {index: (since_ms, factor) for index, since_ms, factor in doubted}
         for index in self.doubted:
             self.book.doubt(index, doubted=True)
-        rescaled = cast(list[tuple[int, int]], plain.get("rescaled", []))
+        rescaled = cast(list[tuple[int, int]], plain["rescaled"])
         self.rescaled = [(index, at_ms) for index, at_ms in rescaled]
         revised = cast(list[tuple[int, int]], plain["revised"])
         self.revised = [(index, close_ms) for index, close_ms in revised]

@@ -42,6 +42,15 @@ def run(rules: RipenessRules, values: Floats) -> tuple[Book, Ripeness, list[list
     return book, ripeness, seen
 
 
+def medians_of(values: Floats, days_n: int) -> pd.DataFrame:
+    """Give the median day volume of each day and instrument, by other means."""
+    times = pd.to_datetime(MIDNIGHT_MS + np.arange(len(values)) * BAR_MS, unit="ms", utc=True)
+    notional = pd.DataFrame(values[:, :, 3] * values[:, :, 4], index=times)
+    daily = notional.resample("1D").sum(min_count=1)
+    daily.iloc[0] = np.nan  # we began to look in it
+    return daily.rolling(days_n, min_periods=1).median()
+
+
 @settings(max_examples=30, deadline=None)
 @given(
     seed=st.integers(0, 10_000),
@@ -54,11 +63,7 @@ def test_liquidity_is_the_median_of_days_with_two_bounds(
 ) -> None:
     values = bars_of(12, seed, absent)
     _, _, seen = run(RipenessRules(day_volume_min=bound, days_n=days_n), values)
-    times = pd.to_datetime(MIDNIGHT_MS + np.arange(len(values)) * BAR_MS, unit="ms", utc=True)
-    notional = pd.DataFrame(values[:, :, 3] * values[:, :, 4], index=times)
-    daily = notional.resample("1D").sum(min_count=1)
-    daily.iloc[0] = np.nan  # we began to look in it
-    medians = daily.rolling(days_n, min_periods=1).median().fillna(0.0).to_numpy()
+    medians = medians_of(values, days_n).fillna(0.0).to_numpy()
     liquid = np.zeros(4, dtype=bool)
     for day, median in enumerate(medians):
         liquid = median >= np.where(liquid, LEAVES * bound, bound)
@@ -220,11 +225,7 @@ def test_only_the_most_traded_enter_and_they_leave_later_than_they_come(
 ) -> None:
     values = bars_of(12, seed, absent)
     _, _, seen = run(RipenessRules(rank_max=rank_max, days_n=days_n), values)
-    times = pd.to_datetime(MIDNIGHT_MS + np.arange(len(values)) * BAR_MS, unit="ms", utc=True)
-    notional = pd.DataFrame(values[:, :, 3] * values[:, :, 4], index=times)
-    daily = notional.resample("1D").sum(min_count=1)
-    daily.iloc[0] = np.nan  # we began to look in it
-    medians = daily.rolling(days_n, min_periods=1).median()
+    medians = medians_of(values, days_n)
     places = medians.rank(axis=1, ascending=False, method="first").to_numpy()
     held = np.zeros(4, dtype=bool)
     for day, place in enumerate(places):
