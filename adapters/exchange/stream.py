@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final
 
 import structlog
@@ -78,6 +79,7 @@ class BarStream:
         self._knows_frames = client.exchange in FRAME_READERS
         self._came: dict[int, list[Reading]] = {}  # by index, not judged yet
         self._left: list[Verdict] = []
+        self._heard: Counter[str] = Counter()  # rows of bars that came, by symbol
         self._deafness = Deafness(len(symbols), deadline_bars)
         self._health = health
         self._group: asyncio.TaskGroup | None = None
@@ -204,11 +206,11 @@ class BarStream:
             if not symbols:  # all of them are gone, and may be listed again
                 await asyncio.sleep(UNLISTED_S)
                 continue
-            bars_n = self.bars_n
+            before = {symbol: self._heard[symbol] for symbol in symbols}
             try:
                 await self._client.watch_bars(symbols, self._timeframe.label)
             except SubscriptionRefused as refusal:
-                refusals += 1
+                refusals = 1 if self._came_since(before, refusal.symbols) else refusals + 1
                 if refusals < REFUSALS_MAX:
                     await asyncio.sleep(backoff_s(refusals))
                     continue
@@ -218,7 +220,9 @@ class BarStream:
                 await asyncio.sleep(backoff_s(failures))  # the next look leaves it out
                 failures += 1
             except (Unanswered, BadPayload) as trouble:
-                failures = 1 if self.bars_n > bars_n else failures + 1
+                if self._came_since(before, symbols):
+                    failures = refusals = 0
+                failures += 1
                 self._note_lost(str(trouble))
                 await asyncio.sleep(backoff_s(failures - 1))
             except VenueError as trouble:
@@ -228,6 +232,10 @@ class BarStream:
                 failures = refusals = 0
                 self._note_restored()
                 await asyncio.sleep(WATCH_PAUSE_S)
+
+    def _came_since(self, before: Mapping[str, int], symbols: Collection[str]) -> bool:
+        """Tell whether any of some symbols was shown: a `watch` call may never return by itself."""
+        return any(self._heard[symbol] > before.get(symbol, 0) for symbol in symbols)
 
     async def _without(
         self, refusal: SubscriptionRefused, symbols: Sequence[str], refusals: int
@@ -277,6 +285,7 @@ class BarStream:
             except BadPayload as trouble:  # it proves nothing, and REST will tell
                 self._on_unreadable(str(trouble))
         self.bars_n += len(read)
+        self._heard[symbol] += len(read)
         return [reading for reading in read if is_possible(reading)]
 
     def _on_frame(self) -> None:
@@ -291,6 +300,7 @@ class BarStream:
             if index is None or bar.interval != self._interval:
                 continue
             self.bars_n += 1
+            self._heard[self._symbols[index]] += 1
             reading = Reading(bar.open_ms, bar.values, bar.closed, bar.told_ms)
             on_grid = bar.open_ms % self._timeframe.ms == 0
             if not (on_grid and math.isfinite(sum(bar.values)) and is_possible(reading)):

@@ -232,6 +232,20 @@ async def test_3_a_refused_subscription_is_asked_for_again() -> None:
         expect_all_bars(made)
 
 
+async def test_3_refusals_that_lie_far_apart_never_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Remedy: bars that came end a row of refusals; over months every stream would be given up."""
+    monkeypatch.setattr("adapters.exchange.stream.REFUSALS_SOON", 1)
+    async with listening(stream_deadline_bars=1000) as made:
+        for times in range(1, len(SYMBOLS) + 2):  # one of them is refused a second time
+            strike(made, Fault.SUBSCRIBE_REFUSED)
+            strike(made, Fault.DROP_SOCKETS)
+            await made.advance(1)
+            await subscribed_again(made)
+            assert made.exchange.exchange.faults.struck_n[Fault.SUBSCRIBE_REFUSED] == times
+            await expect_stream(made)
+        expect_all_bars(made)
+
+
 @pytest.mark.parametrize("fault", [Fault.HTTP_429, Fault.HTTP_418])
 async def test_5_a_venue_that_bans_is_not_asked_before_it_allows_it(fault: Fault) -> None:
     """Remedy: Retry-After is kept from the raw answer, and no request leaves before."""
