@@ -29,6 +29,10 @@ JUMP_MS: Final = 1000.0
 """What a venue's time may differ from what ours has run since the last measurement."""
 JUMP_MEASUREMENTS: Final = 3
 """So many measurements in a row must agree before a jump is believed."""
+MEASURE_MAX_S: Final = 30.0
+"""A measurement that takes longer is given up."""
+DRIFT: Final = 2e-4
+"""What the machine's monotonic clock may run wrong, as a share of the time that it ran."""
 SLEEP_SLICE_S: Final = 5.0
 ADVANCE_TIMEOUT_S: Final = 120.0
 OVER_PAUSE_S: Final = 0.2  # between questions to a market that is over
@@ -90,6 +94,16 @@ class _Anchor:
         slack_ms = self.error_ms + other.error_ms + JUMP_MS * speed
         return min(abs(ran_ms - by_transport_ms), abs(ran_ms - by_wall_ms)) <= slack_ms
 
+    def is_sharper_than(self, later: _Anchor, speed: float) -> bool:
+        """Tell whether this measurement still bounds the time closer than a later one that agrees.
+
+        Its bound grows with what the machine's monotonic clock may have run wrong since.
+        """
+        by_transport_ms = (later.at_s - self.at_s) * 1000 * speed
+        error_ms = self.error_ms + by_transport_ms * DRIFT
+        differ_ms = abs(later.venue_ms - self.venue_ms - by_transport_ms)
+        return error_ms < later.error_ms and differ_ms <= error_ms + later.error_ms
+
 
 class VenueClock:
     """Follow the venue's server time, never ahead of it.
@@ -100,6 +114,9 @@ class VenueClock:
     monotonic clock times `speed` (market ms per transport ms: 1 except in a rehearsal). A time
     that both clocks of the machine contradict is not believed before `JUMP_MEASUREMENTS` agree:
     `now()` never goes back, so one wrong answer would be believed for as long as it was wrong.
+    Of two measurements that agree the sharper one counts: a slow answer makes no time late. While
+    somebody sleeps it is measured anew in the background, for a venue that hangs is not to wake
+    anybody late; `close` must be awaited then.
     """
 
     def __init__(
@@ -110,6 +127,7 @@ class VenueClock:
         remeasure_every_s: float = 60.0,
         samples: int = 3,
         speed: float = 1.0,
+        measure_max_s: float = MEASURE_MAX_S,
     ) -> None:
         require(samples >= 1, f"samples {samples} must be at least 1")
         require(speed > 0, f"speed {speed} must be positive")
@@ -117,10 +135,12 @@ class VenueClock:
         self._transport = transport
         self._remeasure_every_s = remeasure_every_s
         self._samples = samples
+        self._measure_max_s = measure_max_s
         self._speed = speed
         self._anchor: _Anchor | None = None
         self._doubted: list[_Anchor] = []
-        self._measured_at_s = 0.0
+        self._tried_s, self._tried_wall_ms = 0.0, 0  # on both clocks of the machine
+        self._measuring: asyncio.Task[None] | None = None
         self._latest_ms = 0
         self._unreachable = False
         self.offset_ms = 0.0
@@ -141,8 +161,10 @@ class VenueClock:
         """Ask the venue for its time; raises what asking raises, and BadPayload for nonsense."""
         found = [await self._sample() for _ in range(self._samples)]
         anchor = min(found, key=lambda one: one.error_ms)
-        self._measured_at_s = self._transport.monotonic()
+        self._note_tried()
         if not self._is_believed(anchor):
+            return
+        if self._anchor is not None and self._anchor.is_sharper_than(anchor, self._speed):
             return
         self._anchor = anchor
         self.error_ms = anchor.error_ms
@@ -176,27 +198,62 @@ class VenueClock:
         return _Anchor(before_s + trip_s / 2, wall_ms, float(venue_ms), error_ms)
 
     async def sleep_until(self, at_ms: int) -> int:
-        """Wait until the venue's time is `at_ms`, measuring it anew on the way when it is due."""
+        """Wait until the venue's time is `at_ms`; when it is due, measure it beside that."""
         while (left_ms := at_ms - self.now()) > 0:
-            await asyncio.sleep(min(left_ms / 1000 / self._speed, SLEEP_SLICE_S))
-            await self.remeasure_if_due()
+            pause_s = min(left_ms / 1000 / self._speed, SLEEP_SLICE_S)
+            measuring = self._measured_beside()
+            if measuring is None:
+                ran_s = self._transport.monotonic() - self._tried_s
+                await asyncio.sleep(min(pause_s, max(self._remeasure_every_s - ran_s, 0.0)))
+            else:  # it may find that the time has come
+                await asyncio.wait({measuring}, timeout=pause_s)
         return self.now()
 
     async def remeasure_if_due(self) -> None:
         """Measure again after `remeasure_every_s`; a venue that cannot be asked changes nothing."""
-        if self._transport.monotonic() - self._measured_at_s < self._remeasure_every_s:
+        if not self._is_due():
             return
+        self._note_tried()
         try:
-            await self.measure()
-        except (VenueError, BadPayload) as trouble:
-            self._measured_at_s = self._transport.monotonic()
+            async with asyncio.timeout(self._measure_max_s):
+                await self.measure()
+        except Exception as trouble:  # noqa: BLE001 whatever it is, time runs on as measured before
+            self._note_tried()
             if not self._unreachable:
-                _log.warning(VENUE_CLOCK_UNREACHABLE, why=str(trouble))
+                foreseen = isinstance(trouble, VenueError | BadPayload | OSError)
+                more = {} if foreseen else {"exc_info": trouble}
+                why = str(trouble) or type(trouble).__name__
+                _log.warning(VENUE_CLOCK_UNREACHABLE, why=why, **more)
             self._unreachable = True
             return
         if self._unreachable:
             _log.info(VENUE_CLOCK_REACHED_AGAIN, offset_ms=self.offset_ms)
         self._unreachable = False
+
+    async def close(self) -> None:
+        """End a measurement that is under way."""
+        task, self._measuring = self._measuring, None
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    def _measured_beside(self) -> asyncio.Task[None] | None:
+        """Give the measurement under way, begun now where one is due; None where none is."""
+        if self._measuring is not None and self._measuring.done():
+            self._measuring = None
+        if self._measuring is None and self._is_due():
+            self._measuring = asyncio.create_task(self.remeasure_if_due(), name="venue clock")
+        return self._measuring
+
+    def _is_due(self) -> bool:
+        """Tell whether to measure: after a while, and when this machine was suspended or set."""
+        ran_s = self._transport.monotonic() - self._tried_s
+        wall_ms = self._transport.wall_ms() - self._tried_wall_ms
+        return ran_s >= self._remeasure_every_s or abs(wall_ms - ran_s * 1000) > JUMP_MS
+
+    def _note_tried(self) -> None:
+        self._tried_s = self._transport.monotonic()
+        self._tried_wall_ms = self._transport.wall_ms()
 
 
 class LockStepClock:

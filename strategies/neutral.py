@@ -290,6 +290,8 @@ class NeutralStrategy:
         # A leg that lost its place is closed at once: inside a band around zero it would stay.
         band = np.where(chosen, self._band(memory, view, forecast, book), 0.0)
         reduce_only = forecast.too_dear | silent | ~chosen
+        if view.reduce_only is not None:
+            reduce_only |= view.reduce_only
         weights, lift, narrowing = rebalance.at_gross(
             view.weights,
             book.weights,

@@ -93,7 +93,7 @@ MESSAGES: dict[type, object] = {
         m.FeedNotice(7, "v", m.FeedTrouble.CLOCK_OFFSET, True, "3.0 s off"),
         m.InstrumentChanged(7, 1, INSTRUMENT, Standing.REDUCE_ONLY, "it ends"),
         m.Rescaled(7, 1, INSTRUMENT.key, 1, 15),
-        m.PriceDoubted(7, 1, 5, 0.1, True, "it stands still"),
+        m.PriceDoubted(7, 1, 5, 0.1, True, "it stands still", 101.5, 3.25, 4, 13.5),
         m.Tick(7),
         m.EstimatesReady(Estimates(HOUR_MS, (PREDICTION,), np.eye(3), np.eye(4), 0.5)),
         m.EstimatesMissing(HOUR_MS, "late"),

@@ -17,6 +17,8 @@ BLANKET_HANDLERS = frozenset(
         "daemon/wiring/observing.py::observe",  # a display: its failure must not stop trading
         "daemon/runtime/live.py::_noting_failure",  # the top of a task: raised after the shutdown
         "adapters/exchange/several.py::_pump",  # one venue's feed: its failure leaves the others
+        "adapters/clocks.py::remeasure_if_due",  # a measurement: time runs on as measured before
+        "daemon/wiring/gauging.py::_unfailing_round",  # a sink: series must not stop trading
         "adapters/exchange/client.py::guarded",  # a frame: the client would go deaf in silence
         "daemon/status/outbox.py::_run",  # a sink: losing Redis or MQTT must not stop trading
     }

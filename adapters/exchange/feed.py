@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 
 from adapters.exchange.client import Usage, VenueClient
 from adapters.exchange.health import FeedHealth
@@ -171,7 +171,7 @@ class CcxtFeed:
             self._recent.see(event)
             yield event
 
-    async def events(self, after_ms: int) -> AsyncIterator[MarketEvent]:
+    async def events(self, after_ms: int) -> AsyncGenerator[MarketEvent]:
         """Yield bars that close after `after_ms`, revisions and funding, until closed."""
         require(self._pump is None, "the feed delivers already: want one consumer")
         instruments = await self.instruments()

@@ -20,12 +20,14 @@ from adapters.exchange.reader import VenueReader
 from daemon.domain.failures import BadPayload, VenueError
 from daemon.domain.instrument import is_spare_symbol
 from daemon.domain.messages import FundingRates
-from daemon.domain.units import HOUR_MS, iso
+from daemon.domain.units import HOUR_MS, MINUTE_MS, iso
 
 FUNDING_UNAVAILABLE: Final = "funding_unavailable"
 FUNDING_DELAYED: Final = "funding_delayed"
 FUNDING_MISSING: Final = "funding_missing"
 RETRY_S: Final = 1.0
+READING_MAX_MS: Final = 10 * MINUTE_MS
+"""How long (market time) a reading of the timetable may last."""
 LATE_MAX_MS: Final = HOUR_MS
 """How long after a settlement (market time) its rates are asked for."""
 
@@ -150,19 +152,32 @@ class FundingTable:
         """Ask for the next settlements once an hour, and after each of them.
 
         Settlements that fell in between unknown to us (before the first look, or while the venue
-        could not be asked) are read from the history.
+        could not be asked) are read from the history. What settles, and who joins, while we ask
+        stays noted, and the timetable is read once more.
         """
         if self._read_ms is not None and market_ms // HOUR_MS <= self._read_ms // HOUR_MS:
             return
+        asked = list(self._symbols)
         told: dict[int, list[Settled]] = {}
-        for symbol in self._symbols:
-            known_ms = self._known_ms[symbol]
-            if symbol not in self._next_ms and market_ms // HOUR_MS > known_ms // HOUR_MS:
-                for entry in await self._reader.funding_between(symbol, known_ms, market_ms):
-                    told.setdefault(entry.settle_ms, []).append(entry)
-        next_ms = await self._reader.next_settlements(self._symbols)
-        self._next_ms, self._read_ms = next_ms, market_ms
-        self._known_ms = dict.fromkeys(self._symbols, market_ms)
+        self._read_ms = market_ms  # who settles or joins meanwhile wants another reading
+        try:
+            for symbol in asked:
+                known_ms = self._known_ms[symbol]
+                if symbol not in self._next_ms and market_ms // HOUR_MS > known_ms // HOUR_MS:
+                    for entry in await self._reader.funding_between(symbol, known_ms, market_ms):
+                        told.setdefault(entry.settle_ms, []).append(entry)
+            next_ms = await self._reader.next_settlements(asked)
+        except BaseException:
+            self._read_ms = None
+            raise
+        for symbol in asked:
+            self._known_ms[symbol] = max(self._known_ms[symbol], market_ms)
+            due_ms = self._next_ms.get(symbol)
+            if due_ms is None or due_ms > market_ms + READING_MAX_MS:
+                self._next_ms.pop(symbol, None)
+                if symbol in next_ms:
+                    self._next_ms[symbol] = next_ms[symbol]
+            # else: it may have settled since, and the answer name the one after that
         for at in sorted(told):
             tell(self.message(at, told[at]))
 

@@ -103,25 +103,34 @@ class Instants:
         """Expect the bars of a column that closes after `from_ms`."""
         self._listed_ms[index] = from_ms
 
+    def owe(self, index: int, close_ms: int, at_s: float) -> None:
+        """Wait for a bar of an instant that went out without it, before this feed was there."""
+        if close_ms not in self._instants:
+            told = self._new(close_ms, at_s)
+            told.fate[:] = Fate.NOT_LISTED  # nothing is awaited from the others
+            told.emitted = told.told_whole = True
+            self._instants = dict(sorted({**self._instants, close_ms: told}.items()))
+        self._instants[close_ms].fate[index] = Fate.OPEN
+
+    def _new(self, close_ms: int, at_s: float) -> _Instant:
+        count = len(self._listed_ms)
+        return _Instant(
+            close_ms,
+            at_s,
+            np.full(count, Fate.OPEN, dtype=np.uint8),
+            np.full((count, FIELDS), np.nan),
+            np.full(count, Proof.ABSENT, dtype=np.uint8),
+            np.zeros(count, dtype=np.bool_),
+            np.zeros(count, dtype=np.int64),
+        )
+
     def reach(self, market_ms: int, at_s: float) -> None:
         """Note that market time is at least `market_ms`: instants up to it are due."""
         while (close_ms := self._timeframe.next_close(self._reached_ms)) <= market_ms:
-            count = len(self._listed_ms)
-            fate = np.full(count, Fate.OPEN, dtype=np.uint8)
+            instant = self._instants[close_ms] = self._new(close_ms, at_s)
             for index, listed_ms in enumerate(self._listed_ms):
                 if listed_ms is not None and listed_ms >= close_ms:
-                    fate[index] = Fate.NOT_LISTED
-            values = np.full((count, FIELDS), np.nan)
-            proof = np.full(count, Proof.ABSENT, dtype=np.uint8)
-            self._instants[close_ms] = _Instant(
-                close_ms,
-                at_s,
-                fate,
-                values,
-                proof,
-                np.zeros(count, dtype=np.bool_),
-                np.zeros(count, dtype=np.int64),
-            )
+                    instant.fate[index] = Fate.NOT_LISTED
             self._reached_ms = close_ms
         self._forget_old()
 

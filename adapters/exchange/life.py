@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 from typing import Any, Final
 
 import structlog
@@ -29,6 +30,7 @@ MARKETS_UNREAD: Final = "markets_unread"
 LISTING_UNREAD: Final = "listing_unread"
 MISSING_MAX_SHARE: Final = 0.5  # of ours at once: then the list is wrong, not the market
 UNREAD_READINGS: Final = 3  # in a row, before people are told that something cannot be read
+SHOWN_MAX: Final = 5  # of contracts that find no column, in one notice
 MISSING_READINGS: Final = 2  # in a row, before an instrument that is not listed counts as gone
 
 _log = structlog.get_logger()
@@ -56,7 +58,7 @@ class Life:
         self._news = news
         self._read_ms: int | None = None
         self._joining = joining
-        self._without_column: set[str] = set()
+        self._without_column: frozenset[str] = frozenset()
         self.joined: list[tuple[int, Instrument]] = []
         """Columns taken that nobody picked up yet."""
         self.busy = False
@@ -143,14 +145,15 @@ class Life:
         self._tell(FeedNotice(at_ms, venue, FeedTrouble.LISTING, active, text))
 
     def _admit(self, markets: Mapping[str, Any], market_ms: int) -> None:
-        """Give spare columns to contracts that may join; say it once of each that finds none."""
+        """Give spare columns to contracts that may join; say who finds none when that changes."""
         free = [index for index, known in enumerate(self._known) if known.is_spare]
         if self._joining is None:
             return
         known = {instrument.key.symbol for instrument in self._known}
+        left: dict[str, str] = {}
         for symbol, why in self._joining.wanted(markets, known):
             if not free:
-                self._tell_full(symbol, why, market_ms)
+                left[symbol] = why
                 continue
             try:
                 found = self._judged(free[0], self._known[free[0]], markets[symbol], market_ms)
@@ -161,14 +164,15 @@ class Life:
             self._known[index], self._standing[index] = instrument, standing
             self.joined.append((index, instrument))
             self._tell(InstrumentChanged(market_ms, index, instrument, standing, why))
+        self._tell_left(left, market_ms)
 
-    def _tell_full(self, symbol: str, why: str, market_ms: int) -> None:
-        if symbol in self._without_column:
+    def _tell_left(self, left: Mapping[str, str], market_ms: int) -> None:
+        """Name who finds no column, in one notice, whenever it is not who was named last."""
+        if left.keys() == self._without_column:
             return
-        self._without_column.add(symbol)
-        text = f"{symbol} cannot join: {why}, but no spare column is left in this book"
-        venue = self._client.exchange
-        self._tell(FeedNotice(market_ms, venue, FeedTrouble.NO_COLUMN, True, text))
+        self._without_column = frozenset(left)
+        text, venue = _left_in_words(left), self._client.exchange
+        self._tell(FeedNotice(market_ms, venue, FeedTrouble.NO_COLUMN, bool(left), text))
 
     def _judged(
         self, index: int, known: Instrument, market: Mapping[str, Any] | None, market_ms: int
@@ -204,6 +208,17 @@ class Unread:
         why = odd[min(lasting)] if lasting else ""
         told = f"{whom} could not be read {UNREAD_READINGS} times in a row: {why}"
         self._tell(bool(lasting), told if lasting else "its list of contracts can be read again")
+
+
+def _left_in_words(left: Mapping[str, str]) -> str:
+    """Say who finds no column, and why each would join; the first few by name."""
+    if not left:
+        return "no contract is without a column any more"
+    shown = [f"{symbol} ({why})" for symbol, why in islice(left.items(), SHOWN_MAX)]
+    more = f" and {len(left) - SHOWN_MAX} more" if len(left) > SHOWN_MAX else ""
+    who = "1 contract" if len(left) == 1 else f"{len(left)} contracts"
+    names = ", ".join(shown) + more
+    return f"{who} cannot join, for no spare column is left in this book: {names}"
 
 
 def _standing_of(market: Mapping[str, Any], market_ms: int) -> tuple[Standing, str]:

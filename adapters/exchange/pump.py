@@ -28,7 +28,7 @@ from adapters.exchange.instants import NEVER_MS, Instants
 from adapters.exchange.joining import Joining
 from adapters.exchange.life import Life
 from adapters.exchange.reader import Page, VenueReader
-from adapters.exchange.recent import RecentBars
+from adapters.exchange.recent import OWED_BARS_MAX, RecentBars
 from adapters.exchange.rereads import Doubts, Rereads
 from adapters.exchange.stream import BarStream
 from adapters.exchange.watch import Transport, Watch
@@ -85,9 +85,9 @@ class Pump:
             _log.info(STREAM_NOT_OFFERED, exchange=client.exchange)
         confirms = streaming and client.exchange in FRAME_READERS
         self._gate = FinalityGate(len(instruments), settings.timeframe, after_ms, confirms=confirms)
-        for told in recent.told() if recent is not None else ():
-            self._gate.seed(*told)
         self._instants = _new_instants(settings, instruments, after_ms)
+        if recent is not None:
+            self._go_on_from(recent, after_ms)
         self._funding = self._new_funding(reader, after_ms, available=funding)
         self._news, self._hurry = asyncio.Event(), asyncio.Event()
         self.delivery = Delivery(
@@ -122,6 +122,13 @@ class Pump:
         self._darkness = Darkness(self._tell_dark)
         self._unheard_ms = [after_ms] * len(instruments)
         self._ahead_n = 0
+
+    def _go_on_from(self, recent: RecentBars, after_ms: int) -> None:
+        """Know the bars that were told before, and ask for those that were left out."""
+        for told in recent.told():
+            self._gate.seed(*told)
+        for index, closes in recent.owed(after_ms):
+            self._owe(index, closes, self._now_s())
 
     def _new_funding(self, reader: VenueReader, after_ms: int, *, available: bool) -> FundingTable:
         return FundingTable(
@@ -275,15 +282,27 @@ class Pump:
             funding=False,
             on_warmup=lambda progress: None,
         )
+        told_ms = 0
         try:
             async for event in source:
                 if isinstance(event, BarsClosed) and event.proof[0]:
                     await self.delivery.hand_out(self._in_column(index, event))
+                    told_ms = event.close_ms
+            length_ms = self._settings.timeframe.ms
+            left_out = range(told_ms + length_ms, until_ms + 1, length_ms)
+            if 0 < len(left_out) <= OWED_BARS_MAX:  # else it stands still, or has no past
+                self._owe(index, left_out, self._now_s())
         except (VenueError, BadPayload) as trouble:  # it warms up with what comes from now on
             _log.warning(PAST_UNREAD, symbol=symbol, why=str(trouble))
         finally:
             self._reading_past_n -= 1
             self._wake()
+
+    def _owe(self, index: int, closes: Sequence[int], at_s: float) -> None:
+        """Ask for bars that history left out, though those before them were there."""
+        self._gate.owe(index, closes[0] - self._settings.timeframe.ms)
+        for close_ms in closes:
+            self._instants.owe(index, close_ms, at_s)
 
     def _in_column(self, index: int, event: BarsClosed) -> BarsClosed:
         """Write the bar of one instrument as a cross-section of all; nobody may trade at it."""

@@ -1,14 +1,21 @@
-"""The newest bars that one feed told: those of before a start are audited like all others."""
+"""The newest bars that one feed told: those of before a start are audited like all others.
+
+What history left out at its end (a copy of the venue that lags, a row that nothing proved closed)
+is owed: the feed that follows asks for it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 import numpy as np
 
 from daemon.domain.bar import Floats
 from daemon.domain.finality import BarValues
 from daemon.domain.messages import BarsClosed, MarketEvent, Revised
+
+OWED_BARS_MAX: Final = 3  # who shows none of so many newest bars stands still, and owes nothing
 
 
 class RecentBars:
@@ -41,3 +48,14 @@ class RecentBars:
             for index in np.flatnonzero(~np.isnan(values[:, 0])).tolist():
                 opened, high, low, close, volume = values[index].tolist()
                 yield index, close_ms, (opened, high, low, close, volume)
+
+    def owed(self, after_ms: int) -> Iterator[tuple[int, tuple[int, ...]]]:
+        """Give instruments whose newest bars up to `after_ms` were not told, and their closes."""
+        newest = [close_ms for close_ms in sorted(self._values) if close_ms <= after_ms]
+        newest = newest[-OWED_BARS_MAX - 1 :]
+        if not newest:
+            return
+        there = ~np.isnan(np.array([self._values[close_ms][:, 0] for close_ms in newest]))  # (T, N)
+        for index in np.flatnonzero(~there[-1] & there.any(axis=0)).tolist():
+            last = int(np.flatnonzero(there[:, index])[-1])
+            yield index, tuple(newest[last + 1 :])

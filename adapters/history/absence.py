@@ -1,8 +1,10 @@
 """Remember which bars a venue was asked for and does not have, so as not to ask for ever.
 
-`.NAME.absent` beside a file of bars is one JSON object with spans [first, end) of opens: `once`,
-found empty by one download, and `settled`, found empty again by a later one. It is a help, not a
-condition: one that cannot be believed is as if it were not there, and all is asked for again.
+`.NAME.absent` beside a file of bars is one JSON object with spans [first, end) of opens: `found`,
+found empty by one download, with the market time of it, and `settled`, found empty again by one
+that came `APART_MS` later or more. What is asked twice in a row is answered twice by the same copy
+that lags, and is no second witness. It is a help, not a condition: one that cannot be believed is
+as if it were not there, and all is asked for again.
 """
 
 from __future__ import annotations
@@ -10,30 +12,50 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from adapters.history.locks import only_writer, part_of
 from daemon.domain.failures import DataError
-from daemon.domain.units import Timeframe
+from daemon.domain.units import HOUR_MS, Timeframe
 
 Span = tuple[int, int]
+Found = tuple[int, int, int]
+
+APART_MS: Final = 6 * HOUR_MS  # between two answers that count as two
 
 
 @dataclass(frozen=True, slots=True)
 class Absence:
-    """Hold spans of opens without a bar, ascending: found empty once, and by two downloads."""
+    """Hold spans of opens without a bar: found empty once, and when; and twice, `APART_MS` apart.
 
-    once: tuple[Span, ...] = ()
+    found: (first, end, market time in ms), disjoint, ascending. settled: ascending.
+    """
+
+    found: tuple[Found, ...] = ()
     settled: tuple[Span, ...] = ()
 
-    def found_empty(self, spans: Sequence[Span]) -> Absence:
-        """Give what is known after one more download found these spans empty."""
-        again = common(self.once, spans)
-        settled = together([*self.settled, *again])
-        return Absence(without([*self.once, *spans], settled), settled)
+    @property
+    def once(self) -> tuple[Span, ...]:
+        """Give the spans that were found empty and are not settled."""
+        return together((first, end) for first, end, _ in self.found)
+
+    def found_empty(self, spans: Sequence[Span], at_ms: int) -> Absence:
+        """Give what is known after a download found these spans empty at `at_ms`.
+
+        The first time stays with a span that is found empty again too soon.
+        """
+        before = [(a, b) for a, b, then_ms in self.found if at_ms - then_ms >= APART_MS]
+        settled = together([*self.settled, *common(before, spans)])
+        fresh = without(spans, [*settled, *self.once])
+        found = [(a, b, at_ms) for a, b in fresh]
+        for first, end, then_ms in self.found:
+            found += [(a, b, then_ms) for a, b in without([(first, end)], settled)]
+        return Absence(tuple(sorted(found)), settled)
 
 
 def absence_path(path: Path) -> Path:
@@ -45,25 +67,30 @@ def read_absence(path: Path) -> Absence:
     """Read what is remembered of a file of bars; nothing where that cannot be believed."""
     try:
         found = json.loads(absence_path(path).read_text(encoding="utf-8"))
-        once, settled = ([(int(a), int(b)) for a, b in found[k]] for k in ("once", "settled"))
+        once = sorted((int(a), int(b), int(then_ms)) for a, b, then_ms in found["found"])
+        settled = [(int(a), int(b)) for a, b in found["settled"]]
     except (OSError, ValueError, KeyError, TypeError):
         return Absence()
-    if any(a >= b for a, b in (*once, *settled)):
+    overlap = any(one[1] > other[0] for one, other in pairwise(once))
+    if overlap or any(a >= b for a, b, *_ in (*once, *settled)):
         return Absence()
-    return Absence(together(once), together(settled))
+    return Absence(tuple(once), together(settled))
 
 
-def note_empty(path: Path, spans: Sequence[Span]) -> None:
-    """Remember that a download found these spans empty; raises DataError when the disk refuses."""
+def note_empty(path: Path, spans: Sequence[Span], at_ms: int) -> None:
+    """Remember that a download found these spans empty at `at_ms`, by the venue's time.
+
+    Raises DataError when the disk refuses.
+    """
     with only_writer(path):
         before = read_absence(path)
-        after = before.found_empty(together(spans))
+        after = before.found_empty(together(spans), at_ms)
         if after == before:
             return
         target = absence_path(path)
         temporary = part_of(path)
         try:
-            text = json.dumps({"once": after.once, "settled": after.settled})
+            text = json.dumps({"found": after.found, "settled": after.settled})
             temporary.write_text(text, encoding="utf-8")
             temporary.replace(target)
         except OSError as e:

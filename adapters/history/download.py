@@ -4,9 +4,9 @@ Knows no exchange: the pages come from a function that wiring hands in, which al
 rate limits. Only bars that closed by `until_ms` are stored, so the running bar never is. A file is
 replaced whole, in one step; a process killed half-way leaves the last complete state, and
 the next run goes on behind the last stored bar to the same bytes. Holes are asked for again until
-two downloads found them empty; the newest stored bars are read once more, which shows revisions. A
-file that cannot be believed is moved aside, and all that it held is fetched again, however little
-was asked for.
+two downloads, hours apart, found them empty; the newest stored bars are read once more, which shows
+revisions. A file that cannot be believed is moved aside, and all that it held is fetched again,
+however little was asked for.
 """
 
 from __future__ import annotations
@@ -123,6 +123,7 @@ class _Task:
     fetch: FetchBars
     page_bars: int
     on_progress: Callable[[Progress], None]
+    now_ms: int
     generated: bool = False
     holes: bool = False
     audit: bool = False
@@ -138,7 +139,7 @@ class _Task:
         """Give the ranges of opens [first, end) that are asked for.
 
         All about which nothing is stored, of the time asked for and of what a file that was moved
-        aside had held, but for what two downloads found empty; and the newest stored bars again.
+        aside had held, but for what is settled as absent; and the newest stored bars again.
         `holes` asks for every hole, `audit` for all of the time.
         """
         first_ms = -(-self.since_ms // self.timeframe.ms) * self.timeframe.ms
@@ -178,7 +179,8 @@ class _Task:
         if len(self.stored):
             last_ms = int(self.stored.open_ms[-1])
             read = [(start, min(end, last_ms)) for start, end in self.reads]
-            note_empty(self.path, absent_spans(read, self.stored.open_ms, self.timeframe))
+            empty = absent_spans(read, self.stored.open_ms, self.timeframe)
+            note_empty(self.path, empty, self.now_ms)
 
     def _read_stored(self) -> None:
         """Read what is there; a corrupt file is moved aside, and its bars are fetched anew."""
@@ -295,12 +297,14 @@ async def download(
     parallel_max: int = PARALLEL_MAX,
     holes: bool = False,
     audit: bool = False,
+    now_ms: int | None = None,
 ) -> DownloadReport:
     """Store all bars with since <= open and close <= until; `venue` names the folder.
 
     generated: the market is not a real one; the files say so for ever (`is_generated`). holes: ask
-    again for all bars that are missing between stored ones. audit: read the whole range again, so
-    that every revision is counted.
+    again for all bars that are missing between stored ones, those settled as absent too. audit:
+    read the whole range again, so that every revision is counted. now_ms: the venue's time, by
+    which this download is apart from others; `until_ms` when None.
 
     `fetch(unified symbol, since_ms, limit)` answers rows [open_ms, o, h, l, c, volume], oldest
     first: all that exist of the `limit` opens from `since_ms` on, or the first of those, or of
@@ -325,6 +329,7 @@ async def download(
             fetch,
             page_bars,
             progress,
+            until_ms if now_ms is None else now_ms,
             generated,
             holes,
             audit,

@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -24,7 +24,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from adapters.history.locks import only_writer, part_of
-from adapters.history.written import ASIDE, Written, move_record, spoiled_bytes, write_record
+from adapters.history.written import (
+    ASIDE,
+    Written,
+    move_record,
+    read_record,
+    spoiled_bytes,
+    write_record,
+)
 from daemon.domain.bar import FIELDS, Field, Floats, Proof
 from daemon.domain.failures import CorruptFile, DataError
 from daemon.domain.units import Timeframe, iso, require
@@ -132,11 +139,14 @@ GENERATED: Final = "generated"
 
 def is_generated(path: Path) -> bool:
     """Tell whether a file of bars says that its market was generated; raises CorruptFile."""
+    return _metadata(path).get(ORIGIN.encode()) == GENERATED.encode()
+
+
+def _metadata(path: Path) -> Mapping[bytes, bytes]:
     try:
-        metadata = pq.read_schema(path).metadata or {}
+        return pq.read_schema(path).metadata or {}
     except (pa.ArrowException, OSError, ValueError) as e:
         raise CorruptFile(f"{path}: is no readable Parquet file: {e}") from e
-    return bool(metadata.get(ORIGIN.encode()) == GENERATED.encode())
 
 
 def write_bars(path: Path, bars: Bars, timeframe: Timeframe, facts: Mapping[str, str]) -> None:
@@ -300,6 +310,29 @@ def set_aside(path: Path) -> Path:
     return aside
 
 
+def put_aside_if_damaged(path: Path, read: Callable[[Path], object]) -> str | None:
+    """Set a file aside that `read` finds corrupt; give what was wrong and its new name, or None.
+
+    It is read without its lock, so that nobody waits for a sound one. A damaged one is read once
+    more as its only writer: meanwhile another may have moved it and written it anew. Raises
+    DataError when the disk refuses.
+    """
+    try:
+        read(path)
+    except CorruptFile:
+        with only_writer(path):
+            if not path.exists():
+                return None
+            try:
+                read(path)
+            except CorruptFile as e:
+                return f"{e}; it is kept as {set_aside(path).name}"
+    except DataError:
+        if path.exists():  # else another has just moved it
+            raise
+    return None
+
+
 def _span_left(path: Path) -> tuple[int, int] | None:
     """Give the first and last time of a damaged file, where those can still be read."""
     try:
@@ -314,6 +347,24 @@ def read_times(path: Path) -> Instants:
     table, _ = read_columns(path, ())
     _refuse(path, _order_problem(table[TIME]))
     return table[TIME]
+
+
+def last_time(path: Path) -> int | None:
+    """Give the last `ts` of a file, None for one without rows; raises CorruptFile.
+
+    The record of what was written answers where it is of the content that the file names: a start
+    asks this of every instrument, and the time column of years is long.
+    """
+    written = read_record(path)
+    if written is not None and written.rows and written.content == _named_checksum(path):
+        return written.last_ms
+    times = read_times(path)
+    return int(times[-1]) if len(times) else None
+
+
+def _named_checksum(path: Path) -> str | None:
+    found = _metadata(path).get(CHECKSUM)
+    return None if found is None else found.decode("ascii", "replace")
 
 
 def read_columns(

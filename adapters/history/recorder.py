@@ -38,12 +38,13 @@ from adapters.history.parquet_file import (
     Rates,
     bars_problem,
     is_generated,
+    last_time,
     merged_bars,
     merged_rates,
+    put_aside_if_damaged,
     rates_problem,
     read_bars,
     read_rates,
-    read_times,
     set_aside,
     write_bars,
     write_rates,
@@ -147,29 +148,27 @@ class Recorder:
     def damaged(self, symbol: str) -> list[str]:
         """Move files of a symbol that cannot be believed aside; say of each what was wrong."""
         bars = bars_path(self.root, self.venue, symbol, self.timeframe)
-        funding = funding_path(self.root, self.venue, symbol)
-        found = []
-        for path in (bars, funding):
+        rates = funding_path(self.root, self.venue, symbol)
+        found: list[str] = []
+        for path, read in ((bars, self._read_bars), (rates, read_rates)):
             try:
-                if path.exists():
-                    _ = read_bars(path, self.timeframe) if path is bars else read_rates(path)
-            except CorruptFile as e:
-                try:
-                    found.append(f"{e}; it is kept as {set_aside(path).name}")
-                except DataError as trouble:
-                    found.append(str(trouble))
+                text = put_aside_if_damaged(path, read) if path.exists() else None
             except DataError as trouble:
-                found.append(str(trouble))
+                text = str(trouble)
+            found += [] if text is None else [text]
         return found
+
+    def _read_bars(self, path: Path) -> Bars:
+        return read_bars(path, self.timeframe)
 
     def stored_until_ms(self, symbol: str) -> int | None:
         """Give the close of the last stored bar; None without one that can be read."""
         path = bars_path(self.root, self.venue, symbol, self.timeframe)
         try:
-            times = read_times(path) if path.exists() else NO_BARS.open_ms
+            last_ms = last_time(path) if path.exists() else None
         except DataError:
             return None
-        return int(times[-1]) + self.timeframe.ms if len(times) else None
+        return None if last_ms is None else last_ms + self.timeframe.ms
 
     def _refuse_mixture(self, path: Path) -> None:
         if is_generated(path) != self.is_generated:

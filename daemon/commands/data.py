@@ -52,6 +52,9 @@ def download_data(
     audit: Annotated[
         bool, typer.Option("--audit", help="Read stored bars again, to count those that changed.")
     ] = False,
+    again: Annotated[
+        bool, typer.Option("--again", help="Ask again for bars that are settled as absent too.")
+    ] = False,
 ) -> int:
     """Fetch bars and funding rates into the bar store.
 
@@ -76,9 +79,12 @@ def download_data(
                 folder,
                 lambda p: show(p.symbol, p.reached_ms - p.since_ms, p.until_ms - p.since_ms),
                 audit=audit,
+                again=again,
             )
         )
-    beside = asyncio.run(fetch_series(settings, wanted, days, folder)) if wanted else ()
+    beside = (
+        asyncio.run(fetch_series(settings, wanted, days, folder, again=again)) if wanted else ()
+    )
     problems = [*fetched.bars.problems, *(f"{s}: {w}" for s, w in fetched.funding_problems.items())]
     problems += [f"{one.symbol}, {one.name}: {one.problem}" for one in beside if one.problem]
     repaired = [*fetched.repaired, *(one.repaired for one in beside if one.repaired)]

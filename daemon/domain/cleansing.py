@@ -39,6 +39,7 @@ from daemon.domain.scales import (
     suspected,
     walked,
 )
+from daemon.domain.stillness import FrozenWhen, is_still, still_runs
 from daemon.domain.units import DAY_MS, require
 
 Instants = npt.NDArray[np.int64]
@@ -51,7 +52,6 @@ SCALE_HOLE_MS: Final = 7 * DAY_MS  # over a longer hole a price may have gone an
 BOUNCE_RANGE: Final = 10.0  # high over low that no price does and undoes within a bar
 BOUNCE_BODY: Final = 1.5  # .. when open and close lie within this ratio
 BOUNCE_VOLUME: Final = 3.0  # .. save that so much more than usual is traded in it
-FEW_STILL_MINUTES: Final = 10  # a venue of fewer instruments than counted is frozen after so long
 WICK_BODY_SHARE: Final = 0.5  # a body of less than this share of the range is a wick
 WICK_MINUTES: Final = 15  # the bar length that `wick_range` is stated for
 
@@ -102,6 +102,10 @@ class CleansingRules:
     def still_bars_max(self, minutes: int) -> int:
         """Give how many still bars of this length are kept in a row, at least one."""
         return max(self.zero_volume_minutes_max // minutes, 1)
+
+    def frozen_when(self, minutes: int) -> FrozenWhen:
+        """Give when a venue stands still, in bars of this length."""
+        return FrozenWhen(self.frozen_share, self.frozen_least_n, minutes)
 
     def range_max(self, minutes: int) -> float:
         """Give the log range beyond which a bar of this length is extreme."""
@@ -170,19 +174,21 @@ class Beside:
     """Hold what was told of an instant before, (N,) each: what moves an instrument is compared.
 
     present: who has a bar; known: who has a jump; jumps: open over the close before; spans: logs of
-    high over low, NaN without a bar.
+    high over low, NaN without a bar; still_n: still bars in a row, 0 for one that moves.
     """
 
     present: Flags
     known: Flags
     jumps: Floats
     spans: Floats
+    still_n: Counts
 
     @classmethod
     def nothing(cls, instruments_n: int) -> Beside:
         """Know of no bar."""
         nobody = np.zeros(instruments_n, dtype=np.bool_)
-        return cls(nobody, nobody, np.ones(instruments_n), np.full(instruments_n, np.nan))
+        never = np.zeros(instruments_n, dtype=np.int64)
+        return cls(nobody, nobody, np.ones(instruments_n), np.full(instruments_n, np.nan), never)
 
     def over(self, other: Beside) -> Beside:
         """Lay this piece over an earlier one."""
@@ -191,6 +197,7 @@ class Beside:
             self.known | other.known,
             np.where(self.known, self.jumps, other.jumps),
             np.where(np.isnan(self.spans), other.spans, self.spans),
+            np.maximum(self.still_n, other.still_n),
         )
 
 
@@ -228,11 +235,13 @@ def judge(
     minutes: int,
     venues: Counts | None = None,
     beside: Beside | None = None,
+    unsure: Flags | None = None,
 ) -> Judged:
     """Judge bars (T, N, 5) by close (T,), NaN rows absent, oldest first; `memory` is from before.
 
     venues (N,): a number for the venue of each instrument, all the same when None. beside: for
     T = 1 what was told of this instant before; it counts for what moves or stands still together.
+    unsure (N,): of whose venue nobody can say whether it stands still: its still bars go.
     """
     T, N = values.shape[:2]
     require(memory.last.shape == (N, FIELDS), f"memory of {len(memory.last)} for {N} instruments")
@@ -246,7 +255,7 @@ def judge(
             code[where & (code == 0)] = _CODE[rule]
 
     with np.errstate(invalid="ignore", divide="ignore"):
-        bad: Flags = np.asarray(there & _broken(values))
+        bad: Flags = np.asarray(there & is_broken(values))
         spans = np.where(
             there & ~bad, np.log(values[:, :, Field.HIGH] / values[:, :, Field.LOW]), np.nan
         )
@@ -255,14 +264,21 @@ def judge(
         mark(CleansingRule.IMPOSSIBLE, bad)
         sound = there & ~bad
         still = sound & is_still(values)
-        still_n = _still_runs(still, sound, memory.still_n)
-        present = there if beside is None else there | beside.present[None]
-        mark(CleansingRule.FROZEN_VENUE, _frozen(still, still_n * minutes, present, rules, venues))
+        still_n = still_runs(still, sound, memory.still_n)
+        present, runs = there, np.where(still, still_n, 0)
+        if beside is not None:
+            present = there | beside.present[None]
+            runs = np.maximum(runs, beside.still_n[None])
+        frozen = rules.frozen_when(minutes).venues(runs, present, venues)
+        frozen = frozen if unsure is None else frozen | unsure[None]
+        mark(CleansingRule.FROZEN_VENUE, still & frozen)
         mark(CleansingRule.ZERO_VOLUME, still & (still_n > rules.still_bars_max(minutes)))
         before = _rows_before(sound)
         near = _is_near(close_ms, before, memory.last_ms)
         jumps, known = _jumps(values, before, sound & near, memory.last)
-        newest = Beside(there[-1], known[-1], jumps[-1], spans[-1])
+        newest = Beside(
+            there[-1], known[-1], jumps[-1], spans[-1], np.where(still[-1], still_n[-1], 0)
+        )
         doubted, doubts = np.zeros_like(sound), memory.doubts
         turns: tuple[Turn, ...] = ()
         if CleansingRule.RESCALED not in rules.off:
@@ -291,7 +307,8 @@ def without(values: Floats, removed: Flags) -> Floats:
 # ---- the rules -----------------------------------------------------------------------------------
 
 
-def _broken(values: Floats) -> Flags:
+def is_broken(values: Floats) -> Flags:
+    """Tell which bars (..., 5) are none at all, NaN among their numbers included."""
     open_, high, low, close, volume = (values[..., one] for one in Field)
     broken = ~np.isfinite(values).all(axis=-1) | (low <= 0) | (volume < 0)
     broken |= (high < open_) | (high < close) | (high < low) | (low > open_) | (low > close)
@@ -327,50 +344,6 @@ def _bounced(
             if is_first or is_busy or (len(beside) and float(np.median(beside)) > range_max):
                 found[t, n] = False
     return found
-
-
-def is_still(values: Floats) -> Flags:
-    """Tell which bars show one price and no volume; NaN rows do not."""
-    flat = values[..., Field.HIGH] == values[..., Field.LOW]
-    return np.asarray(flat & (values[..., Field.VOLUME] == 0))
-
-
-def _frozen(
-    still: Flags,
-    still_minutes: Counts,
-    present: Flags,
-    rules: CleansingRules,
-    venues: Counts | None,
-) -> Flags:
-    """Tell which still bars (T, N) are of a venue that stands still.
-
-    still_minutes: for how long each has, this bar included. present: who has a bar.
-    """
-    frozen = np.zeros_like(still)
-    if not still.any():
-        return frozen
-    group = np.zeros(still.shape[1], dtype=np.int64) if venues is None else venues
-    for venue in np.unique(group).tolist():
-        mine = group == venue
-        still_n = np.count_nonzero(still[:, mine], axis=1)
-        all_n = np.count_nonzero(present[:, mine], axis=1)
-        stands = (still_n >= rules.frozen_least_n) & (still_n >= rules.frozen_share * all_n)
-        few = (all_n < rules.frozen_least_n) & (still_n == all_n) & (still_n > 0)
-        if few.any():
-            longest = np.where(still & mine[None], still_minutes, np.iinfo(np.int64).max)
-            wanted = FEW_STILL_MINUTES * (rules.frozen_least_n - all_n)
-            stands |= few & (longest.min(axis=1) >= wanted)
-        frozen |= still & mine[None] & stands[:, None]
-    return frozen
-
-
-def _still_runs(still: Flags, sound: Flags, before_n: Counts) -> Counts:
-    """Count still bars in a row up to each row, (T, N); absent rows neither count nor end a run."""
-    if not still.any() and not before_n.any():
-        return np.zeros(still.shape, dtype=np.int64)
-    total = before_n[None] + np.cumsum(still, axis=0)
-    ended = np.where(sound & ~still, total, 0)
-    return np.asarray(total - np.maximum.accumulate(ended, axis=0))
 
 
 def _rows_before(sound: Flags) -> Counts:

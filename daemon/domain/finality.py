@@ -147,6 +147,11 @@ class FinalityGate:
         """Begin anew with the bars of one instrument that close after `after_ms`."""
         self._columns[index] = _Column(after_ms)
 
+    def owe(self, index: int, after_ms: int) -> None:
+        """Tell the bars of one instrument that close after an earlier instant, too."""
+        column = self._columns[index]
+        column.after_ms = min(column.after_ms, after_ms)
+
     def subscribed(self, index: int) -> None:
         """Start a new stream epoch: the next rows prime, and older rows no longer count."""
         column = self._columns[index]

@@ -31,6 +31,7 @@ class LogEvent(StrEnum):
     BAR_REMOVED = "bar_removed"
     BARS_REMOVED = "bars_removed"
     BAR_FLAGGED = "bar_flagged"
+    INSTANT_JUDGED_EARLY = "instant_judged_early"
     SERIES_NOT_READ = "series_not_read"
     SERIES_SILENT = "series_silent"
     SERIES_NOT_COLLECTED = "series_not_collected"

@@ -6,6 +6,7 @@ The engine turns one into the other. Every member is an immutable fact with plai
 
 from __future__ import annotations
 
+import math
 from decimal import Decimal
 from enum import StrEnum
 from typing import assert_never
@@ -131,8 +132,9 @@ class Rescaled(Struct, frozen=True):
 class PriceDoubted(Struct, frozen=True):
     """Tell that a price jumped as by another unit of the contract (active), or what it was.
 
-    While it lasts no bar of it is told. since_ms: when it jumped. factor: new units per old one,
-    guessed. text: for people, with what they can do.
+    While it lasts no bar of it is told, and each bar that counts for it is: active again, with the
+    new counts and no text. since_ms: when it jumped. factor: new units per old one, guessed. text:
+    for people, with what they can do. The others are what it is judged by, as in `scales.Doubts`.
     """
 
     at_ms: int
@@ -141,6 +143,10 @@ class PriceDoubted(Struct, frozen=True):
     factor: float
     active: bool
     text: str
+    anchor: float = math.nan
+    usual: float = math.nan
+    traded_n: int = 0
+    logs: float = 0.0
 
 
 class Tick(Struct, frozen=True):

@@ -20,6 +20,7 @@ A crash falls through prices within bars, so that no gap lies between them and n
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from decimal import Context, Decimal
 from typing import Final
@@ -45,6 +46,7 @@ VOLUME_SHARE: Final = 0.25
 VOLUME_BARS_MIN: Final = 8
 VOLUME_MS_MIN: Final = 2 * HOUR_MS
 RECENT: Final = 16  # bars whose volume says what is usual
+_SAVED: Final = ("since_ms", "factor", "anchor", "usual", "traded_n", "logs", "heard_ms")
 _EXACT: Final = Context(prec=28)
 
 
@@ -105,7 +107,8 @@ class Doubts:
 
     since_ms: the open of the first doubted bar, 0 for none. anchor: the last price believed.
     factor: new units per old one, guessed. usual: mean log of the volumes before, NaN unknown.
-    traded_n, logs: count and sum of the log volumes of traded bars since.
+    traded_n, logs: count and sum of the log volumes of traded bars since. heard_ms: the close of
+    the last bar that counted.
     """
 
     since_ms: Instants
@@ -114,13 +117,15 @@ class Doubts:
     usual: Floats
     traded_n: Counts
     logs: Floats
+    heard_ms: Instants
 
     @classmethod
     def none(cls, instruments_n: int) -> Doubts:
         """Doubt nobody."""
         whole, real = np.zeros(instruments_n, dtype=np.int64), np.zeros(instruments_n)
         nothing = np.full(instruments_n, np.nan)
-        return cls(whole, nothing, real, nothing.copy(), whole.copy(), real.copy())
+        counts, logs = whole.copy(), real.copy()
+        return cls(whole, nothing, real, nothing.copy(), counts, logs, whole.copy())
 
     @property
     def active(self) -> Flags:
@@ -149,6 +154,16 @@ class Doubt:
     usual: float = math.nan
     traded_n: int = 0
     logs: float = 0.0
+    heard_ms: int = 0
+
+    def to_plain(self) -> list[float]:
+        """Give a form that a snapshot can hold."""
+        return [getattr(self, name) for name in _SAVED]
+
+    @classmethod
+    def from_plain(cls, plain: Sequence[float]) -> Doubt:
+        """Read `to_plain`; older snapshots hold the first two alone."""
+        return cls(**dict(zip(_SAVED, plain, strict=False)))  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +213,9 @@ def walked(
             doubt = _begun(column, row, minutes)
             turns.append(Turn(at_ms, column.index, doubt))
         if at_ms > doubt.since_ms:  # bars of before it, told once more, say nothing
-            doubt, why = _heard(column.bars[row], at_ms, doubt, minutes, patience_ms)
+            why = ""
+            if at_ms > doubt.heard_ms:  # nor does one that counted before a restart count twice
+                doubt, why = _heard(column.bars[row], at_ms, doubt, minutes, patience_ms)
             if why:
                 turns.append(Turn(at_ms, column.index, doubt, why))
                 doubt = Doubt()
@@ -220,7 +237,7 @@ def _heard(
     bar: Floats, at_ms: int, doubt: Doubt, minutes: int, patience_ms: int
 ) -> tuple[Doubt, str]:
     """Count a bar; give why the doubt ends with it, or nothing."""
-    size = math.log(doubt.factor)
+    size, doubt = math.log(doubt.factor), replace(doubt, heard_ms=at_ms)
     if abs(math.log(bar[Field.OPEN] / doubt.anchor)) < BACK * abs(size):
         return doubt, "the price is back"
     volume = float(bar[Field.VOLUME])

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from daemon.domain.bar import Field, Flags, Floats
+from daemon.domain.cleanser import Early, judge_again
 from daemon.domain.cleansing import (
     CleansingRules,
     Codes,
@@ -55,21 +56,30 @@ def judged_in_units(
     rules: CleansingRules,
     minutes: int,
     changes: Sequence[Change],
+    early: Sequence[Early] = (),
 ) -> tuple[Floats, Judged]:
     """Judge bars (T, N, 5) as `judge` does from nothing on; give what a run sees of them as well.
 
-    changes: in time order.
+    changes: in time order. early: the instants that a live run judged before it knew all of them.
     """
     shown, memory, row = values, Memory.empty(values.shape[1]), 0
     codes: list[Codes] = []
     turns: list[Turn] = []
 
-    def take(end: int) -> None:
+    early_rows = {int(np.searchsorted(close_ms, one.close_ms)): one for one in early}
+
+    def note(judged: Judged, end: int) -> None:
         nonlocal memory, row
-        judged = judge(close_ms[row:end], shown[row:end], memory, rules, minutes)
         codes.append(judged.rule)
         turns.extend(judged.turns)
         memory, row = judged.memory, end
+
+    def take(end: int) -> None:
+        for at in sorted(at for at in early_rows if row <= at < end):
+            if close_ms[at] == early_rows[at].close_ms:
+                note(judge(close_ms[row:at], shown[row:at], memory, rules, minutes), at)
+                note(judge_again(early_rows[at], shown[at], memory, rules, minutes), at + 1)
+        note(judge(close_ms[row:end], shown[row:end], memory, rules, minutes), end)
 
     for change in changes:
         first = int(np.searchsorted(close_ms, change.at_ms))

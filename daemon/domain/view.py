@@ -19,7 +19,8 @@ class View(Struct, frozen=True, gc=False):
     as_of_ms), already without those older than allowed. disagreement as in Estimates. marks: last
     close prices, NaN never traded. weights: current signed fractions of equity. eligible: may be
     held; the others must go to zero. cost: one-way cost as a fraction of notional.
-    funding_rates: last known per settlement, NaN unknown.
+    funding_rates: last known per settlement, NaN unknown. reduce_only: what may be kept or lessened
+    and neither grow nor change sign, because its venue is held; None where nothing is.
     """
 
     as_of_ms: int
@@ -34,3 +35,4 @@ class View(Struct, frozen=True, gc=False):
     cost: Floats
     funding_rates: Floats
     gross_multiplier: float | None = None
+    reduce_only: npt.NDArray[np.bool_] | None = None

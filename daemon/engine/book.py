@@ -33,6 +33,7 @@ SAME: Final = 1.0 + 1e-12  # sums of floats that should be equal are, up to this
 UNKNOWN: Final = -1  # before every instant
 RESIDUE: Final = 1e-9  # of an order: less than any lot, more than any rounding
 REREAD_EVERY: Final = 32  # checks of the mirror
+_TRADING: Final = Standing.TRADING
 
 
 class Book:
@@ -80,6 +81,7 @@ class Book:
         ]
         self._ripe = [True] * n  # by our own rules
         self._doubted: set[int] = set()  # whose price is doubted
+        self._held_back: frozenset[int] = frozenset()  # whose venue is held: they only reduce
         self.standing = self._said.copy()
         self.all_trade = not any(self.standing)  # nobody's standing but TRADING
         # The ledger's positions that `held` was read from: they never change, new ones take their
@@ -119,15 +121,42 @@ class Book:
 
     def ripen(self, index: int, *, ripe: bool) -> bool:
         """Take our own word on age and liquidity; tell whether the standing changed by it."""
-        before = self.standing[index]
+        before = self.standing_of_its_own(index)
         self._ripe[index] = ripe
         self._stand(index)
-        return self.standing[index] != before
+        return self.standing_of_its_own(index) != before
 
     def doubt(self, index: int, *, doubted: bool) -> None:
         """Let an instrument stand still while its price is doubted."""
         (self._doubted.add if doubted else self._doubted.discard)(index)
         self._stand(index)
+
+    def hold_back(self, indices: frozenset[int]) -> frozenset[int]:
+        """Let these only reduce, and those no more that did before; give the new ones.
+
+        Not as one that its venue has halted, what is held here need not go: it may be kept.
+        """
+        before, self._held_back = self._held_back, indices
+        for index in before ^ indices:
+            self._stand(index)
+        return indices - before
+
+    def held_back(self) -> Flags | None:
+        """Tell what only reduces because its venue is held, (N,); None where nothing is."""
+        if not self._held_back:
+            return None
+        flags = np.zeros(len(self.held), dtype=np.bool_)
+        flags[list(self._held_back)] = True
+        return flags
+
+    def standing_of_its_own(self, index: int) -> Standing:
+        """Give the standing that an instrument has, or would have if nothing held its venue."""
+        return Standing.TRADING if self._only_held_back(index) else Standing(self.standing[index])
+
+    def _only_held_back(self, index: int) -> bool:
+        """Tell whether an instrument would trade, were its venue not held."""
+        reduces = self.standing[index] == int(Standing.REDUCE_ONLY)
+        return reduces and self._said[index] == int(Standing.TRADING)
 
     def _stand(self, index: int) -> None:
         """Let the venue's word count, and where it lets trade, ours."""
@@ -135,6 +164,8 @@ class Book:
         self.standing[index] = self._said[index] if ripe else int(Standing.UNRIPE)
         if index in self._doubted and self._said[index] != int(Standing.GONE):
             self.standing[index] = int(Standing.DOUBTED)
+        if index in self._held_back and self.standing[index] == int(Standing.TRADING):
+            self.standing[index] = int(Standing.REDUCE_ONLY)
         self.all_trade = not any(self.standing)
 
     def stands(self, standing: Standing) -> Flags:
@@ -145,11 +176,14 @@ class Book:
     def eligible(self, oldest_ms: int) -> Flags:
         """Tell what may be held, (N,), not to be written to.
 
-        That is what trades and has a positive mark from `oldest_ms` or later.
+        That is what trades and has a positive mark from `oldest_ms` or later. At a venue that is
+        held it is what we have there: it need not go, and nobody should count on what we have not.
         """
         if not self.all_trade:
-            known = (self.marks > 0) & (self.mark_ms >= oldest_ms)
-            return known & self.stands(Standing.TRADING)
+            known, may = (self.marks > 0) & (self.mark_ms >= oldest_ms), self.stands(_TRADING)
+            kept = [i for i in self._held_back if self.held[i] and self._only_held_back(i)]
+            may[kept] = True
+            return known & may
         if self._whole_ms >= oldest_ms and min(self.prices) > 0:
             return self._everyone
         return (self.marks > 0) & (self.mark_ms >= oldest_ms)

@@ -13,7 +13,7 @@ def change_column(
 ) -> None:
     """Take it; what may not rest any more is taken back, and people are told what is new."""
     book, index = state.book, event.index
-    before = book.universe.instruments[index], book.standing[index]
+    before = book.universe.instruments[index], book.standing_of_its_own(index)
     book.stand(index, event.instrument, event.standing)
     joins = before[0].key != event.instrument.key
     if not joins and (before[0].rules, before[1]) == (event.instrument.rules, event.standing):

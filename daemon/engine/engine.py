@@ -168,7 +168,7 @@ class Engine:
             case Revised():
                 self._revisions.came(event)
             case FeedNotice():
-                self._holds.told(event)
+                self._holds.told(event, self._trader)
             case InstrumentChanged():
                 change_column(event, self.state, self._trader, self._out)
             case Rescaled():
@@ -438,7 +438,7 @@ class Engine:
         """Take stock before trading: ask about every open order, then for the account."""
         state = self.state
         state.phase = Phase.IDLE
-        state.holds.clear()  # the feed that begins now looks for itself
+        state.drop_holds()
         self._trader.close_plan("superseded by a restart")
         if warming:
             state.trading = TradingState.STARTING

@@ -1,5 +1,8 @@
 """Troubles of the feed: each is told to people, and some forbid to open risk while they last.
 
+A trouble of one venue binds the instruments of that venue alone: they stand as reduce-only, and the
+others trade on. What they have need not go, since a clock that is off says nothing against it. Once
+all venues of the book are held, or one that it does not have, the whole book only reduces.
 So are series beside the bars that fall silent; what a model reads then is the model's affair.
 """
 
@@ -10,6 +13,7 @@ from typing import Final
 from daemon.domain.messages import Alert, AlertKind, Command, FeedNotice, FeedTrouble
 from daemon.engine.risk import TradingState
 from daemon.engine.state import EngineState
+from daemon.engine.trader import Trader
 
 HOLDING: Final = frozenset({FeedTrouble.CLOCK_OFFSET})
 
@@ -22,22 +26,35 @@ class Holds:
         self._stale_max = stale_decisions_max
         self._out = out
 
-    def told(self, event: FeedNotice) -> None:
+    def told(self, event: FeedNotice, trader: Trader) -> None:
         """Note that a trouble began or ended."""
+        state, text = self._state, f"{event.venue}: {event.text}"
+        holds = event.trouble in HOLDING
+        if holds:
+            self._note(event)
+            if event.active and not state.holds_all:
+                text += "; its instruments only reduce, those of other venues trade on"
+        self._out.append(Alert(AlertKind.FEED, event.at_ms, text))
+        if holds:
+            self._bind(trader, ends=not event.active)
+
+    def _bind(self, trader: Trader, *, ends: bool) -> None:
+        """Let instruments and trading state follow what is held now."""
         state = self._state
-        self._out.append(Alert(AlertKind.FEED, event.at_ms, f"{event.venue}: {event.text}"))
-        if event.trouble not in HOLDING:
-            return
-        name = f"{event.venue} {event.trouble}"
-        if event.active:
-            state.holds[name] = event.text
-            if state.trading is TradingState.TRADING:
-                state.trading = TradingState.REDUCE_ONLY
-            return
-        state.holds.pop(name, None)
+        if held := state.bind_holds():
+            trader.hold_back(held)
+        if state.holds_all and state.trading is TradingState.TRADING:
+            state.trading = TradingState.REDUCE_ONLY
         fresh = state.stale_decisions <= self._stale_max
-        if state.trading is TradingState.REDUCE_ONLY and state.may_open and fresh:
+        if ends and fresh and state.may_open and state.trading is TradingState.REDUCE_ONLY:
             state.trading = TradingState.TRADING
+
+    def _note(self, event: FeedNotice) -> None:
+        holds, name = self._state.holds, f"{event.venue} {event.trouble}"
+        if event.active:
+            holds[name] = event.text
+        else:
+            holds.pop(name, None)
 
     def heard(self, at_ms: int, silent: dict[str, str]) -> None:
         """Tell which series of the model fell silent since the last estimates, or speak again."""

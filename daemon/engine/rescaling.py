@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from daemon.domain.messages import Alert, AlertKind, Cancel, Command, PriceDoubted, Rescaled
 from daemon.domain.order import Uncertain
+from daemon.domain.scales import Doubt
 from daemon.domain.units import iso
 from daemon.engine.state import EngineState, Phase
 from daemon.engine.trader import Trader
@@ -57,15 +58,32 @@ def take_back(index: int, state: EngineState, out: list[Command]) -> None:
             out.append(Cancel(record.order.order_id, record.order.key))
 
 
+def doubt_of(event: PriceDoubted) -> Doubt:
+    """Give what is known of a doubt after an event."""
+    return Doubt(
+        event.since_ms,
+        event.anchor,
+        event.factor,
+        event.usual,
+        event.traded_n,
+        event.logs,
+        heard_ms=event.at_ms,
+    )
+
+
 def take_doubt(event: PriceDoubted, state: EngineState, out: list[Command]) -> None:
-    """Let an instrument stand still while its price is doubted; people hear of each turn once."""
+    """Let an instrument stand still while its price is doubted; people hear of each turn once.
+
+    What it is judged by is kept, so that a restart does not begin to count anew.
+    """
     index = event.index
-    if event.active == (index in state.doubted):
-        return
+    is_known = index in state.doubted
     if event.active:
-        state.doubted[index] = (event.since_ms, event.factor)
+        state.doubted[index] = doubt_of(event)
     else:
-        del state.doubted[index]
+        state.doubted.pop(index, None)
+    if event.active == is_known:
+        return
     state.book.doubt(index, doubted=event.active)
     if event.active:
         take_back(index, state, out)

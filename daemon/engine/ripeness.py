@@ -156,7 +156,7 @@ class Ripeness:
 
     def _alert(self, now_ms: int, index: int, volume: float, place: float, *, old: bool) -> Alert:
         key = self._book.universe.instruments[index].key
-        standing = Standing(self._book.standing[index])
+        standing = self._book.standing_of_its_own(index)
         why = f"{volume:,.0f} a day is traded" if old else "it is too young"
         if old and self._rules.rank_max:
             why += f", place {place:.0f}" if place < np.inf else ", no place"

@@ -15,6 +15,7 @@ from daemon.domain.bar import Flags, Floats
 from daemon.domain.bar_builder import BarBuilder
 from daemon.domain.forecast import Prediction
 from daemon.domain.instrument import Standing, Universe
+from daemon.domain.scales import Doubt
 from daemon.domain.units import Timeframe, require
 from daemon.engine.book import Book
 from daemon.engine.cadence import CadenceRules
@@ -45,8 +46,9 @@ class EngineState:
     each venue's execution count at its last snapshot. unreconciled: venues whose account was not
     compared since the start. now_ms: the newest market time that a bar or Tick
     told. operator_requests: ids already obeyed. holds: why no risk may be opened at present, by
-    venue and trouble. decided: instants of the newest decisions. revised: (index, close_ms) of bars
-    that were revised while a window holds them. silent: what the last estimates said of series.
+    venue and trouble, which counts from `bind_holds` on. decided: instants of the newest decisions.
+    revised: (index, close_ms) of bars that were revised while a window holds them. silent: what the
+    last estimates said of series.
     """
 
     book: Book
@@ -82,7 +84,7 @@ class EngineState:
     decided: list[int] = field(default_factory=list)
     revised: list[tuple[int, int]] = field(default_factory=list)
     silent: dict[str, str] = field(default_factory=dict)
-    doubted: dict[int, tuple[int, float]] = field(default_factory=dict)  # since_ms, factor guessed
+    doubted: dict[int, Doubt] = field(default_factory=dict)
     rescaled: list[tuple[int, int]] = field(default_factory=list)  # (index, at_ms), as they came
 
     @classmethod
@@ -137,8 +139,44 @@ class EngineState:
 
     @property
     def may_open(self) -> bool:
-        """Tell whether neither the operator nor the feed forbids to open risk."""
-        return not self.operator_reduce_only and not self.holds
+        """Tell whether neither the operator nor the feed forbids to open risk everywhere."""
+        return not self.operator_reduce_only and not self.holds_all
+
+    @property
+    def held_venues(self) -> frozenset[str]:
+        """Name the venues that are held."""
+        return frozenset([name.rpartition(" ")[0] for name in self.holds])
+
+    @property
+    def holds_all(self) -> bool:
+        """Tell whether the whole book is held: each of its venues, or one that it has not."""
+        if not self.holds:
+            return False
+        held, ours = self.held_venues, {i.key.venue for i in self.book.universe.instruments}
+        return not held < ours
+
+    @property
+    def holds_text(self) -> str:
+        """Say for people where nothing may be opened, and why; '' where nothing is held."""
+        if not self.holds:
+            return ""
+        said, place = ("nothing is opened:", "") if self.holds_all else ("nothing is opened", "at ")
+        where = [f"{place}{name.rpartition(' ')[0]}: {why}" for name, why in self.holds.items()]
+        return f"{said} {'; '.join(where)}"
+
+    def bind_holds(self) -> frozenset[int]:
+        """Let the columns of held venues only reduce; give those that did not before.
+
+        Where the whole book is held its trading state says so, and the columns stand as they did.
+        """
+        held = frozenset[str]() if self.holds_all else self.held_venues
+        columns = enumerate(self.book.universe.instruments)
+        return self.book.hold_back(frozenset([n for n, i in columns if i.key.venue in held]))
+
+    def drop_holds(self) -> None:
+        """Forget every hold: the feed that begins now looks for itself."""
+        self.holds.clear()
+        self.bind_holds()
 
     def is_new_request(self, request_id: str) -> bool:
         """Note an operator's wish; False when it was obeyed already."""
@@ -175,7 +213,7 @@ class EngineState:
             "silent": self.silent,
             "decided": self.decided,
             "revised": self.revised,
-            "doubted": [[index, *doubt] for index, doubt in self.doubted.items()],
+            "doubted": [[index, *doubt.to_plain()] for index, doubt in self.doubted.items()],
             "rescaled": self.rescaled,
         }
 
@@ -209,14 +247,15 @@ class EngineState:
         self.holds = dict(cast(dict[str, str], plain["holds"]))
         self.silent = dict(cast(dict[str, str], plain["silent"]))
         self.decided = list(cast(list[int], plain["decided"]))
-        doubted = cast(list[tuple[int, int, float]], plain["doubted"])
-        self.doubted = {index: (since_ms, factor) for index, since_ms, factor in doubted}
+        doubted = cast(list[tuple[int, *tuple[float, ...]]], plain["doubted"])
+        self.doubted = {index: Doubt.from_plain(known) for index, *known in doubted}
         for index in self.doubted:
             self.book.doubt(index, doubted=True)
         rescaled = cast(list[tuple[int, int]], plain["rescaled"])
         self.rescaled = [(index, at_ms) for index, at_ms in rescaled]
         revised = cast(list[tuple[int, int]], plain["revised"])
         self.revised = [(index, close_ms) for index, close_ms in revised]
+        self.bind_holds()
 
 
 def remember(name: str, seen: OrderedDict[str, None], kept: int) -> bool:

@@ -133,6 +133,8 @@ class Trader:
             tag=f"x{state.sequence}" if extra else "",
             revised=revised,
         )
+        if state.holds:
+            self._draft.notes.append(state.holds_text)
 
     def want(self, kind: DecisionKind, target: TargetPortfolio | None, note: str) -> None:
         """Say what the decision came to; without a target it ends here."""
@@ -216,6 +218,15 @@ class Trader:
             opens = book.held[index] * float(record.order.quantity) >= 0
             if record.order.index == index and (gone or opens) and _may_rest(record):
                 self._out.append(Cancel(record.order.order_id, record.order.key))
+
+    def hold_back(self, indices: frozenset[int]) -> None:
+        """Open nothing more on these; a plan that would is dropped: without them it would lean."""
+        plan, reduces = self._plan, self._state.book.reduces
+        legs = [] if plan is None else [*plan.buys, *plan.sells]
+        if any(leg.index in indices and not reduces(leg.index, leg.size) for leg in legs):
+            self.close_plan("what they would open is held back")
+        for index in sorted(indices):
+            self.leave(index)
 
     def cancel_all(self, *, keep_reducing: bool = False) -> None:
         """Ask the venue to stop all orders that it may have, save the uncertain ones."""

@@ -25,4 +25,5 @@ def view_of(universe: Universe, state: EngineState, rules: EngineRules) -> View:
         cost=rules.cost,
         funding_rates=state.funding_rates,
         gross_multiplier=state.gross_multiplier,
+        reduce_only=book.held_back(),
     )

@@ -16,8 +16,9 @@ from typing import Final
 import numpy as np
 
 from daemon.domain.bar import Field, Flags
-from daemon.domain.cleansing import is_still, scale_steps
+from daemon.domain.cleansing import scale_steps
 from daemon.domain.covariates import quiet_from
+from daemon.domain.stillness import is_still
 from daemon.domain.units import DAY_MS, HOUR_MS, iso
 from daemon.research.worlds import Data
 

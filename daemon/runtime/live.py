@@ -84,6 +84,8 @@ class ShellParts:
     history_ms: int
     observers: tuple[Observer, ...] = ()
     recovered: Recovered | None = None  # set when the engine already stands where the journal ends
+    overdue: Callable[[int], Sequence[MarketEvent]] = lambda close_ms: ()
+    """Tell what the feed still holds back of instants up to a close whose deadline has come."""
 
 
 class LiveShell:
@@ -246,6 +248,8 @@ class LiveShell:
             now = await clock.sleep_until(self.engine.wake_ms)
             cadence = self.engine.rules.cadence
             overdue_ms = cadence.source.last_close(now - cadence.deadline_ms)
+            for event in self._parts.overdue(overdue_ms):
+                await self._market(event)
             if (
                 overdue_ms > self._final_ms
             ):  # who waits for late bars, venue included, waits no more

@@ -150,10 +150,15 @@ class BarRecorder:
         recent = [end for end in known if end >= oldest_ms]
         return min(recent, default=oldest_ms) if known else None
 
-    def put_damaged_aside(self, at_ms: int) -> None:
-        """Move stored files that cannot be believed aside, and tell of each; reads all of them."""
+    async def put_damaged_aside(self, at_ms: int) -> None:
+        """Move stored files that cannot be believed aside, and tell of each.
+
+        Reads them all, one after another and beside whatever else goes on: nothing of a start
+        rests on it, for whoever uses a stored file checks what it reads.
+        """
         for key in self.keys():
-            for text in self._recorders[key.venue].damaged(key.symbol):
+            damaged = self._recorders[key.venue].damaged
+            for text in await asyncio.to_thread(damaged, key.symbol):
                 log.warning(LogEvent.FILE_SET_ASIDE, why=text)
                 self._tell(at_ms, key.venue, True, f"a stored file is damaged: {text}{_remedy()}")
 

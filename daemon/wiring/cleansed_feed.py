@@ -1,14 +1,17 @@
 """The live feed with bad bars absent: what the engine sees, and so what the journal holds.
 
 Between the exchange's feed and the shell. Raw events are shown to `on_raw` first, so that the bar
-store keeps what the venue said. An event without a bad bar passes through as it is. Whether a venue
-stands still is known with the last piece of an instant, so still bars wait for that one.
+store keeps what the venue said. An event without a bad bar passes through as it is. A still bar
+waits until it is certain whether its venue stands still; what waits at the deadline of an instant
+is judged by what is known then (`overdue`), and what was told never changes.
 """
 
 from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from math import isnan
 from typing import Final
 
 import numpy as np
@@ -16,7 +19,7 @@ import numpy.typing as npt
 import structlog
 
 from daemon.domain.bar import Field, Flags, Floats, Proof
-from daemon.domain.cleanser import Cleanser
+from daemon.domain.cleanser import Cleanser, Early
 from daemon.domain.cleansing import (
     CleansingRule,
     CleansingRules,
@@ -40,7 +43,7 @@ from daemon.domain.scales import Doubt, guessed_factors
 from daemon.domain.units import Timeframe, iso, require
 from daemon.domain.units_change import Change
 from daemon.ports import MarketFeed
-from daemon.wiring.rescaled import UnitChanges, doubt_events
+from daemon.wiring.rescaled import UnitChanges, counted_events, doubt_events
 
 log = structlog.get_logger()
 
@@ -61,15 +64,19 @@ class CleansedFeed:
         raw_from_ms: int | None = None,
         notices: Callable[[], Sequence[FeedNotice]] = tuple,
         units: UnitChanges | None = None,
+        on_early: Callable[[Early], None] = lambda early: None,
     ) -> None:
         """Wrap a feed; history begins at `raw_from_ms` for `on_raw` where that is earlier.
 
         notices: what whoever hears raw events has to tell, asked for after each of them. units: the
-        changes of units that are stated, none when left out.
+        changes of units that are stated, none when left out. on_early: told of each instant that
+        was judged at its deadline, with which `cleansing.cleansed` comes to the same verdicts.
         """
+        self._on_early = on_early
         self._units = UnitChanges() if units is None else units
         self._keys: tuple[InstrumentKey, ...] = ()
         self._primed_ms = 0
+        self._first_ms = np.zeros(0, dtype=np.int64)  # the close of the first bar, by column
         self._doubted: dict[int, int] = {}  # since when, by column
         self._notices = notices
         self._shown: list[Callable[[str], Mapping[str, object]]] = []
@@ -79,7 +86,7 @@ class CleansedFeed:
         self._on_judged, self._on_raw = on_judged, on_raw
         self._cleanser: Cleanser | None = None
         self._newest_ms = 0
-        self._waiting: BarsClosed | None = None  # still bars of the newest instant
+        self._waiting: BarsClosed | None = None  # bars of the newest instant, not judged yet
         self._venues: tuple[str, ...] = ()  # of each instrument
         self._removed_by_venue: Counter[str] = Counter()
         self._gone: deque[tuple[int, int]] = deque(maxlen=GONE_MAX)
@@ -112,20 +119,22 @@ class CleansedFeed:
         self._settled = settled or self._settled
 
     async def prime(
-        self, marks: Floats, at_ms: int, doubted: Mapping[int, tuple[int, float]] | None = None
+        self, marks: Floats, at_ms: int, doubted: Mapping[int, Doubt] | None = None
     ) -> None:
         """Take the last prices (N,) of a recovered book, so that a change of unit is seen.
 
-        doubted: since when, and by which factor, prices were doubted before.
+        doubted: whose prices were doubted before, with what had been counted for it.
         """
         await self.instruments()
         cleanser = self._required()
         memory = cleanser.memory.primed(marks, at_ms)
-        for index, (since_ms, factor) in (doubted or {}).items():
-            memory = memory.doubting(index, Doubt(since_ms, float(marks[index]), factor))
+        for index, doubt in (doubted or {}).items():
+            anchor = float(marks[index]) if isnan(doubt.anchor) else doubt.anchor
+            memory = memory.doubting(index, replace(doubt, anchor=anchor))
         cleanser.memory = memory
         self._primed_ms = at_ms
-        self._doubted = {index: since_ms for index, (since_ms, _) in (doubted or {}).items()}
+        self._first_ms[np.isfinite(marks)] = 1  # known for longer than this feed is
+        self._doubted = {index: doubt.since_ms for index, doubt in (doubted or {}).items()}
 
     # ---- the port --------------------------------------------------------------------------------
 
@@ -138,7 +147,9 @@ class CleansedFeed:
             names = sorted({i.key.venue for i in found})
             venues = np.array([names.index(i.key.venue) for i in found], dtype=np.int64)
             memory = Memory.empty(len(found))
-            self._cleanser = Cleanser(self._rules, self._source.minutes, memory, venues)
+            self._first_ms = np.zeros(len(found), dtype=np.int64)
+            taken = np.array([not i.is_spare for i in found], dtype=np.bool_)
+            self._cleanser = Cleanser(self._rules, self._source.minutes, memory, venues, taken)
         return found
 
     async def history(self, since_ms: int, until_ms: int) -> AsyncIterator[MarketEvent]:
@@ -160,7 +171,7 @@ class CleansedFeed:
         """Yield what happens after `after_ms`, cleansed."""
         await self.instruments()
         async for event in self._inner.events(after_ms):
-            for one in self.cleansed(event):
+            for one in list(self.cleansed(event)):  # whole: `overdue` may come between two of them
                 yield one
             for notice in self._notices():
                 yield notice
@@ -188,12 +199,40 @@ class CleansedFeed:
             case BarsClosed():
                 yield from self._bars(event)
             case InstrumentChanged(index=index, instrument=instrument):
+                self._expect(index, instrument)
                 self._keys = (*self._keys[:index], instrument.key, *self._keys[index + 1 :])
                 yield event
             case Revised(close_ms=close_ms, index=index) if (close_ms, index) in self._gone:
                 return  # nobody ever saw that bar
             case _:
                 yield event
+
+    def overdue(self, close_ms: int) -> Sequence[MarketEvent]:
+        """Judge what waits of an instant whose deadline has come; give what comes out of it."""
+        before = self._waiting
+        if before is None or before.close_ms > close_ms:
+            return ()
+        self._waiting = None
+        cleanser = self._required()
+        doubts = cleanser.memory.doubts
+        out, records, early = cleanser.decide()
+        self._told(records)
+        if early is None:
+            return ()
+        self._on_early(early)
+        events: list[MarketEvent] = list(doubt_events(cleanser.turns, self._keys))
+        events += counted_events(before.close_ms, doubts, cleanser.memory.doubts)
+        if out.any():
+            events.append(_part(self._without_strange_opens(before), out, out, final=False))
+        return events
+
+    def _expect(self, index: int, instrument: Instrument) -> None:
+        """Wait for the bars of a contract that takes a spare column."""
+        cleanser = self._required()
+        if cleanser.expected is not None:
+            expected = cleanser.expected.copy()
+            expected[index] = not instrument.is_spare
+            cleanser.expected = expected
 
     def _changed(self, at_ms: int) -> Iterator[MarketEvent]:
         """Tell of changes of units that begin by `at_ms`; what waited in old ones goes first."""
@@ -234,11 +273,14 @@ class CleansedFeed:
         self._newest_ms = event.close_ms
         values = event.values
         cleanser = self._required()
+        doubts = cleanser.memory.doubts
         out, held, records = cleanser.take(event.close_ms, values, is_final=event.final)
         yield from doubt_events(cleanser.turns, self._keys)
+        yield from counted_events(event.close_ms, doubts, cleanser.memory.doubts)
         event = self._without_strange_opens(event)
         gone = self._told(records)
         there = ~np.isnan(values[:, Field.CLOSE])
+        self._first_ms[there & (self._first_ms == 0)] = event.close_ms
         self._waiting = None
         if not gone and before is None and not held.any():
             yield event
@@ -246,6 +288,7 @@ class CleansedFeed:
         known = _over(event, before, there)
         if held.any():
             self._waiting = _part(known, held, held, final=False)
+        # What waited and comes out now has its place in `known`, like what this piece brings.
         told = out | (known.proof == Proof.ABSENT)
         if event.final or out.any() or np.isfinite(known.opens[told]).any():
             yield _part(known, out, told, final=event.final)
@@ -263,12 +306,17 @@ class CleansedFeed:
         )
 
     def _late(self, event: BarsClosed) -> BarsClosed:
-        """Judge a bar that comes after later ones; memory, which is of those, stays."""
+        """Judge a bar that comes after later ones; memory, which is of those, stays.
+
+        What is older than all that was told of a contract (it joined) is compared with nothing: no
+        gap lies between it and a price of hours later.
+        """
         cleanser = self._required()
+        memory = cleanser.memory
+        last_ms = np.where(event.close_ms < self._first_ms, 0, memory.last_ms)
+        memory = replace(memory, last_ms=last_ms)
         at_ms = np.array([event.close_ms], dtype=np.int64)
-        judged = judge(
-            at_ms, event.values[None], cleanser.memory, self._rules, self._source.minutes
-        )
+        judged = judge(at_ms, event.values[None], memory, self._rules, self._source.minutes)
         if not self._told(tuple(judged.records(at_ms))):
             return event
         there: Flags = np.asarray(~np.isnan(event.values[:, Field.CLOSE]))

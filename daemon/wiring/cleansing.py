@@ -12,6 +12,7 @@ import structlog
 
 from adapters.history.store import Panel
 from daemon.domain.bar import Floats
+from daemon.domain.cleanser import Early
 from daemon.domain.cleansing import (
     CleansingRule,
     CleansingRules,
@@ -87,16 +88,22 @@ def cleansed_values(
 
 
 def cleansed(
-    settings: Settings, panel: Panel, source: Timeframe, keys: Sequence[InstrumentKey] = ()
+    settings: Settings,
+    panel: Panel,
+    source: Timeframe,
+    keys: Sequence[InstrumentKey] = (),
+    early: Sequence[Early] = (),
 ) -> Cleansed:
     """Give a panel with the bad bars absent, and nobody trades at the price that follows one.
 
     The price at which a removed bar opened stays: then nobody knew what it would become; save where
     it lies a round factor from the last close. Each bar is in the units of its time.
+
+    early: instants that a live run judged at their deadline, for the verdicts that it came to.
     """
     changes = stated_changes(settings, keys, source, settings.backtest.venue)
     rules, close_ms = cleansing_rules(settings), panel.close_ms
-    shown, judged = judged_in_units(close_ms, panel.values, rules, source.minutes, changes)
+    shown, judged = judged_in_units(close_ms, panel.values, rules, source.minutes, changes, early)
     events: list[Rescaled | PriceDoubted] = [change.event for change in changes]
     events += doubt_events(judged.turns, keys or NAMELESS * panel.opens.shape[1])
     said = tuple(sorted(events, key=lambda one: one.at_ms))
@@ -165,3 +172,12 @@ def log_judged(
             close=iso(one.close_ms),
             rule=str(one.rule),
         )
+
+
+def log_early(early: Early, symbols: Sequence[str]) -> None:
+    """Write to the log that bars were judged at a deadline, and who had not been told by then."""
+    log.info(
+        LogEvent.INSTANT_JUDGED_EARLY,
+        close=iso(early.close_ms),
+        untold=[symbols[index] for index in early.untold],
+    )

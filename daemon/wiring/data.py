@@ -100,11 +100,13 @@ async def fetch_history(
     until_ms: int | None = None,
     *,
     audit: bool = False,
+    again: bool = False,
 ) -> Fetched:
     """Bring the last `days` of bars and funding of the configured universe into the store.
 
-    Resumes after what is stored; `audit` reads all of it again. Raises VenueError or
-    ConfigurationError when the exchange cannot be used; a failing symbol stands in the report.
+    Resumes after what is stored; `audit` reads all of it again, `again` asks for bars that are
+    settled as absent too. Raises VenueError or ConfigurationError when the exchange cannot be used;
+    a failing symbol stands in the report.
     """
     source = Timeframe.parse(settings.market.source)
     async with open_venue(settings) as there:
@@ -128,6 +130,8 @@ async def fetch_history(
             generated=settings.exchange.generated,
             page_bars=there.page_bars,
             audit=audit,
+            holes=again,
+            now_ms=clock.now(),
         )
         took_s = transport.monotonic() - began_s
         repaired = [one.repaired for one in stored.symbols if one.repaired]

@@ -72,7 +72,7 @@ class Collector:
                 return
             self._done_ms = due_ms
             for venue, reader in self._readers:
-                await self._round(venue, reader)
+                self._tell(venue, await self._unfailing_round(venue, reader))
             self.rounds_n += 1
 
     async def run(self) -> None:
@@ -89,7 +89,17 @@ class Collector:
             "series_failures_n": self.failures_n[venue],
         }
 
-    async def _round(self, venue: str, reader: GaugeReader) -> None:
+    async def _unfailing_round(self, venue: str, reader: GaugeReader) -> str:
+        """Ask one venue, and give what went wrong; whatever that is, the next round is begun."""
+        try:
+            return await self._round(venue, reader)
+        except Exception as failure:  # series are a sink: they must not stop trading
+            if venue not in self._failing:
+                log.error(LogEvent.SERIES_NOT_COLLECTED, venue=venue, exc_info=failure)
+            return f"{type(failure).__name__}: {failure}"
+
+    async def _round(self, venue: str, reader: GaugeReader) -> str:
+        """Ask one venue and store what came; give the trouble that it had, empty for none."""
         symbols = [key.symbol for key in self._keys() if key.venue == venue]
         asked_ms, trouble = self._clock.now(), ""
         gauges: list[Gauge] = []
@@ -102,10 +112,10 @@ class Collector:
         # the answers are known now: not at this instant, at which somebody may already have decided
         known_ms = self._clock.now() + 1
         rows = [row for one in gauges if (row := self._row(venue, one, asked_ms, known_ms))]
-        self._tell(venue, trouble)
         if rows:
             self.values_n[venue] += len(rows)
             await self._store(rows)
+        return trouble
 
     def _row(self, venue: str, one: Gauge, asked_ms: int, known_ms: int) -> Observation | None:
         """Make an observation; None for one that was there before."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,7 +17,7 @@ from daemon.ports import Clock, MarketFeed
 from daemon.settings import Settings
 from daemon.wiring.bar_recorder import BarRecorder
 from daemon.wiring.cleansed_feed import CleansedFeed
-from daemon.wiring.cleansing import cleansing_rules, log_judged
+from daemon.wiring.cleansing import cleansing_rules, log_early, log_judged
 from daemon.wiring.covariates import series_root
 from daemon.wiring.gauging import collector_of
 from daemon.wiring.rescaled import UnitChanges, stated_changes
@@ -81,8 +81,6 @@ async def cleansed_feed(
     changes = stated_changes(settings, [i.key for i in instruments], source)
     async with bar_recorder(settings, instruments, is_private=is_private) as recorder:
         missing_ms = None
-        if recorder is not None:
-            await asyncio.to_thread(recorder.put_damaged_aside, known_ms)
         if recorder is not None and known_ms:
             missing_ms = await asyncio.to_thread(recorder.missing_from_ms, known_ms)
         cleansed = CleansedFeed(
@@ -92,17 +90,33 @@ async def cleansed_feed(
             on_judged=lambda records: log_judged(records, engine.universe.symbols),
             raw_from_ms=missing_ms,
             units=UnitChanges(changes, engine.state.rescaled),
+            on_early=lambda early: log_early(early, engine.universe.symbols),
             **_heard_by(recorder),
         )
         if recorder is not None:
             cleansed.beside(recorder.shown)
         await cleansed.prime(engine.state.book.marks, known_ms, engine.state.doubted)
         collecting = collector_of(settings, feeds, clock, recorder, is_private=is_private)
-        async with collecting as collector:
+        async with _checked(recorder, known_ms), collecting as collector:
             if collector is not None:
                 lockstep = settings.exchange.market_time == "lockstep"
                 cleansed.beside(collector.shown, collector.settled if lockstep else None)
             yield cleansed
+
+
+@asynccontextmanager
+async def _checked(recorder: BarRecorder | None, known_ms: int) -> AsyncIterator[None]:
+    """Look through the whole store while the feed runs; a large one takes minutes."""
+    if recorder is None:
+        yield
+        return
+    task = asyncio.create_task(recorder.put_damaged_aside(known_ms), name="check of the store")
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
 
 
 def _heard_by(recorder: BarRecorder | None) -> dict[str, Any]:

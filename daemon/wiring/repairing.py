@@ -83,6 +83,7 @@ async def repair_store(
                 generated=settings.exchange.generated,
                 page_bars=there.page_bars,
                 holes=True,
+                now_ms=there.clock.now(),
             )
             repaired += [one.repaired for one in found.symbols if one.repaired]
             rows_new |= {str(one.path): one.rows_new for one in found.symbols if one.rows_new}

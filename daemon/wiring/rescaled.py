@@ -13,7 +13,7 @@ from daemon.domain.bar import Proof
 from daemon.domain.failures import ConfigurationError
 from daemon.domain.instrument import InstrumentKey
 from daemon.domain.messages import BarsClosed, MarketEvent, PriceDoubted, Rescaled, Revised
-from daemon.domain.scales import Turn
+from daemon.domain.scales import Doubt, Doubts, Turn
 from daemon.domain.units import Timeframe, instant_ms, iso
 from daemon.domain.units_change import Change
 from daemon.settings import Settings
@@ -115,7 +115,32 @@ def doubt_event(turn: Turn, key: InstrumentKey) -> PriceDoubted:
             f"price. If that is what happened, write\n{lines(key, since_ms, ratio_text(factor))}\n"
             "and start again; if the price has really moved, the same with factor = 1"
         )
-    return PriceDoubted(turn.at_ms, turn.index, since_ms, factor, not turn.ended, text)
+    return _doubted(turn.at_ms, turn.index, turn.doubt, text, active=not turn.ended)
+
+
+def _doubted(at_ms: int, index: int, doubt: Doubt, text: str, *, active: bool) -> PriceDoubted:
+    return PriceDoubted(
+        at_ms,
+        index,
+        doubt.since_ms,
+        doubt.factor,
+        active,
+        text,
+        doubt.anchor,
+        doubt.usual,
+        doubt.traded_n,
+        doubt.logs,
+    )
+
+
+def counted_events(at_ms: int, before: Doubts, after: Doubts) -> tuple[PriceDoubted, ...]:
+    """Tell what an instant added to doubts that last: an engine keeps it over restarts."""
+    if not after.active.any():
+        return ()
+    is_new = (after.since_ms != before.since_ms) & (after.traded_n > 0)
+    changed = is_new | (after.traded_n != before.traded_n)
+    more = np.flatnonzero(after.active & changed).tolist()
+    return tuple(_doubted(at_ms, n, after.of(n), "", active=True) for n in more)
 
 
 def doubt_events(turns: Iterable[Turn], keys: Sequence[InstrumentKey]) -> tuple[PriceDoubted, ...]:

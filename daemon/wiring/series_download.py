@@ -76,11 +76,12 @@ def checked_names(text: str) -> tuple[str, ...]:
 
 
 async def fetch_series(
-    settings: Settings, names: Sequence[str], days: float, root: Path
+    settings: Settings, names: Sequence[str], days: float, root: Path, *, again: bool = False
 ) -> tuple[FetchedSeries, ...]:
     """Bring the last `days` of some series of the universe into the store, beside what is stored.
 
-    Raises VenueError where the venue has none of a kind; a failing symbol stands in the answer.
+    again: ask for what is settled as absent too. Raises VenueError where the venue has none of a
+    kind; a failing symbol stands in the answer.
     """
     source, found = Timeframe.parse(settings.market.source), list[FetchedSeries]()
     async with open_venue(settings) as there:
@@ -92,12 +93,20 @@ async def fetch_series(
             for name in names:
                 symbol = instrument.key.symbol
                 path = series_path(data_root(root), settings.exchange.id, symbol, name)
-                found.append(await fetch_one(there, source, path, symbol, name, since_ms))
+                asked = (there, source, path, symbol, name, since_ms)
+                found.append(await fetch_one(*asked, again=again))
     return tuple(found)
 
 
 async def fetch_one(
-    there: OpenVenue, source: Timeframe, path: Path, symbol: str, name: str, since_ms: int
+    there: OpenVenue,
+    source: Timeframe,
+    path: Path,
+    symbol: str,
+    name: str,
+    since_ms: int,
+    *,
+    again: bool = False,
 ) -> FetchedSeries:
     """Bring one series up to date; its failure stands in the answer.
 
@@ -113,7 +122,7 @@ async def fetch_one(
         # the newest first: far back a venue may refuse to answer
         now_ms = there.clock.now()
         asked = _unknown(kept.ts, since_ms, now_ms, source)
-        if not gone:
+        if not gone and not again:
             asked = list(without(asked, read_absence(path).settled))
         for first_ms, end_ms in reversed(asked):
             try:
@@ -181,7 +190,8 @@ def _note_absence(
     kept, _ = _kept(path)
     if len(kept):
         still = _unknown(kept.ts, since_ms, now_ms, source)
-        note_empty(path, common(common(still, asked), [(since_ms, int(kept.ts.max()))]))
+        empty = common(common(still, asked), [(since_ms, int(kept.ts.max()))])
+        note_empty(path, empty, now_ms)
 
 
 def _stored(

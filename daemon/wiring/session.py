@@ -101,7 +101,7 @@ async def paper_session(settings: Settings, hooks: SessionHooks) -> AsyncIterato
         columns = None if book is None else book[0].universe.instruments
         wanted = venue_feeds(settings, columns, is_rehearsal=hooks.is_rehearsal)
         feeds = [CcxtFeed(one, clock, transport, hooks.on_warmup) for one in wanted]
-        feed = feeds[0] if len(feeds) == 1 else SeveralFeeds(feeds)
+        feed = SeveralFeeds(feeds)  # of one venue too: who fails is begun again
         stack.push_async_callback(feed.close)
         await _start_clock(clock, stack)
         instruments = await feed.instruments()
@@ -133,6 +133,7 @@ async def paper_session(settings: Settings, hooks: SessionHooks) -> AsyncIterato
             history_ms=history_ms(settings, engine),
             observers=(unfailing(publisher), *map(unfailing, hooks.observers)),
             recovered=recovered,
+            overdue=cleansed.overdue,
         )
         shells.append(LiveShell(parts))
         yield shells[0]
@@ -340,7 +341,7 @@ def code_version() -> str:
 def _clock(
     settings: Settings,
     transport: TransportClock,
-    feed: Callable[[], CcxtFeed | SeveralFeeds],
+    feed: Callable[[], SeveralFeeds],
     shells: list[LiveShell],
     hooks: SessionHooks,
 ) -> MarketClock:
@@ -365,6 +366,7 @@ async def _start_clock(clock: MarketClock, stack: AsyncExitStack) -> None:
         stack.push_async_callback(clock.close)
         await clock.start()
     elif isinstance(clock, VenueClock):
+        stack.push_async_callback(clock.close)
         await clock.measure()
 
 

@@ -59,7 +59,7 @@ class Publisher:
                 for sink in self._alerts:
                     sink.alert(command)
         state = engine.state
-        present = (state.trading, state.halted_why, state.paused, state.book.cash)
+        present = (state.trading, state.halted_why, state.paused, state.book.cash, state.holds_text)
         moved = isinstance(event, BarsClosed | OrderFilled | FundingPaid | Started)
         decided = any(isinstance(c, Decided) for c in commands)
         if moved or decided or present != self._shown:
@@ -79,7 +79,7 @@ class Publisher:
             next_decision_ms=engine.rules.cadence.decision.next_close(state.instant_ms),
             decisions_n=state.sequence,
             orders_open_n=len(state.orders.open),
-            note=state.halted_why,
+            note=state.halted_why or state.holds_text,
         )
         status["net_weight_worst"] = book.net_weight_worst
         self._publish("status", status)

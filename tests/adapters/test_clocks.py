@@ -6,8 +6,11 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+import structlog
 from aiohttp import web
 
+from adapters.clocks import VENUE_CLOCK_REACHED_AGAIN as REACHED_AGAIN
+from adapters.clocks import VENUE_CLOCK_UNREACHABLE as UNREACHABLE
 from adapters.clocks import (
     LockStepClock,
     SystemClock,
@@ -311,3 +314,147 @@ async def test_a_market_that_is_gone_is_named() -> None:
             await clock.start()
     finally:
         await clock.close()
+
+
+# ---- a venue that is slow, or hangs --------------------------------------------------------------
+
+
+def measurements_under_way() -> int:
+    return sum(task.get_name() == "venue clock" for task in asyncio.all_tasks())
+
+
+class Hanging:
+    """A venue that answers at once, then not at all; it counts who asks at the same time."""
+
+    def __init__(self, measure_max_s: float = 60.0) -> None:
+        self.transport = TransportClock()
+        self.hangs = False
+        self.asked_n = self.asking_n = self.asking_n_max = 0
+        self.clock = VenueClock(
+            self._ask, self.transport, remeasure_every_s=0.02, measure_max_s=measure_max_s
+        )
+
+    async def _ask(self) -> int:
+        self.asked_n += 1
+        self.asking_n += 1
+        self.asking_n_max = max(self.asking_n, self.asking_n_max)
+        try:
+            if self.hangs:
+                await asyncio.Event().wait()
+            return self.transport.wall_ms()
+        finally:
+            self.asking_n -= 1
+
+
+async def test_a_venue_that_hangs_wakes_nobody_late_and_leaves_no_task() -> None:
+    venue = Hanging()
+    await venue.clock.measure()
+    venue.hangs = True
+    await asyncio.sleep(0.03)
+    async with asyncio.timeout(5):  # a hanging question would take for ever
+        for _ in range(5):
+            wanted_ms = venue.clock.now() + 30
+            assert wanted_ms <= await venue.clock.sleep_until(wanted_ms) < wanted_ms + 1_000
+    assert (venue.asked_n, venue.asking_n) == (3 + 1, 1), "one measurement at a time"
+    assert measurements_under_way() == 1
+    await venue.clock.close()
+    assert (venue.asking_n, measurements_under_way()) == (0, 0)
+
+
+async def test_a_measurement_that_hangs_is_given_up_and_another_begun() -> None:
+    venue = Hanging(measure_max_s=0.03)
+    await venue.clock.measure()
+    venue.hangs = True
+    with structlog.testing.capture_logs() as logs:
+        async with asyncio.timeout(5):
+            await venue.clock.sleep_until(venue.clock.now() + 300)
+        venue.hangs = False
+        async with asyncio.timeout(5):
+            await venue.clock.sleep_until(venue.clock.now() + 150)
+    assert venue.asked_n > 3 + 2
+    assert venue.asking_n_max == 1
+    told = [e["event"] for e in logs if e["event"] in {UNREACHABLE, REACHED_AGAIN}]
+    assert told == [UNREACHABLE, REACHED_AGAIN], "its begin and its end, once each"
+    await venue.clock.close()
+
+
+async def test_a_measurement_that_fails_in_a_way_nobody_foresaw_changes_no_time() -> None:
+    trouble = RuntimeError("session is closed")
+    broken: list[int] = []
+
+    async def ask() -> int:
+        if broken:
+            broken.append(1)
+            raise trouble
+        return transport.wall_ms()
+
+    transport = TransportClock()
+    clock = VenueClock(ask, transport, remeasure_every_s=0.02)
+    await clock.measure()
+    broken.append(0)
+    with structlog.testing.capture_logs() as logs:
+        await clock.sleep_until(clock.now() + 150)
+    assert 1 < len(broken) < 12, "tried again when it is due, not at once"
+    (told,) = [e for e in logs if e["event"] == UNREACHABLE]
+    assert told["exc_info"] is trouble
+    await clock.close()
+
+
+async def test_who_sleeps_wakes_when_a_measurement_finds_that_the_time_has_come() -> None:
+    transport, ahead_ms = Scripted(), 0
+
+    async def ask() -> int:
+        return round(transport.seconds * 1000) + ahead_ms
+
+    clock = VenueClock(ask, transport, remeasure_every_s=60)
+    await clock.measure()
+    ahead_ms = 3_600_000  # this machine was suspended: its UTC and the venue's time went on
+    transport.wall += ahead_ms
+    async with asyncio.timeout(2):  # a slice of sleep is longer
+        assert await clock.sleep_until(clock.now() + 600_000) == 1_000_000 + ahead_ms
+    await clock.close()
+
+
+async def test_a_slow_answer_makes_no_time_late() -> None:
+    transport, trip_s = Scripted(), 0.02
+
+    async def ask() -> int:
+        transport.seconds += trip_s / 2
+        told_ms = round(transport.seconds * 1000)
+        transport.seconds += trip_s / 2
+        return told_ms
+
+    clock = VenueClock(ask, transport, samples=1)
+    await clock.measure()
+    assert transport.seconds * 1000 - clock.now() == pytest.approx(10, abs=1)
+    transport.seconds += 60
+    trip_s = 8.0
+    await clock.measure()
+    assert transport.seconds * 1000 - clock.now() == pytest.approx(10, abs=1)
+    transport.seconds += 60
+    trip_s = 0.03  # blunter than the first, but what has drifted since is bounded too
+    await clock.measure()
+    assert clock.error_ms == pytest.approx(15)
+    assert transport.seconds * 1000 - clock.now() == pytest.approx(15, abs=1)
+
+
+@pytest.mark.parametrize("other_ms", [-40, 40, -900, 900])
+async def test_another_venues_time_neither_turns_time_back_nor_moves_it_by_more_than_they_differ(
+    other_ms: int,
+) -> None:
+    transport, differs_ms = Scripted(), 0
+
+    async def ask() -> int:
+        return round(transport.seconds * 1000) + differs_ms
+
+    clock = VenueClock(ask, transport, samples=1)
+    await clock.measure()
+    newest_ms = clock.now()
+    for n in range(40):
+        differs_ms = other_ms if n % 3 else 0
+        transport.seconds += 0.25
+        await clock.measure()
+        assert clock.now() >= newest_ms
+        newest_ms = clock.now()
+        beside_ms = newest_ms - transport.seconds * 1000
+        assert min(0, other_ms) <= beside_ms <= max(0, other_ms)

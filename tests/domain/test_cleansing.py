@@ -299,13 +299,15 @@ def test_who_moved_earlier_in_an_instant_counts_against_an_outage() -> None:
     moving = np.where((np.arange(8) < 5)[:, None], values[1], np.nan)
     standing = np.where((np.arange(8) >= 5)[:, None], values[1], np.nan)
     at = int(closes(2)[1])
-    for first, kept in ((moving, True), (np.full_like(moving, np.nan), False)):
+    nothing = np.full_like(moving, np.nan)
+    for first, kept in ((moving, True), (nothing, False)):
         cleanser = Cleanser(ALL, MINUTES, Memory.empty(8))
         cleanser.take(at, first, is_final=False)
-        _, held, _ = cleanser.take(at, standing, is_final=False)
-        assert held.tolist() == [False] * 5 + [True] * 3
-        out, held, _ = cleanser.take(at, np.full_like(moving, np.nan), is_final=True)
-        assert out.tolist() == [False] * 5 + [kept] * 3
+        out, held, _ = cleanser.take(at, standing, is_final=False)
+        assert out.tolist() == [False] * 5 + [kept] * 3, "enough move whatever comes"
+        assert held.tolist() == [False] * 5 + [not kept] * 3
+        last, held, _ = cleanser.take(at, nothing, is_final=True)
+        assert not last.any()
         assert not held.any()
 
 

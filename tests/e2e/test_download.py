@@ -8,12 +8,16 @@ import random
 import signal
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from adapters.history.absence import APART_MS, note_empty
+from adapters.history.parquet_file import GENERATED, ORIGIN, Bars, read_bars, write_bars
 from adapters.history.store import list_bars
 from adapters.rehearsal.ccxt_options import ccxt_options
 from adapters.rehearsal.server import RunningExchange, serve
 from adapters.rehearsal.settings import RehearsalSettings
+from daemon.domain.units import Timeframe
 from daemon.wiring.pace import WEIGHT_SHARE
 from tests.e2e.line import Finished, environment, program
 
@@ -47,10 +51,11 @@ def chosen(running: RunningExchange, *, is_paced: bool = False) -> list[str]:
 
 
 async def started(
-    running: RunningExchange, folder: Path, days: int = DAYS, *, is_paced: bool
+    running: RunningExchange, folder: Path, days: int = DAYS, *words: str, is_paced: bool
 ) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
         *arguments(running, folder, days, is_paced=is_paced),
+        *words,
         env=environment(),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
@@ -58,9 +63,9 @@ async def started(
 
 
 async def fetched(
-    running: RunningExchange, folder: Path, days: int = DAYS, *, is_paced: bool = False
+    running: RunningExchange, folder: Path, days: int = DAYS, *words: str, is_paced: bool = False
 ) -> Finished:
-    process = await started(running, folder, days, is_paced=is_paced)
+    process = await started(running, folder, days, *words, is_paced=is_paced)
     out, said = await process.communicate()
     return Finished(process.returncode or 0, out.decode(), said.decode())
 
@@ -123,6 +128,32 @@ async def test_files_that_were_damaged_are_named_and_fetched_again_whole(tmp_pat
     assert "BTCUSDT-5m.parquet" in told
     assert "ETHUSDT-funding.parquet" in told
     assert content(tmp_path) == whole, "five days came back, though one was asked for"
+
+
+@pytest.mark.timeout(120)
+async def test_a_hole_that_was_settled_by_mistake_is_asked_for_again_on_wish(
+    tmp_path: Path,
+) -> None:
+    async with await serve(market()) as running:
+        first = await fetched(running, tmp_path, 5)
+        assert first.code == 0, first.complaint
+        whole = content(tmp_path)
+        path = tmp_path / next(name for name in whole if "BTCUSDT-5m" in name)
+        source = Timeframe(5)
+        bars = read_bars(path, source)
+        lacks = Bars(
+            np.delete(bars.open_ms, np.s_[100:220]), np.delete(bars.values, np.s_[100:220], 0)
+        )
+        path.unlink()
+        write_bars(path, lacks, source, {"venue": "x", "symbol": "BTCUSDT", ORIGIN: GENERATED})
+        span = [(int(bars.open_ms[100]), int(bars.open_ms[220]))]
+        note_empty(path, span, int(bars.open_ms[-1]))
+        note_empty(path, span, int(bars.open_ms[-1]) + APART_MS)
+        for words, rows in (((), len(lacks)), (("--again",), len(bars))):
+            done = await fetched(running, tmp_path, 5, *words)
+            assert done.code == 0, done.complaint
+            assert done.values["rows"]["BTC/USDT:USDT"] == rows
+    assert read_bars(path, source).open_ms.tolist() == bars.open_ms.tolist()
 
 
 def put_aside(folder: Path) -> set[str]:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from adapters.paper import MemoryStore, PaperVenue
+from daemon import codec
 from daemon.domain.instrument import Standing
 from daemon.domain.messages import AlertKind, OrderFilled, PriceDoubted, Rescaled
 from daemon.runtime.replay import ReplayShell
@@ -228,9 +229,50 @@ def test_a_crash_over_a_halt_is_doubted_and_believed_on_evidence() -> None:
     assert "really moved" in believed
     assert life.engine.state.book.standing[index] == Standing.TRADING
     assert life.engine.state.book.prices[index] == made.values[-1, index, 3]
-    bars = [e for e, _ in life.journal.entries if isinstance(e, PriceDoubted)]
+    bars = [e for e, _ in life.journal.entries if isinstance(e, PriceDoubted) and e.text]
     assert bars[1].at_ms - bars[0].at_ms == 7 * 30 * 60_000, "eight traded bars"
     assert life.agree()
+
+
+RESTARTS = [(40, 80), (7,), tuple(range(10, 90, 10))]
+
+
+@pytest.mark.parametrize("after", RESTARTS, ids=lambda bars: f"{len(bars)} restarts")
+def test_restarts_do_not_make_the_evidence_begin_anew(after: tuple[int, ...]) -> None:
+    index = side(3, 1)
+    by_patience, by_volume = script(3), script(3)
+    split(by_patience, index, CHANGE, 2.0)
+    crash_over_a_halt(by_volume, index)
+    for made, why in ((by_patience, "for so long"), (by_volume, "really moved")):
+        whole = Life(made, settings()).run()
+        life = Life(made, settings())
+        for bars in after:
+            life.run(CHANGE + bars)
+            life.restart(life.chosen)
+        life.run()
+        ends = [_doubt_ends(one) for one in (whole, life)]
+        assert ends[0] == ends[1]
+        assert why in ends[0][0][1]
+
+
+def test_a_snapshot_of_before_the_counts_were_kept_is_read() -> None:
+    index = side(3, 1)
+    made = script(3)
+    split(made, index, CHANGE, 2.0)
+    life = Life(made, settings()).run(CHANGE + 5)
+    plain = codec.decode(codec.encode(life.engine.state.to_plain()), dict)
+    plain["doubted"] = [one[:3] for one in plain["doubted"]]
+    engine = engine_for(universe())
+    engine.restore(plain)
+    doubt, before = engine.state.doubted[index], life.engine.state.doubted[index]
+    assert (doubt.since_ms, doubt.factor) == (before.since_ms, before.factor)
+    assert (before.traded_n, doubt.traded_n) == (5, 0)
+
+
+def _doubt_ends(life: Life) -> list[tuple[int, str]]:
+    """Say when and why prices ceased to be doubted."""
+    told = [e for e, _ in life.journal.entries if isinstance(e, PriceDoubted)]
+    return [(e.at_ms, e.text) for e in told if not e.active]
 
 
 def test_a_person_may_say_at_once_that_it_is_real(tmp_path: Path) -> None:

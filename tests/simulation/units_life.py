@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
 
+from adapters.history.instruments_file import Record
 from adapters.history.replay_feed import ReplayFeed
 from adapters.history.store import Panel
 from adapters.paper import MemoryStore, PaperVenue
 from daemon import codec
+from daemon.domain.bar import Proof
+from daemon.domain.cleanser import Early
 from daemon.domain.decision import Decision
-from daemon.domain.messages import Alert, MarketEvent
+from daemon.domain.messages import Alert, BarsClosed, MarketEvent, event_ms
 from daemon.domain.units import Timeframe, iso
 from daemon.engine.engine import Engine
 from daemon.engine.reconcile import differences
@@ -63,19 +66,41 @@ def panel_of(s: Script) -> Panel:
     return Panel(closes, s.values, opens)
 
 
-def from_files(s: Script, chosen: Settings) -> list[MarketEvent]:
-    """Give the events of a backtest over the bars."""
-    keys = [i.key for i in universe().instruments]
-    found = cleansed(chosen, panel_of(s), SOURCE, keys)
-    feed = ReplayFeed(found.panel, SOURCE, universe().instruments, said=found.said)
+def from_files(
+    s: Script,
+    chosen: Settings,
+    early: Sequence[Early] = (),
+    records: Sequence[Record | None] | None = None,
+) -> list[MarketEvent]:
+    """Give the events of a backtest over the bars.
+
+    early: what a live run noted of instants that it judged at their deadline. records: what is
+    written down of each contract's life and rules.
+    """
+    keys, panel = [i.key for i in universe().instruments], panel_of(s)
+    found = cleansed(chosen, panel, SOURCE, keys, early)
+    feed = ReplayFeed(
+        found.panel,
+        SOURCE,
+        universe().instruments,
+        records=records,
+        said=found.said,
+        stored=~np.isnan(panel.values[:, :, 0]),
+    )
     return list(feed.replay(0, 1 << 60))
 
 
 class Life:
-    """Run a book live over a script, with as many restarts as wanted."""
+    """Run a book live over a script, with as many restarts as wanted.
 
-    def __init__(self, s: Script, chosen: Settings) -> None:
-        self.script, self.chosen = s, chosen
+    late: by bar, the columns whose bar of it comes after the deadline.
+    """
+
+    def __init__(
+        self, s: Script, chosen: Settings, late: Mapping[int, Sequence[int]] | None = None
+    ) -> None:
+        self.script, self.chosen, self.late = s, chosen, late or {}
+        self.early: list[Early] = []
         begun = universe()
         self.venue = PaperVenue(begun, PAPER, MemoryStore(), opened_ms=START_MS)
         self.engine = engine_for(begun)
@@ -93,7 +118,9 @@ class Life:
         state = self.engine.state
         units = UnitChanges(stated_changes(self.chosen, keys, SOURCE), state.rescaled)
         inner = ReplayFeed(panel_of(self.script), SOURCE, universe().instruments)
-        self.feed = CleansedFeed(inner, cleansing_rules(self.chosen), SOURCE, units=units)
+        self.feed = CleansedFeed(
+            inner, cleansing_rules(self.chosen), SOURCE, units=units, on_early=self.early.append
+        )
         asyncio.run(self.feed.prime(state.book.marks, state.instant_ms, state.doubted))
         self.journal.engine = self.engine
         self.shell = ReplayShell(self.engine, self.venue, None, self.journal)
@@ -130,7 +157,16 @@ class Life:
         inner = ReplayFeed(panel_of(self.script), SOURCE, universe().instruments)
         first_ms = at(self.bar)
         for event in inner.replay(first_ms, at(last - 1)):
-            yield from self.feed.cleansed(event)
+            bar = (event_ms(event) - START_MS) // SOURCE.ms
+            for said in self.script.said.get(bar, ()):
+                yield from self.feed.cleansed(said)
+            late = list(self.late.get(bar, ()))
+            if not late or not isinstance(event, BarsClosed):
+                yield from self.feed.cleansed(event)
+                continue
+            yield from self.feed.cleansed(_only(event, late, are_late=False))
+            yield from self.feed.overdue(event.close_ms)
+            yield from self.feed.cleansed(_only(event, late, are_late=True))
 
     def _keep(self) -> None:
         self.alerts += self.shell.result.alerts
@@ -149,6 +185,18 @@ class Life:
         """List what was sent on an instrument in [first, last)."""
         sent = self.journal.orders
         return [o.quantity for bar, o in sent if o.index == index and first <= bar < last]
+
+
+def _only(event: BarsClosed, late: Sequence[int], *, are_late: bool) -> BarsClosed:
+    """Give the part of an instant that comes in time, or late."""
+    which = np.isin(np.arange(len(event.opens)), late) == are_late
+    return BarsClosed(
+        event.close_ms,
+        np.where(which[:, None], event.values, np.nan),
+        np.where(which, event.proof, np.uint8(Proof.ABSENT)).astype(np.uint8),
+        np.where(which, event.opens, np.nan),
+        final=are_late,
+    )
 
 
 def at_prices(life: Life, prices: Sequence[Decimal]) -> Decimal:

@@ -150,6 +150,48 @@ async def test_a_late_bar_is_judged_and_does_not_disturb_the_later_ones() -> Non
     assert (feed._cleanser.memory.last_ms == closes(30)[-1]).all()
 
 
+@pytest.mark.parametrize("times", [2.0, 3.0, 10.0])
+async def test_the_past_of_a_contract_that_joined_is_not_compared_with_its_first_live_bar(
+    times: float,
+) -> None:
+    values = market(60)
+    climbed = np.geomspace(1.0, times, 60)[:, None] * [1.0, 1.002, 0.998, 1.001]
+    values[:, 2, :4] = climbed
+    past = values[:50, 2].copy()
+    values[:50, 2] = np.nan
+    feed = CleansedFeed(replay_of(values), CleansingRules(), M30)
+    await told(feed)
+    seen_n = 0
+    for at_ms, bar in zip(closes(60)[:50].tolist(), past, strict=True):
+        (event,) = feed.cleansed(one_bar(at_ms, 2, bar))
+        assert isinstance(event, BarsClosed)
+        seen_n += event.proof[2] != Proof.ABSENT
+    assert seen_n == 50
+    assert feed.removed_n == {}
+    wrong = past[10] * [1, 1, -1, 1, 1]
+    (event,) = feed.cleansed(one_bar(int(closes(60)[10]), 2, wrong))
+    assert isinstance(event, BarsClosed)
+    assert event.proof[2] == Proof.ABSENT, "what cannot be is removed all the same"
+
+
+async def test_a_late_bar_of_a_contract_that_was_there_before_is_compared_as_ever() -> None:
+    values = market(30)
+    late = values[20, 2] * [10.0, 10.0, 10.0, 10.0, 1.0]
+    values[20, 2] = np.nan
+    feed = CleansedFeed(replay_of(values), CleansingRules(), M30)
+    await told(feed)
+    (event,) = feed.cleansed(one_bar(int(closes(30)[20]), 2, late))
+    assert isinstance(event, BarsClosed)
+    assert event.proof[2] == Proof.ABSENT
+
+
+def one_bar(close_ms: int, index: int, bar: Floats) -> BarsClosed:
+    """Tell the bar of one instrument alone."""
+    rows, proof = np.full((5, 5), np.nan), np.zeros(5, dtype=np.uint8)
+    rows[index], proof[index] = bar, Proof.REREAD
+    return BarsClosed(close_ms, rows, proof, np.full(5, np.nan), False)
+
+
 async def test_history_reaches_back_for_the_store_and_the_engine_sees_what_it_asked_for() -> None:
     values = market(50)
     raw: list[MarketEvent] = []

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import structlog
 
 from adapters.exchange.gauges import GAUGES, GaugeReader, gauge_of
 from adapters.history.covariates import StoredSeries, list_series, read_series, series_path
@@ -263,3 +264,54 @@ async def test_a_reader_that_breaks_stops_neither_the_round_nor_the_run(tmp_path
         await line.run(2)
         assert (line.collector.rounds_n, line.collector.failures_n[VENUE]) == (2, 2)
         assert line.made.bars
+
+
+class Breaks:
+    """Let the client of a line fail in a way nobody foresaw while it is on."""
+
+    def __init__(self, line: Rig) -> None:
+        self.on, self.trouble = True, RuntimeError("session is closed")
+        self._ask, line.feed.client.ask = line.feed.client.ask, self._asked  # type: ignore[method-assign]
+
+    async def _asked(self, method: str, *args: object, **kwargs: object) -> Any:
+        if self.on and method == "fetch_funding_rates":
+            raise self.trouble
+        return await self._ask(method, *args, **kwargs)
+
+
+async def test_a_failure_that_nobody_foresaw_ends_no_round_and_no_market(tmp_path: Path) -> None:
+    async with collecting(tmp_path) as line:
+        breaks = Breaks(line.made)
+        with structlog.testing.capture_logs() as logs:
+            await line.run(3)
+            breaks.on = False
+            await line.run(2)
+        assert line.collector.rounds_n == 5
+        assert line.collector.failures_n == {VENUE: 3}
+        failed = [e for e in logs if e.get("exc_info") is breaks.trouble]
+        assert [e["venue"] for e in failed] == [VENUE], "told once, with its place"
+        well = [e["venue"] for e in logs if e["event"] == "series_collected"]
+        assert well == [VENUE]
+        assert len(line.series("mark").ts) == 2
+
+
+async def test_by_itself_it_goes_on_after_such_a_failure_and_ends_with_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("daemon.wiring.gauging.LOOK_S", 0.01)
+    async with rig() as made:
+        breaks = Breaks(made)
+        recorder = BarRecorder(
+            recorders(tmp_path), await made.feed.instruments(), HOUR_MS, tmp_path
+        )
+        base = load_settings([], overrides=["data.series=always"], environment={})
+        by_itself = collector_of(base, [made.feed], made.clock, recorder, is_private=False)
+        async with by_itself as collector:
+            assert collector is not None
+            await until(lambda: collector.failures_n[VENUE] == 1, "it did not fail")
+            breaks.on = False
+            await made.clock.sleep_until(made.clock.now() + HOUR_MS)
+            collector._done_ms = -1  # the next instant has come
+            await until(lambda: collector.rounds_n == 2, "no round after the failure")
+            assert collector.values_n[VENUE] > 0
+        await recorder.finish()

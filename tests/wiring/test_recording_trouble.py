@@ -62,7 +62,7 @@ async def test_damaged_files_are_put_aside_at_the_start_told_and_written_anew(
         rates.write_bytes(b"")
         whole = {"binanceusdm": Recorder(tmp_path, "binanceusdm", M30, False)}
         recorder = BarRecorder(whole, instruments, HOUR_MS)
-        recorder.put_damaged_aside(5)
+        await recorder.put_damaged_aside(5)
         told = recorder.take_notices()
         assert [(n.trouble, n.active) for n in told] == [(FeedTrouble.STORE, True)] * 2
         assert str(path) in told[0].text

@@ -127,6 +127,21 @@ async def test_columns_go_by_listing_time_and_who_finds_none_is_named_once() -> 
         assert unified("DOGEUSDT") in full[0].text
 
 
+async def test_many_that_find_no_column_are_one_notice_until_they_are_others() -> None:
+    names = ("BNBUSDT", "XRPUSDT", "DOGEUSDT", "ADAUSDT", "LINKUSDT", "DOTUSDT")
+    listings = dict.fromkeys(names, 1.0) | {"AVAXUSDT": 6.0}
+    async with rig(market(10, **listings), symbols=SYMBOLS, spare=1, **EVERY) as made:
+        await made.listen()
+        await made.advance(12)
+        assert len(joined(made)) == 1
+        full = [e for e in made.told if isinstance(e, FeedNotice)]
+        assert [(e.trouble, e.active) for e in full] == [(FeedTrouble.NO_COLUMN, True)] * 2
+        bars = [(e.at_ms - made.start_ms) / HALF_HOUR_MS for e in full]
+        assert bars == [1, 6]
+        assert [e.text.split(" ", 1)[0] for e in full] == ["5", "6"]
+        assert "and 1 more" in full[1].text
+
+
 async def test_what_was_listed_when_the_book_began_does_not_join() -> None:
     async with rig(market(5), symbols=SYMBOLS, spare=2, **EVERY) as made:
         await made.listen()

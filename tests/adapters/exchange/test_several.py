@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from adapters.clocks import LockStepClock, TransportClock
+from adapters.clocks import LockStepClock, SystemClock, TransportClock, VenueClock
 from adapters.exchange.feed import CcxtFeed, FeedSettings
 from adapters.exchange.several import SeveralFeeds
 from adapters.exchange.watch import WatchRules
 from adapters.rehearsal.ccxt_options import ccxt_options
 from adapters.rehearsal.server import RunningExchange, serve
-from adapters.rehearsal.settings import RehearsalSettings
+from adapters.rehearsal.settings import PaceKind, RehearsalSettings
 from daemon.domain.bar import FIELDS, Floats
 from daemon.domain.messages import BarsClosed, FeedNotice, FundingRates, MarketEvent
 from daemon.domain.units import HOUR_MS
@@ -33,6 +33,8 @@ class Line:
         self._port = port
         self._writers: set[asyncio.StreamWriter] = set()
         self.is_cut = False
+        self.flows = asyncio.Event()  # while it is not set, nothing passes: whoever asks waits
+        self.flows.set()
         self.server: asyncio.Server | None = None
 
     @property
@@ -50,6 +52,7 @@ class Line:
             writer.transport.abort()
 
     async def close(self) -> None:
+        self.flows.set()
         self.cut()
         if self.server is not None:
             self.server.close()
@@ -61,16 +64,16 @@ class Line:
             return
         there_reader, there = await asyncio.open_connection("127.0.0.1", self._port)
         self._writers |= {writer, there}
-        await asyncio.gather(_copy(reader, there), _copy(there_reader, writer))
+        await asyncio.gather(self._copy(reader, there), self._copy(there_reader, writer))
         self._writers -= {writer, there}
 
-
-async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(OSError):
-        while data := await reader.read(65536):
-            writer.write(data)
-            await writer.drain()
-    writer.close()
+    async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while data := await reader.read(65536):
+                await self.flows.wait()
+                writer.write(data)
+                await writer.drain()
+        writer.close()
 
 
 @dataclass
@@ -232,3 +235,41 @@ async def test_a_venue_that_is_cut_off_leaves_the_other_alone_and_comes_back_who
         assert len(collected) == 8
         for close_ms, rows in collected.items():
             np.testing.assert_array_equal(rows, made.truth(close_ms))
+
+
+async def test_a_first_venue_that_hangs_is_waited_for_once_and_wakes_nobody_late() -> None:
+    market = RehearsalSettings(coins=3, history_days=5, pace=PaceKind.FACTOR, factor=1.0)
+    async with await serve(market) as exchange, contextlib.AsyncExitStack() as stack:
+        line = Line(exchange.port)
+        await line.open()
+        stack.push_async_callback(line.close)
+        there_rest, there_ws = (f"{kind}://127.0.0.1:{line.port}" for kind in ("http", "ws"))
+        transport = TransportClock()
+        there, here = (
+            CcxtFeed(one, SystemClock(transport), transport)
+            for one in (
+                settings_at("binance", THERE, there_rest, there_ws),
+                settings_at("binanceusdm", HERE, exchange.rest_url, exchange.ws_url),
+            )
+        )
+        there.client.api.timeout = 400  # ms
+        feed = SeveralFeeds([there, here])
+        stack.push_async_callback(feed.close)
+        clock = VenueClock(feed.server_time, transport, remeasure_every_s=0.05)
+        stack.push_async_callback(clock.close)
+        await clock.measure()
+        assert (there.usage.requests_n, here.usage.requests_n) == (3, 0)
+        line.flows.clear()
+        await asyncio.sleep(0.06)
+        newest_ms = clock.now()
+        for _ in range(12):  # longer than a question takes until it is given up
+            wanted_ms = newest_ms + 60
+            newest_ms = await clock.sleep_until(wanted_ms)
+            assert wanted_ms <= newest_ms < wanted_ms + 300
+        assert there.usage.requests_n == 4, "it is asked once more, and no more"
+        assert here.usage.requests_n >= 3
+        line.flows.set()
+        before_n = here.usage.requests_n
+        await feed.server_time()
+        assert here.usage.requests_n > before_n, "the one that answered last is asked"
+        assert there.usage.requests_n == 4

@@ -12,6 +12,7 @@ from typing import Any, cast
 
 import pytest
 
+from adapters.history.absence import APART_MS
 from adapters.history.covariates import read_series, series_path
 from adapters.history.download import download, download_funding
 from adapters.history.parquet_file import read_bars, read_rates
@@ -149,9 +150,9 @@ async def test_the_mark_price_of_a_young_coin_is_found_and_its_outage_asked_for_
     venue = of("okx", days_listed, *OUTAGE)
     path = series_path(tmp_path, "okx", SYMBOL, "mark")
     async with reading(venue) as (reader, client):
-        clock = cast(Any, At(NOW + M30.ms))
-        there = OpenVenue(cast(Any, None), reader, clock, client, 100)
-        for _ in range(2):
+        for later_ms in (0, APART_MS):
+            clock = cast(Any, At(NOW + M30.ms + later_ms))
+            there = OpenVenue(cast(Any, None), reader, clock, client, 100)
             one = await fetch_one(there, M30, path, SYMBOL, "mark", SINCE)
             assert one.problem == ""
             asked_n = len(venue.asked)

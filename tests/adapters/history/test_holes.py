@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.history.absence import (
+    APART_MS,
     Absence,
     absence_path,
     absent_spans,
@@ -45,7 +46,9 @@ class Windowed:
         return [[float(opens[i]), *self.bars.values[i].tolist()] for i in at]
 
 
-async def fetched(root: Path, venue: Windowed, *, holes: bool = False) -> list[int]:
+async def fetched(
+    root: Path, venue: Windowed, *, holes: bool = False, later_ms: int = 0
+) -> list[int]:
     report = await download(
         venue.fetch,
         [BTC],
@@ -56,6 +59,7 @@ async def fetched(root: Path, venue: Windowed, *, holes: bool = False) -> list[i
         venue=VENUE,
         page_bars=PAGE,
         holes=holes,
+        now_ms=END + later_ms,
     )
     assert report.problems == ()
     return [int(at) for at in read_bars(bars_path(root, VENUE, BTC, M30), M30).open_ms]
@@ -83,20 +87,40 @@ async def test_bars_between_two_recordings_are_fetched(tmp_path: Path) -> None:
     assert await fetched(tmp_path, Windowed(bars)) == bars.open_ms.tolist()
 
 
-async def test_what_two_downloads_found_empty_is_not_asked_for_again(tmp_path: Path) -> None:
+async def test_what_two_downloads_found_empty_is_not_asked_for_but_on_wish(tmp_path: Path) -> None:
     bars = bars_without(bars_of(1_000), [*range(100, 160), 500])
     hole = int(bars_of(1_000).open_ms[100])
     await fetched(tmp_path, Windowed(bars))
     path = bars_path(tmp_path, VENUE, BTC, M30)
     assert read_absence(path).settled == ()
     second, third = Windowed(bars), Windowed(bars)
-    await fetched(tmp_path, second)
+    await fetched(tmp_path, second, later_ms=APART_MS)
     assert hole in second.calls, "once is not enough"
     assert len(read_absence(path).settled) == 3, "before the first bar, and two holes"
-    await fetched(tmp_path, third)
+    await fetched(tmp_path, third, later_ms=2 * APART_MS)
     assert third.calls == [END - TAIL_BARS * M30.ms, END - (TAIL_BARS - PAGE) * M30.ms]
     late = bars_of(1_000)
     assert await fetched(tmp_path, Windowed(late), holes=True) == late.open_ms.tolist()
+
+
+@pytest.mark.parametrize(
+    ("later_ms", "are_two"), [(0, False), (APART_MS - 1, False), (APART_MS, True)]
+)
+async def test_answers_in_quick_succession_settle_nothing(
+    tmp_path: Path, later_ms: int, are_two: bool
+) -> None:
+    bars = bars_of(1_000)
+    lagging = bars_without(bars, list(range(300, 420)))
+    span = (int(bars.open_ms[300]), int(bars.open_ms[420]))
+    path = bars_path(tmp_path, VENUE, BTC, M30)
+    for again_ms in (0, later_ms // 3, later_ms // 2, later_ms):
+        await fetched(tmp_path, Windowed(lagging), later_ms=again_ms)
+    assert (span in read_absence(path).settled) is are_two
+    assert (span in read_absence(path).once) is not are_two
+    assert {at for *_, at in read_absence(path).found} <= {END}, "the first time counts"
+    had = await fetched(tmp_path, Windowed(bars), later_ms=later_ms)
+    assert (had == bars.open_ms.tolist()) is not are_two
+    assert await fetched(tmp_path, Windowed(bars), holes=True) == bars.open_ms.tolist()
 
 
 async def test_the_newest_bars_are_not_called_absent_while_they_are_late(tmp_path: Path) -> None:
@@ -109,7 +133,17 @@ async def test_the_newest_bars_are_not_called_absent_while_they_are_late(tmp_pat
     assert await fetched(tmp_path, Windowed(bars)) == bars.open_ms.tolist()
 
 
-@pytest.mark.parametrize("text", ["", "{}", '{"once": 3, "settled": []}', '{"once": [[2, 1]]'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{}",
+        '{"found": 3, "settled": []}',
+        '{"found": [[2, 1, 0]]',
+        f'{{"once": [], "settled": [[0, {END}]]}}',
+        f'{{"found": [[0, 9, 5], [3, {END}, 5]], "settled": [[0, {END}]]}}',
+    ],
+)
 async def test_a_note_of_absence_that_is_no_note_is_as_none(tmp_path: Path, text: str) -> None:
     bars = bars_of(1_000)
     store(tmp_path, VENUE, "BTCUSDT", bars_without(bars, [500]))
@@ -158,9 +192,14 @@ def test_spans_are_sets_of_instants(
     assert points(together(one)) == points(one)
     assert points(common(one, other)) == points(one) & points(other)
     assert points(without(one, other)) == points(one) - points(other)
-    known = Absence().found_empty(one).found_empty(other)
+    known = Absence().found_empty(one, 7).found_empty(other, 7 + APART_MS)
     assert points(known.settled) == points(one) & points(other)
     assert points(known.once) == points(one) ^ points(other)
+    soon = Absence().found_empty(one, 7).found_empty(other, 6 + APART_MS)
+    assert soon.settled == ()
+    for first_ms, spans in ((7, one), (6 + APART_MS, other)):
+        found = [(a, b) for a, b, at_ms in soon.found if at_ms == first_ms]
+        assert points(found) == points(spans) - (points(one) if spans is other else set())
 
 
 def test_absent_is_what_was_read_and_is_not_there() -> None:

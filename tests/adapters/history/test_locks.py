@@ -11,7 +11,7 @@ import pytest
 
 from adapters.history.covariates import read_series, series_path
 from adapters.history.locks import only_writer, part_of
-from adapters.history.parquet_file import Bars, merged_bars, read_bars, write_bars
+from adapters.history.parquet_file import Bars, merged_bars, read_bars, set_aside, write_bars
 from adapters.history.recorder import Batch, Observation, Recorder, write_observations
 from adapters.history.store import bars_path
 from daemon.domain.failures import CorruptFile, DataError
@@ -36,23 +36,21 @@ for n in range(first, 2 * writes, 2):
         write_bars(path, together, M30, {"venue": "v", "symbol": "BTCUSDT"})
 """
 
+_LOOKER = """
+import sys
+from pathlib import Path
+from adapters.history.recorder import Recorder
+from tests.adapters.history.samples import M30
+recorder = Recorder(Path(sys.argv[1]), "v", M30, is_generated=False)
+print("ready", flush=True)
+sys.stdin.readline()
+print(len(recorder.damaged("BTCUSDT")), flush=True)
+"""
+
 
 def test_two_processes_that_merge_into_one_file_lose_nothing(tmp_path: Path) -> None:
     path = tmp_path / "BTCUSDT-30m.parquet"
-    writers = [
-        subprocess.Popen(
-            [sys.executable, "-c", _WRITER, str(path), str(first), str(WRITES)],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for first in (0, 1)
-    ]
-    for one in writers:
-        assert one.stdout is not None
-        assert one.stdout.readline() == "ready\n"
+    writers = [_process(_WRITER, str(path), str(first), str(WRITES)) for first in (0, 1)]
     for one in writers:
         assert one.stdin is not None
         one.stdin.write("go\n")
@@ -151,3 +149,51 @@ def test_a_folder_that_takes_no_lock_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(DataError, match="cannot be written"), only_writer(tmp_path / "file" / "a"):
         pass
+
+
+def test_a_file_that_another_writes_anew_meanwhile_is_not_set_aside(tmp_path: Path) -> None:
+    path = bars_path(tmp_path, "v", "BTCUSDT", M30)
+    write_bars(path, bars_of(50), M30, FACTS)
+    path.write_bytes(path.read_bytes()[:700])
+    recorder, found = Recorder(tmp_path, "v", M30, is_generated=False), list[str]()
+    looker = threading.Thread(target=lambda: found.extend(recorder.damaged("BTCUSDT")))
+    with only_writer(path):
+        looker.start()
+        looker.join(0.3)
+        assert looker.is_alive(), "it has found the file damaged, and waits for who writes it"
+        set_aside(path)
+        write_bars(path, bars_of(60), M30, FACTS)
+    looker.join()
+    assert found == []
+    assert len(read_bars(path, M30)) == 60
+
+
+def test_of_two_processes_that_find_a_file_damaged_one_moves_it_and_says_so(
+    tmp_path: Path,
+) -> None:
+    path = bars_path(tmp_path, "v", "BTCUSDT", M30)
+    lookers = [_process(_LOOKER, str(tmp_path)) for _ in range(2)]
+    write_bars(path, bars_of(50), M30, FACTS)
+    path.write_bytes(path.read_bytes()[:700])
+    for one in lookers:
+        assert one.stdin is not None
+        one.stdin.write("go\n")
+        one.stdin.flush()
+    told = [one.communicate() for one in lookers]
+    assert sorted(out.strip() for out, _ in told) == ["0", "1"], told
+    assert len(list(path.parent.glob("BTCUSDT-30m.parquet.corrupt-*"))) == 1
+
+
+def _process(code: str, *words: str) -> subprocess.Popen[str]:
+    """Begin a process and wait until it is ready to go."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, *words],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    return process
