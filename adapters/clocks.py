@@ -110,8 +110,9 @@ class VenueClock:
 
     Each measurement asks the server a few times and keeps the quickest answer: the server read its
     clock somewhere within that round trip, so half of it bounds the error. `now()` subtracts the
-    bound: a bar is taken for closed when it surely is. Between measurements time runs on the
-    monotonic clock times `speed` (market ms per transport ms: 1 except in a rehearsal). A time
+    bound and what our own clock may have run wrong since: a bar is taken for closed when it surely
+    is. Between measurements time runs on the monotonic clock times `speed` (market ms per transport
+    ms: 1 except in a rehearsal). A time
     that both clocks of the machine contradict is not believed before `JUMP_MEASUREMENTS` agree:
     `now()` never goes back, so one wrong answer would be believed for as long as it was wrong.
     Of two measurements that agree the sharper one counts: a slow answer makes no time late. While
@@ -153,7 +154,7 @@ class VenueClock:
         require(self._anchor is not None, "the venue's clock was not measured yet")
         if self._anchor is not None:
             run_ms = (self._transport.monotonic() - self._anchor.at_s) * 1000 * self._speed
-            told_ms = int(self._anchor.venue_ms + run_ms - self.error_ms)
+            told_ms = int(self._anchor.venue_ms + run_ms * (1 - DRIFT) - self.error_ms)
             self._latest_ms = max(self._latest_ms, told_ms)
         return self._latest_ms
 

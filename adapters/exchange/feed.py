@@ -14,6 +14,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 
+from adapters.exchange.carried import Carried
 from adapters.exchange.client import Usage, VenueClient
 from adapters.exchange.health import FeedHealth
 from adapters.exchange.history import read_history
@@ -55,7 +56,7 @@ class CcxtFeed:
         self._joining: Joining | None = None
         self._pump: Pump | None = None
         self._task: asyncio.Task[None] | None = None
-        self._recent = RecentBars(settings.audit_bars)
+        self._carried = Carried(RecentBars(settings.audit_bars))
 
     @property
     def venue(self) -> str:
@@ -168,7 +169,7 @@ class CcxtFeed:
             funding=self._has_funding(),
             on_warmup=self._on_warmup,
         ):
-            self._recent.see(event)
+            self._carried.recent.see(event)
             yield event
 
     async def events(self, after_ms: int) -> AsyncGenerator[MarketEvent]:
@@ -185,7 +186,7 @@ class CcxtFeed:
             after_ms,
             funding=self._has_funding(),
             joining=self._joining if any(i.is_spare for i in instruments) else None,
-            recent=self._recent,
+            carried=self._carried,
         )
         self._pump = pump
         self._task = asyncio.create_task(pump.run(), name=f"feed of {self._settings.exchange}")
@@ -194,7 +195,7 @@ class CcxtFeed:
             while (event := await pump.delivery.next_event(self._task)) is not None:
                 if isinstance(event, InstrumentChanged):
                     self._keep_column(event)
-                self._recent.see(event)
+                self._carried.recent.see(event)
                 yield event
         finally:
             await self._end_pump()

@@ -15,6 +15,7 @@ from typing import Final
 import numpy as np
 import structlog
 
+from adapters.exchange.carried import Settlements
 from adapters.exchange.mapping import Settled
 from adapters.exchange.reader import VenueReader
 from daemon.domain.failures import BadPayload, VenueError
@@ -35,6 +36,7 @@ LATE_MAX_MS: Final = HOUR_MS
 class FundingTable:
     """Follow the settlements of N symbols after `after_ms`.
 
+    kept: what an earlier table of this feed left unpaid.
     patience_s: transport seconds for which bars of a settlement instant wait for its rates. Later
     rates are handed out when they come, with the instant they belong to. answer_is_final: what an
     answer after the settlement lacks will never come (a market that stands still while we ask).
@@ -50,6 +52,7 @@ class FundingTable:
         available: bool,
         answer_is_final: bool = False,
         news: Callable[[], None] = lambda: None,
+        kept: Settlements | None = None,
     ) -> None:
         self._reader = reader
         self._count = len(symbols)
@@ -60,8 +63,10 @@ class FundingTable:
         self._answer_is_final = answer_is_final
         self._next_ms: dict[str, int] = {}
         self._read_ms: int | None = None
-        self._known_ms = dict.fromkeys(self._symbols, after_ms)
-        self._pending: dict[int, set[str]] = {}
+        kept = Settlements() if kept is None else kept
+        self._known_ms, self._pending = kept.known_ms, kept.pending
+        for symbol in self._symbols:
+            self._known_ms.setdefault(symbol, after_ms)
         self._since_s: dict[int, float] = {}
         self._retry_s = 0.0
         self._late: set[int] = set()
@@ -122,6 +127,8 @@ class FundingTable:
 
     def reach(self, market_ms: int, at_s: float) -> None:
         """Note what has settled by an instant that our clock or the venue's bars have reached."""
+        for settle_ms in self._pending:
+            self._since_s.setdefault(settle_ms, at_s)
         for symbol, due_ms in list(self._next_ms.items()):
             if due_ms > market_ms:
                 continue

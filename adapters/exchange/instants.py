@@ -93,6 +93,7 @@ class Instants:
         self._reached_ms = timeframe.last_close(after_ms)
         self._instants: dict[int, _Instant] = {}
         self._denied_in_row = [0] * len(listed_ms)
+        self._owed: set[tuple[int, int]] = set()  # instruments and closes of before this feed
 
     @property
     def reached_ms(self) -> int:
@@ -111,6 +112,7 @@ class Instants:
             told.emitted = told.told_whole = True
             self._instants = dict(sorted({**self._instants, close_ms: told}.items()))
         self._instants[close_ms].fate[index] = Fate.OPEN
+        self._owed.add((index, close_ms))
 
     def _new(self, close_ms: int, at_s: float) -> _Instant:
         count = len(self._listed_ms)
@@ -166,7 +168,8 @@ class Instants:
         if instant is None or instant.fate[index] != Fate.OPEN:
             return False
         instant.fate[index] = Fate.DENIED
-        self._denied_in_row[index] += 1
+        # of before this feed there are none because it lags or lagged, not because it stands still
+        self._denied_in_row[index] += (index, close_ms) not in self._owed
         return True
 
     def waits_for(self, index: int, closes: Sequence[int]) -> bool:

@@ -16,6 +16,7 @@ import numpy as np
 import structlog
 
 from adapters.exchange.audits import Audits
+from adapters.exchange.carried import Carried, UnreadPast
 from adapters.exchange.client import VenueClient
 from adapters.exchange.darkness import DARK_BARS, Darkness
 from adapters.exchange.delivery import Delivery
@@ -75,7 +76,7 @@ class Pump:
         *,
         funding: bool,
         joining: Joining | None = None,
-        recent: RecentBars | None = None,
+        carried: Carried | None = None,
     ) -> None:
         self._settings, self._reader = settings, reader
         self._clock, self._transport = clock, transport
@@ -86,8 +87,8 @@ class Pump:
         confirms = streaming and client.exchange in FRAME_READERS
         self._gate = FinalityGate(len(instruments), settings.timeframe, after_ms, confirms=confirms)
         self._instants = _new_instants(settings, instruments, after_ms)
-        if recent is not None:
-            self._go_on_from(recent, after_ms)
+        self._carried = Carried(RecentBars(settings.audit_bars)) if carried is None else carried
+        self._go_on_from(self._carried.recent, after_ms)
         self._funding = self._new_funding(reader, after_ms, available=funding)
         self._news, self._hurry = asyncio.Event(), asyncio.Event()
         self.delivery = Delivery(
@@ -110,6 +111,7 @@ class Pump:
             transport,
             self.health,
             self.delivery.put,
+            self._carried.compared,
         )
         self._recheck_done_ms, self._recheck_at_s = after_ms, transport.monotonic()
         self._audits = Audits(
@@ -139,6 +141,7 @@ class Pump:
             available=available,
             answer_is_final=self._settings.reread_grace_ms == 0,
             news=self._wake,
+            kept=self._carried.settlements,
         )
 
     def _bar_stream(self, client: VenueClient) -> BarStream:
@@ -189,6 +192,8 @@ class Pump:
                     self._stream.tasks(group)
                 self._group = group
                 self._rereads.start(group)
+                for index in list(self._carried.unread_pasts):
+                    self._begin_past(index)
                 group.create_task(self._watch.measure_offset(), name="clock offset")
                 group.create_task(self._run(), name="pump")
         except BaseExceptionGroup as several:
@@ -265,9 +270,14 @@ class Pump:
             if self._stream is not None:
                 self._stream.admit(index, symbol)
             since_ms = max(from_ms - PAST_MS, instrument.listed_ms or 0)
-            self._reading_past_n += 1
-            past = self._read_past(index, symbol, since_ms, from_ms)
-            self._group.create_task(past, name=f"past of {symbol}")
+            self._carried.unread_pasts[index] = UnreadPast(symbol, since_ms, from_ms)
+            self._begin_past(index)
+
+    def _begin_past(self, index: int) -> None:
+        unread = self._carried.unread_pasts[index]
+        self._reading_past_n += 1
+        past = self._read_past(index, unread.symbol, unread.since_ms, unread.until_ms)
+        self._group.create_task(past, name=f"past of {unread.symbol}")
 
     async def _read_past(self, index: int, symbol: str, since_ms: int, until_ms: int) -> None:
         """Hand out the bars with since < close <= until, which closed before we knew of them."""
@@ -292,7 +302,9 @@ class Pump:
             left_out = range(told_ms + length_ms, until_ms + 1, length_ms)
             if 0 < len(left_out) <= OWED_BARS_MAX:  # else it stands still, or has no past
                 self._owe(index, left_out, self._now_s())
+            del self._carried.unread_pasts[index]
         except (VenueError, BadPayload) as trouble:  # it warms up with what comes from now on
+            del self._carried.unread_pasts[index]
             _log.warning(PAST_UNREAD, symbol=symbol, why=str(trouble))
         finally:
             self._reading_past_n -= 1

@@ -47,6 +47,8 @@ BEGIN_POLL_S: Final = 0.01
 FEED_FAILED: Final = "feed_failed"
 HISTORY_CUT: Final = "history_cut_short"
 STARTED_WITHOUT: Final = "started_without_a_venue"
+LASTING: Final = (FeedTrouble.VENUE_DOWN, FeedTrouble.CLOCK_OFFSET)
+"""Troubles that no failure of a feed ends: one is told anew, the other measured by the next."""
 OUTAGES: Final = (VenueError, BadPayload, OSError)
 
 Told = tuple[int, MarketEvent | None]
@@ -64,7 +66,7 @@ class SeveralFeeds:
         self._columns: list[slice] = []
         self._count = 0
         self._timekeeper = 0  # the place of the venue whose time is asked for first
-        self._closed = False
+        self._closed = asyncio.Event()
         self._awaited: set[int] = set()  # the places of venues that are begun (again) at once
         self._final: dict[int, set[int]] = {}
         self._cut_ms: dict[int, int] = {}  # up to where the history of a venue came
@@ -141,7 +143,8 @@ class SeveralFeeds:
         """
         await self._placed()
         queue = self._queue = asyncio.Queue(EVENTS_MAX)
-        self._closed, open_n = False, len(self._feeds)
+        self._closed.clear()
+        open_n = len(self._feeds)
         self._awaited = set(range(open_n))
         tasks = [
             asyncio.create_task(
@@ -175,7 +178,7 @@ class SeveralFeeds:
 
     async def close(self) -> None:
         """Close every connection of every venue."""
-        self._closed = True
+        self._closed.set()
         self._awaited.clear()
         await asyncio.gather(*(feed.close() for feed in self._feeds))
 
@@ -245,7 +248,7 @@ class SeveralFeeds:
         feed, failures, again = self._feeds[place], 0, False
         ledger = Ledger(after_ms, feed.timeframe, feed.late_max_ms)
         lasting: dict[FeedTrouble, FeedNotice] = {}
-        while not self._closed:
+        while not self._closed.is_set():
             try:
                 await self._refuse_other_width(place)
                 async with contextlib.aclosing(feed.events(ledger.whole_ms)) as events:
@@ -260,7 +263,7 @@ class SeveralFeeds:
                         fresh = ledger.fresh(event)
                         for one in fresh if again else [event]:
                             await queue.put((place, one))
-                require(self._closed, f"the feed of {feed.venue} ended by itself")
+                require(self._closed.is_set(), f"the feed of {feed.venue} ended by itself")
             except Exception as trouble:  # noqa: BLE001 one venue's failure must not stop the book
                 foreseen = isinstance(trouble, OUTAGES)
                 if not foreseen:
@@ -270,7 +273,7 @@ class SeveralFeeds:
                     text = f"its feed failed and is begun again: {what}"
                     await queue.put((place, self._notice(place, ledger, True, text)))
                 for told in lasting.values():  # the new feed knows of none, and could end none
-                    if told.active and told.trouble is not FeedTrouble.VENUE_DOWN:
+                    if told.active and told.trouble not in LASTING:
                         ended = msgspec.structs.replace(
                             told, active=False, text="its feed is begun again"
                         )
@@ -279,7 +282,9 @@ class SeveralFeeds:
                 failures, again = failures + 1, True
                 if failures > 1:
                     self._awaited.discard(place)
-                await asyncio.sleep(min(PAUSE_MAX_S, backoff_s(failures)))
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(min(PAUSE_MAX_S, backoff_s(failures))):
+                        await self._closed.wait()
         await queue.put((place, None))
 
     async def _refuse_other_width(self, place: int) -> None:

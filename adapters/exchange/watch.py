@@ -16,6 +16,7 @@ from typing import Final, Protocol
 
 import structlog
 
+from adapters.exchange.carried import Compared
 from adapters.exchange.client import VenueClient
 from adapters.exchange.health import FeedHealth
 from adapters.exchange.stream import BarStream
@@ -86,6 +87,7 @@ class Watch:
         transport: Transport,
         health: FeedHealth,
         tell: Callable[[FeedNotice], None],
+        compared: Compared | None = None,
     ) -> None:
         self._rules = rules
         self._client = client
@@ -98,13 +100,16 @@ class Watch:
         now_s = transport.monotonic()
         self._looked_s, self._looked_wall_ms = now_s, transport.wall_ms()
         self._heard_s, self._heard_ms = now_s, clock.now()
-        self._opened_s = self._measured_s = now_s
+        self._opened_s = now_s
+        self._compared = Compared() if compared is None else compared
+        if self._compared.at_s is None:
+            self._compared.at_s = now_s
         self._measures = bool(rules.offset_max_ms) and client.has("fetchTime")
         self._remeasure = asyncio.Event()
         self._bars_n = self._broken_n = 0
         self._refused: frozenset[str] = frozenset()
         self._breaks_s: deque[float] = deque()
-        self._active: set[FeedTrouble] = set()
+        self._active = {FeedTrouble.CLOCK_OFFSET} if self._compared.is_off else set()
 
     def step(self, failing_since_s: float | None) -> None:
         """Look at everything once; `failing_since_s` tells since when REST goes unanswered."""
@@ -119,7 +124,7 @@ class Watch:
             self._count_breaks(self._stream, now_s)
         self._note_down(0.0 if failing_since_s is None else now_s - failing_since_s)
         if failing_since_s is not None or FeedTrouble.VENUE_DOWN in self._active:
-            self._measured_s = now_s  # a venue that answers nothing says nothing of clocks
+            self._compared.at_s = now_s  # a venue that answers nothing says nothing of clocks
         self._doubt_offset(now_s)
 
     def _note_down(self, down_s: float) -> None:
@@ -234,16 +239,19 @@ class Watch:
 
     def _doubt_offset(self, now_s: float) -> None:
         """Take an offset that nobody could measure for long for one that is too large."""
-        unknown_s = now_s - self._measured_s
+        unknown_s = now_s - (self._compared.at_s or 0.0)
         if not self._measures or unknown_s <= OFFSETS_MISSED_MAX * self._rules.offset_every_s:
             return
-        self._note(
-            FeedTrouble.CLOCK_OFFSET,
+        self._note_clock(
             True,
             f"its clock could not be compared with this machine's for {unknown_s:.0f} s: no risk is"
             " opened",
             "",
         )
+
+    def _note_clock(self, is_off: bool, began: str, ended: str) -> None:
+        self._compared.is_off = is_off
+        self._note(FeedTrouble.CLOCK_OFFSET, is_off, began, ended)
 
     async def _sample(self) -> tuple[float, float]:
         """Ask once; give half the round trip (the bound of the error) and the offset, in ms."""
@@ -254,10 +262,9 @@ class Watch:
 
     def _judge(self, error_ms: float, offset_ms: float) -> None:
         self._health.offset_ms, self._health.offset_error_ms = offset_ms, error_ms
-        self._measured_s = self._transport.monotonic()
+        self._compared.at_s = self._transport.monotonic()
         most_ms = self._rules.offset_max_ms
-        self._note(
-            FeedTrouble.CLOCK_OFFSET,
+        self._note_clock(
             abs(offset_ms) - error_ms > most_ms,
             f"its clock and this machine's differ by {offset_ms / 1000:+.1f} s (at most "
             f"{most_ms / 1000:g} s is accepted): no risk is opened; set this machine's clock",

@@ -39,3 +39,4 @@ class LogEvent(StrEnum):
     BARS_NOT_STORED = "bars_not_stored"
     BARS_STORED = "bars_stored"
     FILE_SET_ASIDE = "file_set_aside"
+    FILE_UNCHECKED = "file_unchecked"

@@ -158,7 +158,13 @@ class BarRecorder:
         """
         for key in self.keys():
             damaged = self._recorders[key.venue].damaged
-            for text in await asyncio.to_thread(damaged, key.symbol):
+            try:
+                found = await asyncio.to_thread(damaged, key.symbol)
+            except Exception as failure:  # it is a look beside the trading, and the rest is seen to
+                log.error(LogEvent.FILE_UNCHECKED, symbol=key.symbol, exc_info=failure)
+                self._tell(at_ms, key.venue, True, f"{key.symbol}: not checked: {failure!r}")
+                continue
+            for text in found:
                 log.warning(LogEvent.FILE_SET_ASIDE, why=text)
                 self._tell(at_ms, key.venue, True, f"a stored file is damaged: {text}{_remedy()}")
 

@@ -248,7 +248,8 @@ class CleansedFeed:
                 continue
             # What the book holds was traded after the change, or its price believed: it is in new
             # units already, and only the bars of before are shown in them.
-            cleanser.memory = memory.believing(change.event.index)
+            if not memory.doubts.active[change.event.index]:  # of another jump: that is still open
+                cleanser.memory = memory.believing(change.event.index)
             log.warning(
                 LogEvent.SETTING_PASSED_OVER,
                 key="data.rescaled",

@@ -9,14 +9,15 @@ import pytest
 import structlog
 from aiohttp import web
 
-from adapters.clocks import VENUE_CLOCK_REACHED_AGAIN as REACHED_AGAIN
-from adapters.clocks import VENUE_CLOCK_UNREACHABLE as UNREACHABLE
 from adapters.clocks import (
+    DRIFT,
     LockStepClock,
     SystemClock,
     TransportClock,
     VenueClock,
 )
+from adapters.clocks import VENUE_CLOCK_REACHED_AGAIN as REACHED_AGAIN
+from adapters.clocks import VENUE_CLOCK_UNREACHABLE as UNREACHABLE
 from adapters.rehearsal.server import RunningExchange, serve
 from adapters.rehearsal.settings import RehearsalSettings
 from daemon.domain.failures import (
@@ -71,9 +72,9 @@ async def test_the_venues_time_is_taken_from_the_quickest_answer_minus_its_error
     assert clock.error_ms == pytest.approx(50)
     assert clock.offset_ms == pytest.approx(10_000 - (transport.wall - 50))
     # since that middle 50 ms passed, and 400 ms of the third trip: 10 450, less 50 of doubt
-    assert clock.now() == 10_400
+    assert clock.now() == pytest.approx(10_400, abs=1)
     transport.seconds += 2
-    assert clock.now() == 12_400
+    assert clock.now() == pytest.approx(12_400, abs=1)
 
 
 async def test_the_venues_time_never_goes_back() -> None:
@@ -88,6 +89,10 @@ async def test_the_venues_time_never_goes_back() -> None:
     first = clock.now()
     await clock.measure()
     assert clock.now() == first
+
+
+RIGHT = pytest.approx(0, abs=0.1)
+"""Seconds; less than true by what the machine's clock may have run wrong."""
 
 
 class Jumpy:
@@ -111,22 +116,22 @@ class Jumpy:
 
 async def test_a_jump_of_the_venues_clock_that_our_clocks_contradict_is_not_believed() -> None:
     venue = Jumpy()
-    assert await venue.after(1) == 0
+    assert await venue.after(1) == RIGHT
     venue.jump_ms = 300_000  # one wrong answer of the time endpoint
-    assert await venue.after(60) == 0
+    assert await venue.after(60) == RIGHT
     venue.jump_ms = 0
-    assert await venue.after(60) == 0
+    assert await venue.after(60) == RIGHT
     venue.jump_ms = 300_000
-    assert await venue.after(60) == 0
+    assert await venue.after(60) == RIGHT
     venue.jump_ms = 700_000  # they do not agree with each other
-    assert [await venue.after(60), await venue.after(60)] == [0, 0]
+    assert [await venue.after(60), await venue.after(60)] == [RIGHT, RIGHT]
 
 
 async def test_a_jump_that_three_measurements_agree_upon_is_believed() -> None:
     venue = Jumpy()
     await venue.after(1)
     venue.jump_ms = 300_000
-    assert [await venue.after(60) for _ in range(3)] == [0, 0, 300]
+    assert [await venue.after(60) for _ in range(3)] == [RIGHT, RIGHT, pytest.approx(300, abs=0.1)]
 
 
 async def test_after_a_suspension_the_venues_time_is_believed_at_once() -> None:
@@ -167,7 +172,7 @@ async def test_a_venue_that_cannot_be_asked_again_changes_nothing() -> None:
     failing = True
     transport.seconds += 61
     await clock.remeasure_if_due()
-    assert clock.now() == 71_000
+    assert clock.now() == pytest.approx(71_000, abs=20)
 
 
 async def test_at_many_times_real_speed_market_time_runs_as_fast() -> None:
@@ -179,7 +184,7 @@ async def test_at_many_times_real_speed_market_time_runs_as_fast() -> None:
     clock = VenueClock(ask, transport, samples=1, speed=60)
     await clock.measure()
     transport.seconds += 2
-    assert clock.now() == 10_000 + 120_000
+    assert clock.now() == pytest.approx(10_000 + 120_000, abs=30)
 
 
 # ---- lock-step, against the real rehearsal exchange ----------------------------------------------
@@ -430,12 +435,13 @@ async def test_a_slow_answer_makes_no_time_late() -> None:
     transport.seconds += 60
     trip_s = 8.0
     await clock.measure()
-    assert transport.seconds * 1000 - clock.now() == pytest.approx(10, abs=1)
+    drifted_ms = 68 * 1000 * DRIFT
+    assert transport.seconds * 1000 - clock.now() == pytest.approx(10 + drifted_ms, abs=1)
     transport.seconds += 60
     trip_s = 0.03  # blunter than the first, but what has drifted since is bounded too
     await clock.measure()
     assert clock.error_ms == pytest.approx(15)
-    assert transport.seconds * 1000 - clock.now() == pytest.approx(15, abs=1)
+    assert transport.seconds * 1000 - clock.now() == pytest.approx(15, abs=2)
 
 
 @pytest.mark.parametrize("other_ms", [-40, 40, -900, 900])
