@@ -70,7 +70,7 @@ def make_market(instruments_n: int, seed: int = SEED) -> Market:
     above, below = rng.random((2, T, N)) * 0.003
     high = np.round(np.maximum(open_, close) * (1 + above), PRICE_DIGITS)
     low = np.round(np.minimum(open_, close) * (1 - below), PRICE_DIGITS)
-    volume = np.round(np.exp(rng.normal(12, 1, (T, N))), 3)
+    volume = np.exp(rng.normal(12, 1, (T, N))).round(3)
     open_ms = FIRST_OPEN_MS + np.arange(T, dtype=np.int64) * HOUR_MS
     return Market(open_ms, open_, high, low, close, volume)
 
