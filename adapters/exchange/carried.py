@@ -2,7 +2,7 @@
 
 Bars already told are known from `recent`. A clock that was off stays off until it is measured
 right; what has settled and was not paid is asked for again; the past of a contract that joined is
-read again from its beginning.
+read on from where it was told.
 """
 
 from __future__ import annotations
@@ -26,19 +26,24 @@ class Compared:
 
 @dataclass(slots=True)
 class Settlements:
-    """Hold up to when each symbol's settlements are known, and whose rates are still to come."""
+    """Hold up to when each symbol's settlements are known, its next, and who awaits rates."""
 
+    next_ms: dict[str, int] = field(default_factory=dict)
     known_ms: dict[str, int] = field(default_factory=dict)
     pending: dict[int, set[str]] = field(default_factory=dict)  # symbols by instant
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class UnreadPast:
-    """Name the bars with since < close <= until of a contract that joined, not told in full."""
+    """Name the bars with since < close <= until of a contract that joined, not told in full.
+
+    told_ms: the newest of them that was told, 0 before the first.
+    """
 
     symbol: str
     since_ms: int
     until_ms: int
+    told_ms: int = 0
 
 
 @dataclass(slots=True)
@@ -49,3 +54,8 @@ class Carried:
     compared: Compared = field(default_factory=Compared)
     settlements: Settlements = field(default_factory=Settlements)
     unread_pasts: dict[int, UnreadPast] = field(default_factory=dict)
+
+    def begin(self, after_ms: int) -> None:
+        """Leave bars that close after `after_ms` to the feed that begins there."""
+        for past in self.unread_pasts.values():
+            past.until_ms = min(past.until_ms, after_ms)

@@ -61,9 +61,9 @@ class FundingTable:
         self._patience_s = patience_s
         self._available = available
         self._answer_is_final = answer_is_final
-        self._next_ms: dict[str, int] = {}
         self._read_ms: int | None = None
         kept = Settlements() if kept is None else kept
+        self._next_ms = kept.next_ms
         self._known_ms, self._pending = kept.known_ms, kept.pending
         for symbol in self._symbols:
             self._known_ms.setdefault(symbol, after_ms)
@@ -190,7 +190,7 @@ class FundingTable:
 
     def _log_delays(self, market_ms: int, at_s: float) -> None:
         for settle_ms, waiting in list(self._pending.items()):
-            if market_ms - settle_ms > LATE_MAX_MS:
+            if market_ms - settle_ms > LATE_MAX_MS and not self.holds(settle_ms, at_s):
                 self._forget(settle_ms)
                 structlog.get_logger().warning(
                     FUNDING_MISSING, settle=iso(settle_ms), symbols=sorted(waiting)

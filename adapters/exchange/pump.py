@@ -129,8 +129,10 @@ class Pump:
         """Know the bars that were told before, and ask for those that were left out."""
         for told in recent.told():
             self._gate.seed(*told)
+        self._carried.begin(after_ms)
         for index, closes in recent.owed(after_ms):
-            self._owe(index, closes, self._now_s())
+            if index not in self._carried.unread_pasts:
+                self._owe(index, closes, self._now_s())
 
     def _new_funding(self, reader: VenueReader, after_ms: int, *, available: bool) -> FundingTable:
         return FundingTable(
@@ -274,38 +276,39 @@ class Pump:
             self._begin_past(index)
 
     def _begin_past(self, index: int) -> None:
-        unread = self._carried.unread_pasts[index]
         self._reading_past_n += 1
-        past = self._read_past(index, unread.symbol, unread.since_ms, unread.until_ms)
-        self._group.create_task(past, name=f"past of {unread.symbol}")
+        past = self._carried.unread_pasts[index]
+        self._group.create_task(self._read_past(index, past), name=f"past of {past.symbol}")
 
-    async def _read_past(self, index: int, symbol: str, since_ms: int, until_ms: int) -> None:
-        """Hand out the bars with since < close <= until, which closed before we knew of them."""
+    async def _read_past(self, index: int, past: UnreadPast) -> None:
+        """Hand out the bars that closed before we knew of a contract, of which none was told."""
         source = read_history(
             self._reader,
             self._clock,
-            [symbol],
+            [past.symbol],
             self._settings.timeframe,
-            since_ms,
-            until_ms,
+            max(past.since_ms, past.told_ms),
+            past.until_ms,
             grace_ms=self._settings.reread_grace_ms,
             funding=False,
             on_warmup=lambda progress: None,
         )
-        told_ms = 0
         try:
             async for event in source:
                 if isinstance(event, BarsClosed) and event.proof[0]:
                     await self.delivery.hand_out(self._in_column(index, event))
-                    told_ms = event.close_ms
+                    past.told_ms = event.close_ms
             length_ms = self._settings.timeframe.ms
-            left_out = range(told_ms + length_ms, until_ms + 1, length_ms)
+            left_out = range(past.told_ms + length_ms, past.until_ms + 1, length_ms)
             if 0 < len(left_out) <= OWED_BARS_MAX:  # else it stands still, or has no past
                 self._owe(index, left_out, self._now_s())
             del self._carried.unread_pasts[index]
         except (VenueError, BadPayload) as trouble:  # it warms up with what comes from now on
             del self._carried.unread_pasts[index]
-            _log.warning(PAST_UNREAD, symbol=symbol, why=str(trouble))
+            _log.warning(PAST_UNREAD, symbol=past.symbol, why=str(trouble))
+        except Exception:
+            del self._carried.unread_pasts[index]  # else it would end the next feed as well
+            raise
         finally:
             self._reading_past_n -= 1
             self._wake()

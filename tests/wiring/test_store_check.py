@@ -6,10 +6,12 @@ import asyncio
 from pathlib import Path
 
 import pytest
+import structlog
 
 from adapters.clocks import SystemClock, TransportClock
 from adapters.history.locks import only_writer
 from adapters.history.parquet_file import last_time, read_times
+from adapters.history.recorder import Recorder
 from adapters.history.replay_feed import ReplayFeed
 from adapters.history.written import lost, record_path
 from daemon.domain.failures import CorruptFile
@@ -86,3 +88,34 @@ def test_the_last_time_of_a_file_is_read_from_its_record_only_where_that_speaks_
     path.write_bytes(path.read_bytes()[:700])
     with pytest.raises(CorruptFile):
         last_time(path)
+
+
+async def test_one_symbol_that_cannot_be_looked_at_is_told_and_the_rest_is_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [i.key.symbol for i in universe().instruments]
+    files = [store(tmp_path, "paper", name, bars_of(50)) for name in names]
+    files[-1].write_bytes(files[-1].read_bytes()[:700])
+    look, trouble = Recorder.damaged, PermissionError("stat refused")
+
+    def damaged(self: Recorder, symbol: str) -> list[str]:
+        if symbol == names[0]:
+            raise trouble
+        return look(self, symbol)
+
+    monkeypatch.setattr(Recorder, "damaged", damaged)
+    chosen = settings(f"data.folder={tmp_path}", "market.source=30m", "data.record=true")
+    inner = ReplayFeed(panel_of(script(1)), SOURCE, universe().instruments)
+    clock, engine = SystemClock(TransportClock()), engine_for(universe())
+    with structlog.testing.capture_logs() as logs:
+        async with cleansed_feed(chosen, inner, engine, (), clock, is_private=False) as feed:
+            await until(lambda: not files[-1].exists(), "the rest is not looked at")
+            told: list[FeedNotice] = []
+            async with asyncio.timeout(5):
+                while len(told) < 2:
+                    told += [e async for e in feed.events(0) if isinstance(e, FeedNotice)]
+    assert [(n.trouble, n.active) for n in told] == [(FeedTrouble.STORE, True)] * 2
+    assert names[0] in told[0].text
+    assert "stat refused" in told[0].text
+    assert str(files[-1]) in told[1].text
+    assert [e["exc_info"] for e in logs if e["event"] == "file_unchecked"] == [trouble]

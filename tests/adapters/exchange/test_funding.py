@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
+from adapters.exchange.carried import Settlements
 from adapters.exchange.funding import FundingTable
+from adapters.exchange.mapping import Settled
 from adapters.exchange.reader import VenueReader
 from daemon.domain.failures import VenueError
 from daemon.domain.instrument import spare_columns
@@ -144,3 +146,91 @@ async def test_a_timetable_that_could_not_be_read_is_read_again() -> None:
         assert line.table._next_ms == {}
         await line.step(line.made.clock.now())
         assert set(line.table._next_ms) == {unified(one) for one in SYMBOLS[:2]}
+
+
+async def test_an_answer_that_lacks_who_settles_meanwhile_lets_nobody_be_paid_twice() -> None:
+    async with table() as line:
+        await line.made.advance(15)
+        await line.step(line.made.clock.now())
+        await line.made.advance(1)
+        settle_ms, ask = line.made.clock.now(), line.reader.next_settlements
+        line.table._read_ms = None
+
+        async def lacking(symbols: Sequence[str]) -> dict[str, int]:
+            line.reader.next_settlements = ask  # type: ignore[method-assign]
+            line.table.reach(settle_ms, line.at_s)
+            return {}
+
+        line.reader.next_settlements = lacking  # type: ignore[method-assign]
+        await line.step(settle_ms - MINUTE_MS)
+        for _ in range(3):
+            await line.step(settle_ms)
+        assert sorted(line.paid()) == [(8, 0), (8, 1)]
+
+
+# ---- what a feed that is begun again goes on with ------------------------------------------------
+
+
+def begin_again(line: Line, kept: Settlements, after_ms: int) -> None:
+    """Let another table follow the first two symbols after `after_ms`."""
+    reader, symbols = line.reader, line.table._symbols
+    line.table = FundingTable(reader, symbols, after_ms, patience_s=30.0, available=True, kept=kept)
+
+
+async def unanswered(*_: object) -> list[Settled]:
+    raise VenueError("no answer")
+
+
+async def not_yet(*_: object) -> list[Settled]:
+    return []
+
+
+@pytest.mark.parametrize("outage_h", [0, 3])
+async def test_what_was_not_paid_when_a_feed_failed_is_paid_by_the_next_however_long_it_took(
+    monkeypatch: pytest.MonkeyPatch, outage_h: int
+) -> None:
+    async with table() as line:
+        kept = Settlements()
+        begin_again(line, kept, line.made.start_ms)
+        await line.made.advance(15)
+        await line.step(line.made.clock.now())
+        await line.made.advance(1)
+        with monkeypatch.context() as silent:
+            silent.setattr(line.reader, "settled", unanswered)
+            await line.step(line.made.clock.now())
+        assert line.paid() == []
+        begin_again(line, kept, line.made.clock.now())
+        await line.made.advance(2 * outage_h)
+        for _ in range(3):
+            await line.step(line.made.clock.now())
+        assert sorted(line.paid()) == [(8, 0), (8, 1)]
+
+
+async def test_what_settles_while_a_feed_rests_is_paid_though_its_rates_come_late(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with table() as line:
+        kept = Settlements()
+        begin_again(line, kept, line.made.start_ms)
+        await line.made.advance(15)
+        await line.step(line.made.clock.now())
+        await line.made.advance(1)
+        begin_again(line, kept, line.made.clock.now())
+        with monkeypatch.context() as early:
+            early.setattr(line.reader, "settled", not_yet)
+            early.setattr(line.reader, "funding_between", not_yet)
+            await line.step(line.made.clock.now())
+        for _ in range(3):
+            await line.step(line.made.clock.now())
+        assert sorted(line.paid()) == [(8, 0), (8, 1)]
+
+
+async def test_what_settled_before_any_timetable_was_read_is_paid_by_the_next_feed() -> None:
+    async with table() as line:
+        kept = Settlements()
+        begin_again(line, kept, line.made.start_ms)
+        await line.made.advance(17)
+        begin_again(line, kept, line.made.clock.now())
+        for _ in range(3):
+            await line.step(line.made.clock.now())
+        assert sorted(line.paid()) == [(8, 0), (8, 1)]

@@ -216,3 +216,15 @@ def test_the_end_of_an_instant_is_told_although_its_last_bar_never_came() -> Non
     (end,) = sent(board, at_s=1.0)
     assert (list(end.proof), end.final) == ([0, 0], True)
     assert sent(board, at_s=9.0) == []
+
+
+def test_owed_bars_of_before_a_start_that_there_are_none_of_make_nobody_dormant() -> None:
+    board = instants()
+    closes = [T0 - 2 * HALF_HOUR.ms, T0 - HALF_HOUR.ms, T0]
+    for close_ms in closes:
+        board.owe(1, close_ms, 0.0)
+    assert [board.deny(1, close_ms) for close_ms in closes] == [True] * 3
+    assert board.denied(T0 + 1) == {1: closes[1:]}, "they are asked for again"
+    board.reach(T1, 0.0)
+    board.prove(bar(0, T1), 0.0)
+    assert sent(board) == [], "it is waited for like the other"
