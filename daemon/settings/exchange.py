@@ -104,8 +104,8 @@ class ExchangeSettings(Section):
     )
     clock_offset_max_ms: float = setting(
         1000.0,
-        "While this machine's clock is further from the venue's, no risk is opened; 0 never asks. "
-        "A rehearsal, whose time is its own, is not asked.",
+        "While this machine's clock is further from the venue's, no risk is opened there; 0 never "
+        "asks. A rehearsal, whose time is its own, is not asked.",
         unit="ms",
         ge=0,
         le=600_000,
