@@ -42,3 +42,10 @@ def ccxt_options(rest_url: str, ws_url: str) -> dict[str, Any]:
             "warnOnFetchOpenOrdersWithoutSymbol": False,
         },
     }
+
+
+def keyed_options(rest_url: str, ws_url: str, key: str, secret: str) -> dict[str, Any]:
+    """Give the options of a client that may trade: it signs with the market's time."""
+    options = ccxt_options(rest_url, ws_url)
+    options["options"]["adjustForTimeDifference"] = True
+    return {**options, "apiKey": key, "secret": secret}

@@ -7,21 +7,31 @@ bars. Everything said at an instant is a function of the market and that instant
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
-from adapters.rehearsal import dialect
+from msgspec.structs import replace
+
+from adapters.rehearsal.accounts import Accounts
+from adapters.rehearsal.bank.terms import BankSettings, ClientIds
+from adapters.rehearsal.binance_words import BINANCE_WORDS
+from adapters.rehearsal.bybit.words import bybit_words
 from adapters.rehearsal.dialect import INTERVALS_MS
 from adapters.rehearsal.fault_plan import FaultPlan
 from adapters.rehearsal.faults import Fault, FaultSwitch
 from adapters.rehearsal.market import Coin, Market
 from adapters.rehearsal.publication import Publication, Withheld
-from adapters.rehearsal.settings import RehearsalSettings
-from adapters.rehearsal.streams import Hub, Stream, StreamKind
+from adapters.rehearsal.settings import DialectKind, RehearsalSettings
+from adapters.rehearsal.streams import Hub
+from adapters.rehearsal.words import Stream, StreamKind, Words
 from daemon.domain.units import HOUR_MS, require
 
 FUNDING_GRID_MS: Final = 4 * HOUR_MS
 PRINTS_AT_ONCE_MAX: Final = 8
+CLIENT_IDS: Final = {
+    DialectKind.BINANCEUSDM: ClientIds.UNIQUE_WHILE_OPEN,
+    DialectKind.BYBIT: ClientIds.UNIQUE_FOR_EVER,
+}
 REVISED_BARS_BACK: Final = 3
 """Which source bar a revision changes: so many opened since, the running one included."""
 
@@ -36,14 +46,24 @@ class Exchange:
         self.plan = FaultPlan(
             settings.faults, settings.fault_seed, tuple(market.coins), settings.source_ms
         )
-        self.hub = Hub(self.faults)
         self.publication = Publication(market, withheld_of(settings))
+        self.words = words_of(settings.dialect, self.publication)
+        self.hub = Hub(self.faults, self.words)
         self.now_ms = start_ms
         self.instants = 0
         self.klines_closed = 0
         self.weight_charged = 0
 
+        self.after_settling: Callable[[], Awaitable[None]] | None = None
         self._clock: Callable[[], int] = lambda: self.now_ms
+        self.accounts = Accounts(
+            market.coins,
+            self.publication,
+            settings.accounts,
+            bank_of(settings),
+            self.clock_ms,
+            CLIENT_IDS[settings.dialect],
+        )
 
     def clock_ms(self) -> int:
         """Give the market's time."""
@@ -89,6 +109,9 @@ class Exchange:
             self.hub.cut_all()
         self.hub.begin_publication()
         streams = self.hub.streams
+        self.accounts.settled()
+        if self.after_settling is not None:  # what accounts hear is said before the market's news
+            await self.after_settling()
         closed = await self._say_closed(streams, before_ms)
         await self._say_prints(streams, before_ms)
         await self._revise(streams)
@@ -164,7 +187,7 @@ class Exchange:
         kline = self.publication.kline(stream.symbol, interval_ms, at_ms, self.now_ms)
         if kline is None or at_ms + interval_ms > self.now_ms:
             return False
-        text = dialect.kline_event(
+        text = self.words.kline(
             coin, kline, interval=stream.interval, event_ms=event_ms, closed=True
         )
         return await self.hub.say(stream, text)
@@ -198,7 +221,7 @@ class Exchange:
         newest_ms = max(after_ms, now_ms - PRINTS_AT_ONCE_MAX * self.market.step_ms)
         prints = self.publication.prints(stream.symbol, newest_ms, now_ms)
         return [
-            (stream, dialect.trade_event(coin, item, event_ms=item.time_ms, aggregate=whole))
+            (stream, self.words.trade(coin, item, event_ms=item.time_ms, aggregate=whole))
             for item in prints
         ]
 
@@ -217,7 +240,7 @@ class Exchange:
             return self._mark_text(coin, now_ms)
         if stream.kind is StreamKind.BOOK:
             price = self.publication.last_price(coin.symbol, now_ms)
-            return None if price is None else dialect.book_event(coin, price, now_ms)
+            return None if price is None else self.words.book(coin, price, now_ms)
         return None
 
     def _running_kline(self, coin: Coin, interval: str, now_ms: int) -> str | None:
@@ -229,13 +252,24 @@ class Exchange:
         kline = self.publication.kline(coin.symbol, interval_ms, open_ms, now_ms)
         if kline is None:
             return None
-        return dialect.kline_event(coin, kline, interval=interval, event_ms=now_ms, closed=False)
+        return self.words.kline(coin, kline, interval=interval, event_ms=now_ms, closed=False)
 
     def _mark_text(self, coin: Coin, now_ms: int) -> str | None:
         if not coin.lives_at(now_ms):
             return None
         found = self.mark(coin.symbol, now_ms)
-        return None if found is None else dialect.mark_event(coin, *found, now_ms)
+        return None if found is None else self.words.mark(coin, *found, now_ms)
+
+
+def bank_of(settings: RehearsalSettings) -> BankSettings:
+    """Give the bank's terms; Bybit admits a post-only order that would take, and cancels it."""
+    refuses = settings.dialect is not DialectKind.BYBIT
+    return replace(settings.bank, refuses_post_only=refuses and settings.bank.refuses_post_only)
+
+
+def words_of(kind: DialectKind, publication: Publication) -> Words:
+    """Give the words of a dialect for what is published."""
+    return bybit_words(publication) if kind is DialectKind.BYBIT else BINANCE_WORDS
 
 
 def withheld_of(settings: RehearsalSettings) -> list[Withheld]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from adapters.rehearsal.faults import Fault, Strike, fault_named
+from adapters.rehearsal.faults import PRIVATE_FAULTS, Fault, Strike, fault_named
 from daemon.domain.failures import ConfigurationError
 
 STRIKES_SHARE: Final = 0.12
@@ -31,7 +31,7 @@ _FOR_ALL: Final = {
     Fault.CLOCK_JUMP,
 }
 _FOR_ONE: Final = {Fault.REVISED_FRAME, Fault.REVISED_REST}
-RANDOM_FAULTS: Final = tuple(fault for fault in Fault if fault is not Fault.NONE)
+RANDOM_FAULTS: Final = tuple(f for f in Fault if f is not Fault.NONE and f not in PRIVATE_FAULTS)
 
 
 @dataclass(frozen=True, slots=True)

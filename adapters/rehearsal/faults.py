@@ -1,8 +1,9 @@
-"""Faults of the public half, switched on from outside or by a plan: what can go wrong, counted.
+"""Faults, switched on from outside or by a plan: what can go wrong, counted.
 
 Several faults may be active at once, each for a counted number of answers (REST), dials, frames or
 publications (stream), and of one instrument if it names one. What a fault does to an answer is in
-`fault_answers.py`, to a frame in `fault_frames.py`. `/rehearsal/*` itself is never faulty.
+`fault_answers.py`, to a frame in `fault_frames.py`, to accounts in `private_faults.py` and in the
+dialect's own room. `/rehearsal/*` itself is never faulty.
 """
 
 from __future__ import annotations
@@ -60,7 +61,65 @@ class Fault(StrEnum):
     LATE_FRAMES = "late_frames"  # they come after those of the next publication
     REVISED_FRAME = "revised_frame"  # a closed kline changes for good, and the stream says so
     REVISED_REST = "revised_rest"  # a closed kline changes for good, and nobody says so
+    # private, answers: a counted number of orders placed, of a symbol if one is named
+    ORDER_LOST_RESET = "order_lost_reset"  # accepted; the connection breaks instead of an answer
+    ORDER_LOST_HANG = "order_lost_hang"  # accepted; no answer, ever
+    ORDER_LOST_503 = "order_lost_503"  # accepted; the answer says that nobody knows
+    ORDER_LOST_CUT = "order_lost_cut"  # accepted; the connection breaks in the middle of the answer
+    ORDER_LOST_NOT_JSON = "order_lost_not_json"  # accepted; a gateway page with status 200
+    ORDER_REFUSED_503 = "order_refused_503"  # never seen by the venue: overloaded
+    ORDER_REFUSED_429 = "order_refused_429"  # never seen by the venue: too many requests
+    ORDER_REFUSED_418 = "order_refused_418"  # never seen by the venue: banned for a while
+    INSUFFICIENT_MARGIN = "insufficient_margin"  # refused whatever the margin is
+    # private, answers: a counted number of signed requests
+    CLOCK_SKEW = "clock_skew"  # refused as if the client's clock were off
+    POSITIONS_BROKEN = "positions_broken"  # a page with status 200 instead of the positions
+    # private, user stream: a counted number of fills, or of frames
+    FILL_DUPLICATED = "fill_duplicated"  # a fill is said twice
+    FILLS_SHUFFLED = "fills_shuffled"  # what belongs to fills comes newest first
+    FILL_BEFORE_ACK = "fill_before_ack"  # the stream speaks `seconds` before the order's answer
+    USER_STREAM_STALLED = "user_stream_stalled"  # frames are swallowed, the socket stays open
+    USER_FRAME_GARBAGE = "user_frame_garbage"  # a frame that begins like JSON and is cut
+    # private, deeds of the venue or the owner: each at once, or as soon as there is whom to strike
+    USER_STREAM_DROPPED = "user_stream_dropped"  # every socket of user streams is cut
+    LISTEN_KEY_EXPIRED = "listen_key_expired"
+    SYMBOL_HALTED = "symbol_halted"
+    SYMBOL_RESUMED = "symbol_resumed"
+    SYMBOL_DELISTED = "symbol_delisted"  # orders end, positions are settled at the last price
+    LIQUIDATION = "liquidation"  # of what is held in the symbol, or in every one
+    FORCED_REDUCTION = "forced_reduction"  # of half of what is held
+    MANUAL_TRADE = "manual_trade"  # the owner trades by hand, with a client id of its own
 
+
+PRIVATE_FAULTS: Final = frozenset(
+    {
+        Fault.ORDER_LOST_RESET,
+        Fault.ORDER_LOST_HANG,
+        Fault.ORDER_LOST_503,
+        Fault.ORDER_LOST_CUT,
+        Fault.ORDER_LOST_NOT_JSON,
+        Fault.ORDER_REFUSED_503,
+        Fault.ORDER_REFUSED_429,
+        Fault.ORDER_REFUSED_418,
+        Fault.INSUFFICIENT_MARGIN,
+        Fault.CLOCK_SKEW,
+        Fault.POSITIONS_BROKEN,
+        Fault.FILL_DUPLICATED,
+        Fault.FILLS_SHUFFLED,
+        Fault.FILL_BEFORE_ACK,
+        Fault.USER_STREAM_STALLED,
+        Fault.USER_FRAME_GARBAGE,
+        Fault.USER_STREAM_DROPPED,
+        Fault.LISTEN_KEY_EXPIRED,
+        Fault.SYMBOL_HALTED,
+        Fault.SYMBOL_RESUMED,
+        Fault.SYMBOL_DELISTED,
+        Fault.LIQUIDATION,
+        Fault.FORCED_REDUCTION,
+        Fault.MANUAL_TRADE,
+    }
+)
+"""What can go wrong with accounts only; random plans leave them out."""
 
 GARBAGE: Final = '{"e":"kline","E":1,"s":"BTCUSDT","k":{"t":17'
 

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from adapters.rehearsal.bybit.ccxt_options import bybit_options
 from adapters.rehearsal.ccxt_options import ccxt_options
-from adapters.rehearsal.settings import RehearsalSettings
+from adapters.rehearsal.settings import DialectKind, RehearsalSettings
 from daemon.domain.failures import EquipoiseError
 
 READY_SECONDS_MAX: Final = 60.0
@@ -36,6 +37,7 @@ class LaunchedExchange:
     pid: int
     port: int
     _process: subprocess.Popen[str]
+    dialect: DialectKind = DialectKind.BINANCEUSDM
 
     @property
     def rest_url(self) -> str:
@@ -49,7 +51,9 @@ class LaunchedExchange:
 
     def ccxt_options(self) -> dict[str, Any]:
         """Give the client options that lead here."""
-        return ccxt_options(self.rest_url, self.ws_url)
+        speaks_bybit = self.dialect is DialectKind.BYBIT
+        options = bybit_options if speaks_bybit else ccxt_options
+        return options(self.rest_url, self.ws_url)
 
     @property
     def running(self) -> bool:
@@ -101,7 +105,7 @@ def launch(
             start_new_session=True,
         )
         line = _first_line(process, settings, ready_seconds)
-        launched = LaunchedExchange(process.pid, 0, process)
+        launched = LaunchedExchange(process.pid, 0, process, settings.dialect)
         if not line:
             code = launched.stop()
             complaints.seek(0)

@@ -9,7 +9,7 @@ from typing import Final
 from adapters.rehearsal.exchange import Exchange
 from adapters.rehearsal.faults import Fault
 from adapters.rehearsal.publication import PRINTS_PER_STEP
-from adapters.rehearsal.streams import StreamKind
+from adapters.rehearsal.words import StreamKind
 
 _WALL_PAUSE_MS_MIN: Final = 20.0  # finer instants than this are not worth a wake-up
 _MARK_SECONDS: Final = 1.0

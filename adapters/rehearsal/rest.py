@@ -7,12 +7,14 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from adapters.rehearsal import dialect, series
+from adapters.rehearsal.bank.terms import RefusalReason
 from adapters.rehearsal.dialect import INTERVALS_MS
 from adapters.rehearsal.exchange import Exchange
 from adapters.rehearsal.market import Coin, Settlement
 from daemon.domain.units import DAY_MS
 
 Query = Mapping[str, str]
+_CLOSED: Final = frozenset({RefusalReason.HALTED, RefusalReason.DELISTED})
 _KLINES_MAX: Final = 1500
 _FUNDING_MAX: Final = 1000
 _TRADES_MAX: Final = 1000
@@ -35,7 +37,14 @@ def exchange_info(exchange: Exchange, query: Query) -> Any:
     """Answer with all contracts listed so far."""
     del query
     limit = exchange.settings.weight_limit_minute
-    return dialect.exchange_info(exchange.market.coins.values(), exchange.clock_ms(), limit)
+    info = dialect.exchange_info(exchange.market.coins.values(), exchange.clock_ms(), limit)
+    bank = exchange.accounts.bank
+    refusals = {symbol: bank.symbol_refusal(symbol) for symbol in exchange.market.coins}
+    closed = {s for s, refusal in refusals.items() if refusal and refusal.reason in _CLOSED}
+    for row in info["symbols"] if closed else ():
+        if row["symbol"] in closed:
+            row["status"] = "SETTLING"
+    return info
 
 
 def klines(exchange: Exchange, query: Query) -> str:

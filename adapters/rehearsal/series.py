@@ -7,7 +7,7 @@ All three are thus known functions of the market, which a reader can be checked 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
@@ -16,13 +16,12 @@ import numpy as np
 from adapters.rehearsal import dialect
 from adapters.rehearsal.dialect import INTERVALS_MS
 from adapters.rehearsal.exchange import Exchange
+from adapters.rehearsal.interest import INTEREST_TIMES as INTEREST_TIMES
+from adapters.rehearsal.interest import interest_at
 from adapters.rehearsal.market import Coin
 from adapters.rehearsal.publication import Klines
-from daemon.domain.units import MINUTE_MS
 
 Query = Mapping[str, str]
-INTEREST_TIMES: Final = 100.0
-INTEREST_MS: Final = 30 * MINUTE_MS
 ROWS_MAX: Final = 1500
 
 
@@ -46,7 +45,7 @@ def open_interest(exchange: Exchange, query: Query) -> list[dict[str, Any]]:
     """Answer with the open interest at the end of each period that is over, oldest first."""
     coin, found = _klines(exchange, query, "symbol", "period", named_by_end=True)
     ends = (found.open_ms + found.interval_ms).tolist()
-    interest = _interest(exchange, coin.symbol, ends)
+    interest = interest_at(exchange.publication, coin.symbol, ends, exchange.clock_ms())
     return [
         {
             "symbol": coin.symbol,
@@ -68,26 +67,8 @@ def open_interest_now(exchange: Exchange, query: Query) -> dict[str, Any]:
     if coin is None:
         raise dialect.invalid_symbol()
     now_ms = exchange.clock_ms()
-    (amount,) = _interest(exchange, symbol, [now_ms])
+    (amount,) = interest_at(exchange.publication, symbol, [now_ms], now_ms)
     return {"symbol": symbol, "openInterest": f"{amount:.8f}", "time": now_ms}
-
-
-def _interest(exchange: Exchange, symbol: str, at_ms: Sequence[int]) -> list[float]:
-    """Give the open interest at instants, oldest first; 0 before the first half hour is over."""
-    if not at_ms:
-        return []
-    length_ms = max(INTEREST_MS, exchange.market.step_ms)
-    first_ms = at_ms[0] - at_ms[0] % length_ms - length_ms
-    found = exchange.publication.klines(
-        symbol,
-        length_ms,
-        exchange.clock_ms(),
-        start_ms=first_ms,
-        limit=(at_ms[-1] - first_ms) // length_ms + 1,
-    )
-    ends = (found.open_ms + length_ms).tolist()
-    volumes = dict(zip(ends, found.volume.tolist(), strict=True))
-    return [INTEREST_TIMES * volumes.get(at - at % length_ms, 0.0) for at in at_ms]
 
 
 def _klines(

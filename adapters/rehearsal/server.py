@@ -2,6 +2,8 @@
 
 POST /rehearsal/advance {"until_ms": T, "client": "name"}   lock-step: I am idle until T
 POST /rehearsal/advance {"client": "name", "leave": true}   lock-step: do not wait for me
+POST /rehearsal/account {"key": ..., "deposit": "1"}        the owner's hand: deposit, withdraw,
+                                                            manual_order
 POST /rehearsal/fault   {"kind": ..., "count": n}           switch a fault on; "symbol": of one
                                                             instrument; "seconds": its length
 GET  /rehearsal/state                                       time, pace, seed, counts
@@ -20,19 +22,22 @@ from aiohttp import web
 
 from adapters.rehearsal import rest
 from adapters.rehearsal.build import build_market, start_of
+from adapters.rehearsal.bybit.door import BybitDoor
 from adapters.rehearsal.dialect import DialectError, too_many_requests
 from adapters.rehearsal.exchange import Exchange
 from adapters.rehearsal.fault_answers import broken_off, delayed, refused, spoiled
 from adapters.rehearsal.faults import Fault
 from adapters.rehearsal.market import Market
 from adapters.rehearsal.pace import LockStep, Superseded, WallPace
+from adapters.rehearsal.private_half import PrivateHalf, control, private_half
 from adapters.rehearsal.seeded import SeededMarket
-from adapters.rehearsal.settings import PaceKind, RehearsalSettings
+from adapters.rehearsal.settings import DialectKind, PaceKind, RehearsalSettings
 from daemon.domain.failures import ConfigurationError, EquipoiseError
 
 HOST: Final = "127.0.0.1"
 _BODY_BYTES_MAX: Final = 64 * 1024
 _DIAL_HANG_S: Final = 3600.0
+_TIME_PATH: Final = "/fapi/v1/time"
 _WEIGHT_HEADER: Final = "x-mbx-used-weight-1m"
 
 
@@ -47,6 +52,7 @@ class RunningExchange:
     """Hold a running rehearsal exchange; `async with serve(...)` starts and stops it."""
 
     exchange: Exchange
+    private: PrivateHalf
     port: int
     _runner: web.AppRunner
     _pace: asyncio.Task[None] | None
@@ -67,6 +73,7 @@ class RunningExchange:
             self._pace.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._pace
+        await self.private.stop()
         await self.exchange.hub.close_all()
         await self._runner.cleanup()
 
@@ -106,7 +113,7 @@ async def serve(settings: RehearsalSettings, market: Market | None = None) -> Ru
             f"port {settings.port} on {HOST}: {failure.strerror}; choose another, 0 for any"
         ) from None
     port = int(runner.addresses[0][1])
-    return RunningExchange(exchange, port, runner, controls.start_pace())
+    return RunningExchange(exchange, controls.private, port, runner, controls.start_pace())
 
 
 class _Controls:
@@ -118,10 +125,24 @@ class _Controls:
         self._loop = asyncio.get_running_loop()
         self._weight_minute = 0
         self._weight = 0
+        self.private = private_half(exchange, self._charge)
+        exchange.after_settling = self.private.settle
 
     def application(self) -> web.Application:
         """Route every path of the dialect and of the controls."""
         app = web.Application(client_max_size=_BODY_BYTES_MAX)
+        if self._exchange.settings.dialect is DialectKind.BYBIT:
+            BybitDoor(self._exchange).add_routes(app)
+        else:
+            self._add_binance(app)
+        app.router.add_post("/rehearsal/account", _checked(self._account))
+        app.router.add_post("/rehearsal/advance", _checked(self._advance))
+        app.router.add_post("/rehearsal/fault", _checked(self._fault))
+        app.router.add_get("/rehearsal/state", self._state)
+        app.router.add_route("*", "/{anything:.*}", _no_such_path)
+        return app
+
+    def _add_binance(self, app: web.Application) -> None:
         for path in rest.ROUTES:
             app.router.add_get(path, self._rest)
         for path in (
@@ -131,11 +152,8 @@ class _Controls:
             "/{half:public|market}/ws/{name}",
         ):
             app.router.add_get(path, self._socket)
-        app.router.add_post("/rehearsal/advance", _checked(self._advance))
-        app.router.add_post("/rehearsal/fault", _checked(self._fault))
-        app.router.add_get("/rehearsal/state", self._state)
-        app.router.add_route("*", "/{anything:.*}", _no_such_path)
-        return app
+        for method, path, handler in self.private.routes():
+            app.router.add_route(method, path, handler)
 
     def start_pace(self) -> asyncio.Task[None] | None:
         """Start what moves time; in lock-step nothing does but the clients."""
@@ -161,6 +179,8 @@ class _Controls:
                 headers["Retry-After"] = str(60 - int(self._loop.time()) % 60)
                 raise too_many_requests(limit)
             status, text = 200, rest.answer(self._exchange, request.path, query)
+            if request.path == _TIME_PATH:
+                self.private.told()
         except DialectError as refusal:
             status, text = refusal.status, refusal.body()
         else:
@@ -222,7 +242,14 @@ class _Controls:
         faults.set(str(body.get("kind")), count, symbol=symbol, seconds=float(seconds))
         if faults.takes(Fault.DROP_SOCKETS):
             self._exchange.hub.cut_all()
+        await self.private.settle()
         return {"kind": faults.fault.value, "left": faults.left}
+
+    async def _account(self, body: dict[str, Any]) -> dict[str, Any]:
+        answer = control(self._exchange.accounts, body)
+        self._exchange.accounts.say()
+        await self.private.settle()
+        return answer
 
     async def _state(self, request: web.Request) -> web.Response:
         del request
@@ -252,6 +279,7 @@ class _Controls:
                 for s in exchange.faults.active
             ],
             "faults_struck": {k.value: n for k, n in sorted(exchange.faults.struck_n.items())},
+            **self.private.state(),
         }
         return web.json_response(state)
 

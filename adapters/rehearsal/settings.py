@@ -11,6 +11,10 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
 
+from msgspec import to_builtins
+
+from adapters.rehearsal.accounts import KeySettings, bank_settings_of, keys_of
+from adapters.rehearsal.bank.terms import BankSettings
 from adapters.rehearsal.fault_plan import PlannedStrike, strike_of
 from daemon.domain.failures import ConfigurationError
 from daemon.domain.units import DAY_MS, MINUTE_MS, instant_ms
@@ -30,6 +34,13 @@ class PaceKind(StrEnum):
 
     LOCK_STEP = "lock_step"  # only when every client has said that it is idle
     FACTOR = "factor"  # `factor` times as fast as the wall; 1 is real time
+
+
+class DialectKind(StrEnum):
+    """Name whose words the exchange speaks."""
+
+    BINANCEUSDM = "binanceusdm"
+    BYBIT = "bybit"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +72,8 @@ class RehearsalSettings:
     coefficient of the planted pattern: 0 is a fair game, 0.03 typical of a real edge, 0.05 the
     demonstration's default. `clients_min` is how many named clients a lock-step waits for.
     `weight_limit_minute` 0 counts request weight without refusing any. `faults` strike at their
-    instants; with a `fault_seed`, random ones do as well, the same for the same seed.
+    instants; with a `fault_seed`, random ones do as well, the same for the same seed. `accounts`
+    have the keys that may trade, at the terms of `bank`.
     """
 
     kind: MarketKind = MarketKind.SEEDED
@@ -92,6 +104,9 @@ class RehearsalSettings:
     late_bars: tuple[LateBar, ...] = ()
     fault_seed: int | None = None
     faults: tuple[PlannedStrike, ...] = ()
+    dialect: DialectKind = DialectKind.BINANCEUSDM
+    accounts: tuple[KeySettings, ...] = ()
+    bank: BankSettings = dataclasses.field(default_factory=BankSettings)
 
     def __post_init__(self) -> None:
         _accept("coins", self.coins, 1 <= self.coins <= 200, "1..200")
@@ -124,7 +139,7 @@ class RehearsalSettings:
 
     def to_json(self) -> str:
         """Write the settings as one line of JSON."""
-        return json.dumps(dataclasses.asdict(self))
+        return json.dumps({**dataclasses.asdict(self), "bank": to_builtins(self.bank)})
 
     @classmethod
     def from_json(cls, text: str, *, source: str = "settings") -> RehearsalSettings:
@@ -153,7 +168,11 @@ _INSTANTS: Final = {"origin_ms", "start_ms", "resume_at_ms", "end_ms"}
 _OPTIONAL: Final = {"start_ms", "resume_at_ms", "end_ms"}
 _TEXTS: Final = {"parquet_folder", "parquet_timeframe", "funding_folder", "rules_file"}
 _NUMBERS: Final = {"planted_ic", "factor"}
-_ENUMS: Final[dict[str, type[StrEnum]]] = {"kind": MarketKind, "pace": PaceKind}
+_ENUMS: Final[dict[str, type[StrEnum]]] = {
+    "kind": MarketKind,
+    "pace": PaceKind,
+    "dialect": DialectKind,
+}
 
 
 def _read(key: str, value: Any) -> Any:
@@ -176,6 +195,10 @@ def _read(key: str, value: Any) -> Any:
         return tuple(strike_of(item, at=_instant) for item in value)
     if key == "fault_seed" and value is None:
         return None
+    if key == "accounts":
+        return keys_of(value)
+    if key == "bank":
+        return bank_settings_of(value)
     if key in _TEXTS:
         _accept(key, value, isinstance(value, str), "a text")
         return value

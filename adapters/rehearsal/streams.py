@@ -1,24 +1,20 @@
-"""WebSocket half of the dialect: sockets, their subscriptions, and sending to them.
+"""The public sockets: their subscriptions, and sending to them.
 
-A socket takes SUBSCRIBE, UNSUBSCRIBE and LIST_SUBSCRIPTIONS. As at the venue, an unknown stream
-name is accepted and stays silent. What is said on a stream is decided in `exchange.py`.
+What is said on a stream is decided in `exchange.py`, in whose words in `words.py`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from enum import StrEnum
-from typing import Any, Final
+from typing import Final, Protocol
 
 from aiohttp import WSMsgType, web
 
-from adapters.rehearsal.dialect import INTERVALS_MS
-from adapters.rehearsal.fault_frames import spoiled_frame
 from adapters.rehearsal.faults import Fault, FaultSwitch
+from adapters.rehearsal.words import Stream, Verdict, Want, Words
 
 SEND_SECONDS_MAX: Final = 10.0  # a client that reads nothing for so long is cut off
 STREAMS_PER_SOCKET_MAX: Final = 1024
@@ -30,44 +26,7 @@ _OF_PUBLICATIONS: Final = (
 )
 
 
-class StreamKind(StrEnum):
-    """Name what a stream carries."""
-
-    KLINE = "kline"
-    TRADE = "trade"
-    AGGREGATE_TRADE = "aggTrade"
-    MARK = "markPrice"
-    ALL_MARKS = "!markPrice@arr"
-    BOOK = "bookTicker"
-
-
-@dataclass(frozen=True, slots=True)
-class Stream:
-    """Hold one parsed stream name; `symbol` and `interval` are empty where they do not apply."""
-
-    name: str
-    kind: StreamKind
-    symbol: str = ""
-    interval: str = ""
-
-
 _Said = tuple[Stream, str]
-
-
-def parse_stream(name: str) -> Stream | None:
-    """Read a stream name such as `btcusdt@kline_30m`; None for what the venue would ignore."""
-    if name in {"!markPrice@arr", "!markPrice@arr@1s"}:
-        return Stream(name, StreamKind.ALL_MARKS)
-    symbol, _, channel = name.partition("@")
-    symbol = symbol.upper()
-    if channel.startswith("kline_") and channel.removeprefix("kline_") in INTERVALS_MS:
-        return Stream(name, StreamKind.KLINE, symbol, channel.removeprefix("kline_"))
-    if channel in {"markPrice", "markPrice@1s"}:
-        return Stream(name, StreamKind.MARK, symbol)
-    for kind in (StreamKind.TRADE, StreamKind.AGGREGATE_TRADE, StreamKind.BOOK):
-        if channel == kind.value:
-            return Stream(name, kind, symbol)
-    return None
 
 
 @dataclass(eq=False, slots=True)
@@ -78,11 +37,33 @@ class _Socket:
     is_mute: bool = False  # half-open: it takes nothing and says nothing, pongs included
 
 
+class Guest(Protocol):
+    """Be other sockets beside the hub's: what befalls all sockets befalls them as well."""
+
+    def cut(self) -> None:
+        """Cut every connection at once, without a closing handshake."""
+        ...
+
+    def mute(self) -> None:
+        """Leave the open sockets deaf and dumb."""
+        ...
+
+    async def flush(self) -> None:
+        """Wait until all that was said is out."""
+        ...
+
+    async def close(self) -> None:
+        """Say goodbye on every socket."""
+        ...
+
+
 class Hub:
     """Keep the open sockets and say things on their streams."""
 
-    def __init__(self, faults: FaultSwitch) -> None:
+    def __init__(self, faults: FaultSwitch, words: Words) -> None:
         self._faults = faults
+        self._words = words
+        self.guests: list[Guest] = []
         self._sockets: dict[_Socket, None] = {}
         self._listeners: dict[str, dict[_Socket, None]] = {}
         self._parsed: dict[str, Stream] = {}
@@ -138,7 +119,7 @@ class Hub:
             return False
         if not self._listeners.get(stream.name):
             return False
-        text = spoiled_frame(self._faults, stream.symbol, text)
+        text = self._words.spoil(self._faults, stream.symbol, text)
         if self._is_struck(Fault.LATE_FRAMES, stream):
             self._late.append((stream, text))
         elif self._is_struck(Fault.SHUFFLED_FRAMES, stream):
@@ -152,6 +133,8 @@ class Hub:
         if self._faults.takes(Fault.HALF_OPEN):
             for socket in self._sockets:
                 socket.is_mute = True
+            for guest in self.guests:
+                guest.mute()
         for strike in self._faults.take_all(*_OF_PUBLICATIONS):
             self._struck.setdefault(strike.fault, set()).add(strike.symbol)
 
@@ -162,6 +145,8 @@ class Hub:
         late, self._late_before, self._late = self._late_before, self._late, []
         for stream, text in (*mixed, *late):
             await self._tell(stream, text)
+        for guest in self.guests:
+            await guest.flush()
         self._struck.clear()
 
     async def _tell(self, stream: Stream, text: str) -> None:
@@ -170,13 +155,19 @@ class Hub:
             await self._send(socket, text)
 
     def _is_struck(self, fault: Fault, stream: Stream) -> bool:
+        return self.strikes(fault, stream.symbol)
+
+    def strikes(self, fault: Fault, symbol: str) -> bool:
+        """Tell whether a fault strikes what this publication says of a symbol."""
         struck = self._struck.get(fault)
-        return struck is not None and ("" in struck or stream.symbol in struck)
+        return struck is not None and ("" in struck or symbol in struck)
 
     def cut_all(self) -> None:
         """Cut every connection at once, without a closing handshake."""
         for socket in list(self._sockets):
             self._cut(socket)
+        for guest in self.guests:
+            guest.cut()
 
     def _cut(self, socket: _Socket) -> None:
         self._forget(socket)
@@ -187,6 +178,8 @@ class Hub:
         """Say goodbye on every socket."""
         for socket in list(self._sockets):
             await socket.ws.close(code=1001, message=b"the rehearsal ends")
+        for guest in self.guests:
+            await guest.close()
 
     async def _send(self, socket: _Socket, text: str) -> None:
         if socket.is_mute:
@@ -211,32 +204,17 @@ class Hub:
 
     async def _answer(self, socket: _Socket, text: str) -> list[Stream]:
         """Answer one request; give the streams that it newly subscribed."""
-        number: Any = None
-        try:
-            request = json.loads(text)
-            number = request.get("id")
-            method, names = request["method"], request.get("params", [])
-            known = {"SUBSCRIBE", "UNSUBSCRIBE", "LIST_SUBSCRIPTIONS"}
-            usable = method in known and all(isinstance(name, str) for name in names)
-        except (json.JSONDecodeError, AttributeError, KeyError, TypeError):
-            usable, method, names = False, "", []
-        if not usable:
-            error = {"code": 2, "msg": "Invalid request: a method and a list of streams is needed"}
-            await self._send(socket, json.dumps({"error": error, "id": number}))
-            return []
-        if method == "LIST_SUBSCRIPTIONS":
-            await self._send(socket, json.dumps({"result": list(socket.names), "id": number}))
-            return []
-        if method == "SUBSCRIBE" and self._faults.takes(Fault.SUBSCRIBE_REFUSED):
-            error = {"code": 1, "msg": "Too many subscriptions: try again later"}
-            await self._send(socket, json.dumps({"error": error, "id": number}))
-            return []
-        fresh = []
-        if method == "SUBSCRIBE":
-            fresh = self._subscribe(socket, names)
-        else:
-            self._unsubscribe(socket, names)
-        await self._send(socket, json.dumps({"result": None, "id": number}))
+        words, request = self._words, self._words.read(text)
+        why, verdict, fresh = words.wrong(request, socket.names), Verdict.DONE, []
+        if why:
+            verdict = Verdict.WRONG
+        elif request.want is Want.SUBSCRIBE and self._faults.takes(Fault.SUBSCRIBE_REFUSED):
+            verdict = Verdict.REFUSED
+        elif request.want is Want.SUBSCRIBE:
+            fresh = self._subscribe(socket, request.names)
+        elif request.want is Want.UNSUBSCRIBE:
+            self._unsubscribe(socket, request.names)
+        await self._send(socket, words.reply(request, verdict, socket.names, why))
         return fresh
 
     def _subscribe(self, socket: _Socket, names: Iterable[str]) -> list[Stream]:
@@ -245,7 +223,7 @@ class Hub:
             if len(socket.names) >= STREAMS_PER_SOCKET_MAX or name in socket.names:
                 continue
             socket.names[name] = None
-            stream = parse_stream(name)
+            stream = self._words.parse(name)
             if stream is not None:
                 self._parsed[name] = stream
                 self._listeners.setdefault(name, {})[socket] = None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from adapters.rehearsal.bank.depth import would_take
+from adapters.rehearsal.bank.depth import best_price, would_take
 from adapters.rehearsal.bank.desk import Desk
 from adapters.rehearsal.bank.margin import can_afford
 from adapters.rehearsal.bank.records import Account
@@ -47,8 +47,9 @@ def symbol_refusal(desk: Desk, symbol: str) -> Refusal | None:
     rules, now_ms = desk.rules.get(symbol), desk.now_ms
     if rules is None or now_ms < rules.listed_ms:
         return Refusal(RefusalReason.UNKNOWN_SYMBOL, f"{symbol!r} is not listed")
-    if rules.delisted_ms is not None and now_ms >= rules.delisted_ms:
-        return Refusal(RefusalReason.DELISTED, f"{symbol} ended at {rules.delisted_ms}")
+    ended_ms = desk.end_of(symbol)
+    if ended_ms is not None and now_ms >= ended_ms:
+        return Refusal(RefusalReason.DELISTED, f"{symbol} ended at {ended_ms}")
     if desk.is_halted(symbol):
         return Refusal(RefusalReason.HALTED, f"{symbol} is halted")
     return None
@@ -81,12 +82,12 @@ def _size_refusal(rules: SymbolRules, request: OrderRequest, mark: Decimal) -> R
 
 
 def _band_refusal(desk: Desk, request: OrderRequest, mark: Decimal) -> Refusal | None:
-    if request.price is None:
-        return None
-    away = abs(request.price - mark)
+    # a market order is held against the first price that it would get
+    price = request.price or best_price(desk, request.symbol, mark, buys=request.quantity > 0)
+    away = abs(price - mark)
     if away * BPS <= mark * desk.settings.price_band_bps:
         return None
-    text = f"price {request.price} is over {desk.settings.price_band_bps} bps from {mark}"
+    text = f"price {price} is over {desk.settings.price_band_bps} bps from {mark}"
     return Refusal(RefusalReason.PRICE_BAND, text)
 
 
@@ -114,6 +115,7 @@ def _account_refusal(
         text = f"{request.quantity} would open, {held} is held"
         return Refusal(RefusalReason.REDUCE_ONLY, text)
     posts = request.time_in_force is TimeInForce.POST_ONLY and request.price is not None
+    posts = posts and desk.settings.refuses_post_only
     if posts and would_take(desk, request.symbol, mark, request.quantity, request.price or mark):
         return Refusal(RefusalReason.POST_ONLY, f"{request.price} would take at once")
     if not request.reduce_only and not can_afford(desk, account, request):

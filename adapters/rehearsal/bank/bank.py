@@ -9,7 +9,7 @@ bytes; `snapshot` and `restore` carry everything from one process to another.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from decimal import Context, Decimal, localcontext
 from functools import wraps
 from itertools import islice
@@ -21,7 +21,7 @@ from adapters.rehearsal.bank import admission, enforcement, timeline
 from adapters.rehearsal.bank.depth import best_price
 from adapters.rehearsal.bank.desk import Desk
 from adapters.rehearsal.bank.ledger import book_transfer, leverage_of
-from adapters.rehearsal.bank.margin import Balance, balance
+from adapters.rehearsal.bank.margin import Balance, SymbolMargin, balance, symbol_margin
 from adapters.rehearsal.bank.matching import arrive
 from adapters.rehearsal.bank.records import (
     Account,
@@ -151,6 +151,24 @@ class Bank:
                 _check_statement(account)
         return bank
 
+    @property
+    def settings(self) -> BankSettings:
+        """Give the venue's terms."""
+        return self._desk.settings
+
+    @property
+    def rules(self) -> Mapping[str, SymbolRules]:
+        """Give the rules of all contracts by symbol, of future and ended ones too."""
+        return self._desk.rules
+
+    def last_price(self, symbol: str) -> Decimal | None:
+        """Give the last traded price, None before the first."""
+        return self._desk.mark(symbol)
+
+    def symbol_refusal(self, symbol: str) -> Refusal | None:
+        """Give the reason for which nothing can be traded in a symbol now, None if it can."""
+        return admission.symbol_refusal(self._desk, symbol)
+
     # ---- accounts --------------------------------------------------------------------------------
 
     @exactly
@@ -206,6 +224,11 @@ class Bank:
         return PositionView(symbol, held, mark, held.unrealised(mark), leverage, mode)
 
     @exactly
+    def margin_of(self, key: str, symbol: str) -> SymbolMargin:
+        """Give the margins of a symbol that has traded, and its liquidation price."""
+        return symbol_margin(self._desk, self._desk.account(key), symbol)
+
+    @exactly
     def set_leverage(self, key: str, symbol: str, leverage: int) -> Refusal | None:
         """Set the leverage of a symbol; refused where the margin would not suffice any more."""
         desk, account = self._desk, self._desk.account(key)
@@ -235,6 +258,10 @@ class Bank:
             return Refusal(RefusalReason.MODE_LOCKED, f"{symbol} is held or ordered")
         account.margin_mode[symbol] = mode
         return None
+
+    def margin_mode(self, key: str, symbol: str) -> MarginMode:
+        """Give what a symbol's losses may draw on."""
+        return self._desk.account(key).mode_of(symbol)
 
     def position_mode(self, key: str) -> PositionMode:
         """Give the position mode of an account."""
@@ -315,6 +342,10 @@ class Bank:
         account = self._desk.account(key)
         return account.open_of(symbol) if symbol else account.open_orders()
 
+    def orders_backwards(self, key: str) -> Iterator[BankOrder]:
+        """Go through all orders that ever were, newest first."""
+        return reversed(self._desk.account(key).orders.values())
+
     def set_timer(
         self, key: str, countdown_ms: int, symbol: str = ALL_SYMBOLS
     ) -> int | Refusal | None:
@@ -331,6 +362,11 @@ class Bank:
             return None
         account.timers[symbol] = self.now_ms + countdown_ms
         return account.timers[symbol]
+
+    def orders(self, key: str, symbol: str = ALL_SYMBOLS, *, after_id: int = 0) -> list[BankOrder]:
+        """List orders with a greater id, ended ones too, oldest first."""
+        found = self._desk.account(key).orders.values()
+        return [one for one in found if one.order_id > after_id and symbol in ("", one.symbol)]
 
     # ---- the record ------------------------------------------------------------------------------
 
@@ -351,6 +387,11 @@ class Bank:
         )
         found = (one for one in islice(trades, first, None) if symbol in ("", one.symbol))
         return list(islice(found, limit))
+
+    def last_trade_ms(self, key: str, symbol: str) -> int | None:
+        """Give when a symbol was last traded, None if it never was."""
+        trades = self._desk.account(key).trades
+        return next((one.at_ms for one in reversed(trades) if one.symbol == symbol), None)
 
     def income(
         self,
@@ -397,3 +438,19 @@ class Bank:
         origin = Origin.FORCED_REDUCTION
         enforcement.close_by_venue(desk, account, symbol, signed, price, origin)
         return account.orders[desk.state.last_order_id]
+
+    @exactly
+    def liquidate(self, key: str, symbol: str) -> Refusal | None:
+        """Take a position over as if its margin were used up."""
+        account = self._desk.account(key)
+        if symbol not in account.positions:
+            return Refusal(RefusalReason.REDUCE_ONLY, f"nothing of {symbol!r} is held")
+        enforcement.liquidate(self._desk, account, symbol)
+        return None
+
+    @exactly
+    def delist(self, symbol: str) -> None:
+        """End a contract now, before its time: what is open goes, what is held is settled."""
+        require(symbol in self._desk.rules, f"{symbol!r} is not listed")
+        self._desk.state.ended_ms[symbol] = self.now_ms
+        enforcement.delist(self._desk, symbol)

@@ -88,6 +88,10 @@ class Desk:
         """Tell whether matching in a symbol stands still."""
         return symbol in self.state.halted
 
+    def end_of(self, symbol: str) -> int | None:
+        """Give when a contract ends or ended, None while nobody knows."""
+        return self.state.ended_ms.get(symbol, self.rules[symbol].delisted_ms)
+
     # ---- numbers and announcements ---------------------------------------------------------------
 
     def next_event(self) -> int:

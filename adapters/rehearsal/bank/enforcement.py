@@ -33,7 +33,7 @@ def liquidate_where_due(desk: Desk) -> None:
         if not account.positions:
             continue
         for symbol in isolated_in_need(desk, account):
-            _liquidate(desk, account, symbol)
+            liquidate(desk, account, symbol)
         for currency in sorted(account.cash):
             _liquidate_cross(desk, account, currency)
 
@@ -47,11 +47,12 @@ def _liquidate_cross(desk: Desk, account: Account, currency: str) -> None:
         if of_currency and account.mode_of(order.symbol) is MarginMode.CROSS:
             desk.end_order(account, order, OrderStatus.EXPIRED, EndReason.LIQUIDATION)
     while symbol is not None:
-        _liquidate(desk, account, symbol)
+        liquidate(desk, account, symbol)
         symbol = cross_in_need(desk, account, currency)
 
 
-def _liquidate(desk: Desk, account: Account, symbol: str) -> None:
+def liquidate(desk: Desk, account: Account, symbol: str) -> None:
+    """Take a position over: cancel, close at the best quote, charge, make good a debt."""
     position, mark = account.position(symbol), desk.mark_held(symbol)
     currency = desk.rules[symbol].currency
     isolated = account.mode_of(symbol) is MarginMode.ISOLATED

@@ -57,6 +57,66 @@ def balance(
     return Balance(currency, cash, unrealised, initial, maintenance, cash - locked)
 
 
+@dataclass(frozen=True, slots=True)
+class SymbolMargin:
+    """Hold what one symbol of an account needs, in its currency.
+
+    position: initial margin of the position alone. initial: with its open orders. liquidation: the
+    mark at which the venue steps in while all else stays; zero where there is none.
+    """
+
+    position: Decimal
+    initial: Decimal
+    maintenance: Decimal
+    liquidation: Decimal
+
+
+def symbol_margin(desk: Desk, account: Account, symbol: str) -> SymbolMargin:
+    """Give the margins of a symbol at its mark."""
+    held, mark = account.position(symbol).quantity, desk.mark_held(symbol)
+    alone = money(abs(held) * mark / leverage_of(desk, account, symbol))
+    return SymbolMargin(
+        alone,
+        required(desk, account, symbol),
+        money(maintenance_of(desk, held, mark)),
+        liquidation_price(desk, account, symbol),
+    )
+
+
+def liquidation_price(desk: Desk, account: Account, symbol: str) -> Decimal:
+    """Give the mark at which a position is liquidated while all else stays, zero if none is.
+
+    It solves worth + q p - c = |q| p m + maintenance of the others, with quantity q, cost c and the
+    maintenance rate m; worth is what stands for the position beside its own gain.
+    """
+    position = account.position(symbol)
+    quantity = position.quantity
+    if not quantity:
+        return ZERO
+    worth, others = position.margin, ZERO
+    if account.mode_of(symbol) is MarginMode.CROSS:
+        worth, others = _cross_of_others(desk, account, symbol)
+    rate = desk.settings.maintenance_bps / BPS
+    found = (position.cost - worth + others) / (quantity - abs(quantity) * rate)
+    return money(found) if found > 0 else ZERO
+
+
+def _cross_of_others(desk: Desk, account: Account, symbol: str) -> tuple[Decimal, Decimal]:
+    """Give what stands for a cross position, and the maintenance of the others it stands for."""
+    currency = desk.rules[symbol].currency
+    worth, needed = account.cash.get(currency, ZERO), ZERO
+    for name, position in account.positions.items():
+        if name == symbol or desk.rules[name].currency != currency:
+            continue
+        if account.mode_of(name) is MarginMode.ISOLATED:
+            worth -= position.margin
+            continue
+        mark = desk.mark_held(name)
+        worth += position.unrealised(mark)
+        needed += maintenance_of(desk, position.quantity, mark)
+    return worth, needed
+
+
 def maintenance_of(desk: Desk, quantity: Decimal, mark: Decimal) -> Decimal:
     """Give the margin below which a position is liquidated."""
     return abs(quantity) * mark * desk.settings.maintenance_bps / BPS

@@ -261,6 +261,7 @@ class BankState(Struct):
     accounts: dict[str, Account] = field(default_factory=dict)
     house: House = field(default_factory=House)
     halted: list[str] = field(default_factory=list)
+    ended_ms: dict[str, int] = field(default_factory=dict)  # contracts ended before their time
     taken: dict[str, Taken] = field(default_factory=dict)  # by side and symbol
     last_marks: dict[str, Decimal] = field(default_factory=dict)  # of what is held or ordered
     outbox: list[BankEvent] = field(default_factory=list)

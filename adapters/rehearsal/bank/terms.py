@@ -175,6 +175,7 @@ class BankSettings(Struct, frozen=True):
     leverage_max: int = 50
     orders_open_max: int = 200  # of one account in one symbol
     client_ids: ClientIds = ClientIds.UNIQUE_WHILE_OPEN
+    refuses_post_only: bool = True  # where one would take at once; else it is admitted, and ends
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -76,7 +76,7 @@ def _watched(desk: Desk) -> list[str]:
 
 def _ends(desk: Desk, watched: list[str], now_ms: int) -> Iterator[Due]:
     for symbol in watched:
-        at_ms = desk.rules[symbol].delisted_ms
+        at_ms = desk.end_of(symbol)
         if at_ms is not None and desk.now_ms < at_ms <= now_ms:
             yield Due(at_ms, Rank.END, symbol, 0)
 

@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 
 from adapters.rehearsal.fault_plan import FaultPlan, PlannedStrike, random_strikes
-from adapters.rehearsal.faults import Fault, FaultSwitch, Strike
+from adapters.rehearsal.faults import PRIVATE_FAULTS, Fault, FaultSwitch, Strike
 from adapters.rehearsal.server import RunningExchange
 from adapters.rehearsal.settings import ORIGIN_MS_DEFAULT, RehearsalSettings
 from daemon.domain.failures import ConfigurationError
@@ -271,7 +271,7 @@ def test_random_faults_depend_on_seed_and_instant_alone() -> None:
     assert drawn == [random_strikes(3, at_ms, SYMBOLS) for at_ms in instants]
     assert drawn != [random_strikes(4, at_ms, SYMBOLS) for at_ms in instants]
     kinds = {strike.fault for strikes in drawn for strike in strikes}
-    assert kinds == set(Fault) - {Fault.NONE}
+    assert kinds == set(Fault) - PRIVATE_FAULTS - {Fault.NONE}
     assert max(len(strikes) for strikes in drawn) == 2, "several at once"
     assert {s.symbol for strikes in drawn for s in strikes} == {"", *SYMBOLS}
 
