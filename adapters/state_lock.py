@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import fcntl
 import os
+import signal
+import sys
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -72,6 +74,88 @@ class StateLock:
         trace: TracebackType | None,
     ) -> None:
         self.release()
+
+
+def owner_of(folder: Path) -> int | None:
+    """Give the id of the process that holds a state folder, None while nobody does.
+
+    Raises ConfigurationError where the lock cannot be read or does not name its holder.
+    """
+    path = folder / LOCK_NAME
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    except OSError as e:
+        raise ConfigurationError(f"{path}: {e.strerror}") from e
+    try:
+        if _is_free(descriptor):
+            return None
+        text = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
+    finally:
+        os.close(descriptor)
+    if not text.isdecimal() or int(text) < 1:
+        raise ConfigurationError(f"{path} is held, and does not name by whom: {text!r}")
+    return int(text)
+
+
+def end_owner(folder: Path, number: signal.Signals) -> bool:
+    """Send a signal to the process that holds a state folder; False when nobody does.
+
+    The id alone is not believed: the signal goes to a process that has this very lock open, by a
+    handle that no later process can inherit. Raises ConfigurationError where that is not so.
+    """
+    pid = owner_of(folder)
+    if pid is None:
+        return False
+    if sys.platform != "linux":
+        raise ConfigurationError(f"process {pid} must be ended by hand on this system")
+    try:
+        handle = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return owner_of(folder) is not None and _stranger(folder, pid)
+    try:
+        if owner_of(folder) is None:
+            return False
+        if not _has_open(pid, folder / LOCK_NAME):
+            return _stranger(folder, pid)
+        signal.pidfd_send_signal(handle, number)
+    except ProcessLookupError:
+        return False
+    except PermissionError as e:
+        raise ConfigurationError(f"process {pid} is another user's: {e.strerror}") from e
+    finally:
+        os.close(handle)
+    return True
+
+
+def _is_free(descriptor: int) -> bool:
+    """Tell whether nobody holds the lock, which is ours for that instant only."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    fcntl.flock(descriptor, fcntl.LOCK_UN)
+    return True
+
+
+def _has_open(pid: int, path: Path) -> bool:
+    wanted = path.stat()
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            found = descriptor.stat()
+        except OSError:  # it was closed meanwhile
+            continue
+        if (found.st_dev, found.st_ino) == (wanted.st_dev, wanted.st_ino):
+            return True
+    return False
+
+
+def _stranger(folder: Path, pid: int) -> bool:
+    raise ConfigurationError(
+        f"the lock of {folder} is held, but not by process {pid} as it says (another container?): "
+        "end the daemon by hand"
+    )
 
 
 _held: set[int] = set()

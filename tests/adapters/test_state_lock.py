@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from adapters.state_lock import StateLock
+from adapters.state_lock import LOCK_NAME, StateLock, end_owner, owner_of
 from daemon.domain.failures import AlreadyRunning, ConfigurationError
 
 HOLDER = """
@@ -80,3 +80,59 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(ConfigurationError, match="file/state"):
         StateLock(tmp_path / "file" / "state").acquire()
+
+
+# ---- who holds it, for those who must end him ----------------------------------------------------
+
+
+def test_the_holder_is_told_while_there_is_one(tmp_path: Path) -> None:
+    assert owner_of(tmp_path / "nowhere") is None
+    with StateLock(tmp_path):
+        assert owner_of(tmp_path) == os.getpid()
+    assert owner_of(tmp_path) is None, "the file stays, but nobody holds it"
+    assert not end_owner(tmp_path, signal.SIGKILL)
+
+
+def test_to_look_who_holds_it_takes_it_from_nobody(tmp_path: Path) -> None:
+    lock = StateLock(tmp_path)
+    with lock:
+        pass
+    assert owner_of(tmp_path) is None
+    with lock:
+        assert owner_of(tmp_path) == os.getpid()
+        with pytest.raises(AlreadyRunning):
+            StateLock(tmp_path).acquire()
+
+
+def test_the_holder_is_ended_by_its_id(tmp_path: Path, repository_root: Path) -> None:
+    command = [sys.executable, "-c", HOLD_AND_WAIT, str(tmp_path)]
+    with subprocess.Popen(command, cwd=repository_root, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"held\n"
+        assert owner_of(tmp_path) == child.pid
+        assert end_owner(tmp_path, signal.SIGTERM)
+        assert child.wait(10) == -signal.SIGTERM
+    assert owner_of(tmp_path) is None
+
+
+def test_a_process_that_does_not_have_the_lock_open_is_left_alone(tmp_path: Path) -> None:
+    sleeper = [sys.executable, "-c", "import signal; signal.pause()"]
+    with StateLock(tmp_path), subprocess.Popen(sleeper) as stranger:
+        try:
+            (tmp_path / LOCK_NAME).write_text(f"{stranger.pid}\n")
+            with pytest.raises(ConfigurationError, match=f"not by process {stranger.pid}"):
+                end_owner(tmp_path, signal.SIGKILL)
+            assert stranger.poll() is None
+        finally:
+            stranger.kill()
+        stranger.wait(10)
+        with pytest.raises(ConfigurationError, match=f"not by process {stranger.pid}"):
+            end_owner(tmp_path, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("text", ["", "torn", "-1", "0"])
+def test_a_lock_that_does_not_name_its_holder_ends_nobody(tmp_path: Path, text: str) -> None:
+    with StateLock(tmp_path):
+        (tmp_path / LOCK_NAME).write_text(text)
+        with pytest.raises(ConfigurationError, match="does not name by whom"):
+            end_owner(tmp_path, signal.SIGKILL)
