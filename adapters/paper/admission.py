@@ -41,6 +41,8 @@ class Admission:
             limit = order.limit_price
             if limit is None or not is_multiple(limit, terms.price_step) or limit <= 0:
                 return f"limit price {limit} is no multiple of the tick {terms.price_step}"
+        elif order.post_only:
+            return "a post-only order needs a limit price"
         if order.reduce_only:
             return None
         mark = mark if mark == mark else order.reference_price
@@ -62,6 +64,27 @@ class Admission:
 def is_beyond(price: Decimal, quantity: Decimal, limit: Decimal | None) -> bool:
     """Tell whether a price (after all costs) is worse than the limit of a signed quantity."""
     return limit is not None and (price > limit if quantity > 0 else price < limit)
+
+
+def taking(order: Order, reference: float) -> str | None:
+    """Say that a post-only order would trade at once; None where it rests or nothing is known."""
+    limit = order.limit_price
+    if limit is None or not reference > 0:
+        return None
+    exact = Decimal(repr(reference))
+    takes = limit >= exact if order.quantity > 0 else limit <= exact
+    return f"a post-only order at {limit} would take at {exact}" if takes else None
+
+
+def maker_price(order: Order, reference: float) -> Decimal:
+    """Give the limit of a resting post-only order once the market went past it, else zero.
+
+    Touching is not enough, and nothing better than the limit is paid: whoever waits in a queue does
+    not get the price after it. It pays neither spread nor impact.
+    """
+    limit, exact = order.limit_price or _ZERO, Decimal(repr(reference))
+    past = exact < limit if order.quantity > 0 else exact > limit
+    return limit if past else _ZERO
 
 
 def is_multiple(value: Decimal, step: Decimal) -> bool:

@@ -96,6 +96,10 @@ class Market:
         """Tell whether nothing more will be learnt of the bar that closed at the instant."""
         return self.final or self.closed_ms[index] == self.instant_ms
 
+    def reference(self, index: int) -> float:
+        """Give the price that orders trade at now, NaN where it is not known (yet)."""
+        return self.opens[index] if self.final or self.is_settled(index) else math.nan
+
     def rename(self, index: int, symbol: str) -> None:
         """Note that a contract took a spare column; nothing was known of it."""
         self.symbols = (*self.symbols[:index], symbol, *self.symbols[index + 1 :])

@@ -35,4 +35,5 @@ def answer_again(known: PaperOrder, order: Order, now_ms: int) -> list[VenueEven
 
 
 def _terms_of(order: Order) -> tuple[object, ...]:
-    return order.key, order.quantity, order.kind, order.limit_price, order.reduce_only
+    how = order.kind, order.limit_price, order.reduce_only, order.post_only
+    return order.key, order.quantity, *how

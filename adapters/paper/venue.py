@@ -8,14 +8,13 @@ funding rule in `funding`. It never reads a clock, and knows nothing of modes.
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Sequence
 from decimal import Decimal
 from itertools import product
 from typing import Final
 
-from adapters.paper.admission import Admission, is_beyond
+from adapters.paper.admission import Admission, is_beyond, maker_price, taking
 from adapters.paper.columns import column_taken
 from adapters.paper.funding import FundingBook
 from adapters.paper.opening import refuse_other_opening, replaced, unusable
@@ -257,6 +256,8 @@ class PaperVenue:
         index, account = terms.index, self._account
         held, mark = self._held.get(index, ZERO), self._market.closes[index]
         refusal = of_old_units(order, account) or self._admission.refusal(order, terms, held, mark)
+        if refusal is None and order.post_only:
+            refusal = taking(order, self._market.reference(index))
         if refusal is not None:
             events.append(OrderRejected(order_id, now_ms, f"{order.key.symbol}: {refusal}"))
             return
@@ -274,8 +275,7 @@ class PaperVenue:
     def _try_fill(self, record: PaperOrder, events: list[VenueEvent]) -> None:
         """Fill what the rule allows at this instant; what is left rests."""
         order, index, market = record.order, record.index, self._market
-        is_settled = market.final or market.is_settled(index)
-        reference = market.opens[index] if is_settled else math.nan
+        reference = market.reference(index)
         # A decision must never trade at the open of a bar that began before it.
         if not reference > 0 or order.as_of_ms > market.instant_ms:
             return
@@ -292,6 +292,8 @@ class PaperVenue:
         if not quantity:
             return
         price = self._rule.price(terms, reference, quantity, used, volume)
+        if order.post_only:
+            price = maker_price(order, reference)
         if order.kind is _LIMIT and is_beyond(price, quantity, order.limit_price):
             return
         if price <= ZERO:

@@ -40,3 +40,7 @@ class LogEvent(StrEnum):
     BARS_STORED = "bars_stored"
     FILE_SET_ASIDE = "file_set_aside"
     FILE_UNCHECKED = "file_unchecked"
+    OPERATOR_OBEYED = "operator_obeyed"
+    OPERATOR_REFUSED = "operator_refused"
+    OPERATORS_UNHEARD = "operators_unheard"
+    OPERATORS_HEARD_AGAIN = "operators_heard_again"

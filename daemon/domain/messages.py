@@ -249,11 +249,12 @@ class OperatorAction(StrEnum):
 
 
 class Operator(Struct, frozen=True):
-    """Bring an operator's wish; request_id makes it idempotent."""
+    """Bring an operator's wish; request_id makes it idempotent. reason: why killed, for people."""
 
     action: OperatorAction
     request_id: str
     at_ms: int
+    reason: str = ""
 
 
 class Started(Struct, frozen=True):
@@ -412,6 +413,7 @@ class AlertKind(StrEnum):
     STRANGE_FILL = "strange_fill"
     FEED = "feed"
     INSTRUMENT = "instrument"
+    LOSS = "loss"  # a limit on losses is reached
     SERIES = "series"  # a series that a model reads brings nothing new, or does again
 
 

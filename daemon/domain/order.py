@@ -27,7 +27,8 @@ class Order(Struct, frozen=True, gc=False):
     """Describe one intention to trade.
 
     quantity: signed base units (positive buys). limit_price: None for market orders. index is the
-    instrument's place in the universe. reference_price: the mark it was sized with.
+    instrument's place in the universe. reference_price: the mark it was sized with. post_only:
+    a limit order that the venue refuses rather than let it take what rests.
     """
 
     order_id: OrderId
@@ -39,6 +40,7 @@ class Order(Struct, frozen=True, gc=False):
     reference_price: float
     limit_price: Decimal | None = None
     reduce_only: bool = False
+    post_only: bool = False
 
 
 class Fill(Struct, frozen=True, gc=False):
@@ -115,6 +117,11 @@ class RefusalReason(StrEnum):
     STALE = "stale_mark"
     ORDER_COUNT = "orders_open_max"
     STANDING = "standing"
+    BETA = "beta_weight_max"
+    VENUE = "venue_weight_max"
+    COLLAR = "collar_bps"
+    ORDERS_MINUTE = "orders_minute_max"
+    MARGIN = "margin_ratio_max"
 
 
 class Approved(Struct, frozen=True, gc=False):

@@ -20,7 +20,7 @@ from msgspec import Struct
 
 from daemon.domain.forecast import Signals
 from daemon.domain.instrument import CashKey, InstrumentKey
-from daemon.domain.order import Fill
+from daemon.domain.order import Fill, OrderId
 from daemon.domain.units import require
 
 Floats = npt.NDArray[np.float64]
@@ -136,13 +136,21 @@ _FLAT = Position()
 
 
 class AccountSnapshot(Struct, frozen=True):
-    """Hold what a venue says we have at an instant: quantities, cash in our cash-flow form."""
+    """Hold what a venue says we have at an instant: quantities, cash in our cash-flow form.
+
+    margin_ratio: maintenance margin over margin balance, None where the venue does not tell.
+    cash_rounding: by how much the cash may be off because the venue rounds gains and entry prices.
+    open_orders: everything that rests, whoever placed it, by our id or one that names the venue's.
+    """
 
     venue: str
     at_ms: int
     quantities: Mapping[InstrumentKey, Decimal]
     cash: Mapping[CashKey, Decimal]
     executions_cursor: int = 0
+    margin_ratio: float | None = None
+    cash_rounding: Mapping[CashKey, Decimal] = {}
+    open_orders: Mapping[OrderId, InstrumentKey] = {}
 
     def __post_init__(self) -> None:
         foreign = [str(k) for k in self.quantities if k.venue != self.venue]

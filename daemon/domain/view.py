@@ -18,7 +18,8 @@ class View(Struct, frozen=True, gc=False):
     windows by timeframe; predictions: the newest of each timeframe (possibly stale: compare their
     as_of_ms), already without those older than allowed. disagreement as in Estimates. marks: last
     close prices, NaN never traded. weights: current signed fractions of equity. eligible: may be
-    held; the others must go to zero. cost: one-way cost as a fraction of notional.
+    held; the others must go to zero. cost: one-way cost as a fraction of notional, assumed or, with
+    execution.cost_feedback, measured from fills.
     funding_rates: last known per settlement, NaN unknown. reduce_only: what may be kept or lessened
     and neither grow nor change sign, because its venue is held; None where nothing is.
     """

@@ -9,12 +9,13 @@ from daemon.domain.messages import (
     Alert,
     AlertKind,
     AskSnapshot,
+    Cancel,
     Command,
     FundingPaid,
     Transferred,
 )
 from daemon.domain.portfolio import AccountSnapshot
-from daemon.engine.reconcile import ReconcilePolicy, adopt, differences
+from daemon.engine.reconcile import ReconcilePolicy, adopt, differences, rounding_in
 from daemon.engine.risk import TradingState
 from daemon.engine.state import EngineState
 
@@ -59,18 +60,25 @@ class Account:
             funding = isinstance(event, FundingPaid)
             self._state.book.cash_flow(event.cash_key, event.amount, funding=funding)
 
-    def told(self, snapshot: AccountSnapshot) -> None:
-        """Compare; ask again before acting on a difference, then adopt it or halt."""
+    def told(self, snapshot: AccountSnapshot) -> bool:
+        """Compare; ask again before acting on a difference, then adopt it or halt.
+
+        True when trading begins with this: every venue's account agrees with ours.
+        """
         state = self._state
         ledger, venue = state.book.ledger, snapshot.venue
         virgin = not ledger.fills and not any(k.venue == venue for k in ledger.cash)
         found = differences(ledger, snapshot)
+        # Only where nothing else differs: else it may be a part of that. Our own cash is the exact
+        # one, so it stays as it is.
+        if not virgin and rounding_in(found, snapshot) == found:
+            found = ()
         cursor = state.cursors.get(venue, 0)
         if found and not virgin:
             state.mismatches[venue] = state.mismatches.get(venue, 0) + 1
             if state.mismatches[venue] < MISMATCHES_BEFORE_ACTING:
                 self._out.append(AskSnapshot(venue, cursor))
-                return
+                return False
         state.cursors[venue] = max(cursor, snapshot.executions_cursor)
         state.mismatches.pop(venue, None)
         state.orders.forget_trades()
@@ -82,6 +90,21 @@ class Account:
         elif found:
             self._out.append(Alert(AlertKind.RECONCILED, snapshot.at_ms, text))
             self._halt(snapshot.at_ms, f"the account differs from the venue: {text}")
+        self._name_strangers(snapshot)
         state.unreconciled.discard(venue)
-        if state.trading is TradingState.RECONCILING and not state.unreconciled:
+        begins = state.trading is TradingState.RECONCILING and not state.unreconciled
+        if begins:
             state.trading = TradingState.TRADING if state.may_open else TradingState.REDUCE_ONLY
+        return begins
+
+    def _name_strangers(self, snapshot: AccountSnapshot) -> None:
+        """Name what rests at the venue and is not open with us; stop what we thought had ended."""
+        orders = self._state.orders
+        strange = {o: key for o, key in snapshot.open_orders.items() if o not in orders.open}
+        if strange:
+            named = "; ".join(f"{order_id} ({key})" for order_id, key in strange.items())
+            text = f"rests at {snapshot.venue} and is not open with us: {named}"
+            self._out.append(Alert(AlertKind.RECONCILED, snapshot.at_ms, text))
+        for order_id, key in strange.items():
+            if order_id in orders.ended:
+                self._out.append(Cancel(order_id, key))

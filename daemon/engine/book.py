@@ -7,7 +7,6 @@ the two together at each decision.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
 from decimal import Decimal
 from typing import Any, Final, cast
 
@@ -20,13 +19,14 @@ from daemon.domain.instrument import (
     Instrument,
     InstrumentKey,
     Standing,
-    TradingRules,
     Universe,
 )
 from daemon.domain.order import Fill
 from daemon.domain.portfolio import Ledger, Position
 from daemon.domain.scales import rescaled_quantity
 from daemon.domain.units import require
+from daemon.engine.betas import BetaExposure
+from daemon.engine.instruments import instrument_from_plain, instrument_to_plain
 
 MIRROR_TOLERANCE: Final = 1e-9  # of gross plus equity
 SAME: Final = 1.0 + 1e-12  # sums of floats that should be equal are, up to this factor
@@ -72,6 +72,7 @@ class Book:
         self.worst = [0.0] * n  # largest |quantity| that open orders could lead to
         self.gross_worst = 0.0  # its value, quote currency
         self.net_weight_worst = 0.0  # largest |net| / equity after any single fill so far
+        self.beta: BetaExposure | None = None  # counted where a limit asks for it
         self.shortfall = (
             0.0  # quote currency lost between the mark an order was sized at and its fill
         )
@@ -207,6 +208,19 @@ class Book:
         self.pending_up = self.pending_down = 0.0
         if self._pending:
             self._recount_pending()
+        if self.beta is not None:
+            self._recount_beta()
+
+    def count_beta(self, betas: list[float] | None = None) -> None:
+        """Count beta exposure from now on, with these betas (N,) where they are given."""
+        self.beta = self.beta or BetaExposure(len(self.held))
+        self.beta.betas = betas or self.beta.betas
+        self._recount_beta()
+
+    def _recount_beta(self) -> None:
+        if self.beta is not None:
+            sides = self.pending_buy, self.pending_sell
+            self.beta.recount(self.held, self._values, *sides, self._pending)
 
     def _recount_pending(self) -> None:
         for index in sorted(self._pending):  # sums of floats depend on their order
@@ -231,6 +245,13 @@ class Book:
         worst = max(abs(up), abs(down))
         gross = self.gross_worst + (worst - self.worst[index]) * mark
         return worst * mark, gross
+
+    def worst_at(self, venue: str, index: int, quantity: float) -> float:
+        """Give the worst gross notional at one venue if `quantity` were sent as well."""
+        name, _ = self.worst_name_and_gross(index, quantity)
+        columns = enumerate(self.universe.instruments)
+        others = [n for n, i in columns if i.key.venue == venue and n != index]
+        return name + sum(self.worst[n] * self._values[n] for n in others)
 
     def reduces(self, index: int, quantity: float) -> bool:
         """Tell whether a trade only lessens a position, also when all open orders fill first."""
@@ -293,6 +314,8 @@ class Book:
             self.pending_sell[index] = sell = sell if sell > -RESIDUE * quantity else 0.0
             down = self.pending_down - change * value
             self.pending_down = down if down > 0.0 else 0.0  # noqa: FURB136
+        if self.beta is not None:
+            self.beta.pend(index, quantity * value, sign)
         if buy or sell:
             self._pending.add(index)
         else:
@@ -325,6 +348,8 @@ class Book:
         equity = cash + net
         if equity > 0 and abs(net) > self.net_weight_worst * equity:
             self.net_weight_worst = abs(net) / equity
+        if self.beta is not None:
+            self.beta.filled(index, quantity * self._values[index], equity)
 
     def cash_flow(self, cash_key: CashKey, amount: Decimal, *, funding: bool) -> None:
         """Book funding (funding=True) or a transfer."""
@@ -358,7 +383,7 @@ class Book:
             self._recount()
 
     def _restore_universe(self, rows: list[list[Any]]) -> None:
-        saved = [_instrument_from_plain(row) for row in rows]
+        saved = [instrument_from_plain(row) for row in rows]
         ours = [str(i.key) for i in self.universe.instruments]
         theirs = [str(i.key) for i in saved]
         wrong = f"snapshot is of universe {theirs}, settings name {ours}"
@@ -409,12 +434,13 @@ class Book:
             "fills": ledger.fills,
             "said": self._said,
             "ripe": self._ripe,
-            "instruments": [_instrument_to_plain(i) for i in self.universe.instruments],
+            "instruments": [instrument_to_plain(i) for i in self.universe.instruments],
             "net_weight_worst": self.net_weight_worst,
             "shortfall": self.shortfall,
             "marks": self.marks,
             "mark_ms": self.mark_ms,
             "exposure": {name: getattr(self, name) for name in _EXPOSURE},
+            "beta": None if self.beta is None else self.beta.to_plain(),
         }
 
     def restore(self, plain: Mapping[str, object]) -> None:
@@ -452,17 +478,8 @@ class Book:
             self._stand(index)
         sides = zip(self.pending_buy, self.pending_sell, strict=True)
         self._pending = {i for i, (buy, sell) in enumerate(sides) if buy or sell}
-
-
-def _instrument_to_plain(i: Instrument) -> list[Any]:
-    rules = [str(getattr(i.rules, f.name)) for f in fields(i.rules)]
-    return [*i.key, i.base, i.quote, i.settle, i.listed_ms, rules]
-
-
-def _instrument_from_plain(row: list[Any]) -> Instrument:
-    venue, symbol, base, quote, settle, listed_ms, rules = row
-    held = TradingRules(*map(Decimal, rules))
-    return Instrument(InstrumentKey(venue, symbol), base, quote, settle, held, listed_ms)
+        beta = cast(dict[str, object] | None, plain["beta"])
+        self.beta = None if beta is None else BetaExposure.from_plain(beta)
 
 
 # What fills and orders move step by step: its last bits depend on the steps.

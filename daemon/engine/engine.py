@@ -50,12 +50,14 @@ from daemon.domain.messages import (
     Transferred,
 )
 from daemon.domain.order import SETTLEMENT_PREFIX, DoneReason, Fill, OrderId, Uncertain
-from daemon.domain.portfolio import TargetPortfolio
 from daemon.domain.units import DAY_MS, Timeframe, iso
 from daemon.engine.account import ACCOUNT_ONLY, Account
 from daemon.engine.columns import change_column
+from daemon.engine.costs import Costs
+from daemon.engine.deciding import wanted
 from daemon.engine.doubts import Doubts
 from daemon.engine.holds import Holds
+from daemon.engine.losses import Losses
 from daemon.engine.reconcile import ReconcilePolicy
 from daemon.engine.rescaling import take_doubt, take_units
 from daemon.engine.revisions import Revisions
@@ -63,7 +65,6 @@ from daemon.engine.risk import TradingState
 from daemon.engine.rules import EngineRules
 from daemon.engine.state import EngineState, Phase
 from daemon.engine.trader import Trader, flat_target
-from daemon.engine.viewing import view_of
 from daemon.engine.windows import bars_digest
 from daemon.ports import Strategy
 
@@ -85,12 +86,16 @@ class Engine:
             rules.ripeness,
         )
         self.state.strategy_name = strategy.name
+        self._count_beta()
         self._out: list[Command] = []
-        self._trader = Trader(self.state, rules.limits, rules.id_prefix, self._out)
+        self._costs = Costs(self.state.costs, rules.execution)
+        self._trader = self._new_trader()
         self._doubts = Doubts(self.state, rules.uncertain_asks_max, self._out)
         self._revisions = Revisions(self.state, rules.bars_n, self._out)
         self._account = Account(self.state, rules.reconcile, self._halt, self._out)
-        self._holds = Holds(self.state, rules.cadence.stale_decisions_max, self._out)
+        stale_max = rules.cadence.stale_decisions_max
+        self._holds = Holds(self.state, stale_max, self._out)
+        self._losses = Losses(self.state, rules.limits, stale_max)
 
     def process(self, event: Event) -> tuple[Command, ...]:
         """Take one event, change the state, return the commands it causes."""
@@ -106,7 +111,21 @@ class Engine:
     def restore(self, plain: Mapping[str, object]) -> None:
         """Load a snapshot of the state; the next event continues from there."""
         self.state.restore(plain)
-        self._trader = Trader(self.state, self.rules.limits, self.rules.id_prefix, self._out)
+        self._count_beta()
+        self._costs = Costs(self.state.costs, self.rules.execution)
+        self._trader = self._new_trader()
+
+    def _new_trader(self) -> Trader:
+        rules = self.rules
+        return Trader(self.state, rules.limits, rules.id_prefix, self._out, rules.execution)
+
+    def _count_beta(self) -> None:
+        """Count beta exposure where a limit asks for it, and not otherwise."""
+        book = self.state.book
+        if self.rules.limits.beta_weight_max is None:
+            book.beta = None
+        elif book.beta is None:
+            book.count_beta()
 
     def take_over(self, other: Engine) -> None:
         """Go on where an engine with other rules stands, its unfinished decision included."""
@@ -131,7 +150,8 @@ class Engine:
         close_ms = state.instant_ms if gathers else cadence.source.next_close(state.instant_ms)
         deadline_ms = close_ms + cadence.deadline_ms
         ask_ms = None if state.trading is TradingState.STARTING else self._doubts.next_ms
-        return deadline_ms if ask_ms is None else min(ask_ms, deadline_ms)
+        times = (deadline_ms, ask_ms, self._trader.next_ms)
+        return min(at_ms for at_ms in times if at_ms is not None)
 
     def _take(self, event: Event) -> None:
         match event:
@@ -159,10 +179,10 @@ class Engine:
             case FundingRates(rates=rates):
                 known = ~np.isnan(rates)
                 self.state.funding_rates = np.where(known, rates, self.state.funding_rates)
-            case FundingPaid() | Transferred():
+            case FundingPaid():
                 self._account.cash_flow(event)
-            case Snapshotted(snapshot=snapshot):
-                self._account.told(snapshot)
+            case Transferred() | Snapshotted():
+                self._moved(event)
             case Operator():
                 self._operator(event)
             case Revised():
@@ -180,6 +200,20 @@ class Engine:
             case _:
                 assert_never(event)
 
+    def _moved(self, event: Transferred | Snapshotted) -> None:
+        """Book what is neither gain nor loss: a transfer, or what is adopted from a venue."""
+        before, begins = self.state.book.equity, False
+        if isinstance(event, Transferred):
+            self._account.cash_flow(event)
+        else:
+            begins = self._account.told(event.snapshot)
+            ratio = event.snapshot.margin_ratio
+            if ratio is not None:
+                self.state.margins[event.snapshot.venue] = ratio
+        self._losses.moved(self.state.book.equity - before)
+        if begins and self.state.flattening and self.state.book.gross:
+            self._flatten(self.state.now_ms)
+
     # ---- the market ------------------------------------------------------------------------
 
     def _bars_closed(self, event: BarsClosed) -> None:
@@ -190,6 +224,8 @@ class Engine:
             self._begin(close_ms)
         present = state.see(close_ms, event.proof)
         state.book.mark(close_ms, event.values[:, _CLOSE])
+        if self._losses.asks and (why := self._losses.judge(close_ms, self._trader, self._out)):
+            self._halt(close_ms, why)
         if self.rules.ripeness.asks:
             self._out.extend(state.ripeness.see(close_ms, event.values, present))
         if state.orders.open and state.trading is not TradingState.STARTING:
@@ -304,7 +340,7 @@ class Engine:
             self._halt(state.instant_ms, f"equity is {state.book.equity:.2f}, nothing is left")
             return
         self._trader.open(bars_digest(state.windows), state.absent(), self._revisions.decided())
-        kind, target, note = self._wanted()
+        kind, target, note = wanted(self.strategy, self.state, self.rules, self._costs)
         self._trader.want(kind, target, note)
         if target is not None:
             self._clear()
@@ -330,46 +366,6 @@ class Engine:
         self._trader.want(DecisionKind.REDUCED, target, target.note)
         self._clear()
 
-    def _wanted(self) -> tuple[DecisionKind, TargetPortfolio | None, str]:
-        """Ask the strategy, unless something forbids to act on what it would say."""
-        state = self.state
-        if state.trading is TradingState.HALTED:
-            return DecisionKind.HELD, None, f"halted: {state.halted_why}"
-        if state.flattening and state.book.gross > 0:
-            target = flat_target(state.instant_ms, len(self.universe))
-            return DecisionKind.REDUCED, target, target.note
-        needed = self.strategy.windows_needed
-        short = [t.label for t, bars_n in needed.items() if state.windows[t].filled < bars_n]
-        if short:
-            return DecisionKind.WARMING, None, f"not enough bars yet: {', '.join(short)}"
-        if state.paused:
-            return DecisionKind.HELD, None, "paused by the operator"
-        view = view_of(self.universe, self.state, self.rules)
-        is_stale = self.strategy.needs_estimates and not view.predictions
-        stale_note = self._stale() if is_stale else self._fresh()
-        state.strategy, target = self.strategy.decide(state.strategy, view)
-        reducing = state.trading is TradingState.REDUCE_ONLY
-        kind = DecisionKind.REDUCED if reducing else DecisionKind.TRADED
-        note = stale_note or target.note
-        if stale_note and target.note:
-            note = f"{stale_note}; {target.note}"
-        return DecisionKind.HELD if is_stale else kind, target, note
-
-    def _stale(self) -> str:
-        """Count a decision without forecasts: the strategy holds, later it may only reduce."""
-        state = self.state
-        state.stale_decisions += 1
-        if state.stale_decisions > self.rules.cadence.stale_decisions_max:
-            state.trading = TradingState.REDUCE_ONLY
-        return f"no usable forecast ({state.stale_decisions} in a row)"
-
-    def _fresh(self) -> str:
-        state = self.state
-        if state.stale_decisions and state.may_open:
-            state.trading = TradingState.TRADING
-        state.stale_decisions = 0
-        return ""
-
     # ---- orders and cash -------------------------------------------------------------------
 
     def _filled(self, fill: Fill) -> None:
@@ -385,7 +381,10 @@ class Engine:
                 self._strange(fill, "an order that is not ours")
             return
         quantity = record.size if fill.quantity == record.order.quantity else float(fill.quantity)
-        book.fill(fill, quantity, record.order.reference_price, reserved=True)
+        order, shortfall = record.order, book.shortfall
+        book.fill(fill, quantity, order.reference_price, reserved=True)
+        notional, shortfall = abs(quantity) * order.reference_price, book.shortfall - shortfall
+        self._costs.took(order, book.universe, notional, shortfall, float(fill.fee))
         if record.filled != record.order.quantity and record.is_overfilled:
             order_id, size = record.order.order_id, record.order.quantity
             self._halt(fill.at_ms, f"order {order_id} of {size}: venue filled {record.filled}")
@@ -453,7 +452,8 @@ class Engine:
 
     def _halt(self, at_ms: int, why: str) -> None:
         """Stop trading until the operator resumes; what rests at the venue is taken back."""
-        self.state.trading = TradingState.HALTED
+        if self.state.trading is not TradingState.STARTING:  # then only the start halts
+            self.state.trading = TradingState.HALTED
         self.state.halted_why = why
         self._trader.close_plan("halted")
         self._out.append(Alert(AlertKind.HALTED, at_ms, why))
@@ -466,18 +466,18 @@ class Engine:
         match event.action:
             case OperatorAction.PAUSE:
                 state.paused = True
-                self._trader.close_plan("paused by the operator")
-                self._trader.cancel_all(keep_reducing=True)
+                self._trader.open_no_more("paused by the operator")
             case OperatorAction.REDUCE_ONLY:
                 state.operator_reduce_only = True
                 if state.trading is TradingState.TRADING:  # never a way past reconciliation
                     state.trading = TradingState.REDUCE_ONLY
+                self._trader.open_no_more("reduce-only by the operator")
             case OperatorAction.RESUME:
                 self._resume()
             case OperatorAction.FLATTEN:
                 self._flatten(event.at_ms)
             case OperatorAction.KILL:
-                self._halt(event.at_ms, "killed by the operator")
+                self._halt(event.at_ms, event.reason or "killed by the operator")
             case _:
                 assert_never(event.action)
 
@@ -485,7 +485,10 @@ class Engine:
         state = self.state
         state.paused = state.operator_reduce_only = state.flattening = False
         state.stale_decisions = 0
-        if state.trading in (TradingState.HALTED, TradingState.REDUCE_ONLY):
+        self._losses.forget()
+        if state.trading is TradingState.STARTING:
+            state.halted_why = ""  # the start reconciles anyway
+        elif state.trading in (TradingState.HALTED, TradingState.REDUCE_ONLY):
             state.halted_why = ""
             state.trading = TradingState.RECONCILING
             self._doubts.ask_all()

@@ -1,4 +1,4 @@
-"""From wanted lot changes to child orders whose worst-case net exposure stays inside the bound.
+"""From wanted lot changes to child orders whose worst-case net and beta stay inside their bounds.
 
 A Plan holds what is still to be traded. `next_child` gives the next order that fits:
 exposure-reducing legs first, then the side that brings the worst case back towards zero, in slices
@@ -8,6 +8,7 @@ that fit the room left. When nothing fits while orders are open, it waits for th
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from decimal import ROUND_UP, Decimal
 from typing import Final
@@ -16,6 +17,7 @@ from msgspec import Struct
 
 from daemon.domain.instrument import TradingRules
 from daemon.domain.units import quantise
+from daemon.engine.betas import BetaRoom
 
 # Leaves room for what a slice costs, which lowers the equity that the bound is a share of.
 ROOM_USED: Final = 0.99
@@ -24,7 +26,8 @@ ROOM_USED: Final = 0.99
 class Leg(Struct, gc=False):
     """Hold what is left to trade in one instrument: signed base units.
 
-    size: the same as a float. value: of what is left, quote currency, >= 0.
+    size: the same as a float. value: of what is left, quote currency, >= 0. reference: the mark
+    that the decision saw, 0 where that is `mark`. crosses: it had its chance to wait.
     """
 
     index: int
@@ -34,6 +37,8 @@ class Leg(Struct, gc=False):
     rules: TradingRules
     reduces: bool
     value: float
+    reference: float = 0.0
+    crosses: bool = False
 
     @property
     def smallest(self) -> Decimal:
@@ -51,6 +56,18 @@ class Leg(Struct, gc=False):
         self.size = float(self.left)
         self.value = abs(self.size) * self.mark
 
+    def part(self, quantity: Decimal) -> Leg:
+        """Give a leg of the same kind with another quantity (signed)."""
+        size = float(quantity)
+        value = abs(size) * self.mark
+        names = (self.mark, self.rules, self.reduces, value, self.reference, self.crosses)
+        return Leg(self.index, quantity, size, *names)
+
+    def reprice(self, mark: float) -> None:
+        """Value what is left at a newer mark; the reference stays what the decision saw."""
+        self.reference = self.reference or self.mark
+        self.mark, self.value = mark, abs(self.size) * mark
+
 
 @dataclass(slots=True)
 class Plan:
@@ -61,6 +78,9 @@ class Plan:
     sells: deque[Leg] = field(default_factory=deque)
     children_n: int = 0
     stem: str = ""  # the orders' names begin with it
+    waves: deque[tuple[int, list[Leg]]] = field(default_factory=deque)  # with when they are due
+    urgent: bool = False  # crosses at once, whatever the style
+    net_goal: float = 0.0  # quote currency: what net the book has once all of it is traded
 
     @classmethod
     def of(cls, as_of_ms: int, legs: list[Leg], stem: str = "") -> Plan:
@@ -71,21 +91,57 @@ class Plan:
             (plan.buys if leg.left > 0 else plan.sells).append(leg)
         return plan
 
+    def set(self, legs: Iterable[Leg]) -> None:
+        """Replace what is left to send now; what comes in later waves stays."""
+        self.buys.clear()
+        self.sells.clear()
+        for leg in sorted(legs, key=lambda g: (not g.reduces, -g.value, g.index)):
+            (self.buys if leg.left > 0 else self.sells).append(leg)
+
+    @property
+    def legs(self) -> list[Leg]:
+        """List what is left to send, later waves included."""
+        return [*self.buys, *self.sells, *(leg for _, wave in self.waves for leg in wave)]
+
+    def add(self, legs: Iterable[Leg]) -> None:
+        """Take up further legs."""
+        self.set([*self.buys, *self.sells, *legs])
+
+    def release(self, now_ms: int) -> None:
+        """Take up the waves that are due."""
+        while self.waves and self.waves[0][0] <= now_ms:
+            self.add(self.waves.popleft()[1])
+
+    def prune(self) -> None:
+        """Forget legs of which nothing is left."""
+        self.set([leg for leg in (*self.buys, *self.sells) if leg.left])
+        kept = [(due_ms, [g for g in wave if g.left]) for due_ms, wave in self.waves]
+        self.waves = deque(kept)
+
     @property
     def done(self) -> bool:
-        """Tell whether nothing is left to send."""
-        return not self.buys and not self.sells
+        """Tell whether nothing is left to send, now or later."""
+        return not self.buys and not self.sells and not self.waves
 
     def next_child(
-        self, high: float, low: float, bound: float, order_max: float, least: float = 0.0
+        self,
+        high: float,
+        low: float,
+        bound: float,
+        order_max: float,
+        least: float = 0.0,
+        beta: BetaRoom | None = None,
     ) -> tuple[Leg, Decimal, float] | None:
         """Give the next leg and signed quantity that keep high and low within +-bound, or None.
 
         The quantity comes twice, exact and as a float.
         high and low: the worst-case net notionals now; bound and order_max in quote currency. A leg
-        is not cut into slices below `least`: more room is worth waiting for. The caller must
-        account the order before it asks again.
+        is not cut into slices below `least`: more room is worth waiting for. beta: what is left of
+        the bound on beta exposure, where there is one. The caller must account the order before it
+        asks again.
         """
+        if beta is not None:
+            return self._within_both(high, low, bound, order_max, least, beta)
         buys = self.buys
         # The side that leans against the present exposure goes first,
         first, second = (self.sells, buys) if high + low > 0 else (buys, self.sells)
@@ -112,11 +168,56 @@ class Plan:
                 return leg, quantity, size
         return None
 
+    def _within_both(
+        self, high: float, low: float, bound: float, order_max: float, least: float, beta: BetaRoom
+    ) -> tuple[Leg, Decimal, float] | None:
+        """Give the next child inside both bounds: where the first leg of a side does not fit, the
+        next one may, since its beta is another.
+        """
+        sides = (self.sells, self.buys) if high + low > 0 else (self.buys, self.sells)
+        first, second = sides
+        if first and second and second[0].reduces and not first[0].reduces:
+            sides = (second, first)
+        for side in sides:
+            buys = side is self.buys
+            room = bound - high if buys else bound + low
+            for place, leg in _leaning_back(side, beta, buys=buys):
+                left = min(room, beta.most(leg.index, buys=buys)) * ROOM_USED
+                most = min(order_max, left)
+                whole = leg.value <= most
+                quantity = leg.left if whole else _slice(leg, most if most >= least else 0.0)
+                if not quantity:
+                    continue
+                size = leg.size if whole else float(quantity)
+                if not whole:
+                    leg.take(quantity)
+                if whole or not leg.left:
+                    del side[place]
+                self.children_n += 1
+                return leg, quantity, size
+        return None
+
     def drop_next(self) -> Leg:
         """Give up the largest leg that cannot be placed at all; something must be left."""
         sides = [s for s in (self.buys, self.sells) if s]
         side = max(sides, key=lambda s: s[0].value)
         return side.popleft()
+
+
+def _leaning_back(side: deque[Leg], beta: BetaRoom, *, buys: bool) -> Iterable[tuple[int, Leg]]:
+    """Give the legs of a side with their places: in order, but while beta uses more than half of
+    its bound those that bring it back come first.
+    """
+    middle = (beta.high + beta.low) / 2
+    if abs(middle) <= beta.bound / 2:
+        return list(enumerate(side))
+
+    def away(found: tuple[int, Leg]) -> tuple[bool, bool, int]:
+        place, leg = found
+        raises = (beta.betas[leg.index] > 0.0) == buys
+        return not leg.reduces, raises == (middle > 0.0), place
+
+    return sorted(enumerate(side), key=away)
 
 
 def _slice(leg: Leg, notional_max: float) -> Decimal:

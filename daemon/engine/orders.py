@@ -117,6 +117,11 @@ class OrderTable:
             self._move(record, _RESTING)
         return record
 
+    @property
+    def all_answered(self) -> bool:
+        """Tell whether the venue has said of every open order that it has it."""
+        return all(isinstance(r.state, Resting) for r in self.open.values())
+
     def forget_trades(self) -> None:
         """Forget the oldest trades, once the venue will not tell of them any more.
 
@@ -194,6 +199,7 @@ def _record_to_plain(record: OrderRecord) -> dict[str, object]:
         "reference_price": order.reference_price,
         "limit_price": None if order.limit_price is None else str(order.limit_price),
         "reduce_only": order.reduce_only,
+        "post_only": order.post_only,
         "state": type(record.state).__name__,
         "asked": doubt.asked,
         "ask_ms": doubt.ask_ms,
@@ -213,6 +219,7 @@ def _record_from_plain(row: Mapping[str, object]) -> OrderRecord:
         reference_price=cast(float, row["reference_price"]),
         limit_price=None if limit is None else Decimal(limit),
         reduce_only=cast(bool, row["reduce_only"]),
+        post_only=cast(bool, row["post_only"]),
     )
     kind = _STATES[cast(str, row["state"])]
     asked, ask_ms = cast(int, row["asked"]), cast(int, row["ask_ms"])

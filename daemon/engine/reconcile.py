@@ -48,6 +48,16 @@ def differences(ledger: Ledger, snapshot: AccountSnapshot) -> tuple[Difference, 
     return tuple(d for d in found if d.ours != d.theirs)
 
 
+def rounding_in(found: tuple[Difference, ...], snapshot: AccountSnapshot) -> tuple[Difference, ...]:
+    """List the differences of cash that are no more than what the venue's rounding explains."""
+    allowed = snapshot.cash_rounding
+    return tuple(
+        d
+        for d in found
+        if isinstance(d.name, CashKey) and abs(d.theirs - d.ours) <= allowed.get(d.name, Decimal(0))
+    )
+
+
 def adopt(book: Book, found: tuple[Difference, ...]) -> None:
     """Take the venue's account as ours: positions as adjustments, cash as a transfer."""
     for difference in found:

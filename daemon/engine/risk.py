@@ -6,14 +6,15 @@ order that only lessens an exposure is never refused for the size of that exposu
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
 from daemon.domain.instrument import Standing
 from daemon.domain.order import Approved, Order, RefusalReason, Refused
-from daemon.domain.units import require
+from daemon.engine.betas import BetaExposure
 from daemon.engine.book import Book
+from daemon.engine.limits import RiskLimits as RiskLimits
+from daemon.engine.watch import OrderWatch
 
 
 class TradingState(StrEnum):
@@ -31,33 +32,25 @@ _STILL: Final = (int(Standing.GONE), int(Standing.DOUBTED))  # neither opened no
 _TRADING: Final = TradingState.TRADING  # looking up a member of an enum is slow
 
 
-@dataclass(frozen=True, slots=True)
-class RiskLimits:
-    """Bound the book, in weights unless the name says otherwise.
-
-    net_weight_max holds at every instant, counting open orders at their worst case.
-    mark_age_ms_max: an instrument without a newer price than this is not traded.
-    """
-
-    gross_weight_max: float = 2.0
-    net_weight_max: float = 0.25
-    name_weight_max: float = 0.5
-    order_weight_max: float = 0.25
-    orders_open_max: int = 500
-    mark_age_ms_max: int = 4 * 3_600_000
-
-    def __post_init__(self) -> None:
-        for name in ("gross_weight_max", "net_weight_max", "name_weight_max", "order_weight_max"):
-            require(getattr(self, name) > 0, f"{name} {getattr(self, name)} must be positive")
-
-
 class Risk:
     """Judge orders against the limits and the book as it stands."""
 
-    def __init__(self, limits: RiskLimits, book: Book) -> None:
+    def __init__(
+        self,
+        limits: RiskLimits,
+        book: Book,
+        sent_ms: list[int] | None = None,
+        margins: dict[str, float] | None = None,
+    ) -> None:
         self.limits = limits
         self._book = book
+        self._watch = OrderWatch.of(limits, book, sent_ms or [], margins or {})
         self.read_rules()
+
+    @property
+    def watch(self) -> OrderWatch | None:
+        """Give what counts orders and looks at prices and venues, where a limit asks for it."""
+        return self._watch
 
     def read_rules(self) -> None:
         """Read the trading rules off the universe, anew after they changed."""
@@ -104,6 +97,10 @@ class Risk:
                 return Refused(order, RefusalReason.NOTIONAL_MIN, text)
         if open_n >= self.limits.orders_open_max:
             return Refused(order, RefusalReason.ORDER_COUNT, f"{open_n} orders are open")
+        if self._watch is not None:
+            refused = self._watch.refusal(order, value, now_ms, reduces=reduces)
+            if refused is not None:
+                return refused
         found = self._too_large(index, size, value, reduces)
         return Approved(order) if found is None else Refused(order, *found)
 
@@ -123,6 +120,10 @@ class Risk:
         outside = abs(worst) > limits.net_weight_max * left
         if outside and not abs(worst) < abs(worst - value):
             return RefusalReason.NET, f"net could reach {worst / equity:+.4f} of equity"
+        if book.beta is not None and limits.beta_weight_max is not None:
+            found = _beta_too_large(book.beta, index, value, limits.beta_weight_max * left)
+            if found is not None:
+                return RefusalReason.BETA, f"beta could reach {found / equity:+.4f} of equity"
         if reduces:
             return None
         name, gross = book.worst_name_and_gross(index, quantity)
@@ -131,3 +132,14 @@ class Risk:
         if gross > limits.gross_weight_max * equity and gross > book.gross_worst:
             return RefusalReason.GROSS, f"gross could reach {gross / equity:.4f} of equity"
         return None
+
+
+def _beta_too_large(beta: BetaExposure, index: int, value: float, bound: float) -> float | None:
+    """Give the beta exposure that an order's signed notional could lead to beyond the bound.
+
+    None where it stays inside, or where the order brings the worst case back.
+    """
+    change = value * beta.betas[index]
+    worst = beta.net + (beta.up if change > 0 else -beta.down) + change
+    outside = abs(worst) > bound and not abs(worst) < abs(worst - change)
+    return worst if outside else None

@@ -11,6 +11,7 @@ from daemon.engine.cadence import CadenceRules
 from daemon.engine.reconcile import ReconcilePolicy
 from daemon.engine.ripeness import RipenessRules
 from daemon.engine.risk import RiskLimits
+from daemon.engine.styles import ExecutionRules
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,3 +30,4 @@ class EngineRules:
     uncertain_asks_max: int = 5
     ripeness: RipenessRules = field(default_factory=RipenessRules)
     id_prefix: str = "eq"
+    execution: ExecutionRules = field(default_factory=ExecutionRules)

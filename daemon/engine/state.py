@@ -24,7 +24,7 @@ from daemon.engine.ripeness import Ripeness, RipenessRules
 from daemon.engine.risk import TradingState
 from daemon.engine.windows import WindowStore
 
-SCHEMA: Final = 5
+SCHEMA: Final = 6
 REMEMBERED_REQUESTS: Final = 1024
 REMEMBERED_CASHFLOWS: Final = 4_096
 
@@ -86,6 +86,20 @@ class EngineState:
     silent: dict[str, str] = field(default_factory=dict)
     doubted: dict[int, Doubt] = field(default_factory=dict)
     rescaled: list[tuple[int, int]] = field(default_factory=list)  # (index, at_ms), as they came
+    # of the newest decision with a plan, see `mending`
+    mend_as_of_ms: int = 0
+    net_goal: float = 0.0  # quote currency
+    mends_n: int = 0
+    leg_lost: bool = False
+    # see `losses`; 0 before the first close
+    loss_day: int = 0
+    day_equity: float = 0.0
+    high_equity: float = 0.0
+    day_lost: bool = False
+    lost_columns: list[int] = field(default_factory=list)
+    costs: dict[str, list[float]] = field(default_factory=dict)  # see `costs`
+    margins: dict[str, float] = field(default_factory=dict)  # newest margin ratio by venue
+    sent_ms: list[int] = field(default_factory=list)  # orders of the last minute, where limited
 
     @classmethod
     def fresh(
@@ -139,8 +153,8 @@ class EngineState:
 
     @property
     def may_open(self) -> bool:
-        """Tell whether neither the operator nor the feed forbids to open risk everywhere."""
-        return not self.operator_reduce_only and not self.holds_all
+        """Tell whether nothing forbids to open risk everywhere: operator, feed, a day's loss."""
+        return not self.operator_reduce_only and not self.holds_all and not self.day_lost
 
     @property
     def held_venues(self) -> frozenset[str]:
@@ -215,6 +229,10 @@ class EngineState:
             "revised": self.revised,
             "doubted": [[index, *doubt.to_plain()] for index, doubt in self.doubted.items()],
             "rescaled": self.rescaled,
+            "lost_columns": self.lost_columns,
+            "sent_ms": self.sent_ms,
+            "margins": self.margins,
+            "costs": self.costs,
         }
 
     def restore(self, plain: Mapping[str, object]) -> None:
@@ -253,6 +271,11 @@ class EngineState:
             self.book.doubt(index, doubted=True)
         rescaled = cast(list[tuple[int, int]], plain["rescaled"])
         self.rescaled = [(index, at_ms) for index, at_ms in rescaled]
+        self.lost_columns = list(cast(list[int], plain["lost_columns"]))
+        self.sent_ms = list(cast(list[int], plain["sent_ms"]))
+        costs = cast(dict[str, list[float]], plain["costs"])
+        self.costs = {name: list(sums) for name, sums in costs.items()}
+        self.margins = dict(cast(dict[str, float], plain["margins"]))
         revised = cast(list[tuple[int, int]], plain["revised"])
         self.revised = [(index, close_ms) for index, close_ms in revised]
         self.bind_holds()
@@ -278,6 +301,14 @@ _SCALARS: Final = (
     "flattening",
     "operator_reduce_only",
     "gross_multiplier",
+    "mend_as_of_ms",
+    "net_goal",
+    "mends_n",
+    "leg_lost",
+    "loss_day",
+    "day_equity",
+    "high_equity",
+    "day_lost",
 )
 
 

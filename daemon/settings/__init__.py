@@ -4,8 +4,10 @@
 """
 
 from daemon.settings.exchange import ExchangeSettings
+from daemon.settings.live import LiveSettings
 from daemon.settings.loading import check_settings, effective, effective_toml, load_settings
 from daemon.settings.reference import settings_reference, settings_schema, starter_toml
+from daemon.settings.risk import RiskSettings
 from daemon.settings.secrets import Secret, mask_login, read_secret
 from daemon.settings.sections import (
     BacktestSettings,
@@ -16,7 +18,6 @@ from daemon.settings.sections import (
     PaperSettings,
     RedisSettings,
     RehearsalSettings,
-    RiskSettings,
     RunSettings,
     Settings,
     StrategySettings,
@@ -29,6 +30,7 @@ __all__ = [
     "EstimatorSettings",
     "ExchangeSettings",
     "Irregularity",
+    "LiveSettings",
     "MarketSettings",
     "MqttSettings",
     "PaperSettings",

@@ -26,6 +26,7 @@ def conflicts(settings: Settings, *, of_backtest: bool = False) -> Iterator[Conf
     """
     yield from _bars(settings, of_backtest=of_backtest)
     yield from _risk(settings)
+    yield from _execution(settings, of_backtest=of_backtest)
     yield from _exchange(settings)
     yield from _logins(settings)
     yield from _rehearsal(settings)
@@ -67,6 +68,26 @@ def _risk(settings: Settings) -> Iterator[Conflict]:
         yield Conflict(
             "risk.order_weight_max",
             f"must not exceed twice risk.name_weight_max {risk.name_weight_max}",
+        )
+
+
+def _execution(settings: Settings, *, of_backtest: bool) -> Iterator[Conflict]:
+    execution, decision = settings.execution, settings.market.decision
+    longest_s = Timeframe.parse(decision).ms / 1000
+    takes_time = execution.style == "passive" or execution.twap_slices_n > 1
+    if of_backtest and takes_time and settings.backtest.source == decision:
+        yield Conflict(
+            "execution.style",
+            "passive and execution.twap_slices_n need bars shorter than market.decision "
+            f"{decision} in a backtest, which has no time between bars",
+        )
+    if execution.twap_slices_n > 1 and not execution.twap_window_s:
+        yield Conflict("execution.twap_window_s", "is needed for execution.twap_slices_n above 1")
+    if execution.passive_s + execution.twap_window_s >= longest_s:
+        yield Conflict(
+            "execution.passive_s",
+            f"and execution.twap_window_s {execution.twap_window_s} must together be shorter than "
+            f"market.decision {decision}, which ends what the last decision left",
         )
 
 

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from daemon.settings.data import DataSettings
 from daemon.settings.exchange import ExchangeSettings
+from daemon.settings.execution import ExecutionSettings
 from daemon.settings.fields import (
     Amount,
     Bars,
@@ -21,6 +22,8 @@ from daemon.settings.fields import (
     Symbols,
     setting,
 )
+from daemon.settings.live import LiveSettings
+from daemon.settings.risk import RiskSettings
 
 _NAME = r"^[a-z0-9][a-z0-9_-]{0,31}$"
 
@@ -199,40 +202,6 @@ class TrainingSettings(Section):
     )
 
 
-class RiskSettings(Section):
-    """Bound the book; every order is checked against this before it leaves."""
-
-    gross_weight_max: float = setting(
-        2.0, "Sum of absolute weights.", unit="fraction of equity", gt=0, le=20
-    )
-    net_weight_max: float = setting(
-        0.05,
-        "Absolute net weight, counting open orders at their worst case.",
-        unit="fraction of equity",
-        gt=0,
-        le=20,
-    )
-    name_weight_max: float = setting(
-        0.5, "Absolute weight of one instrument.", unit="fraction of equity", gt=0, le=20
-    )
-    order_weight_max: float = setting(
-        0.10, "Largest single order.", unit="fraction of equity", gt=0, le=20
-    )
-    orders_open_max: int = setting(
-        500, "Orders that may be open at once.", unit="orders", ge=1, le=10_000
-    )
-    uncertain_queries_max: int = setting(
-        5, "Questions about an unanswered order before trading halts.", unit="queries", ge=1, le=100
-    )
-    mark_age_bars_max: int = setting(
-        8,
-        "An instrument whose price is older is not traded.",
-        unit="source bars",
-        ge=1,
-        le=1000,
-    )
-
-
 class RedisSettings(Section):
     """Say where status is shown; losing it changes no decision."""
 
@@ -364,10 +333,12 @@ class Settings(Section):
     market: MarketSettings = setting(MarketSettings(), MarketSettings.__doc__ or "")
     exchange: ExchangeSettings = setting(ExchangeSettings(), ExchangeSettings.__doc__ or "")
     paper: PaperSettings = setting(PaperSettings(), PaperSettings.__doc__ or "")
+    live: LiveSettings = setting(LiveSettings(), LiveSettings.__doc__ or "")
     strategy: StrategySettings = setting(StrategySettings(), StrategySettings.__doc__ or "")
     estimator: EstimatorSettings = setting(EstimatorSettings(), EstimatorSettings.__doc__ or "")
     training: TrainingSettings = setting(TrainingSettings(), TrainingSettings.__doc__ or "")
     risk: RiskSettings = setting(RiskSettings(), RiskSettings.__doc__ or "")
+    execution: ExecutionSettings = setting(ExecutionSettings(), ExecutionSettings.__doc__ or "")
     redis: RedisSettings = setting(RedisSettings(), RedisSettings.__doc__ or "")
     mqtt: MqttSettings = setting(MqttSettings(), MqttSettings.__doc__ or "")
     rehearsal: RehearsalSettings = setting(RehearsalSettings(), RehearsalSettings.__doc__ or "")

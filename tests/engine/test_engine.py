@@ -15,6 +15,7 @@ from daemon.domain.instrument import InstrumentKey
 from daemon.domain.messages import (
     AlertKind,
     AskSnapshot,
+    Cancel,
     Estimate,
     EstimatesMissing,
     EstimatesReady,
@@ -30,6 +31,7 @@ from daemon.domain.messages import (
     Tick,
     Transferred,
 )
+from daemon.domain.order import DoneReason, OrderId
 from daemon.domain.portfolio import AccountSnapshot, TargetPortfolio
 from daemon.domain.view import View
 from daemon.engine.reconcile import ReconcilePolicy
@@ -232,6 +234,19 @@ def test_a_position_in_a_foreign_instrument_halts_and_names_it() -> None:
     told = feed(engine, Snapshotted(account))
     assert trading(engine) is TradingState.HALTED
     assert "paper:PEPE/USDT:USDT: ours 0, venue 7" in alerts(told, AlertKind.HALTED)[0].text
+
+
+def test_what_rests_and_is_not_open_with_us_is_named_and_stopped_if_it_was_ours() -> None:
+    engine = trading_engine()
+    engine.state.orders.ended[OrderId("eq1-0-1")] = DoneReason.ABSENT
+    resting = {OrderId("eq1-0-1"): key(0), OrderId("venue:77"): key(1)}
+    account = AccountSnapshot(
+        VENUE, at(2), {}, dict(engine.state.book.ledger.cash), open_orders=resting
+    )
+    told = feed(engine, Snapshotted(account))
+    assert [c for c in told if isinstance(c, Cancel)] == [Cancel(OrderId("eq1-0-1"), key(0))]
+    assert "venue:77" in alerts(told, AlertKind.RECONCILED)[0].text
+    assert trading(engine) is TradingState.TRADING
 
 
 def test_deposits_and_withdrawals_are_no_gain_and_no_loss_and_count_once() -> None:

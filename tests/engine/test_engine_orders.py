@@ -273,8 +273,7 @@ def test_how_orders_end_is_remembered() -> None:
 def test_an_order_that_ended_early_is_noted_in_the_decision_that_sent_it() -> None:
     engine = trading_engine()
     orders = submitted(decide(engine, 4, (0.4, -0.4, 0.0, 0.0)))
-    feed(engine, OrderRejected(orders[0].order_id, at(4), "margin"))
-    told = decide(engine, 6, (0.0, 0.0, 0.0, 0.0))
+    told = feed(engine, OrderRejected(orders[0].order_id, at(4), "margin"))
     assert f"{orders[0].order_id} rejected" in decided(told)[0].note
 
 
@@ -286,12 +285,13 @@ def test_what_risk_refuses_is_in_the_record_and_said_aloud() -> None:
     assert "name_weight_max" in alerts(told, AlertKind.ORDER_REFUSED)[0].text
 
 
-def test_a_leg_that_fits_nowhere_is_refused_by_name_and_the_rest_goes_on() -> None:
+def test_a_leg_that_fits_nowhere_is_refused_by_name_and_its_partner_shrinks() -> None:
     engine = trading_engine(limits=RiskLimits(net_weight_max=0.0004))
     told = decide(engine, 4, PAIR)  # 4 USDT of room, orders from 5 USDT on
     record = decided(told)[0]
     assert record.orders == ()
-    assert [r.detail for r in record.refusals] == ["no slice fits into the net bound"] * 2
+    assert [r.detail for r in record.refusals] == ["no slice fits into the net bound"]
+    assert "by smaller legs" in record.note
 
 
 def test_what_the_venue_tells_again_after_a_restart_counts_once_however_much_it_is() -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from daemon.domain.instrument import TradingRules
 from daemon.domain.lots import LOTS_MAX
 from daemon.engine.execution import Leg, Plan
-from daemon.engine.trader import exact_ratio
+from daemon.engine.planning import exact_ratio
 
 STEP = Decimal("0.01")
 

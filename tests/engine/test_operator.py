@@ -128,6 +128,29 @@ def test_pause_ends_the_rebalance_under_way_and_takes_opening_orders_back() -> N
     assert submitted(feed(engine, *(fill_of(o, o.order_id) for o in orders))) == []
 
 
+def test_a_lost_order_that_turns_up_in_reduce_only_is_taken_back_if_it_would_open() -> None:
+    engine = with_a_pair()
+    orders = submitted(decide(engine, 6, (-0.1, 0.1, 0.0, 0.0)))
+    opening = [o for o in orders if not o.reduce_only]
+    assert opening
+    feed(engine, *(OrderUncertain(o.order_id, at(6), "reset") for o in orders))
+    told = feed(engine, wish(OperatorAction.REDUCE_ONLY))
+    assert not any(isinstance(c, Cancel) for c in told), "nobody knows yet what is there"
+    told = feed(engine, *(OrderAccepted(o.order_id, at(6)) for o in orders))
+    found = [c.order_id for c in told if isinstance(c, Cancel)]
+    assert found == [o.order_id for o in opening]
+
+
+@pytest.mark.parametrize("action", [OperatorAction.PAUSE, OperatorAction.REDUCE_ONLY])
+def test_a_pause_does_not_keep_a_book_from_being_flattened(action: OperatorAction) -> None:
+    engine = with_a_pair(limits=RiskLimits(order_weight_max=0.04, net_weight_max=0.05))
+    first = submitted(feed(engine, wish(OperatorAction.FLATTEN, "f")))
+    assert sum(abs(o.quantity) for o in first) < 20
+    assert feed(engine, wish(action, "again")) == []
+    fill_all(engine, first)
+    assert not engine.state.book.gross
+
+
 def test_resume_when_nothing_is_wrong_only_ends_the_pause() -> None:
     engine = trading_engine()
     assert feed(engine, wish(OperatorAction.PAUSE, "p"), wish(OperatorAction.RESUME, "r")) == []

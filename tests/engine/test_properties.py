@@ -46,7 +46,7 @@ def marks_of(commands: Commands) -> list[list[bytes]]:
 
 
 def test_the_venue_is_as_bad_as_it_should_be() -> None:
-    told = [event for seed in range(12) for event in chaos_run(seed).events]
+    told = [event for seed in range(24) for event in chaos_run(seed).events]
     seen = Counter(type(event).__name__ for event in told)
     for kind in ("OrderFilled", "OrderUncertain", "OrderAbsent", "OrderRejected", "OrderEnded"):
         assert seen[kind] > 20

@@ -6,7 +6,7 @@ from decimal import Decimal
 
 from daemon.domain.instrument import CashKey, InstrumentKey
 from daemon.domain.portfolio import AccountSnapshot, Ledger, Position
-from daemon.engine.reconcile import differences
+from daemon.engine.reconcile import differences, rounding_in
 from tests.engine.world import CASH_KEY, VENUE, key, universe_of
 
 
@@ -47,3 +47,25 @@ def test_another_venue_s_account_is_none_of_this_one_s_business() -> None:
     ledger.positions[elsewhere] = Position(Decimal(9), Decimal(9))
     ledger.cash[CashKey("other", "USDT")] = Decimal(9)
     assert differences(ledger, account({}, {})) == ()
+
+
+def test_cash_that_differs_by_the_venues_rounding_alone_is_told_apart() -> None:
+    cash = CashKey("v", "USDT")
+    held = InstrumentKey("v", "BTC/USDT:USDT")
+    ledger = Ledger(cash={cash: Decimal(100)})
+
+    def rounding(theirs: str, quantity: str = "0") -> bool:
+        told = AccountSnapshot(
+            "v",
+            0,
+            {held: Decimal(quantity)},
+            {cash: Decimal(theirs)},
+            cash_rounding={cash: Decimal("0.01")},
+        )
+        found = differences(ledger, told)
+        return rounding_in(found, told) == found
+
+    assert rounding("100.01")
+    assert rounding("99.99")
+    assert not rounding("100.02")
+    assert not rounding("100.01", "1"), "a position is never rounding"

@@ -18,7 +18,7 @@ from typing import Any, Final
 from adapters.clocks import TransportClock
 from adapters.exchange.watch import WatchRules
 from adapters.rehearsal.fault_plan import random_strikes
-from adapters.rehearsal.faults import Fault, Strike
+from adapters.rehearsal.faults import PRIVATE_FAULTS, Fault, Strike
 from adapters.rehearsal.settings import RehearsalSettings
 from daemon.domain.bar import Proof
 from daemon.domain.messages import BarsClosed, FeedTrouble, Revised
@@ -64,7 +64,7 @@ OF_DIALS: Final = (Fault.DIAL_REFUSED, Fault.DIAL_HANG, Fault.SUBSCRIBE_REFUSED)
 OF_ONE: Final = (Fault.REVISED_FRAME, Fault.REVISED_REST)
 DENYING: Final = (Fault.EMPTY_LIST_200, Fault.LAGGING_200)
 REVISING: Final = (*OF_ONE, Fault.DIFFERING_ROW_200)
-ALL_FAULTS: Final = tuple(f for f in Fault if f is not Fault.NONE)
+ALL_FAULTS: Final = tuple(f for f in Fault if f is not Fault.NONE and f not in PRIVATE_FAULTS)
 Values = tuple[float, ...]
 
 
