@@ -13,7 +13,7 @@ import sys
 from adapters.rehearsal.ccxt_options import ccxt_options
 from adapters.rehearsal.server import RunningExchange, serve
 from adapters.rehearsal.settings import PaceKind, RehearsalSettings
-from adapters.rehearsal.streams import StreamKind
+from adapters.rehearsal.words import StreamKind
 
 BURSTS_A_SECOND = 50
 

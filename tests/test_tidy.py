@@ -19,6 +19,8 @@ BLANKET_HANDLERS = frozenset(
         "adapters/exchange/several.py::_pump",  # one venue's feed: its failure leaves the others
         "adapters/clocks.py::remeasure_if_due",  # a measurement: time runs on as measured before
         "daemon/wiring/gauging.py::_unfailing_round",  # a sink: series must not stop trading
+        "adapters/ccxt_venue/calls.py::run",  # an order may exist whatever was raised: judged
+        "adapters/ccxt_venue/streams.py::guarded",  # a private frame: deaf in silence
         "daemon/wiring/bar_recorder.py::put_damaged_aside",  # a look beside trading, as a sink is
         "adapters/exchange/client.py::guarded",  # a frame: the client would go deaf in silence
         "daemon/status/outbox.py::_run",  # a sink: losing Redis or MQTT must not stop trading

@@ -1,4 +1,4 @@
-"""`equipoise trade`: on paper with a real venue's public data; no key is needed."""
+"""`equipoise trade`: on paper with a real venue's public data, or live with real orders."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ from daemon.commands.options import AsJson, ConfigFiles, Overrides, console, rea
 from daemon.commands.running import run_until_signal
 from daemon.commands.training import ensure_champion
 from daemon.commands.watching import Watcher
-from daemon.domain.failures import ConfigurationError
 from daemon.runtime.logs import configure_logs
+from daemon.wiring.live_session import live_session, refuse_unfit
 from daemon.wiring.session import SessionHooks, paper_session
 
 
 def trade(
     paper: Annotated[bool, typer.Option("--paper", help="Simulated fills; the default.")] = True,
-    live: Annotated[bool, typer.Option("--live", help="Real orders: not built yet.")] = False,
+    live: Annotated[
+        bool, typer.Option("--live", help="Real orders, with [live] settings and a key.")
+    ] = False,
     exchange: Annotated[
         str | None, typer.Option(help="A ccxt exchange id; default from settings.")
     ] = None,
@@ -26,22 +28,21 @@ def trade(
     as_json: AsJson = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print a line a day, no tables.")] = False,
 ) -> None:
-    """Trade on paper with public data of a real exchange.
+    """Trade on paper with public data of a real exchange; with --live with real orders.
 
-    No key is needed. Ctrl-C stops; a later start goes on with the same book. Without a champion a
-    model is trained first, on the exchange's own history.
+    On paper no key is needed. Ctrl-C stops; a later start goes on with the same book. Without a
+    champion a model is trained first, on the exchange's own history.
     """
-    if live:
-        raise ConfigurationError(
-            "--live: orders with real money are not built yet; accepted today: --paper"
-        )
     chosen = [*(overrides or []), *([f"exchange.id={exchange}"] if exchange is not None else [])]
     settings = read_settings(config, chosen, base="paper.toml")
+    if live:
+        refuse_unfit(settings)
     configure_logs(settings.run.log_level, as_json=settings.run.log_json)
     ensure_champion(settings, as_json=as_json)
     watcher = Watcher(console(), as_json=as_json, quiet=quiet)
     hooks = SessionHooks(
         observers=(watcher,), on_warmup=watcher.on_warmup, on_ready=watcher.on_ready
     )
-    run_until_signal(lambda: paper_session(settings, hooks), watcher.stops)
+    session = live_session if live else paper_session
+    run_until_signal(lambda: session(settings, hooks), watcher.stops)
     watcher.finish()

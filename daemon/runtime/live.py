@@ -14,8 +14,8 @@ A task that fails ends the run in the same stages as a stop; its exception is ra
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar, assert_never
 
 import numpy as np
@@ -55,6 +55,7 @@ EFFECTS_QUEUED_MAX: Final = 10_000
 CONSUMER: Final = "consumer"
 
 Observer = Callable[[Event, Sequence[Command], Engine], None]
+Source = Callable[["LiveShell"], Coroutine[Any, Any, None]]
 Work = TypeVar("Work")
 
 log = structlog.get_logger()
@@ -86,6 +87,8 @@ class ShellParts:
     recovered: Recovered | None = None  # set when the engine already stands where the journal ends
     overdue: Callable[[int], Sequence[MarketEvent]] = lambda close_ms: ()
     """Tell what the feed still holds back of instants up to a close whose deadline has come."""
+    openings: tuple[Source, ...] = ()  # awaited once the engine starts, before it may trade
+    sources: Mapping[str, Source] = field(default_factory=dict)  # beside the feed, by task name
 
 
 class LiveShell:
@@ -124,7 +127,8 @@ class LiveShell:
                     group, "estimator", self._work("estimator", self._estimate_work, self._ask)
                 ),
             ]
-            intake = self._spawn(group, "intake", self._live(group))
+            intake = {self._spawn(group, "intake", self._live(group))}
+            intake |= {self._spawn(group, n, s(self)) for n, s in self._parts.sources.items()}
             ends = {
                 group.create_task(stop.wait(), name="stop"),
                 group.create_task(self._failed.wait(), name="failure"),
@@ -198,6 +202,8 @@ class LiveShell:
         newest = self.engine.state.instant_ms
         now = parts.clock.now()
         await self.put(Started(now, parts.run_id, warming=True))
+        for opening in parts.openings:
+            await opening(self)
         since = now - parts.history_ms
         if newest:
             since = max(since, newest - max(t.ms for t in self.engine.rules.cadence.timeframes))
@@ -362,12 +368,13 @@ class LiveShell:
     # ---- bookkeeping and shutdown ------------------------------------------------------------
 
     async def _shut_down(
-        self, intake: asyncio.Task[None], workers: list[asyncio.Task[None]]
+        self, intake: set[asyncio.Task[None]], workers: list[asyncio.Task[None]]
     ) -> None:
         """Stop the sources, let what is under way finish, stop the workers, save."""
         timeouts = self._timeouts
-        intake.cancel()
-        await _wait_named({intake}, timeouts.close_s, "stop_sources")
+        for source in intake:
+            source.cancel()
+        await _wait_named(intake, timeouts.close_s, "stop_sources")
         await self._drain()
         drained = not self._outstanding.count
         if self._showing is not None:

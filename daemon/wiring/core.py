@@ -17,12 +17,14 @@ from daemon.engine.engine import Engine
 from daemon.engine.ripeness import RipenessRules
 from daemon.engine.risk import RiskLimits
 from daemon.engine.rules import EngineRules
+from daemon.engine.styles import ExecutionRules, Style
 from daemon.ports import Strategy
 from daemon.settings import Settings
 from daemon.wiring.packaged import packaged_file
 from strategies.registry import make_strategy
 
 TYPICAL_FILL_SHARE: Final = 0.05  # of a bar's participation budget, for the cost a band expects
+LIVE_FILE: Final = "live-account.json"  # which real account a book is of
 REHEARSAL_FILE: Final = "rehearsal-market.json"  # which market a rehearsal's book was begun with
 
 
@@ -98,6 +100,14 @@ def engine_of(settings: Settings, universe: Universe, source: Timeframe) -> Engi
         order_weight_max=risk.order_weight_max,
         orders_open_max=risk.orders_open_max,
         mark_age_ms_max=risk.mark_age_bars_max * source.ms,
+        # 0 stands for none in settings
+        beta_weight_max=risk.beta_weight_max or None,
+        venue_weight_max=risk.venue_weight_max or None,
+        collar_bps=risk.collar_bps or None,
+        orders_minute_max=risk.orders_minute_max or None,
+        day_loss_max=risk.day_loss_max or None,
+        drawdown_max=risk.drawdown_max or None,
+        margin_ratio_max=risk.margin_ratio_max or None,
     )
     rules = EngineRules(
         cadence=cadence,
@@ -110,8 +120,24 @@ def engine_of(settings: Settings, universe: Universe, source: Timeframe) -> Engi
         ),
         bars_n=bars_kept(settings, strategy.windows_needed),
         uncertain_asks_max=risk.uncertain_queries_max,
+        execution=execution_rules(settings),
     )
     return Engine(universe, strategy, rules)
+
+
+def execution_rules(settings: Settings) -> ExecutionRules:
+    """Translate settings of execution for the engine."""
+    execution = settings.execution
+    return ExecutionRules(
+        style=Style(execution.style),
+        passive_ms=round(execution.passive_s * 1000),
+        passive_offset_bps=execution.passive_offset_bps,
+        twap_window_ms=round(execution.twap_window_s * 1000),
+        twap_slices_n=execution.twap_slices_n,
+        hedges=execution.hedge_symbols,
+        mends_max=execution.mends_max,
+        cost_feedback=execution.cost_feedback,
+    )
 
 
 def history_ms(settings: Settings, engine: Engine) -> int:

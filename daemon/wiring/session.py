@@ -1,13 +1,14 @@
-"""A paper session: the live shell over a ccxt feed, the paper venue and a durable journal."""
+"""A session: the live shell over a ccxt feed, a venue (paper unless handed in) and a journal."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
+from typing import Final
 
 import structlog
 
@@ -27,11 +28,13 @@ from daemon.domain.log_events import LogEvent
 from daemon.domain.units import Timeframe, iso
 from daemon.engine.engine import Engine
 from daemon.engine.state import SCHEMA
-from daemon.ports import MarketFeed, Warmup
-from daemon.runtime.live import LiveShell, Observer, ShellParts
+from daemon.ports import AccountView, MarketFeed, OrderEntry, Warmup
+from daemon.runtime.live import LiveShell, Observer, ShellParts, Source
 from daemon.runtime.recovery import Recovered
 from daemon.settings import Settings, effective_toml
+from daemon.wiring.control import OperatorControl, latches_of
 from daemon.wiring.core import (
+    LIVE_FILE,
     REHEARSAL_FILE,
     history_ms,
     paper_settings,
@@ -52,6 +55,7 @@ from daemon.wiring.recording import cleansed_feed, recording_folder
 from daemon.wiring.recovery import recovered_engine
 from daemon.wiring.sinks import status_sinks
 
+PAPER_LEDGER: Final = "paper.sqlite"
 MarketClock = SystemClock | VenueClock | LockStepClock
 
 
@@ -75,9 +79,43 @@ class SessionHooks:
     meta: dict[str, object] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class OpenedVenue:
+    """Hold a venue as the shell takes it; instant_ms: what its own ledger has seen, 0 if none.
+
+    sources: what brings its news beside the feed, by task name.
+    """
+
+    orders: OrderEntry
+    account: AccountView
+    instant_ms: int = 0
+    sources: Mapping[str, Source] = field(default_factory=dict)
+
+
+VenueMaker = Callable[[Settings, Engine, MarketClock, AsyncExitStack], Awaitable[OpenedVenue]]
+
+
 @asynccontextmanager
 async def paper_session(settings: Settings, hooks: SessionHooks) -> AsyncIterator[LiveShell]:
     """Assemble a paper run; yields the shell, which the caller runs until told to stop.
+
+    Raises what `trading_session` raises, and ConfigurationError for the folder of a real account.
+    """
+    folder = settings.run.state_folder
+    if (folder / LIVE_FILE).exists():
+        raise ConfigurationError(
+            f"run.state_folder = {str(folder)!r}: the book there is of a real account; name "
+            "another folder for paper"
+        )
+    async with trading_session(settings, hooks, _paper_venue) as shell:
+        yield shell
+
+
+@asynccontextmanager
+async def trading_session(
+    settings: Settings, hooks: SessionHooks, open_venue: VenueMaker
+) -> AsyncIterator[LiveShell]:
+    """Assemble a run at the venue that `open_venue` gives; yields the shell.
 
     Raises AlreadyRunning when the state folder is in use, ConfigurationError, VenueError,
     ModelError or JournalError for what cannot be used. Everything is closed in reverse order at the
@@ -111,8 +149,8 @@ async def paper_session(settings: Settings, hooks: SessionHooks) -> AsyncIterato
         engine, recovered = book
         estimator = await _estimator(settings, engine, stack, is_private=ours)
         journal = await stack.enter_async_context(_journal(settings))
-        venue = await _venue(settings, engine, clock.now(), stack)
-        _refuse_time_before(max(engine.state.instant_ms, venue.core.instant_ms), clock, settings)
+        venue = await open_venue(settings, engine, clock, stack)
+        _refuse_time_before(max(engine.state.instant_ms, venue.instant_ms), clock, settings)
         facts = {"strategy": engine.strategy.name, "exchange": settings.exchange.id, **hooks.meta}
         cleansed = await stack.enter_async_context(
             cleansed_feed(settings, feed, engine, feeds, clock, is_private=ours)
@@ -120,20 +158,24 @@ async def paper_session(settings: Settings, hooks: SessionHooks) -> AsyncIterato
         publisher = await stack.enter_async_context(
             status_sinks(settings, facts, lambda: cleansed.shown(feed.shown()))
         )
+        control = OperatorControl(folder, latches_of(folder), clock, transport)
+        control.open()
         hooks.on_ready(engine)
         parts = ShellParts(
             engine=engine,
             feed=_told(cleansed, estimator),
-            orders=venue,
-            account=venue,
+            orders=control.guarded(venue.orders),
+            account=venue.account,
             estimator=estimator,
             journal=journal,
             clock=clock,
             run_id=settings.run.run_name,
             history_ms=history_ms(settings, engine),
-            observers=(unfailing(publisher), *map(unfailing, hooks.observers)),
+            observers=(control.observe, unfailing(publisher), *map(unfailing, hooks.observers)),
             recovered=recovered,
             overdue=cleansed.overdue,
+            openings=(control.begin,),
+            sources={"operator": control.listen, **venue.sources},
         )
         shells.append(LiveShell(parts))
         yield shells[0]
@@ -393,10 +435,11 @@ def _journal(settings: Settings) -> SqliteJournal:
     )
 
 
-async def _venue(
-    settings: Settings, engine: Engine, now_ms: int, stack: AsyncExitStack
-) -> AsyncPaperVenue:
-    store = SqliteStore(settings.run.state_folder / "paper.sqlite")
+async def _paper_venue(
+    settings: Settings, engine: Engine, clock: MarketClock, stack: AsyncExitStack
+) -> OpenedVenue:
+    store = SqliteStore(settings.run.state_folder / PAPER_LEDGER)
     stack.callback(store.close)
-    core = PaperVenue(engine.universe, paper_settings(settings), store, opened_ms=now_ms)
-    return await stack.enter_async_context(AsyncPaperVenue(core))
+    core = PaperVenue(engine.universe, paper_settings(settings), store, opened_ms=clock.now())
+    venue = await stack.enter_async_context(AsyncPaperVenue(core))
+    return OpenedVenue(venue, venue, core.instant_ms)

@@ -20,6 +20,7 @@ from daemon.domain.messages import (
     Revised,
     Started,
 )
+from daemon.engine.costs import shown_costs
 from daemon.engine.engine import Engine
 from daemon.ports import AlertSink, StatusSink
 from daemon.settings import Settings, read_secret
@@ -82,6 +83,10 @@ class Publisher:
             note=state.halted_why or state.holds_text,
         )
         status["net_weight_worst"] = book.net_weight_worst
+        if book.beta is not None:
+            status["beta_weight_worst"] = book.beta.weight_worst
+        if costs := shown_costs(state.costs):
+            status["costs"] = costs
         self._publish("status", status)
         shown = positions_values(engine.universe, book.ledger, book.marks, equity)
         self._publish("positions", shown)

@@ -18,6 +18,7 @@ from adapters.rehearsal.server import PortTaken
 from daemon.cli import COMMANDS, FAMILIES, INTERRUPTED_EXIT, TERMINATED_EXIT
 from daemon.commands import READER_GONE_EXIT
 from daemon.commands.doctor import BAD_EXIT
+from daemon.commands.operating import REFUSED_EXIT, UNANSWERED_EXIT
 from daemon.commands.replay import DIVERGED_EXIT
 from daemon.commands.status import NOT_RUNNING_EXIT
 from daemon.domain import failures
@@ -77,7 +78,7 @@ def test_the_readme_lists_every_exit_code_and_no_other() -> None:
     listed = {int(code) for code in re.findall(r"^\| (\d+) \|", README, flags=re.MULTILINE)}
     used = {family.exit_code for family in families(failures.EquipoiseError)}
     ours = {0, BAD_EXIT, NOT_RUNNING_EXIT, DIVERGED_EXIT, READER_GONE_EXIT}
-    ours |= {INTERRUPTED_EXIT, TERMINATED_EXIT}
+    ours |= {INTERRUPTED_EXIT, TERMINATED_EXIT, UNANSWERED_EXIT, REFUSED_EXIT}
     assert PortTaken.exit_code in used
     assert listed == used | ours | {click.UsageError.exit_code}
 

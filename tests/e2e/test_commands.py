@@ -111,7 +111,12 @@ def test_doctor_names_what_is_bad_without_asking_anybody(tmp_path: Path) -> None
     assert any("nowhere/valkey" in text for text in bad.values())
 
 
-def test_live_trading_is_refused_because_it_is_not_built(tmp_path: Path) -> None:
+def test_live_trading_is_refused_without_a_key_and_at_a_venue_without_tables(
+    tmp_path: Path,
+) -> None:
     done = command("trade", "--live", cwd=tmp_path)
     assert done.code == EXISTS
-    assert "--paper" in done.complaint
+    assert "EQUIPOISE_BINANCEUSDM_API_KEY" in done.complaint
+    done = command("trade", "--live", "--exchange", "gate", cwd=tmp_path)
+    assert done.code == EXISTS
+    assert "gate cannot be traded live" in done.complaint

@@ -149,7 +149,8 @@ FEEDS: dict[str, tuple[Callable[[Data], Data], Callable[[View], np.ndarray], str
     "bars stamped by their open": (bars_stamped_by_their_open, momentum, "bar", "bars"),
     "closes mixed with the next": (closes_mixed_with_the_next, momentum, "bar", "bars"),
     "fills at the close to come": (filled_at(Field.CLOSE), momentum, "fill price", "fill"),
-    "fills at the low to come": (filled_at(Field.LOW), momentum, "fill price", "fill"),
+    # so low that legs are refused and mended: the orders of that decision differ before any fill
+    "fills at the low to come": (filled_at(Field.LOW), momentum, "fill price", "orders"),
     "funding four hours early": (rates_early_by(4 * HOUR_MS), momentum, "funding rate", "equity"),
     "funding one bar early": (rates_early_by(M30.ms), by_funding, "funding rate", "funding"),
 }

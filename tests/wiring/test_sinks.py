@@ -7,9 +7,29 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from daemon.domain.messages import FeedNotice, FeedTrouble, Operator, OperatorAction, Started
+import pytest
+
+from daemon.domain.messages import (
+    Event,
+    FeedNotice,
+    FeedTrouble,
+    Operator,
+    OperatorAction,
+    Started,
+)
+from daemon.engine.risk import RiskLimits
 from daemon.wiring.sinks import Publisher
-from tests.engine.world import at, deposit, make_engine, snapshot
+from tests.engine.world import (
+    FixedWeights,
+    at,
+    bars,
+    deposit,
+    fill_of,
+    make_engine,
+    snapshot,
+    submitted,
+    trading_engine,
+)
 
 
 @dataclass
@@ -70,3 +90,19 @@ def test_what_changes_nothing_that_is_shown_publishes_nothing() -> None:
     for event in (Started(at(0), "run"), deposit(), snapshot(), snapshot()):
         publisher(event, engine.process(event), engine)
     assert len(shown.status) == 3
+
+
+def test_measured_costs_and_the_worst_beta_are_shown_once_there_are_any() -> None:
+    limits = RiskLimits(net_weight_max=0.5, beta_weight_max=0.5)
+    engine = trading_engine(FixedWeights(lambda _: [0.1, -0.1, 0.0, 0.0]), limits=limits)
+    shown = Shown()
+    publisher = Publisher([shown], [])
+    queue: list[Event] = [bars(3), bars(4)]
+    while queue:
+        event = queue.pop(0)
+        commands = engine.process(event)
+        publisher(event, commands, engine)
+        queue += [fill_of(o, f"t{o.order_id}", price="100.1") for o in submitted(commands)]
+    assert "costs" not in shown.status[0]
+    assert shown.status[-1]["beta_weight_worst"] == pytest.approx(0.1, abs=1e-3)
+    assert "cross liquid +0.00 and fee 0.00 bps of 2 fills" in shown.status[-1]["costs"]

@@ -1,0 +1,181 @@
+"""What happens to an account between the engine's questions: hints, follow-ups, reconciliation.
+
+One worker turns wishes into events, one after the other:
+
+- an order that a frame named is asked about by REST;
+- an order that rests is asked about when nothing was heard of it for a while, at growing pauses;
+  if that brings what the stream should have told, the stream is deaf and is dialled anew;
+- the account is read when a private socket opens, when a frame speaks of orders that are not ours
+  or of cash, and every so often anyway.
+
+The stream may lose, repeat, shuffle or invent: it changes only when we ask, not what we believe.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+
+from adapters.ccxt_venue.calls import Caller, now_s
+from adapters.ccxt_venue.client_ids import order_id_of
+from adapters.ccxt_venue.names import Names
+from adapters.ccxt_venue.streams import Hint, PrivateStream
+from daemon.domain.failures import BadPayload, VenueError
+from daemon.domain.instrument import InstrumentKey
+from daemon.domain.messages import OrderAccepted, OrderFilled, OrderUncertain, VenueEvent
+from daemon.domain.order import OrderId
+
+Put = Callable[[VenueEvent], Awaitable[None]]
+FOLLOW_UP_S_MAX: Final = 120.0
+LOOK_S_MAX: Final = 1.0
+FAILED_PAUSE_S: Final = 2.0
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class NewsRules:
+    """Bound the news, in seconds of transport time: see the settings of the same names."""
+
+    follow_up_s: float = 5.0
+    reconcile_s: float = 300.0
+    stream_silence_s: float = 900.0
+    listen_key_s: float = 1200.0
+
+
+@dataclass(frozen=True, slots=True)
+class Questions:
+    """Hold what is asked: about one order, and about the account as a whole.
+
+    resting: orders of ours that the venue admitted and whose end was not told.
+    """
+
+    order: Callable[[OrderId, InstrumentKey], Awaitable[list[VenueEvent]]]
+    account: Callable[[], Awaitable[list[VenueEvent]]]
+    resting: Callable[[], dict[OrderId, InstrumentKey]]
+
+
+class News:
+    """Bring news of an account for as long as `bring` runs."""
+
+    def __init__(
+        self,
+        caller: Caller,
+        names: Names,
+        questions: Questions,
+        lock: asyncio.Lock,
+        rules: NewsRules,
+    ) -> None:
+        self._venue = caller.venue
+        self._names = names
+        self._questions = questions
+        self._lock = lock
+        self._rules = rules
+        self._wake = asyncio.Event()
+        self._named: dict[OrderId, InstrumentKey] = {}
+        self._account_due_s = now_s() + rules.reconcile_s
+        self._looked: dict[OrderId, tuple[float, float]] = {}  # next look, pause after it
+        self.reconciled_n = 0
+        self.followed_n = 0
+        self.stream = PrivateStream(
+            caller,
+            silence_s=rules.stream_silence_s,
+            renew_s=rules.listen_key_s,
+            on_hint=self._heard,
+            on_open=self._ask_account,
+        )
+
+    async def bring(self, put: Put) -> None:
+        """Bring events until cancelled; a venue that does not answer is asked again later."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self.stream.run(), name="private stream")
+                group.create_task(self.stream.renew(), name="listen key")
+                group.create_task(self._work(put), name="account news")
+        finally:
+            await self.stream.close()
+
+    # ---- hints -----------------------------------------------------------------------------------
+
+    def _heard(self, hint: Hint) -> None:
+        for client, symbol in hint.orders:
+            ours = order_id_of(self._venue, client)
+            if ours is None:
+                self._ask_account()
+                continue
+            with suppress(BadPayload):
+                self._named[ours] = self._names.key(symbol)
+            self._looked.pop(ours, None)
+        if hint.account:
+            self._ask_account()
+        if hint.orders:
+            self._wake.set()
+
+    def _ask_account(self) -> None:
+        self._account_due_s = now_s()
+        self._wake.set()
+
+    # ---- the worker ------------------------------------------------------------------------------
+
+    async def _work(self, put: Put) -> None:
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._pause_s()):
+                    await self._wake.wait()
+            self._wake.clear()
+            try:
+                await self._named_orders(put)
+                await self._follow_up(put)
+                if now_s() >= self._account_due_s:
+                    await self._reconcile(put)
+            except (VenueError, BadPayload) as e:
+                _log.warning("account_news_failed", venue=self._venue, why=str(e))
+                await asyncio.sleep(FAILED_PAUSE_S)
+                self._ask_account()  # whatever was asked for, this tells it
+
+    def _pause_s(self) -> float:
+        return max(0.0, min(LOOK_S_MAX, self._rules.follow_up_s, self._account_due_s - now_s()))
+
+    async def _named_orders(self, put: Put) -> None:
+        while self._named:
+            order_id = next(iter(self._named))
+            await self._ask(order_id, self._named.pop(order_id), put)
+
+    async def _follow_up(self, put: Put) -> None:
+        resting, at_s = self._questions.resting(), now_s()
+        self._looked = {o: due for o, due in self._looked.items() if o in resting}
+        for order_id, key in resting.items():
+            if order_id not in self._looked:
+                pause_s = self._rules.follow_up_s
+                self._looked[order_id] = (at_s + pause_s, pause_s)
+                continue
+            due_s, pause_s = self._looked[order_id]
+            if due_s > at_s:
+                continue
+            pause_s = min(FOLLOW_UP_S_MAX, 2 * pause_s)
+            self._looked[order_id] = (at_s + pause_s, pause_s)
+            self.followed_n += 1
+            if await self._ask(order_id, key, put):
+                self.stream.drop("REST told of an order what the private stream did not")
+
+    async def _ask(self, order_id: OrderId, key: InstrumentKey, put: Put) -> bool:
+        """Ask about an order and hand on what is new; True where something was."""
+        async with self._lock:
+            told = await self._questions.order(order_id, key)
+            news = [e for e in told if not isinstance(e, OrderAccepted | OrderUncertain)]
+            for event in news:
+                await put(event)
+        return any(not isinstance(e, OrderFilled) for e in news)
+
+    async def _reconcile(self, put: Put) -> None:
+        async with self._lock:
+            self._account_due_s = now_s() + self._rules.reconcile_s
+            events = await self._questions.account()
+            for event in events:
+                await put(event)
+        self.reconciled_n += bool(events)

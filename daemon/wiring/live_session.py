@@ -1,0 +1,172 @@
+"""A session with real orders: as a paper session in everything but the venue."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from adapters.ccxt_venue.keys import (
+    Credentials,
+    credentials_from_environment,
+    credentials_from_file,
+)
+from adapters.ccxt_venue.news import NewsRules
+from adapters.ccxt_venue.opening import Opening, opened
+from adapters.ccxt_venue.preparing import Wishes
+from adapters.ccxt_venue.quirks import quirks_of
+from adapters.ccxt_venue.venue import CcxtVenue, VenueRules
+from daemon.domain.failures import ConfigurationError, CorruptFile
+from daemon.engine.engine import Engine
+from daemon.runtime.live import LiveShell, Source
+from daemon.settings import Settings
+from daemon.wiring.core import LIVE_FILE
+from daemon.wiring.session import (
+    PAPER_LEDGER,
+    MarketClock,
+    OpenedVenue,
+    SessionHooks,
+    trading_session,
+)
+
+BEGUN: Final = "begun_ms"
+
+
+@asynccontextmanager
+async def live_session(
+    settings: Settings, hooks: SessionHooks, *, environment: Mapping[str, str] | None = None
+) -> AsyncIterator[LiveShell]:
+    """Assemble a run with real orders; yields the shell, which the caller runs.
+
+    Raises what a paper session raises, and ConfigurationError for settings, keys or an account that
+    must not be traded with. environment: where keys may stand; the process's own unless given.
+    """
+    keys = refuse_unfit(settings, environment)
+    async with trading_session(settings, hooks, partial(_live_venue, keys)) as shell:
+        yield shell
+
+
+def refuse_unfit(settings: Settings, environment: Mapping[str, str] | None = None) -> Credentials:
+    """Give the key, or raise ConfigurationError for what cannot be traded live.
+
+    Nothing is begun or asked anywhere.
+    """
+    quirks_of(settings.exchange.id)
+    if settings.exchange.others:
+        names = ", ".join(one.id for one in settings.exchange.others)
+        raise ConfigurationError(
+            f"exchange.others = {names}: live trading at several venues is not built; leave it out"
+        )
+    folder = settings.run.state_folder
+    if (folder / PAPER_LEDGER).exists():
+        raise ConfigurationError(
+            f"run.state_folder = {str(folder)!r}: the book there was begun on paper; name another "
+            "folder for a real account"
+        )
+    return credentials_of(settings, environment)
+
+
+def credentials_of(settings: Settings, environment: Mapping[str, str] | None) -> Credentials:
+    """Read the key of the venue; raises ConfigurationError that quotes none of it."""
+    venue = settings.exchange.id
+    if settings.live.key_file:
+        return credentials_from_file(venue, Path(settings.live.key_file))
+    found = credentials_from_environment(venue, environment)
+    if found is None:
+        raise ConfigurationError(
+            f"live.key_file = '': no key for {venue}; name a private file, or set "
+            f"EQUIPOISE_{venue.upper()}_API_KEY and ..._SECRET"
+        )
+    return found
+
+
+async def _live_venue(
+    keys: Credentials,
+    settings: Settings,
+    engine: Engine,
+    clock: MarketClock,
+    stack: AsyncExitStack,
+) -> OpenedVenue:
+    """Open the venue of the account that the book is of."""
+    live, folder = settings.live, settings.run.state_folder
+    book = _Book(folder / LIVE_FILE)
+    if book.account and book.account != live.account:
+        raise ConfigurationError(
+            f"live.account = {live.account!r}: the book in {folder} is of {book.account}; name "
+            "that, or another run.state_folder"
+        )
+    opening = Opening(
+        venue=settings.exchange.id,
+        options=settings.exchange.options,
+        credentials=keys,
+        instruments=engine.universe.instruments,
+        wishes=Wishes(
+            account=live.account,
+            leverage=live.leverage,
+            open_orders=live.open_orders,
+            known=frozenset(engine.state.orders.open),
+        ),
+        rules=VenueRules(
+            receive_window_ms=live.receive_window_ms,
+            parallel_n=live.parallel_orders,
+            in_place=settings.exchange.market_time == "lockstep",
+        ),
+        now_ms=clock.now,
+        begun_ms=book.begun_ms,
+        on_begun=book.begin,
+    )
+    venue = await stack.enter_async_context(opened(opening))
+    book.of(venue.account_name)
+    return OpenedVenue(venue, venue, sources=_sources(settings, venue))
+
+
+def _sources(settings: Settings, venue: CcxtVenue) -> dict[str, Source]:
+    async def keep_time(shell: LiveShell) -> None:
+        await venue.keep_time(settings.live.clock_every_s)
+
+    async def bring(shell: LiveShell) -> None:
+        live = settings.live
+        rules = NewsRules(
+            follow_up_s=live.follow_up_s,
+            reconcile_s=live.reconcile_s,
+            stream_silence_s=live.stream_silence_s,
+            listen_key_s=live.listen_key_s,
+        )
+        await venue.news(shell.put, rules)
+
+    return {"venue clock": keep_time, "account news": bring}
+
+
+class _Book:
+    """Keep beside a book which account it is of, and since when; raises CorruptFile."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.account = ""
+        self.begun_ms: int | None = None
+        if not path.exists():
+            return
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+            self.account, self.begun_ms = str(found["account"]), found[BEGUN]
+        except (ValueError, KeyError, TypeError) as e:
+            raise CorruptFile(f"{path}: does not say which account the book is of: {e}") from e
+
+    def of(self, account: str) -> None:
+        """Say which account the book is of."""
+        self.account = account
+        self._write()
+
+    def begin(self, at_ms: int) -> None:
+        """Say that what the account held at `at_ms` is the book's beginning."""
+        self.begun_ms = at_ms
+        self._write()
+
+    def _write(self) -> None:
+        beside = self._path.with_suffix(".new")
+        text = json.dumps({"account": self.account, BEGUN: self.begun_ms})
+        beside.write_text(text, encoding="utf-8")
+        beside.replace(self._path)
