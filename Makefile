@@ -50,7 +50,7 @@ test: setup-dev check ## Run the checks and all tests but the long ones: what co
 	$(PYTEST) -n 2 --dist worksteal -m "not soak and not bench"
 
 soak: setup-dev ## Run the tests that take many minutes
-	$(PYTEST) -n 2 --dist worksteal -m soak --timeout 3600
+	$(PYTEST) -n 3 --dist load --maxschedchunk 1 -m soak --timeout 3600
 
 bench: setup-bench ## Measure speed and memory, peers in the same run, and print the table
 	PEERS_PYTHON=$(PEERS)/bin/python $(BIN)/python -m benchmarks

@@ -28,6 +28,7 @@ from typing import Final
 
 import structlog
 
+from daemon.domain.child_environment import without_keys
 from daemon.domain.failures import ConfigurationError
 from daemon.domain.log_events import LogEvent
 
@@ -172,6 +173,7 @@ class _Server:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                env=without_keys(os.environ),
                 start_new_session=True,  # Ctrl-C is for the daemon, which stops the server last
             )
         self.record = ServerRecord(self._process.pid, str(self._socket))

@@ -29,6 +29,7 @@ import msgspec
 
 from daemon import codec
 from daemon.domain.bar import Window
+from daemon.domain.child_environment import without_keys
 from daemon.domain.failures import BadPayload, ConfigurationError, EquipoiseError, ModelError
 from daemon.domain.forecast import Estimates
 from daemon.domain.messages import EstimatesMissing, EstimatesReady, FundingRates
@@ -160,10 +161,11 @@ class _Child:
 
 
 def _environment() -> dict[str, str]:
-    """Give the child our environment, one thread per library, and the place of these packages."""
+    """Give ours without keys, one thread per library, and the place of these packages."""
     here = os.fspath(Path(__file__).resolve().parents[1])
     path = os.pathsep.join(p for p in (here, os.environ.get("PYTHONPATH", "")) if p)
-    return {**os.environ, **dict.fromkeys(_THREADS, "1"), "PYTHONPATH": path}
+    ours = without_keys(os.environ)
+    return {**ours, **dict.fromkeys(_THREADS, "1"), "PYTHONPATH": path}
 
 
 class _Died(Exception):

@@ -1,4 +1,4 @@
-"""Let one process at a time own a state folder.
+"""Let one process at a time own a state folder, or an account.
 
 The lock is an advisory `flock` on a file in the folder: the kernel drops it when the process ends
 in any way, `kill -9` included, so a stale lock cannot exist. The file stays and names its owner.
@@ -20,17 +20,22 @@ LOCK_NAME: Final = "daemon.lock"
 
 
 class StateLock:
-    """Hold a state folder from `acquire` to `release`, or as a context."""
+    """Hold a state folder from `acquire` to `release`, or as a context.
 
-    def __init__(self, folder: Path) -> None:
+    account: held instead, by a file of this name in a folder that all its daemons share.
+    """
+
+    def __init__(self, folder: Path, name: str = LOCK_NAME, account: str = "") -> None:
         self.folder = folder
-        self.path = folder / LOCK_NAME
+        self.path = folder / name
+        self._what = f"account {account}" if account else f"state folder {folder}"
+        self._instead = "an account" if account else "a state folder"
         self._descriptor: int | None = None
 
     def acquire(self) -> None:
         """Take the folder, creating it if need be.
 
-        Raises AlreadyRunning, naming the owner's process id and the folder, when it is taken, and
+        Raises AlreadyRunning, naming the owner's process id and what it holds, and
         ConfigurationError when the folder cannot be made or written.
         """
         if self._descriptor is not None:
@@ -48,8 +53,8 @@ class StateLock:
             owner = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
             os.close(descriptor)
             raise AlreadyRunning(
-                f"state folder {self.folder} is in use by process {owner or 'unknown'}: stop it, "
-                "or give this one a state folder of its own"
+                f"{self._what} is in use by process {owner or 'unknown'}: stop it, or give this "
+                f"one {self._instead} of its own"
             ) from None
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode("ascii"), 0)

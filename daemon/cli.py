@@ -45,6 +45,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "pause": "daemon.commands.operating:pause",
     "resume": "daemon.commands.operating:resume",
     "reduce-only": "daemon.commands.operating:reduce_only",
+    "reload": "daemon.commands.operating:reload",
     "flatten": "daemon.commands.operating:flatten",
     "kill": "daemon.commands.operating:kill",
     "replay": "daemon.commands.replay:replay",

@@ -1,14 +1,16 @@
 """Hold what all tests share: real servers by explicit path, real data, and no quiet skips."""
 
+import asyncio
 import importlib.util
 import os
 import platform
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
 
 from daemon.package_guard import check_package_names
+from tests.waits import jumps
 
 pytest_plugins = ["pytester"]
 
@@ -21,12 +23,19 @@ check_package_names()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip, with the reason in the summary, what needs recorded data where there is none."""
+    """Run the longest first, and skip, saying why, what needs recorded data where there is none."""
+    items.sort(key=_minutes, reverse=True)  # a long one that begins last would keep all waiting
     if RECORDED_DATA.is_dir():
         return
     for item in items:
         if item.get_closest_marker("real_data") is not None:
             item.add_marker(pytest.mark.skip(reason=SKIP_REASON))
+
+
+def _minutes(item: pytest.Item) -> float:
+    """Give how long a test says that it runs: `@pytest.mark.soak(minutes=4)`; mute is 0."""
+    mark = item.get_closest_marker("soak")
+    return 0.0 if mark is None else float(mark.kwargs.get("minutes", 0.0))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -55,6 +64,41 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
         report.outcome = "failed"
         report.longrepr = f"{report.nodeid} skipped itself as a whole: {report.longrepr}"
     return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print one table of the adversarial schedules, whose parts ran in several processes."""
+    reports = [report for found in terminalreporter.stats.values() for report in found]
+    calls = [report for report in reports if getattr(report, "when", "") == "call"]
+    told = [one for report in calls for one in report.user_properties]
+    if any(name == "schedules" for name, _ in told):
+        from tests.simulation.schedule_campaign import summary  # slow to import: only where asked
+
+        terminalreporter.write_line(summary(told))
+
+
+def pytest_asyncio_loop_factories(
+    config: pytest.Config, item: pytest.Item
+) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Let the loop of a test jump over its waits where nothing outside is waited for."""
+    if not jumps(item.nodeid):
+        return {"waiting": asyncio.new_event_loop}
+    from tests.simulation.jumping_loop import JumpingLoop  # imports ccxt: only where it is needed
+
+    return {"jumping": JumpingLoop}
+
+
+@pytest.fixture(autouse=True)
+def all_go_by_the_loop(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Where a loop jumps, let ccxt sign with its time, and no time pass while a journal writes."""
+    is_async = asyncio.iscoroutinefunction(getattr(request, "function", None))
+    if not (is_async and jumps(request.node.nodeid)):
+        yield
+        return
+    from tests.simulation.jumping_loop import journals_are_waited_for, signing_with_the_loop
+
+    with signing_with_the_loop(), journals_are_waited_for():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -106,6 +106,7 @@ MESSAGES: dict[type, object] = {
         m.FundingPaid("f", KEY, CASH, 1, -1e-4, Decimal("-0.10")),
         m.Transferred("d", CASH, 1, Decimal("10000.00")),
         m.Snapshotted(ACCOUNT),
+        m.AccountUnread("v", 1, "HTTP 503"),
         m.Operator(m.OperatorAction.FLATTEN, "r", 1),
         m.Started(1, "run", warming=True, note="n"),
         m.Estimate(HOUR_MS, (WINDOW,)),

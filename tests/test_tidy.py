@@ -1,5 +1,6 @@
 """Apply the house rules of tools/tidy.py to the tree, and show for each rule what it refuses."""
 
+import functools
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from textwrap import dedent
@@ -30,6 +31,7 @@ BLANKET_HANDLERS = frozenset(
 ROOT = Path(__file__).resolve().parent.parent
 
 
+@functools.cache  # with the trees of its files: each rule reads all of them
 def code_sources() -> list[Source]:
     return tidy.read_sources(ROOT, tidy.CODE_ROOMS, {".py"})
 

@@ -14,7 +14,7 @@ from typing import Any, Final, TypeVar
 
 import structlog
 
-from adapters.ccxt_venue.codes import payload_of, verdict_in
+from adapters.ccxt_venue.codes import Reason, payload_of, verdict_in
 from adapters.ccxt_venue.keys import Redactor
 from adapters.ccxt_venue.wire import Exchange, listening
 from daemon.domain.failures import BadPayload, VenueError
@@ -24,8 +24,15 @@ READ_ATTEMPTS_MAX: Final = 5
 PAUSE_S: Final = 0.2
 LEFT_ALONE_S_MAX: Final = 60.0  # longer, and whoever waits should know
 CROWD_STATUSES: Final = (429, 418)
-CROWD_PAUSE_S: Final = 5.0
+# Their own words: a firewall's limit, and access too frequent, which ends after ten minutes of
+# silence and not before.
+CROWD_STATUSES_OF: Final = {"binanceusdm": (403,), "bybit": (403,)}
+CROWD_PAUSE_S: Final = 5.0  # where no Retry-After came; doubles until something is answered again
+CROWD_PAUSE_S_MAX: Final = 640.0
+RATE_PAUSE_S: Final = 1.0  # limits that a code tells of, with status 200, are those of a second
+REFUSAL_CHARACTERS_MAX: Final = 1_000
 TEXT_MAX: Final = 200
+TOKENS_LEAST: Final = -1_000.0  # of the client's throttle; no request of ours costs so many
 
 _log = structlog.get_logger()
 
@@ -45,12 +52,19 @@ class Caller:
         self.venue = venue
         self.api = api
         self.clean = clean
+        self.clock_refused = asyncio.Event()  # set by any request that came at a wrong time
         self._alone_until_s = 0.0
+        self._crowds_n = 0  # in a row
 
     @property
     def left_alone_s(self) -> float:
         """Give for how long the venue wants no request, 0 when asking is welcome."""
         return max(0.0, self._alone_until_s - now_s())
+
+    @property
+    def venue_ms(self) -> int:
+        """Give the venue's time as requests are signed with it."""
+        return int(self.api.milliseconds()) - int(self.api.options.get("timeDifference") or 0)
 
     async def once(self, method: str, *args: object) -> Called:
         """Call a method exactly once; whatever it raises is an answer, save a cancellation."""
@@ -60,14 +74,25 @@ class Caller:
 
     async def run(self, call: Callable[[], Awaitable[object]]) -> Called:
         """Run a call exactly once, as `once` does."""
+        self._free_throttle()
         trouble: Exception | None = None
         with listening() as heard:
             try:
                 await call()
             except Exception as e:  # noqa: BLE001 whatever it is, the request may have arrived
                 trouble = e
-        self._note_crowd(heard)
+        self._note_words(heard)
         return Called(heard, trouble)
+
+    def _free_throttle(self) -> None:
+        """Let the client's throttle go on after this machine's clock was set back.
+
+        It counts by that clock, and would let no request pass, in silence, for as long as the step.
+        """
+        config = self.api.throttler.config
+        if config["tokens"] < TOKENS_LEAST:
+            _log.warning("throttle_freed", venue=self.venue, tokens=config["tokens"])
+            config["tokens"] = 0.0
 
     async def read(
         self, method: str, params: Mapping[str, object], reader: Callable[[object], Value]
@@ -116,11 +141,33 @@ class Caller:
             raise BadPayload(f"HTTP {last.status} that is not JSON: {self._flat(last.body or '')}")
         return reader(payload)
 
-    def _note_crowd(self, heard: list[Exchange]) -> None:
+    def _note_words(self, heard: list[Exchange]) -> None:
+        """Note what any answer says of our pace and of our clock."""
         for one in heard:
-            if one.status in CROWD_STATUSES:
-                pause_s = CROWD_PAUSE_S if one.retry_after_s is None else one.retry_after_s
+            reason = self._reason_in(one)
+            if reason is Reason.CLOCK:
+                self.clock_refused.set()
+            pause_s = self._crowd_s(one, reason)
+            if pause_s:
                 self._alone_until_s = max(self._alone_until_s, now_s() + pause_s)
+            elif one.status is not None and 200 <= one.status < 300:
+                self._crowds_n = 0
+
+    def _reason_in(self, one: Exchange) -> Reason | None:
+        if one.body is None or len(one.body) > REFUSAL_CHARACTERS_MAX:
+            return None
+        payload = payload_of(one.body)
+        verdict = None if payload is None else verdict_in(self.venue, payload)
+        return None if verdict is None else verdict.reason
+
+    def _crowd_s(self, one: Exchange, reason: Reason | None) -> float:
+        """Give for how long an answer wants us away, 0 where it says nothing of it."""
+        if one.status in (*CROWD_STATUSES, *CROWD_STATUSES_OF.get(self.venue, ())):
+            if one.retry_after_s is not None:
+                return one.retry_after_s
+            self._crowds_n += not self.left_alone_s  # those under way together count as one
+            return min(CROWD_PAUSE_S_MAX, CROWD_PAUSE_S * 2.0 ** max(0, self._crowds_n - 1))
+        return RATE_PAUSE_S if reason is Reason.RATE else 0.0
 
     def words(self, trouble: Exception | None) -> str:
         """Give the words of an exception, without anything secret."""

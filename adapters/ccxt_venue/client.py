@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from adapters.ccxt_venue.keys import Credentials, Redactor
+from adapters.ccxt_venue.pacing import pace
 from adapters.ccxt_venue.wire import watch
 from daemon.domain.failures import ConfigurationError
 
@@ -41,6 +42,10 @@ _MARKETS: Final[Mapping[str, list[str]]] = {
     "bybit": ["linear"],
     "okx": ["swap"],
 }
+# Bybit's timers count from the end of our private socket, and a frozen process never ends it: the
+# venue does once it heard nothing for so long, 10 minutes unless asked. Ours pings each 18 s.
+_SILENCE: Final = "max_active_time=30s"
+_SILENCE_KNOWN_AT: Final = ("/v5/private", "/v5/trade")
 
 
 class _MuteKeys(logging.Filter):
@@ -88,9 +93,21 @@ def keyed_client(
     api = getattr(ccxt.pro, venue)({**merged, **credentials.for_ccxt()})
     if venue == "bybit":
         api.has["fetchCurrencies"] = False
+        sockets = api.urls["api"]["ws"]
+        sockets["private"] = _ended_when_silent(sockets["private"])
     mute(api, credentials.redactor())
+    pace(venue, api)
     watch(api)
     return api
+
+
+def _ended_when_silent(addresses: Any) -> Any:
+    """Have the venue end our private sockets soon after it last heard of us."""
+    if isinstance(addresses, Mapping):
+        return {name: _ended_when_silent(one) for name, one in addresses.items()}
+    if not str(addresses).endswith(_SILENCE_KNOWN_AT):
+        return addresses
+    return f"{addresses}?{_SILENCE}"
 
 
 def mute(api: Any, clean: Redactor) -> None:

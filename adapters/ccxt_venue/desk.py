@@ -13,13 +13,13 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
 from typing import Final, TypeVar
 
 import structlog
 
 from adapters.ccxt_venue.calls import Called, Caller, now_s
-from adapters.ccxt_venue.client_ids import client_id
-from adapters.ccxt_venue.codes import Reason
+from adapters.ccxt_venue.client_ids import PREFIX, client_id
 from adapters.ccxt_venue.listings import Listings
 from adapters.ccxt_venue.names import Names
 from adapters.ccxt_venue.outcomes import (
@@ -33,8 +33,10 @@ from adapters.ccxt_venue.outcomes import (
     absent_after,
     judge,
 )
+from adapters.ccxt_venue.pacing import Kind, meant_as
 from adapters.ccxt_venue.quirks import Lookup, Quirks, sizes_for
 from adapters.ccxt_venue.rows import Acknowledgement, Execution, OrderRecord
+from adapters.ccxt_venue.wire import unless
 from daemon.domain.failures import VenueError
 from daemon.domain.instrument import InstrumentKey
 from daemon.domain.messages import (
@@ -46,12 +48,14 @@ from daemon.domain.messages import (
     OrderUncertain,
     VenueEvent,
 )
-from daemon.domain.order import DoneReason, Fill, Order, OrderId
+from daemon.domain.order import DoneReason, Fill, Order, OrderId, OrderKind
 
 REMEMBERED: Final = 8_192
 LOOKS_MAX: Final = 4  # at an order whose fills or end the venue has not listed yet
 LOOK_PAUSE_S: Final = 0.1
-ARRIVAL_MARGIN_S: Final = 0.5  # the venue's clock is known to so much, see `timing`
+ARRIVAL_MARGIN_S: Final = 1.0  # venues take what is signed so far ahead of their clock, and no more
+SEND_S_MAX: Final = 180.0  # after the engine handed it over, an order leaves by then or never
+TURNS_AHEAD: Final = 4  # of the loop, so that one is on the wire before the next is signed
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
@@ -63,11 +67,15 @@ _log = structlog.get_logger()
 class DeskRules:
     """Bound the desk.
 
-    receive_window_s: of signed requests. parallel_n: sends under way at once.
+    receive_window_s: of signed requests. parallel_n: sends under way at once. prefix: begins the
+    names of its orders. forbids: asked before each single send, gives why it must not leave, "" for
+    nothing.
     """
 
     receive_window_s: float
     parallel_n: int = 4
+    prefix: str = PREFIX
+    forbids: Callable[[], str] = lambda: ""
 
 
 class Desk:
@@ -93,28 +101,57 @@ class Desk:
         self._sent_s: OrderedDict[OrderId, float] = OrderedDict()
         self._taken: OrderedDict[OrderId, None] = OrderedDict()  # the venue admitted these
         self._ended: OrderedDict[OrderId, None] = OrderedDict()
-        self.ours: OrderedDict[str, OrderId] = OrderedDict()  # by the venue's order id
+        # by contract and the venue's order id: some venues count within each contract
+        self.ours: OrderedDict[tuple[str, str], OrderId] = OrderedDict()
         self.open: dict[OrderId, InstrumentKey] = {}
-        self.clock_refused = asyncio.Event()
+        self.doubtful: dict[OrderId, InstrumentKey] = {}  # these may rest, for all we know
+        self.clock_refused = caller.clock_refused
 
     # ---- sending -----------------------------------------------------------------------------
 
     async def submit(self, orders: Sequence[Order]) -> list[VenueEvent]:
-        """Send orders once each, beginning in this order, a few at a time; answer in this order."""
+        """Send orders once each, beginning in this order, a few at a time; answer in this order.
+
+        What was held up for long (a frozen process, a machine that slept, a client's throttle) is
+        not sent any more: the market that it was meant for is gone.
+        """
+        begun = self._machine_s()
         room = asyncio.Semaphore(self._rules.parallel_n)
+        sending: list[asyncio.Task[list[VenueEvent]]] = []
         async with asyncio.TaskGroup() as group:
-            sending = [group.create_task(self._in_turn(room, order)) for order in orders]
+            for order in orders:
+                sending.append(group.create_task(self._in_turn(room, order, begun)))
+                for _ in range(TURNS_AHEAD if len(sending) < self._rules.parallel_n else 0):
+                    await asyncio.sleep(0)
         return [event for one in sending for event in one.result()]
 
-    async def _in_turn(self, room: asyncio.Semaphore, order: Order) -> list[VenueEvent]:
+    async def _in_turn(
+        self, room: asyncio.Semaphore, order: Order, begun: tuple[float, float]
+    ) -> list[VenueEvent]:
         async with room:
-            return [await self._send(order)]
+            return [await self._send(order, begun)]
 
-    async def _send(self, order: Order) -> VenueEvent:
-        name = client_id(self._quirks.venue, order.order_id)
+    def _machine_s(self) -> tuple[float, float]:
+        """Read this machine's two clocks: one stands still while it sleeps, one may be set."""
+        return now_s(), self._caller.api.milliseconds() / 1000
+
+    def _held_back(self, begun: tuple[float, float]) -> str:
+        """Say why an order must not leave now, "" where it may."""
+        late_s = max(now - then for now, then in zip(self._machine_s(), begun, strict=True))
+        return f"held up for {late_s:.0f} s" if late_s > SEND_S_MAX else self._rules.forbids()
+
+    async def _send(self, order: Order, begun: tuple[float, float]) -> VenueEvent:
+        name = self._named(order.order_id)
+        if order.order_id in self._sent_s or order.order_id in self._taken:
+            # Some venues fill the id of a finished order a second time.
+            why = "this id was sent before: it is asked about, and never sent again"
+            return OrderUncertain(order.order_id, self._now_ms(), why)
         _remember(self._sent_s, order.order_id, now_s())
+        if order.kind is OrderKind.LIMIT:
+            self.doubtful[order.order_id] = order.key
         try:
-            done = await self._called_to_send(order, name)
+            with unless(partial(self._held_back, begun)), meant_as(Kind.ORDER):
+                done = await self._called_to_send(order, name)
         finally:
             # The signature is no younger than this; a cancelled send counts from here too.
             self._sent_s[order.order_id] = now_s()
@@ -142,15 +179,15 @@ class Desk:
 
     def _after_send(self, order: Order, outcome: Outcome[Acknowledgement]) -> VenueEvent:
         order_id, at_ms = order.order_id, self._now_ms()
+        if isinstance(outcome, Answered | Rejected | NotSent):
+            self.doubtful.pop(order_id, None)
         match outcome:
             case Answered(value=taken):
-                self._take(order_id, taken.order_id)
+                self._take(order_id, order.key, taken.order_id)
                 if order_id not in self._ended:  # a frame may have told its end before
                     self.open[order_id] = order.key
                 return OrderAccepted(order_id, at_ms)
             case Rejected(code=code, reason=reason, text=text):
-                if reason is Reason.CLOCK:
-                    self.clock_refused.set()
                 return OrderRejected(order_id, at_ms, self._said(f"{reason} ({code}): {text}"))
             case NotSent(why=why):
                 return OrderRejected(order_id, at_ms, self._said(f"not sent: {why}"))
@@ -163,10 +200,15 @@ class Desk:
 
     async def cancel(self, order_id: OrderId, key: InstrumentKey) -> list[VenueEvent]:
         """Ask for an order's end, once, and then what became of the order."""
-        name = client_id(self._quirks.venue, order_id)
-        done = await self._caller.once(
-            "cancel_order", None, key.symbol, self._quirks.cancel_params(name)
-        )
+        return await self.query(order_id, key, ended=await self.stop(order_id, key))
+
+    async def stop(self, order_id: OrderId, key: InstrumentKey) -> bool:
+        """Ask for an order's end, once; True where the venue says that it came."""
+        name = self._named(order_id)
+        with meant_as(Kind.ORDER):
+            done = await self._caller.once(
+                "cancel_order", None, key.symbol, self._quirks.cancel_params(name)
+            )
         outcome = judge(
             self._quirks.venue,
             Ask.CANCEL,
@@ -174,12 +216,10 @@ class Desk:
             done.trouble,
             lambda payload: self._quirks.readers.acknowledgement(payload, name),
         )
-        if isinstance(outcome, Rejected) and outcome.reason is Reason.CLOCK:
-            self.clock_refused.set()
         confirmed = isinstance(outcome, Answered)
         if not confirmed:
             _log.info("cancel_unconfirmed", order=order_id, why=self._said(str(outcome)))
-        return await self.query(order_id, key, ended=confirmed)
+        return confirmed
 
     # ---- asking ------------------------------------------------------------------------------
 
@@ -198,7 +238,7 @@ class Desk:
             if not isinstance(outcome, Answered) or outcome.value is None:
                 return await self._without_record(order_id, key, outcome)
             record = outcome.value
-            self._take(order_id, record.order_id)
+            self._take(order_id, key, record.order_id)
             events, complete = await self._fills_of(order_id, key, record)
             if complete and not (ended and record.done is None):
                 return [*events, self._state_of(order_id, key, record)]
@@ -215,9 +255,12 @@ class Desk:
             wait_s = self._arrival_s(order_id)
             if wait_s <= 0:
                 self.open.pop(order_id, None)
+                self.doubtful.pop(order_id, None)
                 return [OrderAbsent(order_id, self._now_ms())]
             await asyncio.sleep(wait_s)
             return await self.query(order_id, key)
+        if order_id not in self._ended:
+            self.doubtful[order_id] = key
         why = "the venue's answer names no order" if isinstance(outcome, Answered) else ""
         return [OrderUncertain(order_id, self._now_ms(), why or self._said(str(outcome)))]
 
@@ -227,7 +270,7 @@ class Desk:
         return since_s + self._rules.receive_window_s + ARRIVAL_MARGIN_S - now_s()
 
     async def _asked(self, order_id: OrderId, key: InstrumentKey) -> Outcome[OrderRecord | None]:
-        name = client_id(self._quirks.venue, order_id)
+        name = self._named(order_id)
         found: list[Outcome[OrderRecord | None]] = []
         for lookup in self._quirks.lookups:
             one = await self._looked(lookup, name, key)
@@ -259,7 +302,7 @@ class Desk:
         if not record.filled:
             return [], True
         try:
-            told = await self._listings.of_order(record.symbol_id, record.order_id)
+            told = await self._listings.of_order(record.symbol_id, record.order_id, record.at_ms)
         except VenueError as e:
             _log.info("fills_unread", order=order_id, why=self._said(str(e)))
             return [], False
@@ -272,6 +315,7 @@ class Desk:
 
     def _state_of(self, order_id: OrderId, key: InstrumentKey, record: OrderRecord) -> VenueEvent:
         at_ms, why = self._now_ms(), record.done
+        self.doubtful.pop(order_id, None)
         if why is None:
             self.open[order_id] = key
             return OrderAccepted(order_id, at_ms)
@@ -281,32 +325,29 @@ class Desk:
             return OrderRejected(order_id, at_ms, "the venue took the order and refused it later")
         return OrderEnded(order_id, at_ms, str(why))
 
-    def note_ours(self, venue_id: str, order_id: OrderId) -> None:
-        """Remember which order of ours the venue means by its own id."""
-        _remember(self.ours, venue_id, order_id)
+    def note_ours(self, symbol_id: str, venue_id: str, order_id: OrderId) -> None:
+        """Remember which order of ours the venue means by its own id in a contract."""
+        _remember(self.ours, (symbol_id, venue_id), order_id)
 
-    def _take(self, order_id: OrderId, venue_id: str) -> None:
+    def _take(self, order_id: OrderId, key: InstrumentKey, venue_id: str) -> None:
         _remember(self._taken, order_id, None)
-        self.note_ours(venue_id, order_id)
+        self.note_ours(self._names.symbol_id(key), venue_id, order_id)
+
+    def _named(self, order_id: OrderId) -> str:
+        return client_id(self._quirks.venue, order_id, prefix=self._rules.prefix)
 
     def _said(self, text: str) -> str:
         return self._caller.clean(text)
 
 
 def fill_of(told: Execution, order_id: OrderId, names: Names) -> Fill:
-    """Make a fill of ours; a fee in a foreign currency is no fee in the quote currency.
+    """Make a fill of ours; a fee in another currency is told beside, and exactly.
 
     Raises BadPayload for a contract that nobody named.
     """
     key = names.key(told.symbol_id)
     own = told.fee_currency == names.cash_key(key).currency
-    if not own and told.fee:
-        _log.warning(
-            "fee_in_foreign_currency",
-            trade=told.trade_id,
-            currency=told.fee_currency,
-            amount=str(told.fee),
-        )
+    other = bool(told.fee) and not own
     return Fill(
         trade_id=f"{names.venue}:{told.trade_id}",
         order_id=order_id,
@@ -316,6 +357,8 @@ def fill_of(told: Execution, order_id: OrderId, names: Names) -> Fill:
         price=told.price,
         fee=told.fee if own else Decimal(0),
         at_ms=told.at_ms,
+        other_fee=told.fee if other else Decimal(0),
+        other_currency=told.fee_currency if other else "",
     )
 
 

@@ -11,10 +11,11 @@ from typing import Final, Protocol
 
 from adapters.ccxt_venue.rows import Balance, CashFlow, Execution, Holding, OrderRecord
 from daemon.domain.failures import VenueError
-from daemon.domain.units import DAY_MS
+from daemon.domain.units import DAY_MS, MINUTE_MS
 
 WINDOW_MS_MAX: Final = 7 * DAY_MS - 1  # the narrowest that any of our venues takes
 PAGES_MAX: Final = 1_000
+RECENT_MS: Final = 2 * DAY_MS  # within these every venue lists the fills of an order by itself
 Told = Execution | CashFlow
 
 
@@ -37,8 +38,11 @@ class Listings(Protocol):
         """List every order that rests, whoever placed it."""
         ...
 
-    async def of_order(self, symbol_id: str, order_id: str) -> tuple[Execution, ...]:
-        """List the fills of one order, by the venue's id."""
+    async def of_order(self, symbol_id: str, order_id: str, ended_ms: int) -> tuple[Execution, ...]:
+        """List the fills of one order, by the venue's id.
+
+        ended_ms: when anything last happened to it; without it venues list the newest days alone.
+        """
         ...
 
     async def told(self, since_ms: int, until_ms: int, symbol_ids: tuple[str, ...]) -> list[Told]:
@@ -51,6 +55,17 @@ class Listings(Protocol):
     async def client_id(self, symbol_id: str, order_id: str) -> str:
         """Give the client id of an order by the venue's id, where fills do not name it."""
         ...
+
+
+def around_end(now_ms: int, ended_ms: int) -> dict[str, int]:
+    """Give the span in which an order was filled that ended long ago; {} for a recent one.
+
+    Only then is a span named at all: by the id alone a listing is surest.
+    """
+    if ended_ms > now_ms - RECENT_MS:
+        return {}
+    end_ms = ended_ms + MINUTE_MS
+    return {"startTime": end_ms - WINDOW_MS_MAX, "endTime": end_ms}
 
 
 def windows(since_ms: int, until_ms: int, longest_ms: int) -> Iterator[tuple[int, int]]:

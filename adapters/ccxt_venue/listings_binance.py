@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 from adapters.ccxt_venue.calls import Caller
-from adapters.ccxt_venue.listings import Told, bounded_pages, windows
+from adapters.ccxt_venue.listings import (
+    Told,
+    around_end,
+    bounded_pages,
+    windows,
+)
+from adapters.ccxt_venue.pacing import Kind, meant_as
 from adapters.ccxt_venue.quirks import QUIRKS
 from adapters.ccxt_venue.rows import (
     Balance,
@@ -27,6 +34,7 @@ from adapters.ccxt_venue.rows_binance import (
     holdings,
     order_record,
 )
+from adapters.ccxt_venue.together import side_by_side
 
 T = TypeVar("T")
 
@@ -60,9 +68,10 @@ class BinanceListings:
         """List every order that rests, of all contracts."""
         return await self._caller.read("fapiPrivateGetOpenOrders", {}, _each(order_record))
 
-    async def of_order(self, symbol_id: str, order_id: str) -> tuple[Execution, ...]:
+    async def of_order(self, symbol_id: str, order_id: str, ended_ms: int) -> tuple[Execution, ...]:
         """List the fills of one order."""
-        query = {"symbol": symbol_id, "orderId": order_id, "limit": 1000}
+        span = around_end(self._caller.venue_ms, ended_ms)
+        query = {"symbol": symbol_id, "orderId": order_id, "limit": 1000, **span}
         method = self._quirks.executions_method
         found = await self._caller.read(method, query, _each(execution))
         return tuple(one for one in found if one.order_id == order_id)
@@ -71,9 +80,11 @@ class BinanceListings:
         """List fills and cash flows in time order, both ends inside."""
         found: list[Told] = []
         for start_ms, end_ms in windows(since_ms, until_ms, self._quirks.executions.window_ms):
-            for symbol_id in symbol_ids:
-                found += await self._fills(symbol_id, start_ms, end_ms)
-            found += await self._flows(start_ms, end_ms)
+            fills = partial(self._fills, start_ms=start_ms, end_ms=end_ms)
+            with meant_as(Kind.LISTING):
+                for told in await side_by_side(fills, symbol_ids):
+                    found += told
+                found += await self._flows(start_ms, end_ms)
         found.sort(key=lambda one: one.at_ms)
         return found
 

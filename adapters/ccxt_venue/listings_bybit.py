@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from adapters.ccxt_venue.calls import Caller
-from adapters.ccxt_venue.listings import Told, bounded_pages, windows
+from adapters.ccxt_venue.listings import Told, around_end, bounded_pages, windows
 from adapters.ccxt_venue.quirks import QUIRKS
 from adapters.ccxt_venue.rows import (
     Balance,
@@ -35,7 +35,8 @@ from adapters.ccxt_venue.rows_bybit import (
 from daemon.domain.failures import BadPayload
 
 T = TypeVar("T")
-_LINEAR = {"category": "linear", "settleCoin": "USDT"}
+# Both kinds of linear contracts share the margin, and a list without a contract's name is of one.
+_SETTLES = ("USDT", "USDC")
 
 
 class BybitListings:
@@ -47,8 +48,8 @@ class BybitListings:
 
     async def holdings(self) -> tuple[Holding, ...]:
         """List what is held, every page of it; flat entries are left out."""
-        found = await self._paged(
-            "privateGetV5PositionList", {**_LINEAR, "limit": 200}, lambda p: list(holdings(p))
+        found = await self._of_all(
+            "privateGetV5PositionList", {"limit": 200}, lambda p: list(holdings(p))
         )
         return tuple(one for one in found if one.quantity)
 
@@ -70,13 +71,14 @@ class BybitListings:
 
     async def open_orders(self) -> tuple[OrderRecord, ...]:
         """List every order that rests; the venue gives 20 a page unless asked for 50."""
-        query = {**_LINEAR, "openOnly": 0, "limit": 50}
-        found = await self._paged("privateGetV5OrderRealtime", query, _each(order_record))
+        query: dict[str, object] = {"openOnly": 0, "limit": 50}
+        found = await self._of_all("privateGetV5OrderRealtime", query, _each(order_record))
         return tuple(one for one in found if one.done is None)
 
-    async def of_order(self, symbol_id: str, order_id: str) -> tuple[Execution, ...]:
+    async def of_order(self, symbol_id: str, order_id: str, ended_ms: int) -> tuple[Execution, ...]:
         """List the fills of one order."""
-        query = {"category": "linear", "symbol": symbol_id, "orderId": order_id, "limit": 100}
+        asked = {"category": "linear", "symbol": symbol_id, "orderId": order_id, "limit": 100}
+        query = {**asked, **around_end(self._caller.venue_ms, ended_ms)}
         found = await self._paged(self._quirks.executions_method, query, _each(execution))
         return tuple(
             one for one in found if isinstance(one, Execution) and one.order_id == order_id
@@ -116,6 +118,16 @@ class BybitListings:
         )
         told_there = {CashKind.FUNDING, CashKind.TRADE}
         return [one for one in found if one.kind not in told_there]
+
+    async def _of_all(
+        self, method: str, query: dict[str, object], reader: Callable[[object], list[T]]
+    ) -> list[T]:
+        """List the linear contracts of every currency that they settle in."""
+        found: list[T] = []
+        for coin in _SETTLES:
+            fixed = {"category": "linear", "settleCoin": coin}
+            found += await self._paged(method, {**fixed, **query}, reader)
+        return found
 
     async def _paged(
         self, method: str, query: dict[str, object], reader: Callable[[object], list[T]]

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 
 from adapters.ccxt_venue.calls import Caller
 from adapters.ccxt_venue.keys import KeyRights, key_rights
-from adapters.ccxt_venue.rows import OrderRecord, flag, row_of, rows_of, text
+from adapters.ccxt_venue.rows import flag, row_of, rows_of, text
 from daemon.domain.failures import VenueError
 
 _MODE = "fapiPrivateGetPositionSideDual"
@@ -58,9 +58,9 @@ class BinanceModes:
                     f"not CROSSED and {leverage}"
                 )
 
-    async def cancel_foreign(self, order: OrderRecord) -> None:
+    async def cancel_foreign(self, symbol_id: str, order_id: str) -> None:
         """Ask for the end of an order by the venue's id."""
-        query = {"symbol": order.symbol_id, "orderId": order.order_id}
+        query = {"symbol": symbol_id, "orderId": order_id}
         await self._caller.once("fapiPrivateDeleteOrder", query)
 
     async def _is_dual(self) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 from adapters.ccxt_venue.calls import Caller
 from adapters.ccxt_venue.keys import KeyRights, key_rights
-from adapters.ccxt_venue.rows import OrderRecord, row_of, text
+from adapters.ccxt_venue.rows import row_of, text
 from adapters.ccxt_venue.rows_bybit import listed
 from daemon.domain.failures import VenueError
 
@@ -57,9 +57,9 @@ class BybitModes:
                     f"{leverage}"
                 )
 
-    async def cancel_foreign(self, order: OrderRecord) -> None:
+    async def cancel_foreign(self, symbol_id: str, order_id: str) -> None:
         """Ask for the end of an order by the venue's id."""
-        query = {"category": "linear", "symbol": order.symbol_id, "orderId": order.order_id}
+        query = {"category": "linear", "symbol": symbol_id, "orderId": order_id}
         await self._caller.once("privatePostV5OrderCancel", query)
 
     async def _margin(self) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 from adapters.ccxt_venue.calls import Caller
 from adapters.ccxt_venue.keys import KeyRights, key_rights
-from adapters.ccxt_venue.rows import OrderRecord, text
+from adapters.ccxt_venue.rows import text
 from adapters.ccxt_venue.rows_okx import listed
 from daemon.domain.failures import BadPayload, VenueError
 
@@ -45,9 +45,9 @@ class OkxModes:
             if found != leverage:
                 raise VenueError(f"okx: {symbol} shows leverage {found}, not {leverage}")
 
-    async def cancel_foreign(self, order: OrderRecord) -> None:
+    async def cancel_foreign(self, symbol_id: str, order_id: str) -> None:
         """Ask for the end of an order by the venue's id."""
-        query = {"instId": order.symbol_id, "ordId": order.order_id}
+        query = {"instId": symbol_id, "ordId": order_id}
         await self._caller.once("privatePostTradeCancelOrder", query)
 
     async def _config(self, name: str) -> str:

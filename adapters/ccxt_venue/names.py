@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any
 
 from daemon.domain.failures import BadPayload
 from daemon.domain.instrument import CashKey, Instrument, InstrumentKey
+from daemon.domain.order import OUTSIDE
 from daemon.domain.units import require
-
-FOREIGN_INDEX: Final = -1
 
 
 class Names:
@@ -41,9 +40,12 @@ class Names:
             self._name(key, _guessed_id(self.venue, instrument), instrument.rules.contract_size)
 
     def learn(self, markets: Mapping[str, Mapping[str, Any]]) -> None:
-        """Note every linear perpetual that the client lists, by its unified symbol."""
+        """Note every linear contract that the client lists, by its unified symbol.
+
+        Those that expire too: the owner may hold one, and an account must be readable then.
+        """
         for symbol, market in markets.items():
-            if not (market.get("swap") and market.get("linear")):
+            if not (market.get("contract") and market.get("linear")):
                 continue
             key = InstrumentKey(self.venue, symbol)
             self._settles.setdefault(key, str(market["settle"]))
@@ -74,10 +76,21 @@ class Names:
             raise BadPayload(f"{self.venue} names a contract that it does not list: {symbol_id!r}")
         return self._keys[symbol_id]
 
+    def any_key(self, symbol_id: str) -> InstrumentKey:
+        """Give the key of a venue's id; one that nobody ever named is named after itself.
+
+        So the owner's trades in what the venue has taken off its list leave the account readable.
+        """
+        return self._keys.get(symbol_id) or InstrumentKey(self.venue, symbol_id)
+
+    def currency(self, key: InstrumentKey) -> str | None:
+        """Name the cash that a contract moves; None for a contract that nobody ever named."""
+        return self._settles.get(key)
+
     def index(self, key: InstrumentKey) -> int:
-        """Give the column of a contract, FOREIGN_INDEX where it has none."""
+        """Give the column of a contract, OUTSIDE where it has none."""
         found = self._instruments.get(key)
-        return FOREIGN_INDEX if found is None else found[0]
+        return OUTSIDE if found is None else found[0]
 
     def cash_key(self, key: InstrumentKey) -> CashKey:
         """Give the cash that a contract's gains and fees move."""

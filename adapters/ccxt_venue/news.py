@@ -1,10 +1,11 @@
 """What happens to an account between the engine's questions: hints, follow-ups, reconciliation.
 
-One worker turns wishes into events, one after the other:
+One worker turns wishes into events:
 
-- an order that a frame named is asked about by REST;
-- an order that rests is asked about when nothing was heard of it for a while, at growing pauses;
-  if that brings what the stream should have told, the stream is deaf and is dialled anew;
+- orders that frames named are asked about by REST, a few at once;
+- an order that rests is asked about when nothing was heard of it for a while, at growing pauses,
+  and soon again where nobody answered; if that brings what the stream should have told, the stream
+  is deaf and is dialled anew;
 - the account is read when a private socket opens, when a frame speaks of orders that are not ours
   or of cash, and every so often anyway.
 
@@ -14,8 +15,8 @@ The stream may lose, repeat, shuffle or invent: it changes only when we ask, not
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -25,15 +26,25 @@ from adapters.ccxt_venue.calls import Caller, now_s
 from adapters.ccxt_venue.client_ids import order_id_of
 from adapters.ccxt_venue.names import Names
 from adapters.ccxt_venue.streams import Hint, PrivateStream
+from adapters.ccxt_venue.together import Company, side_by_side
 from daemon.domain.failures import BadPayload, VenueError
 from daemon.domain.instrument import InstrumentKey
-from daemon.domain.messages import OrderAccepted, OrderFilled, OrderUncertain, VenueEvent
-from daemon.domain.order import OrderId
+from daemon.domain.messages import (
+    AccountUnread,
+    OrderAccepted,
+    OrderFilled,
+    OrderUncertain,
+    Snapshotted,
+    VenueEvent,
+)
+from daemon.domain.order import OUTSIDE, OrderId
 
 Put = Callable[[VenueEvent], Awaitable[None]]
+Named = tuple[OrderId, InstrumentKey]
 FOLLOW_UP_S_MAX: Final = 120.0
 LOOK_S_MAX: Final = 1.0
 FAILED_PAUSE_S: Final = 2.0
+GAVE_WAY_PAUSE_S: Final = 0.2
 
 _log = structlog.get_logger()
 
@@ -52,12 +63,15 @@ class NewsRules:
 class Questions:
     """Hold what is asked: about one order, and about the account as a whole.
 
-    resting: orders of ours that the venue admitted and whose end was not told.
+    resting: orders of ours that the venue admitted and whose end was not told. held: entered while
+    one order is asked about and its answer handed on.
     """
 
     order: Callable[[OrderId, InstrumentKey], Awaitable[list[VenueEvent]]]
     account: Callable[[], Awaitable[list[VenueEvent]]]
     resting: Callable[[], dict[OrderId, InstrumentKey]]
+    now_ms: Callable[[], int]
+    held: Callable[[OrderId], AbstractAsyncContextManager[None]]
 
 
 class News:
@@ -68,13 +82,13 @@ class News:
         caller: Caller,
         names: Names,
         questions: Questions,
-        lock: asyncio.Lock,
+        telling: Company,
         rules: NewsRules,
     ) -> None:
         self._venue = caller.venue
         self._names = names
         self._questions = questions
-        self._lock = lock
+        self._telling = telling
         self._rules = rules
         self._wake = asyncio.Event()
         self._named: dict[OrderId, InstrumentKey] = {}
@@ -87,7 +101,7 @@ class News:
             silence_s=rules.stream_silence_s,
             renew_s=rules.listen_key_s,
             on_hint=self._heard,
-            on_open=self._ask_account,
+            on_open=self.ask_account,
         )
 
     async def bring(self, put: Put) -> None:
@@ -104,19 +118,19 @@ class News:
 
     def _heard(self, hint: Hint) -> None:
         for client, symbol in hint.orders:
-            ours = order_id_of(self._venue, client)
-            if ours is None:
-                self._ask_account()
+            ours, key = order_id_of(self._venue, client), self._names.any_key(symbol)
+            if ours is None or self._names.index(key) == OUTSIDE:
+                self.ask_account()  # without a column for its contract it is no order of ours
                 continue
-            with suppress(BadPayload):
-                self._named[ours] = self._names.key(symbol)
+            self._named[ours] = key
             self._looked.pop(ours, None)
         if hint.account:
-            self._ask_account()
+            self.ask_account()
         if hint.orders:
             self._wake.set()
 
-    def _ask_account(self) -> None:
+    def ask_account(self) -> None:
+        """Read the account at the next occasion instead of at its time."""
         self._account_due_s = now_s()
         self._wake.set()
 
@@ -135,47 +149,59 @@ class News:
                     await self._reconcile(put)
             except (VenueError, BadPayload) as e:
                 _log.warning("account_news_failed", venue=self._venue, why=str(e))
+                await put(AccountUnread(self._venue, self._questions.now_ms(), str(e)))
                 await asyncio.sleep(FAILED_PAUSE_S)
-                self._ask_account()  # whatever was asked for, this tells it
+                self.ask_account()  # whatever was asked for, this tells it
 
     def _pause_s(self) -> float:
         return max(0.0, min(LOOK_S_MAX, self._rules.follow_up_s, self._account_due_s - now_s()))
 
     async def _named_orders(self, put: Put) -> None:
         while self._named:
-            order_id = next(iter(self._named))
-            await self._ask(order_id, self._named.pop(order_id), put)
+            named, self._named = list(self._named.items()), {}
+            await self._ask(named, put)
 
     async def _follow_up(self, put: Put) -> None:
-        resting, at_s = self._questions.resting(), now_s()
-        self._looked = {o: due for o, due in self._looked.items() if o in resting}
+        resting, at_s, due = self._questions.resting(), now_s(), list[Named]()
+        self._looked = {o: look for o, look in self._looked.items() if o in resting}
         for order_id, key in resting.items():
             if order_id not in self._looked:
-                pause_s = self._rules.follow_up_s
-                self._looked[order_id] = (at_s + pause_s, pause_s)
+                self._looked[order_id] = self._next_look(at_s, self._rules.follow_up_s)
                 continue
             due_s, pause_s = self._looked[order_id]
             if due_s > at_s:
                 continue
-            pause_s = min(FOLLOW_UP_S_MAX, 2 * pause_s)
-            self._looked[order_id] = (at_s + pause_s, pause_s)
-            self.followed_n += 1
-            if await self._ask(order_id, key, put):
-                self.stream.drop("REST told of an order what the private stream did not")
+            self._looked[order_id] = self._next_look(at_s, min(FOLLOW_UP_S_MAX, 2 * pause_s))
+            due.append((order_id, key))
+        self.followed_n += len(due)
+        if due and await self._ask(due, put):
+            self.stream.drop("REST told of an order what the private stream did not")
 
-    async def _ask(self, order_id: OrderId, key: InstrumentKey, put: Put) -> bool:
-        """Ask about an order and hand on what is new; True where something was."""
-        async with self._lock:
+    @staticmethod
+    def _next_look(at_s: float, pause_s: float) -> tuple[float, float]:
+        return at_s + pause_s, pause_s
+
+    async def _ask(self, orders: Sequence[Named], put: Put) -> bool:
+        """Ask about orders, a few at once, and hand on what is new; True where one had ended."""
+        return any(await side_by_side(lambda one: self._ask_about(*one, put), orders))
+
+    async def _ask_about(self, order_id: OrderId, key: InstrumentKey, put: Put) -> bool:
+        async with self._questions.held(order_id):
             told = await self._questions.order(order_id, key)
             news = [e for e in told if not isinstance(e, OrderAccepted | OrderUncertain)]
             for event in news:
                 await put(event)
+        if any(isinstance(e, OrderUncertain) for e in told):  # nobody answered: soon again
+            self._looked[order_id] = self._next_look(now_s(), self._rules.follow_up_s)
         return any(not isinstance(e, OrderFilled) for e in news)
 
     async def _reconcile(self, put: Put) -> None:
-        async with self._lock:
+        async with self._telling.alone():
             self._account_due_s = now_s() + self._rules.reconcile_s
             events = await self._questions.account()
+            if not any(isinstance(event, Snapshotted) for event in events):
+                # It changed meanwhile, or we gave way and read nothing at all.
+                self._account_due_s = now_s() + (FAILED_PAUSE_S if events else GAVE_WAY_PAUSE_S)
             for event in events:
                 await put(event)
         self.reconciled_n += bool(events)

@@ -57,6 +57,45 @@ class Opening:
     on_begun: Callable[[int], None]
 
 
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """Hold what speaks to one account; nothing of it was verified or changed yet."""
+
+    caller: Caller
+    clock: SigningClock
+    names: Names
+    listings: Listings
+    modes: AccountModes
+    receive_window_ms: int
+
+
+@asynccontextmanager
+async def connected(
+    venue: str,
+    options: Mapping[str, object],
+    credentials: Credentials,
+    instruments: Sequence[Instrument],
+    receive_window_ms: int,
+) -> AsyncIterator[Connection]:
+    """Connect with a measured clock and learnt contracts; closes its connections at the end.
+
+    Raises ConfigurationError for a foreign key, VenueError for a venue that tells neither.
+    """
+    if venue in _WINDOW_FIXED:
+        receive_window_ms = quirks_of(venue).receive_window_ms
+    api = keyed_client(venue, options, credentials, receive_window_ms=receive_window_ms)
+    try:
+        caller = Caller(venue, api, credentials.redactor())
+        clock = SigningClock(caller, error_ms_max=min(ERROR_MS_MAX, receive_window_ms / 2))
+        await clock.measure()
+        names = Names(venue, instruments)
+        await caller.patiently(lambda: _learn(caller, names), "markets")
+        listings, modes = _DIALECTS[venue](caller, names)
+        yield Connection(caller, clock, names, listings, modes, receive_window_ms)
+    finally:
+        await api.close()
+
+
 @asynccontextmanager
 async def opened(opening: Opening) -> AsyncIterator[CcxtVenue]:
     """Connect, verify and give the venue; closes its connections at the end.
@@ -65,47 +104,32 @@ async def opened(opening: Opening) -> AsyncIterator[CcxtVenue]:
     VenueError for a venue that cannot be prepared.
     """
     quirks = quirks_of(opening.venue)
-    rules = opening.rules
-    if opening.venue in _WINDOW_FIXED:
-        rules = replace(rules, receive_window_ms=quirks.receive_window_ms)
-    api = keyed_client(
-        opening.venue,
-        opening.options,
-        opening.credentials,
-        receive_window_ms=rules.receive_window_ms,
-    )
-    try:
-        caller = Caller(opening.venue, api, opening.credentials.redactor())
-        clock = SigningClock(caller, error_ms_max=min(ERROR_MS_MAX, rules.receive_window_ms / 2))
-        await clock.measure()
-        names = Names(opening.venue, opening.instruments)
-        await caller.patiently(lambda: _learn(caller, names), "markets")
-        listings, modes = _DIALECTS[opening.venue](caller, names)
+    asked = (opening.venue, opening.options, opening.credentials, opening.instruments)
+    async with connected(*asked, opening.rules.receive_window_ms) as link:
+        caller, names, modes = link.caller, link.names, link.modes
         venue = CcxtVenue(
             quirks,
             caller,
             names,
-            listings,
-            rules,
+            link.listings,
+            replace(opening.rules, receive_window_ms=link.receive_window_ms),
             opening.now_ms,
-            clock=clock,
+            clock=link.clock,
             begun_ms=opening.begun_ms,
             on_begun=opening.on_begun,
         )
         wishes = opening.wishes
         venue.account_name = await checked_account(caller, modes, wishes.account)
-        await settle_open_orders(names, listings, modes, venue.desk, wishes)
-        listed = [names.symbol_id(key) for key in names.ours if key.symbol in api.markets]
+        await settle_open_orders(names, link.listings, modes, venue.desk, wishes)
+        listed = [names.symbol_id(key) for key in names.ours if key.symbol in caller.api.markets]
         await modes.set_modes(listed, wishes.leverage)
 
         async def prepare(key: InstrumentKey) -> None:
             await caller.patiently(lambda: _relearn(caller, names, key), "markets")
             await modes.set_modes([names.symbol_id(key)], wishes.leverage)
 
-        venue.on_listed = prepare
+        venue.on_listed, venue.cancel_foreign = prepare, modes.cancel_foreign
         yield venue
-    finally:
-        await api.close()
 
 
 async def _learn(caller: Caller, names: Names) -> None:
@@ -114,7 +138,7 @@ async def _learn(caller: Caller, names: Names) -> None:
         raise BadPayload(caller.words(done.trouble))
     names.learn(caller.api.markets)
     missing = [key.symbol for key in names.ours if key.symbol not in caller.api.markets]
-    if len(missing) == len(names.ours):
+    if names.ours and len(missing) == len(names.ours):
         raise BadPayload("none of our contracts is in the list of markets")
 
 

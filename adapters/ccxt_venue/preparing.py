@@ -45,8 +45,8 @@ class AccountModes(Protocol):
         """
         ...
 
-    async def cancel_foreign(self, order: OrderRecord) -> None:
-        """Ask for the end of an order that has no name of ours."""
+    async def cancel_foreign(self, symbol_id: str, order_id: str) -> None:
+        """Ask for the end of an order that has no name of ours, by the venue's id."""
         ...
 
 
@@ -54,7 +54,7 @@ class AccountModes(Protocol):
 class Wishes:
     """Hold what a start asks for. account: its name, known: orders that the journal holds open.
 
-    open_orders: cancel_ours, cancel_all or refuse.
+    open_orders: cancel_ours, cancel_all, count or refuse.
     """
 
     account: str
@@ -104,19 +104,23 @@ async def settle_open_orders(
     text = "; ".join(f"{o.symbol_id} {o.quantity} ({o.client_id or o.order_id})" for o in strange)
     _log.warning("strange_orders_found", venue=names.venue, orders=text)
     foreign = [o for o in strange if order_id_of(names.venue, o.client_id) is None]
+    if wishes.open_orders == "count":  # the engine counts them as long as they rest
+        strange, foreign = [one for one in strange if one not in foreign], []
     if wishes.open_orders == "refuse" or (foreign and wishes.open_orders != "cancel_all"):
         raise ConfigurationError(
             f"live.open_orders = {wishes.open_orders!r}: orders rest at {names.venue} that are in "
-            f"no journal of ours: {text}; cancel them there, or accept cancel_all"
+            f"no journal of ours: {text}; cancel them there, or accept cancel_all or count"
         )
     events: list[VenueEvent] = []
     for one in strange:
         ours = order_id_of(names.venue, one.client_id)
         if ours is None:
-            await modes.cancel_foreign(one)
+            await modes.cancel_foreign(one.symbol_id, one.order_id)
         else:
             events += await desk.cancel(ours, names.key(one.symbol_id))
     left = _strange(await listings.open_orders(), names.venue, wishes.known)
+    if wishes.open_orders == "count":
+        left = [o for o in left if order_id_of(names.venue, o.client_id) is not None]
     if left:
         raise VenueError(f"{names.venue}: order {left[0].order_id} rests although it was cancelled")
     return events

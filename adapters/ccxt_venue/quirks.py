@@ -61,7 +61,8 @@ class DeadMan:
     """Say how a venue is told to cancel everything when we fall silent.
 
     method: of ccxt, unified or implicit. per_symbol: one call a symbol. unit_ms: what its number
-    counts. needs: what must hold beside the call, in words; empty when nothing.
+    counts. needs: what the owner must see to, in words; empty when nothing. topic: of the private
+    stream, where the venue counts from the end of the last socket that has it, not from the call.
     """
 
     method: str
@@ -71,6 +72,7 @@ class DeadMan:
     least_ms: int
     most_ms: int
     needs: str = ""
+    topic: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +94,9 @@ class Quirks:
 
     id_on_create, id_on_cancel: the params entry that carries our id. post_only: params entries
     that make a limit order refuse to take. lookups: asked in this order; absence needs all of
-    them. id_unique_ever: False where the id of a finished order may be used, and fills, again.
-    contracts: True where quantities are contracts of another size than one base unit.
+    them. contracts: True where quantities are contracts of another size than one base unit.
     executions_method: the implicit method of ccxt that lists fills of every kind, forced ones
-    included, which the unified one leaves out at some venues. funding_in_executions: True where
-    funding is told, and to be booked, from there. funding_sign: -1 where a positive number in the
-    venue's record is paid.
+    included, which the unified one leaves out at some venues.
     """
 
     venue: str
@@ -106,21 +105,14 @@ class Quirks:
     post_only: Params
     reduce_only: Params
     lookups: tuple[Lookup, ...]
-    batch_max: int
-    id_unique_ever: bool
     contracts: bool
     executions_method: str
     executions_fixed: Params
-    executions_per_symbol: bool
     executions: Page
     flows_method: str
     flows: Page
-    funding_in_executions: bool
-    funding_sign: int
     receive_window_ms: int
-    open_orders_max: int
     dead_man: DeadMan | None
-    no_change_codes: frozenset[str]
     readers: Readers
 
     def create_params(
@@ -151,21 +143,14 @@ _BINANCE: Final = Quirks(
     post_only=MappingProxyType({"postOnly": True}),
     reduce_only=MappingProxyType({"reduceOnly": True}),
     lookups=(Lookup("fetch_order", "clientOrderId", takes_id=True),),
-    batch_max=5,
-    id_unique_ever=False,
     contracts=False,
     executions_method="fapiPrivateGetUserTrades",
     executions_fixed=MappingProxyType({}),
-    executions_per_symbol=True,
     executions=Page(1000, 7 * DAY_MS),
     flows_method="fapiPrivateGetIncome",
     flows=Page(1000, 90 * DAY_MS),
-    funding_in_executions=False,
-    funding_sign=1,
     receive_window_ms=10_000,
-    open_orders_max=200,
     dead_man=DeadMan("fapiPrivatePostCountdownCancelAll", "countdownTime", True, 1, 1_000, DAY_MS),
-    no_change_codes=frozenset({"-4046", "-4059"}),
     readers=Readers(
         rows_binance.execution,
         rows_binance.cash_flow,
@@ -188,20 +173,14 @@ _BYBIT: Final = Quirks(
         Lookup("fetch_open_orders", "orderLinkId", takes_id=False),
         Lookup("fetch_canceled_and_closed_orders", "orderLinkId", takes_id=False),
     ),
-    batch_max=20,
-    id_unique_ever=True,
     contracts=False,
     # The unified method asks for execType=Trade only and so hides liquidations.
     executions_method="privateGetV5ExecutionList",
     executions_fixed=MappingProxyType({"category": "linear"}),
-    executions_per_symbol=False,
     executions=Page(100, 7 * DAY_MS),
     flows_method="privateGetV5AccountTransactionLog",
     flows=Page(50, 7 * DAY_MS),
-    funding_in_executions=True,
-    funding_sign=-1,
     receive_window_ms=5_000,
-    open_orders_max=500,
     dead_man=DeadMan(
         "cancel_all_orders_after",
         "timeout",
@@ -209,9 +188,9 @@ _BYBIT: Final = Quirks(
         1,
         3_000,
         300_000,
-        needs="a private socket subscribed to dcp.future, and the feature enabled for the account",
+        needs="the venue must have enabled the feature for the account",
+        topic="dcp.future",
     ),
-    no_change_codes=frozenset({"110025", "110026", "110043"}),
     readers=Readers(
         rows_bybit.execution,
         rows_bybit.cash_flow,
@@ -230,21 +209,14 @@ _OKX: Final = Quirks(
     post_only=MappingProxyType({"postOnly": True}),
     reduce_only=MappingProxyType({"reduceOnly": True}),
     lookups=(Lookup("fetch_order", "clOrdId", takes_id=True),),
-    batch_max=20,
-    id_unique_ever=False,
     contracts=True,
     executions_method="privateGetTradeFillsHistory",
     executions_fixed=MappingProxyType({"instType": "SWAP"}),
-    executions_per_symbol=False,
     executions=Page(100, 90 * DAY_MS),
     flows_method="privateGetAccountBills",
     flows=Page(100, 7 * DAY_MS),
-    funding_in_executions=False,
-    funding_sign=1,
     receive_window_ms=30_000,
-    open_orders_max=500,
     dead_man=DeadMan("cancel_all_orders_after", "timeout", False, 1, 10_000, 120_000),
-    no_change_codes=frozenset(),
     readers=Readers(
         rows_okx.execution,
         rows_okx.cash_flow,

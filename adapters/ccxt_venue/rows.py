@@ -8,14 +8,16 @@ that is missing or odd raises BadPayload: nothing is ever read as zero or as 'no
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from enum import StrEnum
+from typing import Final
 
 from daemon.domain.failures import BadPayload
 from daemon.domain.order import DoneReason
 from daemon.domain.units import require
 
+DIGITS_MAX: Final = 18  # before and behind the point
 Row = Mapping[str, object]
 Sizes = Callable[[str], Decimal]  # the contract size by the venue's symbol id
 
@@ -75,7 +77,7 @@ class CashFlow:
 class OrderRecord:
     """Hold what a venue says of one order; done: None while it rests.
 
-    quantity, filled: signed base units.
+    quantity, filled: signed base units. price: its limit, 0 where it has none.
     """
 
     client_id: str
@@ -86,6 +88,7 @@ class OrderRecord:
     done: DoneReason | None
     reduce_only: bool
     at_ms: int
+    price: Decimal = Decimal(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +101,16 @@ class Acknowledgement:
 
 @dataclass(frozen=True, slots=True)
 class Holding:
-    """Hold a venue's position: signed base units; entry_price: None when flat."""
+    """Hold a venue's position: signed base units; entry_price: None when flat.
+
+    mark: the venue's own price of it, which two readings of one holding may differ in.
+    """
 
     symbol_id: str
     quantity: Decimal
     entry_price: Decimal | None
     one_way: bool
+    mark: Decimal | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +163,9 @@ def exact(row: Row, name: str) -> Decimal:
         raise BadPayload(f"{name}: {value!r} is no number") from None
     if not number.is_finite():
         raise BadPayload(f"{name}: {value!r} is not finite")
+    if number and not -DIGITS_MAX <= number.adjusted() < DIGITS_MAX:
+        # What follows could not be computed exactly, or not at all.
+        raise BadPayload(f"{name}: {value!r} is beyond what an account can hold")
     return number
 
 
@@ -188,6 +198,16 @@ def signed(quantity: Decimal, side: str) -> Decimal:
             return -quantity
         case _:
             raise BadPayload(f"side {side!r} is neither buy nor sell")
+
+
+def limit_price(row: Row, name: str) -> Decimal:
+    """Read the limit of an order; 0 where the venue shows none."""
+    return exact(row, name) if row.get(name) else Decimal(0)
+
+
+def mark_price(row: Row, name: str) -> Decimal | None:
+    """Read a venue's own price of a position; None where it shows none."""
+    return positive(exact(row, name), name) if row.get(name) else None
 
 
 def positive(number: Decimal, name: str) -> Decimal:

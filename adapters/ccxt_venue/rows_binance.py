@@ -26,6 +26,8 @@ from adapters.ccxt_venue.rows import (
     exact,
     flag,
     instant,
+    limit_price,
+    mark_price,
     one_each,
     positive,
     row_of,
@@ -118,6 +120,7 @@ def order_record(row: Row, sizes: Sizes = one_each) -> OrderRecord:
         done=_STATES[state],
         reduce_only=flag(row, "reduceOnly"),
         at_ms=instant(row, "updateTime"),
+        price=limit_price(row, "price"),
     )
 
 
@@ -148,6 +151,7 @@ def _holding(row: Row, sizes: Sizes) -> Holding:
         quantity=quantity,
         entry_price=positive(entry, "entryPrice") if quantity else None,
         one_way=text(row, "positionSide") == "BOTH",
+        mark=mark_price(row, "markPrice") if quantity else None,
     )
 
 

@@ -25,6 +25,8 @@ from adapters.ccxt_venue.rows import (
     exact,
     flag,
     instant,
+    limit_price,
+    mark_price,
     one_each,
     positive,
     row_of,
@@ -40,6 +42,8 @@ _FILLS: Final = MappingProxyType(
     {
         "Trade": Cause.ORDER,
         "BlockTrade": Cause.ORDER,
+        "MovePosition": Cause.ORDER,  # between accounts of one owner, at a price
+        "FutureSpread": Cause.ORDER,  # a leg of a spread that the owner traded
         "AdlTrade": Cause.DELEVERAGING,
         "BustTrade": Cause.LIQUIDATION,
         "Delivery": Cause.SETTLEMENT,
@@ -113,12 +117,16 @@ def _cash_of_execution(row: Row, kind: CashKind, name: str) -> CashFlow:
 def cash_flow(row: Row) -> CashFlow:
     """Read one row of /v5/account/transaction-log; change is what the balance moved by.
 
-    It repeats the funding that /v5/execution/list tells: book either, never both.
+    It repeats the funding that /v5/execution/list tells: book either, never both. A liquidation's
+    row that names no trade (its fee) is in no execution, so it moves cash by itself.
     """
     name = text(row, "type")
+    kind = _LOG.get(name, CashKind.OTHER)
+    if name == "LIQUIDATION" and not row.get("tradeId"):
+        kind = CashKind.OTHER
     return CashFlow(
         flow_id=text(row, "id"),
-        kind=_LOG.get(name, CashKind.OTHER),
+        kind=kind,
         currency=text(row, "currency"),
         amount=exact(row, "change"),
         symbol_id=text_or_empty(row, "symbol"),
@@ -141,6 +149,7 @@ def order_record(row: Row, sizes: Sizes = one_each) -> OrderRecord:
         done=_STATES[state],
         reduce_only=flag(row, "reduceOnly"),
         at_ms=instant(row, "updatedTime"),
+        price=limit_price(row, "price"),
     )
 
 
@@ -186,6 +195,7 @@ def _holding(row: Row, sizes: Sizes) -> Holding:
         quantity=quantity,
         entry_price=positive(exact(row, "avgPrice"), "avgPrice") if size else None,
         one_way=exact(row, "positionIdx") == 0,
+        mark=mark_price(row, "markPrice") if size else None,
     )
 
 
@@ -201,9 +211,13 @@ def balances(payload: object) -> tuple[Balance, ...]:
 
 
 def _settle(symbol_id: str) -> str:
-    """Name the currency of a linear contract: BTCUSDT settles in USDT, BTCPERP in USDC."""
-    if symbol_id.endswith("USDT"):
+    """Name the currency of a linear contract.
+
+    BTCUSDT and BTCUSDT-26DEC25 settle in USDT, BTCPERP and BTC-26DEC25 in USDC.
+    """
+    name, hyphen, _ = symbol_id.partition("-")
+    if name.endswith("USDT"):
         return "USDT"
-    if symbol_id.endswith("PERP"):
+    if name.endswith("PERP") or hyphen:
         return "USDC"
     raise BadPayload(f"{symbol_id}: the currency of its fee is not said")

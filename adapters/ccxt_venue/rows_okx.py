@@ -26,6 +26,8 @@ from adapters.ccxt_venue.rows import (
     exact,
     flag,
     instant,
+    limit_price,
+    mark_price,
     positive,
     row_of,
     rows_of,
@@ -110,6 +112,7 @@ def order_record(row: Row, sizes: Sizes) -> OrderRecord:
         done=_STATES[state],
         reduce_only=flag(row, "reduceOnly"),
         at_ms=instant(row, "uTime"),
+        price=limit_price(row, "px"),
     )
 
 
@@ -154,6 +157,7 @@ def _holding(row: Row, sizes: Sizes) -> Holding:
         quantity=base_units(contracts, symbol, sizes),
         entry_price=positive(exact(row, "avgPx"), "avgPx") if contracts else None,
         one_way=side == "net",
+        mark=mark_price(row, "markPx") if contracts else None,
     )
 
 

@@ -109,6 +109,7 @@ class PrivateStream:
         """Watch for ever; after a break or a silence dial anew, with growing pauses."""
         breaks = 0
         while True:
+            await asyncio.sleep(self._caller.left_alone_s)  # dialling asks for a key by REST
             heard_n = self.opened_n
             done = await self._caller.run(self._watched)
             if done.trouble is None:

@@ -13,7 +13,7 @@ from adapters.ccxt_venue.calls import Caller
 from daemon.domain.failures import BadPayload, VenueError
 
 SAMPLES_N: Final = 3
-ERROR_MS_MAX: Final = 500.0  # what `desk` adds to the receive window before it believes absence
+ERROR_MS_MAX: Final = 500.0  # less than what `desk` adds to the window before it believes absence
 
 
 class SigningClock:

@@ -3,12 +3,13 @@
 ccxt raises the same classes for a mistake it found before sending anything and for a venue's
 refusal, and its classes depend on the URL. Whether a request left, and the answer as it came, are
 the only evidence about an order, so two methods of the client are wrapped on the instance: `fetch`
-(a request begins) and `on_rest_response` (its answer is complete). Must not know ccxt.
+(a request begins) and `on_rest_response` (its answer is complete). The first is also the last place
+where a request can be held back: `unless` does that. Must not know ccxt.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -37,6 +38,11 @@ class Exchange:
 
 
 _HEARD: ContextVar[list[Exchange] | None] = ContextVar("ccxt_wire", default=None)
+_FORBIDS: ContextVar[Callable[[], str] | None] = ContextVar("ccxt_wire_forbids", default=None)
+
+
+class HeldBack(Exception):
+    """Say why a request never began."""
 
 
 @contextmanager
@@ -50,6 +56,20 @@ def listening() -> Iterator[list[Exchange]]:
         _HEARD.reset(token)
 
 
+@contextmanager
+def unless(forbids: Callable[[], str]) -> Iterator[None]:
+    """Hold back every request within this context for which `forbids` gives a reason.
+
+    It is asked immediately before the request begins, after the client's own throttle; a request
+    that is held back raises HeldBack and is not heard.
+    """
+    token = _FORBIDS.set(forbids)
+    try:
+        yield
+    finally:
+        _FORBIDS.reset(token)
+
+
 def watch(client: Any) -> None:
     """Wrap a ccxt client so that `listening` hears it; a second time changes nothing."""
     if getattr(client, "equipoise_watched", False):
@@ -59,7 +79,10 @@ def watch(client: Any) -> None:
     async def noting_fetch(
         url: str, method: str = "GET", headers: object = None, body: object = None
     ) -> object:
-        heard = _HEARD.get()
+        heard, forbids = _HEARD.get(), _FORBIDS.get()
+        why = "" if forbids is None else forbids()
+        if why:
+            raise HeldBack(why)
         if heard is not None:
             parts = urlsplit(url)
             heard.append(Exchange(method, parts.path, parts.hostname or ""))

@@ -34,6 +34,7 @@ ANSWERS_KEPT: Final = 200
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 # Of two requests of one millisecond the more careful one comes last, and has the last word.
 _CAREFUL: Final = (
+    OperatorAction.RELOAD,
     OperatorAction.RESUME,
     OperatorAction.REDUCE_ONLY,
     OperatorAction.PAUSE,
@@ -53,7 +54,8 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Answer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Hold what became of a request, and what the engine stood at then.
 
-    obeyed: the journal holds it; else `why` says why it was refused. at_ms: market time.
+    obeyed: the journal holds it; else `why` says why it was refused. at_ms: market time. note: what
+    it came to, beside what the engine stands at.
     """
 
     request_id: str
@@ -68,6 +70,7 @@ class Answer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     halted_why: str
     orders_open_n: int
     positions_n: int
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -189,10 +189,11 @@ class CcxtFeed:
             carried=self._carried,
         )
         self._pump = pump
-        self._task = asyncio.create_task(pump.run(), name=f"feed of {self._settings.exchange}")
-        self._task.add_done_callback(lambda _: pump.wake_all())
+        task = asyncio.create_task(pump.run(), name=f"feed of {self._settings.exchange}")
+        task.add_done_callback(lambda _: pump.wake_all())
+        self._task = task
         try:
-            while (event := await pump.delivery.next_event(self._task)) is not None:
+            while (event := await pump.delivery.next_event(task)) is not None:
                 if isinstance(event, InstrumentChanged):
                     self._keep_column(event)
                 self._carried.recent.see(event)

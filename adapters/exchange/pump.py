@@ -155,6 +155,7 @@ class Pump:
             self._news.set,
             self.health,
             deadline_bars=self._settings.stream_deadline_bars,
+            whole=self._hurried,
         )
 
     def _new_rereads(self, reader: VenueReader) -> Rereads:
@@ -210,9 +211,8 @@ class Pump:
             began_s = self._now_s()
             await self._turn()
             took_s = self._now_s() - began_s
-            await self._wait_for_news()
-            if took_s > ROUND_CHEAP_S:  # many symbols: gather frames instead of looking at each
-                await asyncio.sleep(min(took_s, ROUND_PAUSE_MAX_S))
+            # many symbols: gather frames instead of looking at each
+            await self._wait_for_news(min(took_s, ROUND_PAUSE_MAX_S) * (took_s > ROUND_CHEAP_S))
 
     async def _turn(self) -> None:
         """Do one round: stream, funding, REST, hand out, and note how far we are."""
@@ -246,15 +246,15 @@ class Pump:
         ):
             self.delivery.done(wanted_ms)
 
-    async def _wait_for_news(self) -> None:
-        """Sleep until a frame, a `settled`, or the next look at the clock."""
+    async def _wait_for_news(self, more_s: float) -> None:
+        """Sleep until a frame, a `settled`, the last of an instant's bars, or the next look."""
         hurried = self.delivery.done_ms < self.delivery.wanted_ms
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(POLL_BUSY_S if hurried else POLL_S):
                 await self._news.wait()
         if not hurried:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._pause_s):
+                async with asyncio.timeout(self._pause_s + more_s):
                     await self._hurry.wait()
         self._hurry.clear()
         self._news.clear()

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 import structlog
 
+from adapters.exchange.beginnings import Beginnings
 from adapters.exchange.client import VenueClient, backoff_s
 from adapters.exchange.deafness import Deafness
 from adapters.exchange.failures import SubscriptionRefused, SymbolGone, Unanswered
@@ -54,7 +55,10 @@ _Row = tuple[Any, ...]
 
 
 class BarStream:
-    """Stream the bars of N symbols into a `FinalityGate`."""
+    """Stream the bars of N symbols into a `FinalityGate`.
+
+    news: called at each frame. whole: called when all symbols have begun their next bar.
+    """
 
     def __init__(
         self,
@@ -66,12 +70,14 @@ class BarStream:
         health: FeedHealth,
         *,
         deadline_bars: int = 2,
+        whole: Callable[[], None] = lambda: None,
     ) -> None:
         self._client = client
         self._gate = gate
         self._symbols = list(symbols)
         self._timeframe = timeframe
-        self._news = news
+        self._news, self._whole = news, whole
+        self._beginnings = Beginnings()
         self._seen: list[list[_Row]] = [[] for _ in symbols]
         listed = client.api.markets
         self._index = {listed[s]["id"]: i for i, s in enumerate(symbols) if s in listed}
@@ -116,6 +122,10 @@ class BarStream:
     @property
     def _watched(self) -> list[str]:
         return [symbol for symbol in self._symbols if not is_spare_symbol(symbol)]
+
+    @property
+    def _watched_n(self) -> int:
+        return len(self._index)
 
     def admit(self, index: int, symbol: str) -> None:
         """Subscribe to a contract that took a free column."""
@@ -307,6 +317,8 @@ class BarStream:
                 self._on_unreadable(f"{self._client.exchange}: no market makes the bar {bar}")
                 continue
             self._came.setdefault(index, []).append(reading)
+            if self._beginnings.see(index, bar.open_ms, self._watched_n):
+                self._whole()
 
     def _on_unreadable(self, why: str) -> None:
         self._health.rows_unreadable_n += 1

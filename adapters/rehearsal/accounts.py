@@ -8,7 +8,7 @@ change the bank in the order in which they are handled; `say` hands on what they
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
@@ -35,7 +35,7 @@ class KeySettings:
     """
 
     key: str
-    secret: str
+    secret: str = field(repr=False)
     cash: str = CASH_DEFAULT
     may_withdraw: bool = False
 

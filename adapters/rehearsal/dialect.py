@@ -8,11 +8,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from decimal import Decimal
 from typing import Any, Final
 
 import numpy as np
 
-from adapters.rehearsal.market import Coin, FloatArray, Settlement
+from adapters.rehearsal.market import (
+    LOTS_MAX,
+    MARKET_LOTS_MAX,
+    Coin,
+    FloatArray,
+    Settlement,
+)
 from adapters.rehearsal.publication import PRINTS_PER_STEP, Kline, Klines, Print
 from daemon.domain.units import DAY_MS, HOUR_MS, MINUTE_MS
 
@@ -277,8 +284,13 @@ def day_ticker(coin: Coin, day: Klines, now_ms: int) -> dict[str, Any]:
     }
 
 
-def exchange_info(coins: Iterable[Coin], now_ms: int, weight_limit: int) -> dict[str, Any]:
-    """Write the contract list as seen at `now_ms`: coins not yet listed are not in it."""
+def exchange_info(
+    coins: Iterable[Coin], now_ms: int, weight_limit: int, price_band: Decimal
+) -> dict[str, Any]:
+    """Write the contract list as seen at `now_ms`: coins not yet listed are not in it.
+
+    price_band: how far a limit may lie on the taking side, as a fraction of the price.
+    """
     return {
         "timezone": "UTC",
         "serverTime": now_ms,
@@ -295,11 +307,13 @@ def exchange_info(coins: Iterable[Coin], now_ms: int, weight_limit: int) -> dict
         ],
         "exchangeFilters": [],
         "assets": [{"asset": "USDT", "marginAvailable": True, "autoAssetExchange": "-10000"}],
-        "symbols": [_contract(coin, now_ms) for coin in coins if coin.listed_ms <= now_ms],
+        "symbols": [
+            _contract(coin, now_ms, price_band) for coin in coins if coin.listed_ms <= now_ms
+        ],
     }
 
 
-def _contract(coin: Coin, now_ms: int) -> dict[str, Any]:
+def _contract(coin: Coin, now_ms: int, price_band: Decimal) -> dict[str, Any]:
     delivery_ms = PERPETUAL_DELIVERY_MS
     if coin.delisted_ms is not None and now_ms >= coin.delisted_ms - DELISTING_NOTICE_MS:
         delivery_ms = coin.delisted_ms
@@ -327,7 +341,7 @@ def _contract(coin: Coin, now_ms: int) -> dict[str, Any]:
         "liquidationFee": "0.012500",
         "marketTakeBound": "0.05",
         "maxMoveOrderLimit": 10000,
-        "filters": _filters(coin),
+        "filters": _filters(coin, price_band),
         "orderTypes": [
             "LIMIT",
             "MARKET",
@@ -341,16 +355,16 @@ def _contract(coin: Coin, now_ms: int) -> dict[str, Any]:
     }
 
 
-def _filters(coin: Coin) -> list[dict[str, Any]]:
-    lots_max = f"{float(coin.quantity_step) * 10**7:g}"
-    market_max = f"{float(coin.quantity_step) * 10**6:g}"
+def _filters(coin: Coin, price_band: Decimal) -> list[dict[str, Any]]:
+    lots_max = f"{float(coin.quantity_step) * LOTS_MAX:g}"
+    market_max = f"{float(coin.quantity_step) * MARKET_LOTS_MAX:g}"
     lot = {"stepSize": coin.quantity_step, "minQty": coin.quantity_step}
     return [
         {
             "filterType": "PRICE_FILTER",
             "tickSize": coin.price_step,
             "minPrice": coin.price_step,
-            "maxPrice": f"{float(coin.price_step) * 10**7:g}",
+            "maxPrice": f"{float(coin.price_step) * LOTS_MAX:g}",
         },
         {"filterType": "LOT_SIZE", "maxQty": _plain(lots_max), **lot},
         {"filterType": "MARKET_LOT_SIZE", "maxQty": _plain(market_max), **lot},
@@ -359,8 +373,8 @@ def _filters(coin: Coin) -> list[dict[str, Any]]:
         {"filterType": "MIN_NOTIONAL", "notional": coin.notional_min_usdt},
         {
             "filterType": "PERCENT_PRICE",
-            "multiplierUp": "1.0500",
-            "multiplierDown": "0.9500",
+            "multiplierUp": f"{1 + price_band:.4f}",
+            "multiplierDown": f"{1 - price_band:.4f}",
             "multiplierDecimal": "4",
         },
     ]

@@ -74,6 +74,8 @@ class Fault(StrEnum):
     # private, answers: a counted number of signed requests
     CLOCK_SKEW = "clock_skew"  # refused as if the client's clock were off
     POSITIONS_BROKEN = "positions_broken"  # a page with status 200 instead of the positions
+    ORDER_UNLISTED = "order_unlisted"  # an order that exists is not known to who asks about it
+    FILLS_UNLISTED = "fills_unlisted"  # the list of fills lacks them all
     # private, user stream: a counted number of fills, or of frames
     FILL_DUPLICATED = "fill_duplicated"  # a fill is said twice
     FILLS_SHUFFLED = "fills_shuffled"  # what belongs to fills comes newest first
@@ -104,6 +106,8 @@ PRIVATE_FAULTS: Final = frozenset(
         Fault.INSUFFICIENT_MARGIN,
         Fault.CLOCK_SKEW,
         Fault.POSITIONS_BROKEN,
+        Fault.ORDER_UNLISTED,
+        Fault.FILLS_UNLISTED,
         Fault.FILL_DUPLICATED,
         Fault.FILLS_SHUFFLED,
         Fault.FILL_BEFORE_ACK,

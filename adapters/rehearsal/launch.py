@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -28,6 +29,11 @@ class RehearsalFailed(EquipoiseError):
     """Signal that the child did not come up; the message is the child's own."""
 
     exit_code = 69
+
+
+def options_of(dialect: DialectKind) -> Callable[[str, str], dict[str, Any]]:
+    """Give what makes client options of a rehearsal's REST and WebSocket addresses."""
+    return bybit_options if dialect is DialectKind.BYBIT else ccxt_options
 
 
 @dataclass(slots=True)
@@ -51,9 +57,7 @@ class LaunchedExchange:
 
     def ccxt_options(self) -> dict[str, Any]:
         """Give the client options that lead here."""
-        speaks_bybit = self.dialect is DialectKind.BYBIT
-        options = bybit_options if speaks_bybit else ccxt_options
-        return options(self.rest_url, self.ws_url)
+        return options_of(self.dialect)(self.rest_url, self.ws_url)
 
     @property
     def running(self) -> bool:

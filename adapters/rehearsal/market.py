@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,10 @@ from numpy.typing import NDArray
 from daemon.domain.failures import DataError
 from daemon.domain.units import require
 
+LOTS_MAX: Final = 10**7
+"""Quantity steps that a limit order may hold at most; so many price steps are the dearest price."""
+MARKET_LOTS_MAX: Final = 10**6
+"""Quantity steps that a market order may hold at most."""
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 

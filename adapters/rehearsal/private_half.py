@@ -12,6 +12,7 @@ from adapters.rehearsal.accounts import Accounts
 from adapters.rehearsal.bank.records import BankOrder
 from adapters.rehearsal.bank.terms import OrderRequest, Origin, Refusal
 from adapters.rehearsal.binance.half import BinanceHalf
+from adapters.rehearsal.bybit.door import BybitDoor
 from adapters.rehearsal.exchange import Exchange
 from adapters.rehearsal.settings import DialectKind
 from daemon.domain.failures import ConfigurationError
@@ -27,7 +28,7 @@ class PrivateHalf(Protocol):
     """Serve accounts in one venue's words."""
 
     def routes(self) -> list[tuple[str, str, Handler]]:
-        """List method, path and handler of everything that is private."""
+        """List method, path and handler of everything that it answers."""
         ...
 
     def told(self) -> None:
@@ -47,35 +48,14 @@ class PrivateHalf(Protocol):
         ...
 
 
-class NoHalf:
-    """Serve no account."""
-
-    def routes(self) -> list[tuple[str, str, Handler]]:
-        """List nothing."""
-        return []
-
-    def told(self) -> None:
-        """Hear that somebody was told the time."""
-
-    async def settle(self) -> None:
-        """Have nothing to say."""
-
-    def state(self) -> dict[str, Any]:
-        """Count nothing."""
-        return {}
-
-    async def stop(self) -> None:
-        """Have nothing to close."""
-
-
 def private_half(exchange: Exchange, charge: Charge) -> PrivateHalf:
-    """Give the private half of the dialect that the settings name.
+    """Give the private half of the dialect that the settings name; Bybit's door is one for all.
 
     charge: adds to the request weight of this minute and gives it.
     """
-    if exchange.settings.dialect is DialectKind.BINANCEUSDM:
-        return BinanceHalf(exchange, charge)
-    return NoHalf()
+    if exchange.settings.dialect is DialectKind.BYBIT:
+        return BybitDoor(exchange)
+    return BinanceHalf(exchange, charge)
 
 
 def control(accounts: Accounts, body: Mapping[str, Any]) -> dict[str, Any]:

@@ -86,6 +86,7 @@ class Publication:
         self.market = market
         self._withheld: dict[str, list[Withheld]] = {}
         self._revised: dict[str, dict[int, int]] = {}
+        self._newest: dict[str, tuple[int, list[Print]]] = {}  # by symbol: a step, its prints
         for item in withheld:
             coin_named(market, item.symbol)
             self._withheld.setdefault(item.symbol, []).append(item)
@@ -170,6 +171,8 @@ class Publication:
         """List the trades with after < time <= now, oldest first."""
         step_ms = self.market.step_ms
         start_ms = max(self.market.span_ms[0], (after_ms + 1) // step_ms * step_ms)
+        if start_ms <= now_ms < start_ms + step_ms and symbol not in self._withheld:
+            return [p for p in self._walked(symbol, start_ms) if after_ms < p.time_ms <= now_ms]
         steps = self._visible(symbol, start_ms, self._end(now_ms // step_ms * step_ms + step_ms), 0)
         steps = self._mask(symbol, steps, now_ms)
         decimals = coin_named(self.market, symbol).quantity_decimals
@@ -188,11 +191,21 @@ class Publication:
             start_ms = running_ms - back * step_ms
             if start_ms < self.market.span_ms[0]:
                 return None
-            steps = self._visible(symbol, start_ms, self._end(start_ms + step_ms), 0)
-            if len(steps) and not np.isnan(steps.close[0]):
-                seen = [p for p in prints_of_step(steps, 0, None) if p.time_ms <= now_ms]
-                return seen[-1].price
+            walked = self._walked(symbol, start_ms)
+            if walked:
+                return [p for p in walked if p.time_ms <= now_ms][-1].price
         return None
+
+    def _walked(self, symbol: str, start_ms: int) -> list[Print]:
+        """Walk one step, withheld or not; the newest of each symbol is asked for many times."""
+        kept = self._newest.get(symbol)
+        if kept is not None and kept[0] == start_ms:
+            return kept[1]
+        steps = self._visible(symbol, start_ms, self._end(start_ms + self.market.step_ms), 0)
+        decimals = coin_named(self.market, symbol).quantity_decimals
+        walked = prints_of_step(steps, 0, decimals) if len(steps) else []
+        self._newest[symbol] = (start_ms, walked)
+        return walked
 
     def _open_range(
         self, interval_ms: int, now_ms: int, start_ms: int | None, end_ms: int | None

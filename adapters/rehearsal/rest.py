@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from adapters.rehearsal import dialect, series
-from adapters.rehearsal.bank.terms import RefusalReason
+from adapters.rehearsal.bank.terms import BPS, RefusalReason
 from adapters.rehearsal.dialect import INTERVALS_MS
 from adapters.rehearsal.exchange import Exchange
 from adapters.rehearsal.market import Coin, Settlement
@@ -37,8 +37,9 @@ def exchange_info(exchange: Exchange, query: Query) -> Any:
     """Answer with all contracts listed so far."""
     del query
     limit = exchange.settings.weight_limit_minute
-    info = dialect.exchange_info(exchange.market.coins.values(), exchange.clock_ms(), limit)
-    bank = exchange.accounts.bank
+    bank, coins = exchange.accounts.bank, exchange.market.coins.values()
+    band = bank.settings.price_band_bps / BPS
+    info = dialect.exchange_info(coins, exchange.clock_ms(), limit, band)
     refusals = {symbol: bank.symbol_refusal(symbol) for symbol in exchange.market.coins}
     closed = {s for s, refusal in refusals.items() if refusal and refusal.reason in _CLOSED}
     for row in info["symbols"] if closed else ():

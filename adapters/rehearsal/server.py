@@ -22,7 +22,6 @@ from aiohttp import web
 
 from adapters.rehearsal import rest
 from adapters.rehearsal.build import build_market, start_of
-from adapters.rehearsal.bybit.door import BybitDoor
 from adapters.rehearsal.dialect import DialectError, too_many_requests
 from adapters.rehearsal.exchange import Exchange
 from adapters.rehearsal.fault_answers import broken_off, delayed, refused, spoiled
@@ -131,10 +130,10 @@ class _Controls:
     def application(self) -> web.Application:
         """Route every path of the dialect and of the controls."""
         app = web.Application(client_max_size=_BODY_BYTES_MAX)
-        if self._exchange.settings.dialect is DialectKind.BYBIT:
-            BybitDoor(self._exchange).add_routes(app)
-        else:
+        if self._exchange.settings.dialect is DialectKind.BINANCEUSDM:
             self._add_binance(app)
+        for method, path, handler in self.private.routes():
+            app.router.add_route(method, path, handler)
         app.router.add_post("/rehearsal/account", _checked(self._account))
         app.router.add_post("/rehearsal/advance", _checked(self._advance))
         app.router.add_post("/rehearsal/fault", _checked(self._fault))
@@ -152,8 +151,6 @@ class _Controls:
             "/{half:public|market}/ws/{name}",
         ):
             app.router.add_get(path, self._socket)
-        for method, path, handler in self.private.routes():
-            app.router.add_route(method, path, handler)
 
     def start_pace(self) -> asyncio.Task[None] | None:
         """Start what moves time; in lock-step nothing does but the clients."""

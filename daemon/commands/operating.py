@@ -6,6 +6,7 @@ They need no network: a request is a file in the daemon's state folder, and so i
 from __future__ import annotations
 
 from dataclasses import asdict
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -26,11 +27,14 @@ from daemon.commands.status import NOT_RUNNING_EXIT
 from daemon.domain.failures import ConfigurationError
 from daemon.domain.messages import OperatorAction
 from daemon.domain.units import iso
+from daemon.settings import Settings
 from daemon.wiring.control import AGES, STALE_S
+from daemon.wiring.flattening import ClosingRules, flatten_account
 from daemon.wiring.operating import Told, Wish, ask, running_in
 
 UNANSWERED_EXIT: Final = 5
 REFUSED_EXIT: Final = 6
+NOT_FLAT_EXIT: Final = 7
 
 Wait = Annotated[
     float, typer.Option("--wait", help="Seconds to wait for the daemon's answer.", min=0)
@@ -96,7 +100,7 @@ def reduce_only(
     return _speak(_folder(config, overrides, state), wish, as_json=as_json)
 
 
-def flatten(
+def reload(
     config: ConfigFiles = None,
     overrides: Overrides = None,
     as_json: AsJson = False,
@@ -104,11 +108,56 @@ def flatten(
     wait: Wait = 10.0,
     request_id: RequestName = None,
 ) -> int:
+    """Let the daemon read its settings again: risk, execution and live.foreign may change.
+
+    Where anything else differs nothing is taken, and it is named. It reads the files and options
+    that it was started with. Exit codes as `pause`.
+    """
+    wish = Wish(OperatorAction.RELOAD, request_id or "", wait)
+    return _speak(_folder(config, overrides, state), wish, as_json=as_json)
+
+
+def flatten(
+    config: ConfigFiles = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+    state: StateFolder = None,
+    wait: Wait = 10.0,
+    request_id: RequestName = None,
+    independent: Annotated[
+        bool,
+        typer.Option(
+            "--independent",
+            help="Ask no daemon: halt all of the account, then close it at the venue from here.",
+        ),
+    ] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Needed with --independent: it sends real orders.")
+    ] = False,
+    within: Annotated[
+        float, typer.Option("--within", help="Seconds --independent may take.", min=1)
+    ] = 300.0,
+    step: Annotated[
+        float | None,
+        typer.Option(
+            "--step",
+            help="Quote currency a side that --independent closes at once; default a tenth.",
+            min=1,
+            show_default=False,
+        ),
+    ] = None,
+) -> int:
     """Close every position, both sides in step, and then hold nothing until `resume`.
 
     Acknowledged means begun: `status` shows when the book is flat. One that no daemon took within
-    120 s is refused later; a halted book must be resumed first. Exit codes as `pause`.
+    120 s is refused later; a halted book must be resumed first. Exit codes as `pause`; with
+    --independent 0 is flat, 6 without --yes, 7 something is left.
     """
+    if independent:
+        chosen = [*(overrides or []), *([f"run.state_folder={state}"] if state else [])]
+        settings = read_settings(config, chosen, base="paper.toml")
+        bound = None if step is None else Decimal(str(step))
+        return _flatten_alone(settings, ClosingRules(within, bound), yes=yes, as_json=as_json)
     wish = Wish(OperatorAction.FLATTEN, request_id or "", wait)
     return _speak(_folder(config, overrides, state), wish, as_json=as_json)
 
@@ -140,6 +189,35 @@ def kill(
         OperatorAction.KILL, request_id or "", wait, reason=reason, force_after_s=force_after
     )
     return _speak(_folder(config, overrides, state), wish, as_json=as_json)
+
+
+def _flatten_alone(settings: Settings, rules: ClosingRules, *, yes: bool, as_json: bool) -> int:
+    out = console()
+
+    def say(text: str) -> None:
+        if not as_json:
+            out.print(text, soft_wrap=True, markup=False)
+
+    if not yes:
+        say(
+            f"this halts every daemon of {settings.live.account or 'the account'} and closes all "
+            "that it holds with market orders; say --yes to do it"
+        )
+        return REFUSED_EXIT
+    done = flatten_account(settings, rules, say)
+    if as_json:
+        print_json(asdict(done))
+        return 0 if done.flat else NOT_FLAT_EXIT
+    say(f"{len(done.cancelled)} orders cancelled, {len(done.orders)} closing orders sent")
+    if done.flat:
+        say(f"{done.account} is flat; `equipoise resume --clear-latch` lets it trade again")
+        return 0
+    rests = ", ".join(done.orders_left) or "no order"
+    held = done.left or {}
+    holds = ", ".join(f"{name} {held[name]:+f}" for name in sorted(held)) or "no position"
+    unread = " (never read)" if done.left is None else ""
+    say(f"NOT FLAT: {holds}{unread} and {rests} were left at the last look")
+    return NOT_FLAT_EXIT
 
 
 def _folder(config: ConfigFiles, overrides: Overrides, state: Path | None) -> Path:
@@ -176,7 +254,8 @@ def _outcome(folder: Path, wish: Wish, told: Told) -> tuple[int, list[str]]:
     lines = [f"{path} was taken away" for path in told.cleared]
     answer, verb = told.answer, str(wish.action).replace("_", "-")
     if answer is not None and answer.obeyed:
-        return 0, [*lines, f"{verb} acknowledged at {iso(answer.at_ms)}: {_standing(told)}"]
+        said = [*lines, f"{verb} acknowledged at {iso(answer.at_ms)}: {_standing(told)}"]
+        return 0, [*said, answer.note] if answer.note else said
     if answer is not None:
         return REFUSED_EXIT, [*lines, f"{verb} refused: {answer.why}"]
     kills = wish.action is OperatorAction.KILL

@@ -25,6 +25,14 @@ Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", help="section.key=value, above files and environment."),
 ]
+Accepted = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--accept",
+        help="A setting that may differ from the last start although the book is open; or `all`.",
+        show_default=False,
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 
 StateFolder = Annotated[

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from daemon.commands.options import AsJson, ConfigFiles, Overrides, console, read_settings
-from daemon.commands.running import run_until_signal
+from daemon.commands.options import Accepted, AsJson, ConfigFiles, Overrides, console, read_settings
+from daemon.commands.running import run_until_signal, settled_start
 from daemon.commands.training import ensure_champion
 from daemon.commands.watching import Watcher
 from daemon.domain.failures import DataError
@@ -28,6 +28,7 @@ from daemon.wiring.session import SessionHooks, paper_session
 def rehearse(
     config: ConfigFiles = None,
     overrides: Overrides = None,
+    accept: Accepted = None,
     as_json: AsJson = False,
     days: Annotated[
         float, typer.Option(help="Stop after so many days of market time; 0 runs on.", min=0)
@@ -60,12 +61,16 @@ def rehearse(
         ensure_champion(rehearsal.settings, as_json=as_json)
         watcher = Watcher(console(), as_json=as_json, quiet=quiet, days=days)
         hooks = SessionHooks(
-            observers=(watcher,),
+            observers=(watcher, settled_start),
             on_warmup=watcher.on_warmup,
             on_ready=watcher.on_ready,
             on_end=watcher.market_over,
             speed=rehearsal.speed,
             is_rehearsal=True,
+            reread=lambda: rehearsal.leading(
+                read_settings(config, overrides, base="rehearsal.toml")
+            ),
+            accepted=frozenset(accept or ()),
             meta={"market": "rehearsal"},
         )
         run_until_signal(lambda: paper_session(rehearsal.settings, hooks), watcher.stops)

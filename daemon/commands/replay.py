@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -20,9 +21,10 @@ from daemon.commands.options import (
     print_json,
     state_folder,
 )
+from daemon.domain.units import iso
 from daemon.wiring.decisions import compare_runs, read_run
 from daemon.wiring.run_report import write_run_report
-from daemon.wiring.verification import verify_journal
+from daemon.wiring.verification import Verification, verify_journal
 
 DIVERGED_EXIT = 4
 
@@ -38,25 +40,40 @@ def replay(
 ) -> int:
     """Process a journal again and compare its commands.
 
-    With --verify a divergence gives exit code 4. The hash chain is always checked. The settings are
-    those that the journal recorded.
+    It ends at the first divergence, which is shown; with --verify the exit code is then 4. The
+    hash chain is always checked; a broken one gives 74. The settings are those that the journal
+    recorded.
     """
     folder = state_folder(config, overrides, state)
     with Progress(console=Console(stderr=True), disable=as_json, transient=True) as bar:
         task = bar.add_task("entries", total=None)
         found = verify_journal(folder, lambda n, total: bar.update(task, completed=n, total=total))
-    divergence = str(found.divergence) if found.divergence is not None else None
     if as_json:
-        print_json({**asdict(found), "divergence": divergence})
+        told = None if found.divergence is None else str(found.divergence)
+        detail = None if found.divergence is None else asdict(found.divergence)
+        print_json({**asdict(found), "divergence": told, "divergence_detail": detail})
     else:
-        out = console()
-        out.print(
-            f"{found.entries:,} entries, {found.decisions:,} decisions, {found.orders:,} orders, "
-            f"equity {found.equity:,.2f}; the hash chain is whole",
-            soft_wrap=True,
-        )
-        out.print(f"first divergence: {divergence}" if divergence else "every command is the same")
-    return DIVERGED_EXIT if verify and divergence else 0
+        for line in _summary(found):
+            console().print(line, soft_wrap=True, markup=False, highlight=False)
+    return DIVERGED_EXIT if verify and found.divergence is not None else 0
+
+
+def _summary(found: Verification) -> Iterator[str]:
+    """Write for people what was replayed, and how it ended."""
+    span = f", {iso(found.first_ms)} to {iso(found.last_ms)}" if found.last_ms else ""
+    yield f"{found.entries:,} entries{span}"
+    yield f"daemon started at entries {', '.join(f'{n:,}' for n in found.starts) or 'none'}"
+    for name, counts in (("events", found.events), ("commands", found.commands)):
+        yield f"{name}: {', '.join(f'{kind} {n:,}' for kind, n in counts.items()) or 'none'}"
+    yield (
+        f"{found.decisions:,} decisions, {found.orders:,} orders, {found.halts:,} halts, equity "
+        f"{found.equity:,.2f}"
+    )
+    if found.divergence is None:
+        yield "the hash chain is whole, and every command is the same to the byte"
+        return
+    yield "the hash chain is whole up to the first divergence:"
+    yield from (f"  {line}" for line in found.divergence.lines())
 
 
 def report(

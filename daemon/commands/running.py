@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Final
 
 from daemon.domain.failures import EquipoiseError
+from daemon.domain.messages import Command, Event, Started
+from daemon.engine.engine import Engine
+from daemon.runtime.collector import settle_down
 from daemon.runtime.live import LiveShell
 
 STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
@@ -30,6 +33,12 @@ def run_until_signal(session: Session, hand_stop: Callable[[asyncio.Event], None
         raise first_cause(group) from group
     except asyncio.CancelledError:  # a second signal: whoever sent it knows what happened
         raise KeyboardInterrupt from None
+
+
+def settled_start(event: Event, commands: Sequence[Command], engine: Engine) -> None:
+    """Let the collector of cycles leave out what a start has made: an observer of a session."""
+    if isinstance(event, Started) and not event.warming:
+        settle_down()
 
 
 def first_cause(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -6,11 +6,19 @@ from typing import Annotated
 
 import typer
 
-from daemon.commands.options import AsJson, ConfigFiles, Overrides, console, read_settings
-from daemon.commands.running import run_until_signal
+from daemon.commands.options import (
+    Accepted,
+    AsJson,
+    ConfigFiles,
+    Overrides,
+    console,
+    read_settings,
+)
+from daemon.commands.running import run_until_signal, settled_start
 from daemon.commands.training import ensure_champion
 from daemon.commands.watching import Watcher
 from daemon.runtime.logs import configure_logs
+from daemon.settings import Settings
 from daemon.wiring.live_session import live_session, refuse_unfit
 from daemon.wiring.session import SessionHooks, paper_session
 
@@ -25,6 +33,7 @@ def trade(
     ] = None,
     config: ConfigFiles = None,
     overrides: Overrides = None,
+    accept: Accepted = None,
     as_json: AsJson = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print a line a day, no tables.")] = False,
 ) -> None:
@@ -34,14 +43,22 @@ def trade(
     champion a model is trained first, on the exchange's own history.
     """
     chosen = [*(overrides or []), *([f"exchange.id={exchange}"] if exchange is not None else [])]
-    settings = read_settings(config, chosen, base="paper.toml")
+
+    def read() -> Settings:
+        return read_settings(config, chosen, base="paper.toml")
+
+    settings = read()
     if live:
         refuse_unfit(settings)
     configure_logs(settings.run.log_level, as_json=settings.run.log_json)
     ensure_champion(settings, as_json=as_json)
     watcher = Watcher(console(), as_json=as_json, quiet=quiet)
     hooks = SessionHooks(
-        observers=(watcher,), on_warmup=watcher.on_warmup, on_ready=watcher.on_ready
+        observers=(watcher, settled_start),
+        on_warmup=watcher.on_warmup,
+        on_ready=watcher.on_ready,
+        reread=read,
+        accepted=frozenset(accept or ()),
     )
     session = live_session if live else paper_session
     run_until_signal(lambda: session(settings, hooks), watcher.stops)

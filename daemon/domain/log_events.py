@@ -22,6 +22,7 @@ class LogEvent(StrEnum):
     ENGINE_RECOVERED = "engine_recovered"
     SNAPSHOT_PASSED_OVER = "snapshot_passed_over"
     SETTING_PASSED_OVER = "setting_passed_over"
+    SETTINGS_CHANGED = "settings_changed"
     TRADING_STARTED = "trading_started"
     TRADING_STOPPED = "trading_stopped"
     ALERT_RAISED = "alert_raised"

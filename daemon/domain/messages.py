@@ -7,6 +7,7 @@ The engine turns one into the other. Every member is an immutable fact with plai
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from decimal import Decimal
 from enum import StrEnum
 from typing import assert_never
@@ -85,6 +86,7 @@ class FeedTrouble(StrEnum):
     UNSTREAMED = "unstreamed"  # it refuses to stream some contracts; REST reads their bars
     LISTING = "listing"  # its list of contracts, or what it says of ours there, cannot be read
     NO_COLUMN = "no_column"  # a contract was listed, and no spare column is left for it
+    DEAD_MAN = "dead_man"  # orders rest without a timer at the venue: no risk is opened
 
 
 class FeedNotice(Struct, frozen=True):
@@ -238,6 +240,14 @@ class Snapshotted(Struct, frozen=True):
     snapshot: AccountSnapshot
 
 
+class AccountUnread(Struct, frozen=True):
+    """Tell that the venue's account could not be read, and why; what we hold is as last known."""
+
+    venue: str
+    at_ms: int
+    why: str
+
+
 class OperatorAction(StrEnum):
     """Name what an operator may ask for; `pause`, `flatten` and `kill` are different things."""
 
@@ -246,15 +256,24 @@ class OperatorAction(StrEnum):
     REDUCE_ONLY = "reduce_only"
     FLATTEN = "flatten"
     KILL = "kill"
+    RELOAD = "reload"
+
+
+RuleValue = bool | int | float | str | tuple[str, ...] | None
 
 
 class Operator(Struct, frozen=True):
-    """Bring an operator's wish; request_id makes it idempotent. reason: why killed, for people."""
+    """Bring an operator's wish; request_id makes it idempotent.
+
+    reason: why killed, or what is reloaded, for people. rules: the engine's own that a reload
+    changes, by name, with their new values.
+    """
 
     action: OperatorAction
     request_id: str
     at_ms: int
     reason: str = ""
+    rules: Mapping[str, RuleValue] = {}
 
 
 class Started(Struct, frozen=True):
@@ -289,6 +308,7 @@ Event = (
     | FundingPaid
     | Transferred
     | Snapshotted
+    | AccountUnread
     | Operator
     | Started
 )
@@ -306,6 +326,7 @@ VenueEvent = (
     | FundingPaid
     | Transferred
     | Snapshotted
+    | AccountUnread
     | Rescaled  # a paper account books it among its executions
 )
 
@@ -338,6 +359,7 @@ def event_ms(event: Event) -> int:
             | OrderAbsent()
             | OrderEnded()
             | Transferred()
+            | AccountUnread()
             | Operator()
             | Started()
         ):
@@ -411,6 +433,8 @@ class AlertKind(StrEnum):
     ESTIMATES_STALE = "estimates_stale"
     ORDER_REFUSED = "order_refused"
     STRANGE_FILL = "strange_fill"
+    FORCED = "forced"  # the venue liquidated a position or reduced it by force
+    ACCOUNT = "account"  # the account at a venue cannot be read, or can again
     FEED = "feed"
     INSTRUMENT = "instrument"
     LOSS = "loss"  # a limit on losses is reached

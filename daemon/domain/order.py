@@ -47,7 +47,7 @@ class Fill(Struct, frozen=True, gc=False):
     """Record an exchanged quantity.
 
     quantity: signed base units. fee: quote currency, >= 0 is paid. trade_id is the venue's and is
-    unique per venue: a fill counts once.
+    unique per venue: a fill counts once. other_fee: what was charged in `other_currency` instead.
     """
 
     trade_id: str
@@ -58,10 +58,23 @@ class Fill(Struct, frozen=True, gc=False):
     price: Decimal
     fee: Decimal
     at_ms: int
+    other_fee: Decimal = Decimal(0)
+    other_currency: str = ""
 
 
 SETTLEMENT_PREFIX: Final = "settlement:"
 """Begins the order id of a fill by which a venue closes a position in a contract that ends."""
+LIQUIDATION_PREFIX: Final = "liquidation:"
+"""Begins the order id of a fill by which a venue takes a position over for want of margin."""
+DELEVERAGING_PREFIX: Final = "deleveraging:"
+"""Begins the order id of a fill by which a venue reduces a position to close somebody else's."""
+
+
+FOREIGN_PREFIX: Final = "venue:"
+"""Begins the id of an order that is not ours, and of its fills: contract, colon, the venue's id."""
+
+OUTSIDE: Final = -1
+"""Stands for the column of a contract that is not of the universe."""
 
 
 class DoneReason(StrEnum):

@@ -62,7 +62,9 @@ class Ledger:
     """Keep positions by (venue, instrument) and cash by (venue, currency), exactly.
 
     fees, funding and turnover are running totals in quote currency; fees >= 0 are paid, funding is
-    signed as cash flow (negative = paid). realised is gain of closed quantity before fees.
+    signed as cash flow (negative = paid). realised is gain of closed quantity before fees. other:
+    amounts in currencies in which nothing is traded, of which fees may be charged all the same;
+    other_fees: what was.
     """
 
     positions: dict[InstrumentKey, Position] = field(default_factory=dict)
@@ -73,6 +75,8 @@ class Ledger:
     adjustments: Decimal = ZERO
     turnover: Decimal = ZERO
     fills: int = 0
+    other: dict[CashKey, Decimal] = field(default_factory=dict)
+    other_fees: dict[CashKey, Decimal] = field(default_factory=dict)
 
     def quantity(self, key: InstrumentKey) -> Decimal:
         """Give the signed quantity held, zero when none."""
@@ -98,6 +102,10 @@ class Ledger:
         self.positions[key] = position
         self.cash[cash_key] = self.cash.get(cash_key, ZERO) - notional - fee
         self.fees += fee
+        if fill.other_currency:
+            paid_in = CashKey(cash_key.venue, fill.other_currency)
+            self.other[paid_in] = self.other.get(paid_in, ZERO) - fill.other_fee
+            self.other_fees[paid_in] = self.other_fees.get(paid_in, ZERO) + fill.other_fee
         self.turnover += abs(notional)
         self.fills += 1
         return position
@@ -111,6 +119,10 @@ class Ledger:
         """Book a deposit (positive) or withdrawal (negative): neither gain nor loss."""
         self.cash[cash_key] = self.cash.get(cash_key, ZERO) + amount
         self.transfers += amount
+
+    def apply_other(self, cash_key: CashKey, amount: Decimal) -> None:
+        """Book what moved in a currency in which nothing is traded."""
+        self.other[cash_key] = self.other.get(cash_key, ZERO) + amount
 
     def apply_adjustment(
         self, key: InstrumentKey, cash_key: CashKey, quantity: Decimal, cash: Decimal
@@ -135,12 +147,25 @@ class Ledger:
 _FLAT = Position()
 
 
+class OpenOrder(Struct, frozen=True):
+    """Hold what a venue says of an order that rests, whoever placed it.
+
+    left: signed base units that may still fill. price: its limit, 0 where it has none.
+    """
+
+    key: InstrumentKey
+    left: Decimal
+    price: float = 0.0
+
+
 class AccountSnapshot(Struct, frozen=True):
     """Hold what a venue says we have at an instant: quantities, cash in our cash-flow form.
 
     margin_ratio: maintenance margin over margin balance, None where the venue does not tell.
     cash_rounding: by how much the cash may be off because the venue rounds gains and entry prices.
     open_orders: everything that rests, whoever placed it, by our id or one that names the venue's.
+    marks: the venue's own prices of what is held.
+    other: amounts in currencies in which nothing of ours is traded.
     """
 
     venue: str
@@ -150,7 +175,9 @@ class AccountSnapshot(Struct, frozen=True):
     executions_cursor: int = 0
     margin_ratio: float | None = None
     cash_rounding: Mapping[CashKey, Decimal] = {}
-    open_orders: Mapping[OrderId, InstrumentKey] = {}
+    open_orders: Mapping[OrderId, OpenOrder] = {}
+    marks: Mapping[InstrumentKey, float] = {}
+    other: Mapping[CashKey, Decimal] = {}
 
     def __post_init__(self) -> None:
         foreign = [str(k) for k in self.quantities if k.venue != self.venue]

@@ -101,9 +101,12 @@ def quantise(value: Decimal | float, step: Decimal, rounding: str = ROUND_DOWN) 
     A float is read through its shortest decimal form, so 0.1 means 0.1. Raises InvariantViolated
     for a step that is not positive or a value that is not finite.
     """
-    require(step > 0, f"step {step} must be positive")
+    # A message is only written where it is needed: this runs for every slice of every leg.
+    if not step > 0:
+        raise InvariantViolated(f"step {step} must be positive")
     exact = value if isinstance(value, Decimal) else Decimal(repr(float(value)))
-    require(exact.is_finite(), f"value {value} must be finite")
+    if not exact.is_finite():
+        raise InvariantViolated(f"value {value} must be finite")
     return (exact / step).to_integral_value(rounding=rounding) * step
 
 

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Final
 
+from daemon.domain.instrument import InstrumentKey
 from daemon.domain.messages import (
     Alert,
     AlertKind,
     AskSnapshot,
-    Cancel,
     Command,
     FundingPaid,
     Transferred,
 )
+from daemon.domain.order import OUTSIDE, Fill
 from daemon.domain.portfolio import AccountSnapshot
-from daemon.engine.reconcile import ReconcilePolicy, adopt, differences, rounding_in
+from daemon.engine.foreign import Foreign
+from daemon.engine.reconcile import Difference, ReconcilePolicy, adopt, differences, rounding_in
 from daemon.engine.risk import TradingState
 from daemon.engine.state import EngineState
+from daemon.engine.strangers import Strangers
 
 MISMATCHES_BEFORE_ACTING: Final = 3
 ACCOUNT_ONLY: Final = -1  # cursor of the daily reconciliation: fills came as events already
@@ -37,6 +41,9 @@ class Account:
         self._policy = policy
         self._halt = halt
         self._out = out
+        flattens = policy is ReconcilePolicy.FLATTEN
+        self.strangers = Strangers(state, out, cancels_all=flattens)
+        self.foreign = Foreign(state, policy, halt, out)
 
     def _venues(self) -> list[str]:
         universe = self._state.book.universe
@@ -60,6 +67,17 @@ class Account:
             funding = isinstance(event, FundingPaid)
             self._state.book.cash_flow(event.cash_key, event.amount, funding=funding)
 
+    def filled(self, fill: Fill) -> Decimal:
+        """Book a fill of no order that is open with us; give what was held before it."""
+        book = self._state.book
+        was = book.ledger.quantity(fill.key)
+        self.strangers.filled(fill)
+        if fill.index == OUTSIDE:
+            book.fill_outside(fill)
+        else:
+            book.fill(fill, float(fill.quantity), float(fill.price), reserved=False)
+        return was
+
     def told(self, snapshot: AccountSnapshot) -> bool:
         """Compare; ask again before acting on a difference, then adopt it or halt.
 
@@ -67,11 +85,15 @@ class Account:
         """
         state = self._state
         ledger, venue = state.book.ledger, snapshot.venue
+        if snapshot.margin_ratio is not None:
+            state.margins[venue] = snapshot.margin_ratio
+        self.strangers.told(snapshot)
+        self._price_outside(snapshot)
         virgin = not ledger.fills and not any(k.venue == venue for k in ledger.cash)
         found = differences(ledger, snapshot)
         # Only where nothing else differs: else it may be a part of that. Our own cash is the exact
         # one, so it stays as it is.
-        if not virgin and rounding_in(found, snapshot) == found:
+        if not virgin and rounding_in(found, snapshot, ledger.fills) == found:
             found = ()
         cursor = state.cursors.get(venue, 0)
         if found and not virgin:
@@ -82,29 +104,50 @@ class Account:
         state.cursors[venue] = max(cursor, snapshot.executions_cursor)
         state.mismatches.pop(venue, None)
         state.orders.forget_trades()
-        adopts = virgin or self._policy is ReconcilePolicy.ADOPT
-        text = "; ".join(str(d) for d in found)
-        if found and adopts and all(d.is_ours(state.book.universe) for d in found):
-            adopt(state.book, found)
-            self._out.append(Alert(AlertKind.RECONCILED, snapshot.at_ms, f"adopted {text}"))
-        elif found:
-            self._out.append(Alert(AlertKind.RECONCILED, snapshot.at_ms, text))
-            self._halt(snapshot.at_ms, f"the account differs from the venue: {text}")
-        self._name_strangers(snapshot)
+        self._settle(snapshot, found, virgin=virgin)
+        self._take_other(snapshot)
         state.unreconciled.discard(venue)
         begins = state.trading is TradingState.RECONCILING and not state.unreconciled
         if begins:
             state.trading = TradingState.TRADING if state.may_open else TradingState.REDUCE_ONLY
         return begins
 
-    def _name_strangers(self, snapshot: AccountSnapshot) -> None:
-        """Name what rests at the venue and is not open with us; stop what we thought had ended."""
-        orders = self._state.orders
-        strange = {o: key for o, key in snapshot.open_orders.items() if o not in orders.open}
-        if strange:
-            named = "; ".join(f"{order_id} ({key})" for order_id, key in strange.items())
-            text = f"rests at {snapshot.venue} and is not open with us: {named}"
-            self._out.append(Alert(AlertKind.RECONCILED, snapshot.at_ms, text))
-        for order_id, key in strange.items():
-            if order_id in orders.ended:
-                self._out.append(Cancel(order_id, key))
+    def _settle(
+        self, snapshot: AccountSnapshot, found: tuple[Difference, ...], *, virgin: bool
+    ) -> None:
+        """Do with what differs as the policy says; the money that a book begins with is ours."""
+        if not found:
+            return
+        text = "; ".join(str(d) for d in found)
+        begins = virgin and not any(isinstance(d.name, InstrumentKey) for d in found)
+        if begins or self._policy is not ReconcilePolicy.HALT:
+            adopt(self._state.book, found)
+            self._out.append(Alert(AlertKind.RECONCILED, snapshot.at_ms, f"adopted {text}"))
+            self.foreign.adopted(found)
+            return
+        self._out.append(Alert(AlertKind.RECONCILED, snapshot.at_ms, text))
+        self._halt(
+            snapshot.at_ms,
+            f"the account differs from the venue: {text}; live.foreign = halt, adopt or flatten "
+            "would take it over",
+        )
+
+    def _price_outside(self, snapshot: AccountSnapshot) -> None:
+        """Value what is held beside the universe at the venue's own prices."""
+        book = self._state.book
+        marks = {k: m for k, m in snapshot.marks.items() if k not in book.universe.index}
+        if marks:
+            book.outside.price(marks)
+            book.recount_outside()
+
+    def _take_other(self, snapshot: AccountSnapshot) -> None:
+        """Take over what the venue says of currencies in which nothing is traded; name changes."""
+        book, zero = self._state.book, Decimal(0)
+        ours = {k: v for k, v in book.ledger.other.items() if k.venue == snapshot.venue}
+        for key in sorted({*ours, *snapshot.other}):
+            theirs = snapshot.other.get(key, zero)
+            amount = theirs - ours.get(key, zero)
+            if amount:
+                text = f"adopted {':'.join(key)}: ours {theirs - amount}, venue {theirs}"
+                self._out.append(Alert(AlertKind.RECONCILED, snapshot.at_ms, text))
+                book.cash_flow(key, amount, funding=False)

@@ -13,6 +13,7 @@ Betas are frozen from one decision to the next: all slices of a decision are jud
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from typing import Final, cast
 
 import numpy as np
@@ -36,14 +37,6 @@ class BetaRoom(Struct, frozen=True, gc=False):
     high: float
     low: float
     bound: float
-
-    def most(self, index: int, *, buys: bool) -> float:
-        """Give the notional (>= 0) of one instrument that one more order may have."""
-        beta = self.betas[index]
-        if beta == 0.0:
-            return float("inf")
-        left = self.bound - self.high if (beta > 0.0) == buys else self.bound + self.low
-        return left / abs(beta) if left > 0.0 else 0.0
 
     def is_past(self, index: int, *, buys: bool) -> bool:
         """Tell whether an open order of this side adds to a worst case that is past the bound."""
@@ -82,19 +75,27 @@ class BetaExposure:
             self.pend(index, buys[index] * value, 1.0)
             self.pend(index, -sells[index] * value, 1.0)
 
+    def add(self, net: float, up: float, down: float) -> None:
+        """Count what is beside the universe, at a beta of one."""
+        self.net += net
+        self.up += up
+        self.down += down
+
     def pend(self, index: int, notional: float, sign: float) -> None:
         """Add (sign +1) or take off (sign -1) a signed notional that an order may trade."""
         exposure = notional * self.betas[index]
-        if exposure > 0.0:
-            self.up = max(self.up + sign * exposure, 0.0)
+        if exposure > 0.0:  # plain comparisons, because max() takes five times as long
+            up = self.up + sign * exposure
+            self.up = up if up > 0.0 else 0.0  # noqa: FURB136
         else:
-            self.down = max(self.down - sign * exposure, 0.0)
+            down = self.down - sign * exposure
+            self.down = down if down > 0.0 else 0.0  # noqa: FURB136
 
     def filled(self, index: int, notional: float, equity: float) -> None:
         """Move the exposure by a fill's signed notional at the mark."""
-        self.net += notional * self.betas[index]
-        if equity > 0 and abs(self.net) > self.weight_worst * equity:
-            self.weight_worst = abs(self.net) / equity
+        self.net = net = self.net + notional * self.betas[index]
+        if equity > 0 and abs(net) > self.weight_worst * equity:
+            self.weight_worst = abs(net) / equity
 
     def room(self, bound: float) -> BetaRoom:
         """Give the worst case now, against `bound` in quote currency."""
@@ -117,6 +118,14 @@ class BetaExposure:
 _FIELDS: Final = ("betas", "net", "up", "down", "weight_worst")
 
 
+@cache
+def _decay(returns_n: int) -> Floats:
+    """Give the weights of returns, oldest first, (T-1,), not to be written to."""
+    decay: Floats = np.power(0.5, np.arange(returns_n - 1, -1, -1) / HALF_LIFE_BARS)
+    decay.flags.writeable = False
+    return decay
+
+
 def market_betas(closes: Floats) -> list[float]:
     """Measure betas (N,) from closes (T, N), oldest first, NaN where a bar is missing."""
     levels = np.log(closes)
@@ -124,8 +133,7 @@ def market_betas(closes: Floats) -> list[float]:
     seen = np.isfinite(returns)
     known = np.where(seen, returns, 0.0)
     market = known.sum(axis=1) / np.maximum(seen.sum(axis=1), 1)
-    age = np.arange(len(returns) - 1, -1, -1)
-    decay = np.power(0.5, age / HALF_LIFE_BARS)  #                            (T-1,)
+    decay = _decay(len(returns))  #                                           (T-1,)
     power = (decay * market**2) @ seen
     measured = (seen.sum(axis=0) >= RETURNS_MIN) & (power > 0)
     slope = (decay * market) @ known / np.where(power > 0, power, 1.0)

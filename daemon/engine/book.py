@@ -24,9 +24,10 @@ from daemon.domain.instrument import (
 from daemon.domain.order import Fill
 from daemon.domain.portfolio import Ledger, Position
 from daemon.domain.scales import rescaled_quantity
-from daemon.domain.units import require
 from daemon.engine.betas import BetaExposure
-from daemon.engine.instruments import instrument_from_plain, instrument_to_plain
+from daemon.engine.instruments import as_saved, instrument_to_plain
+from daemon.engine.ledgers import ledger_from_plain, ledger_to_plain, value_of
+from daemon.engine.outside import Outside, settled_in
 
 MIRROR_TOLERANCE: Final = 1e-9  # of gross plus equity
 SAME: Final = 1.0 + 1e-12  # sums of floats that should be equal are, up to this factor
@@ -50,6 +51,7 @@ class Book:
         self.universe = universe
         self.ledger = Ledger()
         self.cash = 0.0
+        self.other_value = 0.0  # of the ledger's other currencies, where a mark is known
         self.quantity = np.zeros(n)
         self.marks = np.full(n, np.nan)
         self.mark_ms = np.zeros(n, dtype=np.int64)
@@ -73,13 +75,11 @@ class Book:
         self.gross_worst = 0.0  # its value, quote currency
         self.net_weight_worst = 0.0  # largest |net| / equity after any single fill so far
         self.beta: BetaExposure | None = None  # counted where a limit asks for it
-        self.shortfall = (
-            0.0  # quote currency lost between the mark an order was sized at and its fill
-        )
+        self.outside = Outside()  # what the account has beside the universe
+        self.shortfall = 0.0  # quote currency lost between the mark of sizing and the fill
         self._cash_keys = [i.cash_key for i in universe.instruments]
-        self._said = [  # by the venue
-            int(Standing.GONE if i.is_spare else Standing.TRADING) for i in universe.instruments
-        ]
+        standings = [Standing.GONE if i.is_spare else _TRADING for i in universe.instruments]
+        self._said = [*map(int, standings)]  # by the venue
         self._ripe = [True] * n  # by our own rules
         self._doubted: set[int] = set()  # whose price is doubted
         self._held_back: frozenset[int] = frozenset()  # whose venue is held: they only reduce
@@ -119,11 +119,16 @@ class Book:
         self._cash_keys[index] = instrument.cash_key
         self._said[index] = int(standing)
         self._stand(index)
+        if instrument.key in self.outside.held:  # it was held before it had a column
+            self.quantity[index] = self.held[index] = self.outside.held[instrument.key]
+            self._sizes = np.abs(self.quantity)
+            self.recount_outside()
 
     def ripen(self, index: int, *, ripe: bool) -> bool:
         """Take our own word on age and liquidity; tell whether the standing changed by it."""
-        before = self.standing_of_its_own(index)
-        self._ripe[index] = ripe
+        if self._ripe[index] == ripe:
+            return False
+        before, self._ripe[index] = self.standing_of_its_own(index), ripe
         self._stand(index)
         return self.standing_of_its_own(index) != before
 
@@ -202,10 +207,13 @@ class Book:
 
     def _recount(self) -> None:
         self._weights = None
-        self.net = float(self.quantity.dot(self._valued))
+        outside = self.outside
+        if self.ledger.other:
+            self._value_other()
+        self.net = float(self.quantity.dot(self._valued)) + outside.net
         self.worst = list(map(abs, self.held))
-        self.gross_worst = self.gross
-        self.pending_up = self.pending_down = 0.0
+        self.gross_worst = float(self._sizes.dot(self._valued)) + outside.worst
+        self.pending_up, self.pending_down = outside.up, outside.down
         if self._pending:
             self._recount_pending()
         if self.beta is not None:
@@ -221,6 +229,7 @@ class Book:
         if self.beta is not None:
             sides = self.pending_buy, self.pending_sell
             self.beta.recount(self.held, self._values, *sides, self._pending)
+            self.beta.add(self.outside.net, self.outside.up, self.outside.down)
 
     def _recount_pending(self) -> None:
         for index in sorted(self._pending):  # sums of floats depend on their order
@@ -251,7 +260,8 @@ class Book:
         name, _ = self.worst_name_and_gross(index, quantity)
         columns = enumerate(self.universe.instruments)
         others = [n for n, i in columns if i.key.venue == venue and n != index]
-        return name + sum(self.worst[n] * self._values[n] for n in others)
+        here = sum(self.worst[n] * self._values[n] for n in others)
+        return name + here + self.outside.worst_at(venue)
 
     def reduces(self, index: int, quantity: float) -> bool:
         """Tell whether a trade only lessens a position, also when all open orders fill first."""
@@ -263,13 +273,13 @@ class Book:
 
     @property
     def equity(self) -> float:
-        """Give cash plus positions at their marks, in quote currency."""
-        return self.cash + self.net
+        """Give cash, other currencies and positions at their marks, in quote currency."""
+        return self.cash + self.net + self.other_value
 
     @property
     def gross(self) -> float:
         """Give the sum of absolute position values, in quote currency."""
-        return float(self._sizes.dot(self._valued))
+        return float(self._sizes.dot(self._valued)) + self.outside.gross
 
     def weights(self) -> Floats:
         """Give signed fractions of equity, (N,), not to be written to; zero equity is refused."""
@@ -278,8 +288,7 @@ class Book:
         equity = self.equity
         if not equity > 0:
             raise InvariantViolated(f"equity {equity:.2f} is not positive: weights are undefined")
-        weights: Floats = self.quantity * self._valued
-        weights /= equity
+        weights: Floats = self.quantity * self._valued / equity
         weights.flags.writeable = False
         self._weights = weights
         return weights
@@ -339,13 +348,15 @@ class Book:
         self._sizes[index] = abs(held)
         self._weights = None
         self.cash = cash = float(ledger.cash[key]) if len(ledger.cash) == 1 else self._cash()
+        if fill.other_currency:
+            self._value_other()
         self.net = net = self.net + quantity * self._values[index]
         if reserved:
             self._pend(index, quantity, -1.0)
         else:
             self._renew_worst(index)
         self.shortfall += quantity * (float(fill.price) - reference_price)
-        equity = cash + net
+        equity = cash + net + self.other_value
         if equity > 0 and abs(net) > self.net_weight_worst * equity:
             self.net_weight_worst = abs(net) / equity
         if self.beta is not None:
@@ -353,16 +364,41 @@ class Book:
 
     def cash_flow(self, cash_key: CashKey, amount: Decimal, *, funding: bool) -> None:
         """Book funding (funding=True) or a transfer."""
-        if funding:
+        if cash_key not in self._cash_keys:
+            self.ledger.apply_other(cash_key, amount)
+            self._value_other()
+        elif funding:
             self.ledger.apply_funding(cash_key, amount)
         else:
             self.ledger.apply_transfer(cash_key, amount)
         self._weights = None
         self.cash = self._cash()
 
+    def fill_outside(self, fill: Fill) -> None:
+        """Book a fill in a contract that is not of the universe."""
+        self.outside.marks.setdefault(fill.key, float(fill.price))
+        self._read[fill.key] = self.ledger.apply_fill(fill, settled_in(fill.key))
+        self.cash = self._cash()
+        self.recount_outside()
+
+    def recount_outside(self) -> None:
+        """Count what is held and rests beside the universe, after any of it changed."""
+        self.outside.recount(self.ledger, self.universe.index)
+        self._recount()
+
+    def _value_other(self) -> None:
+        """Value other currencies at the mark of a contract of theirs; 0 where there is none."""
+        self.other_value = value_of(self.ledger.other, self.universe, self._values)
+        self._weights = None
+
     def adjust(self, key: InstrumentKey, quantity: Decimal) -> None:
         """Adopt a position difference to the venue as an explicit adjustment."""
-        index = self.universe.index[key]
+        index = self.universe.index.get(key)
+        if index is None:
+            self.ledger.apply_adjustment(key, settled_in(key), quantity, Decimal(0))
+            self._read[key] = self.ledger.positions[key]
+            self.recount_outside()
+            return
         self.ledger.apply_adjustment(key, self._cash_keys[index], quantity, Decimal(0))
         self._read[key] = position = self.ledger.positions[key]
         self.quantity[index] = self.held[index] = float(position.quantity)
@@ -382,17 +418,6 @@ class Book:
         else:
             self._recount()
 
-    def _restore_universe(self, rows: list[list[Any]]) -> None:
-        saved = [instrument_from_plain(row) for row in rows]
-        ours = [str(i.key) for i in self.universe.instruments]
-        theirs = [str(i.key) for i in saved]
-        wrong = f"snapshot is of universe {theirs}, settings name {ours}"
-        require(len(ours) == len(theirs), wrong)
-        for place, (mine, its) in enumerate(zip(self.universe.instruments, saved, strict=True)):
-            require(mine.key == its.key or mine.is_spare, wrong)
-            self.universe = self.universe.with_instrument(place, its)
-        self._cash_keys = [i.cash_key for i in self.universe.instruments]
-
     def _cash(self) -> float:
         amounts = self.ledger.cash.values()
         return float(sum(amounts, Decimal(0))) if len(amounts) != 1 else float(*amounts)
@@ -406,32 +431,23 @@ class Book:
         if self._checks_n % REREAD_EVERY == 0 or self._read != self.ledger.positions:
             self._reread()
         self._checks_n += 1
-        exact = self._cash() + float(self.quantity.dot(self._valued))
-        scale = abs(exact) + self.gross_worst
+        exact = self._cash() + float(self.quantity.dot(self._valued)) + self.outside.net
         gap = abs(exact - self.cash - self.net)
-        if not gap <= MIRROR_TOLERANCE * max(scale, 1.0):
+        if not gap <= MIRROR_TOLERANCE * max(abs(exact) + self.gross_worst, 1.0):
             raise InvariantViolated(f"float book is {gap} off the ledger")
 
     def _reread(self) -> None:
         for key, position in self.ledger.positions.items():
-            held, exact = self.held[self.universe.index[key]], float(position.quantity)
-            if held != exact or self.quantity[self.universe.index[key]] != exact:
-                raise InvariantViolated(
-                    f"float book is off the ledger: {key} {held} there, {exact} here"
-                )
+            index, exact = self.universe.index.get(key), float(position.quantity)
+            held = self.outside.held.get(key, 0.0) if index is None else self.held[index]
+            if held != exact or (index is not None and self.quantity[index] != exact):
+                raise InvariantViolated(f"float book is off the ledger: {key} {held}, {exact}")
         self._read = self.ledger.positions.copy()
 
     def to_plain(self) -> dict[str, object]:
         """Give a form that the snapshot codec can write."""
-        ledger = self.ledger
         return {
-            "positions": [[*k, str(p.quantity), str(p.cost)] for k, p in ledger.positions.items()],
-            "cash": [[*k, str(v)] for k, v in ledger.cash.items()],
-            "totals": {
-                name: str(getattr(ledger, name))
-                for name in ("fees", "funding", "transfers", "adjustments", "turnover")
-            },
-            "fills": ledger.fills,
+            **ledger_to_plain(self.ledger),
             "said": self._said,
             "ripe": self._ripe,
             "instruments": [instrument_to_plain(i) for i in self.universe.instruments],
@@ -441,6 +457,7 @@ class Book:
             "mark_ms": self.mark_ms,
             "exposure": {name: getattr(self, name) for name in _EXPOSURE},
             "beta": None if self.beta is None else self.beta.to_plain(),
+            "outside": self.outside.to_plain(),
         }
 
     def restore(self, plain: Mapping[str, object]) -> None:
@@ -449,16 +466,9 @@ class Book:
         Raises InvariantViolated where it is of other instruments, save that contracts may have
         taken spare columns since.
         """
-        self._restore_universe(cast(list[list[Any]], plain["instruments"]))
-        ledger = Ledger(fills=cast(int, plain["fills"]))
-        for venue, symbol, quantity, cost in cast(list[list[str]], plain["positions"]):
-            held = Position(Decimal(quantity), Decimal(cost))
-            ledger.positions[InstrumentKey(venue, symbol)] = held
-        for venue, currency, amount in cast(list[list[str]], plain["cash"]):
-            ledger.cash[CashKey(venue, currency)] = Decimal(amount)
-        for name, amount in cast(dict[str, str], plain["totals"]).items():
-            setattr(ledger, name, Decimal(amount))
-        self.ledger = ledger
+        self.universe = as_saved(self.universe, cast(list[list[Any]], plain["instruments"]))
+        self._cash_keys = [i.cash_key for i in self.universe.instruments]
+        self.ledger = ledger = ledger_from_plain(plain)
         self._read, self._checks_n = {}, 0
         self.cash = self._cash()
         self.net_weight_worst = cast(float, plain["net_weight_worst"])
@@ -467,9 +477,12 @@ class Book:
         self.mark_ms = np.array(plain["mark_ms"], dtype=np.int64)
         self._newest_ms, self._whole_ms = int(self.mark_ms.max()), UNKNOWN
         self._value()
+        self._value_other()
         self.held = [float(ledger.quantity(i.key)) for i in self.universe.instruments]
         self.quantity = np.array(self.held)
         self._sizes = np.abs(self.quantity)
+        self.outside.restore(cast(dict[str, object], plain["outside"]))
+        self.outside.recount(ledger, self.universe.index)
         for name, value in cast(dict[str, float | list[float]], plain["exposure"]).items():
             setattr(self, name, list(value) if isinstance(value, list) else value)
         self._said = list(cast(list[int], plain["said"]))
@@ -483,12 +496,5 @@ class Book:
 
 
 # What fills and orders move step by step: its last bits depend on the steps.
-_EXPOSURE: Final = (
-    "net",
-    "pending_up",
-    "pending_down",
-    "pending_buy",
-    "pending_sell",
-    "worst",
-    "gross_worst",
-)
+_SIDES: Final = ("pending_up", "pending_down", "pending_buy", "pending_sell")
+_EXPOSURE: Final = ("net", *_SIDES, "worst", "gross_worst")

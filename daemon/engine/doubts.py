@@ -65,8 +65,14 @@ class Doubts:
     def next_ms(self) -> int | None:
         """Give the market time of the next question, None when there is none to ask."""
         live = self._state.trading is not TradingState.HALTED
-        times = [s.ask_ms for _, s in self._uncertain() if live or s.asked < self._asks_max]
-        return min(times, default=None)
+        earliest: int | None = None
+        for record in self._state.orders.open.values():  # after every event: no list is built
+            state = record.state
+            if type(state) is not Uncertain or not (live or state.asked < self._asks_max):
+                continue
+            if earliest is None or state.ask_ms < earliest:
+                earliest = state.ask_ms
+        return earliest
 
     def _uncertain(self) -> list[tuple[OrderRecord, Uncertain]]:
         records = self._state.orders.open.values()

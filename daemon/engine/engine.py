@@ -21,11 +21,11 @@ from daemon.domain.decision import DecisionKind
 from daemon.domain.forecast import Estimates
 from daemon.domain.instrument import Universe
 from daemon.domain.messages import (
+    AccountUnread,
     Alert,
     AlertKind,
     BarsClosed,
     Command,
-    Estimate,
     EstimatesMissing,
     EstimatesReady,
     Event,
@@ -44,27 +44,32 @@ from daemon.domain.messages import (
     PriceDoubted,
     Rescaled,
     Revised,
+    RuleValue,
     Snapshotted,
     Started,
     Tick,
     Transferred,
 )
-from daemon.domain.order import SETTLEMENT_PREFIX, DoneReason, Fill, OrderId, Uncertain
-from daemon.domain.units import DAY_MS, Timeframe, iso
+from daemon.domain.order import OUTSIDE, DoneReason, Fill, OrderId, Uncertain
+from daemon.domain.units import DAY_MS, iso
 from daemon.engine.account import ACCOUNT_ONLY, Account
+from daemon.engine.asking import question
 from daemon.engine.columns import change_column
 from daemon.engine.costs import Costs
 from daemon.engine.deciding import wanted
 from daemon.engine.doubts import Doubts
+from daemon.engine.forced import Forced
+from daemon.engine.foreign import OutsideCloser
 from daemon.engine.holds import Holds
+from daemon.engine.ledgers import price_of
 from daemon.engine.losses import Losses
-from daemon.engine.reconcile import ReconcilePolicy
 from daemon.engine.rescaling import take_doubt, take_units
 from daemon.engine.revisions import Revisions
 from daemon.engine.risk import TradingState
-from daemon.engine.rules import EngineRules
+from daemon.engine.rules import EngineRules, changed
 from daemon.engine.state import EngineState, Phase
 from daemon.engine.trader import Trader, flat_target
+from daemon.engine.unread import Unread
 from daemon.engine.windows import bars_digest
 from daemon.ports import Strategy
 
@@ -86,16 +91,10 @@ class Engine:
             rules.ripeness,
         )
         self.state.strategy_name = strategy.name
-        self._count_beta()
+        self._begun = rules  # before anything was reloaded
         self._out: list[Command] = []
-        self._costs = Costs(self.state.costs, rules.execution)
-        self._trader = self._new_trader()
-        self._doubts = Doubts(self.state, rules.uncertain_asks_max, self._out)
         self._revisions = Revisions(self.state, rules.bars_n, self._out)
-        self._account = Account(self.state, rules.reconcile, self._halt, self._out)
-        stale_max = rules.cadence.stale_decisions_max
-        self._holds = Holds(self.state, stale_max, self._out)
-        self._losses = Losses(self.state, rules.limits, stale_max)
+        self._follow_rules()
 
     def process(self, event: Event) -> tuple[Command, ...]:
         """Take one event, change the state, return the commands it causes."""
@@ -106,30 +105,47 @@ class Engine:
         else:
             self._take(event)
         self._trader.advance()
+        if self._closer is not None:
+            self._closer.advance()
         return tuple(out)
 
     def restore(self, plain: Mapping[str, object]) -> None:
         """Load a snapshot of the state; the next event continues from there."""
         self.state.restore(plain)
-        self._count_beta()
-        self._costs = Costs(self.state.costs, self.rules.execution)
-        self._trader = self._new_trader()
+        self.rules = changed(self._begun, self.state.changed)
+        self._follow_rules()
 
-    def _new_trader(self) -> Trader:
-        rules = self.rules
-        return Trader(self.state, rules.limits, rules.id_prefix, self._out, rules.execution)
+    def _follow_rules(self) -> None:
+        """Make the parts that carry the rules out, anew after the rules changed."""
+        state, rules, out = self.state, self.rules, self._out
+        if rules.limits.beta_weight_max is None:
+            state.book.beta = None
+        elif state.book.beta is None:
+            state.book.count_beta()
+        self._costs = Costs(state.costs, rules.execution)
+        self._trader = Trader(state, rules.limits, rules.id_prefix, out, rules.execution)
+        self._closer = OutsideCloser.of(rules.reconcile, state, rules.limits, rules.id_prefix, out)
+        self._doubts = Doubts(state, rules.uncertain_asks_max, out)
+        self._account = Account(state, rules.reconcile, self._halt, out)
+        stale_max = rules.cadence.stale_decisions_max
+        self._holds = Holds(state, stale_max, out)
+        self._unread = Unread(state, self._holds, rules.unread_max_ms, self._halt, out)
+        self._forced = Forced(state, out)
+        self._losses = Losses(state, rules.limits, stale_max)
 
-    def _count_beta(self) -> None:
-        """Count beta exposure where a limit asks for it, and not otherwise."""
-        book = self.state.book
-        if self.rules.limits.beta_weight_max is None:
-            book.beta = None
-        elif book.beta is None:
-            book.count_beta()
+    def _reload(self, new: Mapping[str, RuleValue]) -> None:
+        """Go on by other rules, in the middle of a decision too; what rests past them goes."""
+        before = self._trader
+        self.rules = changed(self.rules, new)
+        self.state.changed.update(new)
+        self._follow_rules()
+        self._trader.take_over(before)
+        if self.state.trading is not TradingState.STARTING:
+            self._trader.keep_bound()
 
     def take_over(self, other: Engine) -> None:
         """Go on where an engine with other rules stands, its unfinished decision included."""
-        self.restore(other.state.to_plain())
+        self.restore({**other.state.to_plain(), "changed": {}})
         self._trader.take_over(other._trader)
 
     @property
@@ -150,7 +166,7 @@ class Engine:
         close_ms = state.instant_ms if gathers else cadence.source.next_close(state.instant_ms)
         deadline_ms = close_ms + cadence.deadline_ms
         ask_ms = None if state.trading is TradingState.STARTING else self._doubts.next_ms
-        times = (deadline_ms, ask_ms, self._trader.next_ms)
+        times = (deadline_ms, ask_ms, self._trader.next_ms, self._unread.next_ms)
         return min(at_ms for at_ms in times if at_ms is not None)
 
     def _take(self, event: Event) -> None:
@@ -183,6 +199,8 @@ class Engine:
                 self._account.cash_flow(event)
             case Transferred() | Snapshotted():
                 self._moved(event)
+            case AccountUnread():
+                self._unread.failed(event, self._trader)
             case Operator():
                 self._operator(event)
             case Revised():
@@ -206,10 +224,8 @@ class Engine:
         if isinstance(event, Transferred):
             self._account.cash_flow(event)
         else:
+            self._unread.read(event.snapshot.venue, event.snapshot.at_ms, self._trader)
             begins = self._account.told(event.snapshot)
-            ratio = event.snapshot.margin_ratio
-            if ratio is not None:
-                self.state.margins[event.snapshot.venue] = ratio
         self._losses.moved(self.state.book.equity - before)
         if begins and self.state.flattening and self.state.book.gross:
             self._flatten(self.state.now_ms)
@@ -249,8 +265,7 @@ class Engine:
             what = f"bars of {iso(state.instant_ms)} were still gathered when the next ones came"
             self._out.append(Alert(AlertKind.NO_DECISION, close_ms, what))
         state.instant_ms = close_ms
-        live = state.trading is not TradingState.STARTING
-        state.phase = Phase.GATHERING if live else Phase.IDLE
+        state.phase = Phase.IDLE if state.trading is TradingState.STARTING else Phase.GATHERING
 
     def _tick(self, now_ms: int) -> None:
         state, cadence = self.state, self.rules.cadence
@@ -267,6 +282,8 @@ class Engine:
         self._ask_again()
 
     def _ask_again(self) -> None:
+        if self.state.unread:
+            self._unread.look()
         for order_id, state in self._doubts.due():
             self._unresolved(order_id, state.asked)
 
@@ -280,28 +297,11 @@ class Engine:
                 store.advance(instant)
         if instant % DAY_MS == 0:
             self._account.ask(cursor=ACCOUNT_ONLY)
-        if self.strategy.needs_estimates and self._ask_estimates():
+        if (asked := question(state, self.strategy)) is not None:
+            self._out.append(asked)
             state.phase = Phase.ESTIMATING
         elif cadence.decides_at(instant):
             self._decide()
-
-    def _ask_estimates(self) -> bool:
-        """Ask for every timeframe whose newest bar has no forecast yet; False when none."""
-        windows = [
-            store.frozen()
-            for timeframe, store in self.state.windows.items()
-            if store.filled >= self._needed(timeframe) and not self._has_newest_forecast(timeframe)
-        ]
-        if windows:
-            self._out.append(Estimate(self.state.instant_ms, tuple(windows)))
-        return bool(windows)
-
-    def _has_newest_forecast(self, timeframe: Timeframe) -> bool:
-        newest = self.state.newest.get(timeframe)
-        return newest is not None and newest.as_of_ms >= self.state.windows[timeframe].newest_ms
-
-    def _needed(self, timeframe: Timeframe) -> int:
-        return self.strategy.windows_needed.get(timeframe, 1)
 
     def _estimates_ready(self, estimates: Estimates) -> None:
         state = self.state
@@ -337,7 +337,8 @@ class Engine:
             self._out.append(Alert(AlertKind.NO_DECISION, state.instant_ms, text))
             return
         if state.book.equity <= 0 and not state.flattening:
-            self._halt(state.instant_ms, f"equity is {state.book.equity:.2f}, nothing is left")
+            nothing = f"equity is {state.book.equity:.2f}, nothing is left"
+            self._halt(state.instant_ms, state.halted_why or nothing)
             return
         self._trader.open(bars_digest(state.windows), state.absent(), self._revisions.decided())
         kind, target, note = wanted(self.strategy, self.state, self.rules, self._costs)
@@ -375,33 +376,31 @@ class Engine:
         record = orders.fill(fill.order_id, fill.trade_id, fill.quantity)
         if record is None:
             # A fill of an order we hold closed is still the venue's truth: it moves the book.
-            book.fill(fill, float(fill.quantity), float(fill.price), reserved=False)
-            settled = fill.order_id.startswith(SETTLEMENT_PREFIX)
-            if fill.order_id not in orders.ended and not settled:
-                self._strange(fill, "an order that is not ours")
+            was = self._account.filled(fill)
+            if not self._forced.took(fill, self._trader) and fill.order_id not in orders.ended:
+                self._account.foreign.filled(fill, "an order that is not ours", was)
+            return
+        if fill.index == OUTSIDE:  # of an order that closes what is beside the universe
+            book.fill_outside(fill)
+            self.state.outside_tries.pop(fill.key, None)
             return
         quantity = record.size if fill.quantity == record.order.quantity else float(fill.quantity)
         order, shortfall = record.order, book.shortfall
         book.fill(fill, quantity, order.reference_price, reserved=True)
         notional, shortfall = abs(quantity) * order.reference_price, book.shortfall - shortfall
-        self._costs.took(order, book.universe, notional, shortfall, float(fill.fee))
+        fee = float(fill.fee)
+        if fill.other_currency:
+            fee += float(fill.other_fee) * price_of(fill.other_currency, book.universe, book.prices)
+        self._costs.took(order, book.universe, notional, shortfall, fee)
         if record.filled != record.order.quantity and record.is_overfilled:
             order_id, size = record.order.order_id, record.order.quantity
             self._halt(fill.at_ms, f"order {order_id} of {size}: venue filled {record.filled}")
         if fill.index != record.order.index:
-            self._strange(fill, f"order {fill.order_id}, which is for {record.order.key}")
+            whose = f"order {fill.order_id}, which is for {record.order.key}"
+            was = book.ledger.quantity(fill.key) - fill.quantity
+            self._account.foreign.filled(fill, whose, was)
         if self.state.trading is not _TRADING or self.state.paused:
             self._trader.withdraw(record)
-
-    def _strange(self, fill: Fill, whose: str) -> None:
-        """Say that a fill is booked which nothing of ours explains; by policy stop trading."""
-        state = self.state
-        if state.trading not in (TradingState.TRADING, TradingState.REDUCE_ONLY):
-            return  # what happened while we were away is learnt in bulk and compared as a whole
-        text = f"fill {fill.trade_id} of {fill.quantity} {fill.key} belongs to {whose}"
-        self._out.append(Alert(AlertKind.STRANGE_FILL, fill.at_ms, text))
-        if self.rules.reconcile is ReconcilePolicy.HALT:
-            self._halt(fill.at_ms, text)
 
     def _accepted(self, order_id: OrderId) -> None:
         """Note an admission; a lost order that turns up after a halt or a pause is stopped."""
@@ -415,7 +414,9 @@ class Engine:
 
     def _ended(self, order_id: OrderId, why: DoneReason) -> None:
         record = self.state.orders.end(order_id, why)
-        if record is not None:
+        if record is None:
+            self._account.strangers.ended(order_id)
+        elif record.order.index != OUTSIDE:
             self.state.book.release(record.order.index, record.left)
             self._trader.ended(record, why)
 
@@ -437,6 +438,7 @@ class Engine:
         """Take stock before trading: ask about every open order, then for the account."""
         state = self.state
         state.phase = Phase.IDLE
+        state.unread.clear()
         state.drop_holds()
         self._trader.close_plan("superseded by a restart")
         if warming:
@@ -451,10 +453,10 @@ class Engine:
         self._account.reconcile()
 
     def _halt(self, at_ms: int, why: str) -> None:
-        """Stop trading until the operator resumes; what rests at the venue is taken back."""
+        """Stop trading until a resume; what rests is taken back, and the first reason stays."""
         if self.state.trading is not TradingState.STARTING:  # then only the start halts
             self.state.trading = TradingState.HALTED
-        self.state.halted_why = why
+        self.state.halted_why = self.state.halted_why or why
         self._trader.close_plan("halted")
         self._out.append(Alert(AlertKind.HALTED, at_ms, why))
         self._trader.cancel_all()
@@ -477,7 +479,10 @@ class Engine:
             case OperatorAction.FLATTEN:
                 self._flatten(event.at_ms)
             case OperatorAction.KILL:
-                self._halt(event.at_ms, event.reason or "killed by the operator")
+                state.halted_why = event.reason or "killed by the operator"  # the last word
+                self._halt(event.at_ms, state.halted_why)
+            case OperatorAction.RELOAD:
+                self._reload(event.rules)
             case _:
                 assert_never(event.action)
 
@@ -486,10 +491,10 @@ class Engine:
         state.paused = state.operator_reduce_only = state.flattening = False
         state.stale_decisions = 0
         self._losses.forget()
-        if state.trading is TradingState.STARTING:
-            state.halted_why = ""  # the start reconciles anyway
-        elif state.trading in (TradingState.HALTED, TradingState.REDUCE_ONLY):
-            state.halted_why = ""
+        self._unread.patient_again()
+        state.halted_why = ""
+        # a start reconciles anyway
+        if state.trading in (TradingState.HALTED, TradingState.REDUCE_ONLY):
             state.trading = TradingState.RECONCILING
             self._doubts.ask_all()
             self._account.reconcile()

@@ -8,7 +8,7 @@ that fit the room left. When nothing fits while orders are open, it waits for th
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from decimal import ROUND_UP, Decimal
 from typing import Final
@@ -39,15 +39,19 @@ class Leg(Struct, gc=False):
     value: float
     reference: float = 0.0
     crosses: bool = False
+    least: Decimal | None = None  # `smallest` at this mark, once it was asked for
 
     @property
     def smallest(self) -> Decimal:
         """Give the size, in base units, below which a slice would be refused by the venue."""
+        if self.least is not None:
+            return self.least
         rules = self.rules
         smallest = max(rules.quantity_min, rules.quantity_step)
         if rules.notional_min and self.mark > 0:
             by_notional = float(rules.notional_min) / self.mark
             smallest = max(smallest, quantise(by_notional, rules.quantity_step, ROUND_UP))
+        self.least = smallest
         return smallest
 
     def take(self, quantity: Decimal) -> None:
@@ -66,7 +70,7 @@ class Leg(Struct, gc=False):
     def reprice(self, mark: float) -> None:
         """Value what is left at a newer mark; the reference stays what the decision saw."""
         self.reference = self.reference or self.mark
-        self.mark, self.value = mark, abs(self.size) * mark
+        self.mark, self.value, self.least = mark, abs(self.size) * mark, None
 
 
 @dataclass(slots=True)
@@ -81,6 +85,7 @@ class Plan:
     waves: deque[tuple[int, list[Leg]]] = field(default_factory=deque)  # with when they are due
     urgent: bool = False  # crosses at once, whatever the style
     net_goal: float = 0.0  # quote currency: what net the book has once all of it is traded
+    no_room: tuple[float, ...] = ()  # exposures of the book at which nothing of it fits
 
     @classmethod
     def of(cls, as_of_ms: int, legs: list[Leg], stem: str = "") -> Plan:
@@ -93,6 +98,7 @@ class Plan:
 
     def set(self, legs: Iterable[Leg]) -> None:
         """Replace what is left to send now; what comes in later waves stays."""
+        self.no_room = ()
         self.buys.clear()
         self.sells.clear()
         for leg in sorted(legs, key=lambda g: (not g.reduces, -g.value, g.index)):
@@ -111,6 +117,13 @@ class Plan:
         """Take up the waves that are due."""
         while self.waves and self.waves[0][0] <= now_ms:
             self.add(self.waves.popleft()[1])
+
+    def reprice(self, prices: Sequence[float]) -> None:
+        """Value every leg at newer prices, by index; an unknown one changes nothing."""
+        self.no_room = ()
+        for leg in self.legs:
+            if leg.mark != prices[leg.index] > 0:
+                leg.reprice(prices[leg.index])
 
     def prune(self) -> None:
         """Forget legs of which nothing is left."""
@@ -179,13 +192,26 @@ class Plan:
         if first and second and second[0].reduces and not first[0].reduces:
             sides = (second, first)
         for side in sides:
+            if not side:
+                continue
             buys = side is self.buys
-            room = bound - high if buys else bound + low
+            room = (bound - high if buys else bound + low) * ROOM_USED
+            cap = room if room < order_max else order_max  # noqa: FURB136 - min() is slow
+            if cap < 0.0 or (cap < least and all(leg.value > cap for leg in side)):
+                continue
+            up, down = beta.bound - beta.high, beta.bound + beta.low
+            rises, falls = (up, down) if buys else (down, up)  # with a beta above and below zero
             for place, leg in _leaning_back(side, beta, buys=buys):
-                left = min(room, beta.most(leg.index, buys=buys)) * ROOM_USED
-                most = min(order_max, left)
+                # In place, because this runs for every leg whenever something makes room.
+                slope, most = beta.betas[leg.index], cap
+                if slope:
+                    left = rises if slope > 0.0 else falls
+                    share = left / abs(slope) * ROOM_USED if left > 0.0 else 0.0
+                    most = share if share < cap else cap  # noqa: FURB136
                 whole = leg.value <= most
-                quantity = leg.left if whole else _slice(leg, most if most >= least else 0.0)
+                if not whole and most < least:
+                    continue
+                quantity = leg.left if whole else _slice(leg, most)
                 if not quantity:
                     continue
                 size = leg.size if whole else float(quantity)
@@ -199,6 +225,7 @@ class Plan:
 
     def drop_next(self) -> Leg:
         """Give up the largest leg that cannot be placed at all; something must be left."""
+        self.no_room = ()
         sides = [s for s in (self.buys, self.sells) if s]
         side = max(sides, key=lambda s: s[0].value)
         return side.popleft()
@@ -212,12 +239,14 @@ def _leaning_back(side: deque[Leg], beta: BetaRoom, *, buys: bool) -> Iterable[t
     if abs(middle) <= beta.bound / 2:
         return list(enumerate(side))
 
-    def away(found: tuple[int, Leg]) -> tuple[bool, bool, int]:
-        place, leg = found
-        raises = (beta.betas[leg.index] > 0.0) == buys
-        return not leg.reduces, raises == (middle > 0.0), place
+    betas, raising = beta.betas, buys == (middle > 0.0)  # the sign of a beta that takes it further
 
-    return sorted(enumerate(side), key=away)
+    def away(found: tuple[int, Leg]) -> int:
+        leg = found[1]
+        further = (betas[leg.index] > 0.0) == raising
+        return further if leg.reduces else 2 + further
+
+    return sorted(enumerate(side), key=away)  # what is alike stays in order
 
 
 def _slice(leg: Leg, notional_max: float) -> Decimal:
@@ -227,8 +256,7 @@ def _slice(leg: Leg, notional_max: float) -> Decimal:
     whole, step, smallest = abs(leg.left), leg.rules.quantity_step, leg.smallest
     fits = quantise(notional_max / leg.mark, step)
     if whole - fits < smallest:
-        fits = whole - smallest
-    fits = quantise(fits, step) if fits > 0 else Decimal(0)
+        fits = quantise(whole - smallest, step) if whole > smallest else Decimal(0)
     if fits < smallest:
         return Decimal(0)
     return fits if leg.left > 0 else -fits

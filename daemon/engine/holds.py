@@ -1,8 +1,9 @@
 """Troubles of the feed: each is told to people, and some forbid to open risk while they last.
 
 A trouble of one venue binds the instruments of that venue alone: they stand as reduce-only, and the
-others trade on. What they have need not go, since a clock that is off says nothing against it. Once
-all venues of the book are held, or one that it does not have, the whole book only reduces.
+others trade on. What they have need not go, since neither a clock that is off nor timers that
+cannot be set say anything against it. Once all venues of the book are held, or one that it does not
+have, the whole book only reduces.
 So are series beside the bars that fall silent; what a model reads then is the model's affair.
 """
 
@@ -15,7 +16,7 @@ from daemon.engine.risk import TradingState
 from daemon.engine.state import EngineState
 from daemon.engine.trader import Trader
 
-HOLDING: Final = frozenset({FeedTrouble.CLOCK_OFFSET})
+HOLDING: Final = frozenset({FeedTrouble.CLOCK_OFFSET, FeedTrouble.DEAD_MAN})
 
 
 class Holds:
@@ -37,6 +38,16 @@ class Holds:
         self._out.append(Alert(AlertKind.FEED, event.at_ms, text))
         if holds:
             self._bind(trader, ends=not event.active)
+
+    def begin(self, venue: str, name: str, why: str, trader: Trader) -> None:
+        """Hold a venue for a reason that the feed knows nothing of."""
+        self._state.holds[f"{venue} {name}"] = why
+        self._bind(trader, ends=False)
+
+    def end(self, venue: str, name: str, trader: Trader) -> None:
+        """Hold a venue for this reason no more."""
+        self._state.holds.pop(f"{venue} {name}", None)
+        self._bind(trader, ends=True)
 
     def _bind(self, trader: Trader, *, ends: bool) -> None:
         """Let instruments and trading state follow what is held now."""

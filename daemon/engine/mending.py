@@ -18,7 +18,7 @@ from __future__ import annotations
 from typing import Final
 
 from daemon.domain.instrument import Standing
-from daemon.domain.order import DoneReason
+from daemon.domain.order import OUTSIDE, DoneReason
 from daemon.domain.units import quantise
 from daemon.engine.balance import planned, shrink_net
 from daemon.engine.execution import Leg, Plan
@@ -98,7 +98,8 @@ class Mender:
     def _excess(self, plan: Plan) -> float:
         """Give how far from its goal the decision would end, quote currency, signed."""
         state, prices = self._state, self._state.book.prices
-        waiting = sum(float(r.left) * prices[r.order.index] for r in state.orders.open.values())
+        ours = [r for r in state.orders.open.values() if r.order.index != OUTSIDE]
+        waiting = sum(float(r.left) * prices[r.order.index] for r in ours)
         return state.book.net + waiting + planned(plan.legs) - state.net_goal
 
     def _hedges(self, excess: float) -> list[Leg]:

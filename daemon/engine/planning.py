@@ -15,7 +15,7 @@ from daemon.domain.decision import DecisionKind
 from daemon.domain.forecast import Prediction
 from daemon.domain.instrument import Standing
 from daemon.domain.lots import LOTS_MAX, LotRules, feasible_book
-from daemon.domain.order import Order, Refused
+from daemon.domain.order import OUTSIDE, Order, Refused
 from daemon.domain.portfolio import TargetPortfolio
 from daemon.engine.balance import trim_beta
 from daemon.engine.execution import Leg, Plan
@@ -75,10 +75,12 @@ class Planner:
         """Give the plan of a decision, and note what it leaves out."""
         draft.planned = True
         state, book = self._state, self._state.book
+        state.closing.clear()  # the target says what shall be held of what others added
         untradable = None
         if state.orders.open:  # unresolved: their instruments wait, the others make up for it
             untradable = np.zeros(len(draft.marks), dtype=np.bool_)
-            untradable[[r.order.index for r in state.orders.open.values()]] = True
+            columns = [r.order.index for r in state.orders.open.values()]
+            untradable[[index for index in columns if index != OUTSIDE]] = True
         reduce_only = target.reduce_only
         if not book.all_trade:
             gone, leaving = book.stands(Standing.GONE), ~book.stands(Standing.TRADING)
@@ -137,6 +139,24 @@ class Planner:
         bound = BETA_PLANNED_SHARE * most * draft.equity
         if lost := trim_beta(legs, beta.net, beta.betas, bound):
             draft.notes.append(f"{lost / draft.equity:.4f} of equity not traded: beta_weight_max")
+
+    def closing_legs(self) -> list[Leg]:
+        """Take what others added and can be closed now, as legs that only reduce."""
+        state, book, legs = self._state, self._state.book, list[Leg]()
+        for index, wanted in list(state.closing.items()):
+            mark, rule = book.prices[index], self.rules[index]
+            if not mark > 0:
+                continue
+            del state.closing[index]
+            held = book.ledger.quantity(book.universe.instruments[index].key)
+            if held * wanted >= 0:
+                continue
+            size = min(abs(wanted), abs(held)) // rule.quantity_step * rule.quantity_step
+            if size:
+                quantity = size if wanted > 0 else -size
+                number = float(quantity)
+                legs.append(Leg(index, quantity, number, mark, rule, True, abs(number) * mark))
+        return legs
 
     def _legs(self, trades: Sequence[tuple[int, float]]) -> list[Leg]:
         """Turn whole lots by index into exact quantities."""

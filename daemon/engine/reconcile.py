@@ -5,16 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
+from typing import Final
 
 from daemon.domain.instrument import CashKey, InstrumentKey, Universe
 from daemon.domain.portfolio import AccountSnapshot, Ledger
 from daemon.engine.book import Book
 
+LAST_DIGIT: Final = Decimal("1e-8")  # of a venue's cash
+
 
 class ReconcilePolicy(StrEnum):
-    """Say what happens with a difference that no execution explains."""
+    """Say what happens with what the account holds and we did not bring about, see `foreign`."""
 
     ADOPT = "adopt"
+    FLATTEN = "flatten"
     HALT = "halt"
 
 
@@ -48,13 +52,21 @@ def differences(ledger: Ledger, snapshot: AccountSnapshot) -> tuple[Difference, 
     return tuple(d for d in found if d.ours != d.theirs)
 
 
-def rounding_in(found: tuple[Difference, ...], snapshot: AccountSnapshot) -> tuple[Difference, ...]:
-    """List the differences of cash that are no more than what the venue's rounding explains."""
-    allowed = snapshot.cash_rounding
+def rounding_in(
+    found: tuple[Difference, ...], snapshot: AccountSnapshot, fills_n: int = 0
+) -> tuple[Difference, ...]:
+    """List the differences of cash that are no more than what the venue's rounding explains.
+
+    fills_n: of the book, each of which the venue may have rounded by a last digit; over months
+    that is more than what a snapshot allows for.
+    """
+    allowed, zero, more = snapshot.cash_rounding, Decimal(0), fills_n * LAST_DIGIT
     return tuple(
         d
         for d in found
-        if isinstance(d.name, CashKey) and abs(d.theirs - d.ours) <= allowed.get(d.name, Decimal(0))
+        if isinstance(d.name, CashKey)
+        and (room := allowed.get(d.name, zero))
+        and abs(d.theirs - d.ours) <= room + more
     )
 
 

@@ -44,7 +44,10 @@ class Risk:
     ) -> None:
         self.limits = limits
         self._book = book
-        self._watch = OrderWatch.of(limits, book, sent_ms or [], margins or {})
+        # The very same objects, empty ones too: the state goes on filling them.
+        sent_ms = [] if sent_ms is None else sent_ms
+        margins = {} if margins is None else margins
+        self._watch = OrderWatch.of(limits, book, sent_ms, margins)
         self.read_rules()
 
     @property

@@ -5,16 +5,21 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from enum import StrEnum
-from typing import Final, cast
+from typing import Any, Final, cast
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
 
 from daemon.domain.bar import Flags, Floats
 from daemon.domain.bar_builder import BarBuilder
 from daemon.domain.forecast import Prediction
-from daemon.domain.instrument import Standing, Universe
+from daemon.domain.instrument import InstrumentKey, Standing, Universe
+from daemon.domain.messages import RuleValue
+from daemon.domain.order import OrderId
+from daemon.domain.portfolio import OpenOrder
 from daemon.domain.scales import Doubt
 from daemon.domain.units import Timeframe, require
 from daemon.engine.book import Book
@@ -24,9 +29,27 @@ from daemon.engine.ripeness import Ripeness, RipenessRules
 from daemon.engine.risk import TradingState
 from daemon.engine.windows import WindowStore
 
-SCHEMA: Final = 6
+SCHEMA: Final = 7
 REMEMBERED_REQUESTS: Final = 1024
 REMEMBERED_CASHFLOWS: Final = 4_096
+
+
+class Stranger(Struct):
+    """Hold an order that is not ours as it counts in column `index`, OUTSIDE beside the universe.
+
+    cancel_ms: market time before which it is not cancelled again. cancels_n: so often it was.
+    """
+
+    index: int
+    order: OpenOrder
+    cancel_ms: int = 0
+    cancels_n: int = 0
+
+    def to_plain(self) -> list[object]:
+        """Give a form that the snapshot codec can write."""
+        one = self.order
+        row = (*one.key, str(one.left), one.price)
+        return [self.index, *row, self.cancel_ms, self.cancels_n]
 
 
 class Phase(StrEnum):
@@ -70,6 +93,7 @@ class EngineState:
     operator_reduce_only: bool = False
     cursors: dict[str, int] = field(default_factory=dict)
     mismatches: dict[str, int] = field(default_factory=dict)
+    unread: dict[str, list[int]] = field(default_factory=dict)  # see `unread`
     unreconciled: set[str] = field(default_factory=set)
     newest: dict[Timeframe, Prediction] = field(default_factory=dict)
     disagreement: Floats | None = None
@@ -100,6 +124,13 @@ class EngineState:
     costs: dict[str, list[float]] = field(default_factory=dict)  # see `costs`
     margins: dict[str, float] = field(default_factory=dict)  # newest margin ratio by venue
     sent_ms: list[int] = field(default_factory=list)  # orders of the last minute, where limited
+    # see `strangers` and `foreign`
+    strangers: dict[OrderId, Stranger] = field(default_factory=dict)
+    closing: dict[int, Decimal] = field(default_factory=dict)  # by column, signed base units
+    outside_tries: dict[InstrumentKey, int] = field(default_factory=dict)
+    outside_n: int = 0
+    # rules that were changed since the daemon began with its settings, see `rules`
+    changed: dict[str, RuleValue] = field(default_factory=dict)
 
     @classmethod
     def fresh(
@@ -178,6 +209,20 @@ class EngineState:
         where = [f"{place}{name.rpartition(' ')[0]}: {why}" for name, why in self.holds.items()]
         return f"{said} {'; '.join(where)}"
 
+    @property
+    def reasons_text(self) -> str:
+        """Say for people all that keeps it from opening, or from trading; empty for nothing."""
+        reasons = [
+            (self.halted_why, bool(self.halted_why)),
+            ("flattened by the operator", self.flattening),
+            ("paused by the operator", self.paused and not self.flattening),
+            ("reduce-only by the operator", self.operator_reduce_only),
+            ("day_loss_max: nothing is opened until the next UTC day or a resume", self.day_lost),
+            (f"no usable forecast ({self.stale_decisions} in a row)", self.stale_decisions > 0),
+            (self.holds_text, bool(self.holds)),
+        ]
+        return "; ".join(text for text, holds in reasons if holds)
+
     def bind_holds(self) -> frozenset[int]:
         """Let the columns of held venues only reduce; give those that did not before.
 
@@ -221,6 +266,7 @@ class EngineState:
             "cashflow_ids": list(self.cashflow_ids),
             "cursors": self.cursors,
             "mismatches": self.mismatches,
+            "unread": self.unread,
             "unreconciled": sorted(self.unreconciled),
             "ripeness": self.ripeness.to_plain(),
             "holds": self.holds,
@@ -233,6 +279,10 @@ class EngineState:
             "sent_ms": self.sent_ms,
             "margins": self.margins,
             "costs": self.costs,
+            "strangers": {order_id: one.to_plain() for order_id, one in self.strangers.items()},
+            "changed": self.changed,
+            "closing": [[index, str(wanted)] for index, wanted in self.closing.items()],
+            "outside_tries": [[*key, tries_n] for key, tries_n in self.outside_tries.items()],
         }
 
     def restore(self, plain: Mapping[str, object]) -> None:
@@ -260,6 +310,8 @@ class EngineState:
         self.cashflow_ids = OrderedDict.fromkeys(cast(list[str], plain["cashflow_ids"]))
         self.cursors = dict(cast(dict[str, int], plain["cursors"]))
         self.mismatches = dict(cast(dict[str, int], plain["mismatches"]))
+        unread = cast(dict[str, list[int]], plain.get("unread", {}))  # not in older snapshots
+        self.unread = {venue: list(entry) for venue, entry in unread.items()}
         self.unreconciled = set(cast(list[str], plain["unreconciled"]))
         self.ripeness.restore(cast(dict[str, object], plain["ripeness"]))
         self.holds = dict(cast(dict[str, str], plain["holds"]))
@@ -278,6 +330,13 @@ class EngineState:
         self.margins = dict(cast(dict[str, float], plain["margins"]))
         revised = cast(list[tuple[int, int]], plain["revised"])
         self.revised = [(index, close_ms) for index, close_ms in revised]
+        strangers = cast(dict[str, list[Any]], plain["strangers"])
+        self.strangers = {OrderId(o): _stranger(row) for o, row in strangers.items()}
+        self.changed = dict(cast(dict[str, RuleValue], plain["changed"]))
+        closing = cast(list[tuple[int, str]], plain["closing"])
+        self.closing = {index: Decimal(wanted) for index, wanted in closing}
+        tries = cast(list[tuple[str, str, int]], plain["outside_tries"])
+        self.outside_tries = {InstrumentKey(venue, symbol): n for venue, symbol, n in tries}
         self.bind_holds()
 
 
@@ -309,7 +368,14 @@ _SCALARS: Final = (
     "day_equity",
     "high_equity",
     "day_lost",
+    "outside_n",
 )
+
+
+def _stranger(row: list[Any]) -> Stranger:
+    index, venue, symbol, left, price, cancel_ms, cancels_n = row
+    order = OpenOrder(InstrumentKey(venue, symbol), Decimal(left), price)
+    return Stranger(index, order, cancel_ms, cancels_n)
 
 
 def _prediction_to_plain(p: Prediction) -> dict[str, object]:

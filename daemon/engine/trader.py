@@ -14,11 +14,13 @@ from typing import Final
 
 import numpy as np
 
+from daemon.domain.bar import Floats
 from daemon.domain.decision import Decision, DecisionKind
 from daemon.domain.failures import InvariantViolated
 from daemon.domain.instrument import Standing
 from daemon.domain.messages import Alert, AlertKind, Cancel, Command, Decided, Submit
 from daemon.domain.order import (
+    OUTSIDE,
     Approved,
     DoneReason,
     Order,
@@ -31,6 +33,7 @@ from daemon.domain.order import (
 )
 from daemon.domain.portfolio import TargetPortfolio
 from daemon.engine.betas import betas_now
+from daemon.engine.book import Book
 from daemon.engine.execution import Leg, Plan
 from daemon.engine.mending import Mender
 from daemon.engine.orders import OrderRecord
@@ -71,6 +74,7 @@ class Trader:
         self._takes_time = self._execution.takes_time
         self._draft: Draft | None = None
         self._plan: Plan | None = None
+        self._priced: Floats | None = None  # the marks at which the plan's legs are valued
         self.read_rules()
 
     def read_rules(self) -> None:
@@ -88,6 +92,8 @@ class Trader:
     def take_over(self, other: Trader) -> None:
         """Go on with the decision that another one carries out on the same state."""
         self._draft, self._plan, self._waiting = other._draft, other._plan, other._waiting
+        if self._plan is not None:
+            self._plan.no_room = ()  # under other limits there may be some
 
     def open(
         self,
@@ -140,8 +146,11 @@ class Trader:
         if self._taken_back:
             self._taken_back.clear()
         if draft is None:
-            if self._state.leg_lost and self._state.phase is Phase.IDLE:
-                self._mend_afterwards()
+            if self._state.phase is Phase.IDLE:
+                if self._state.leg_lost:
+                    self._mend_afterwards()
+                elif self._state.closing:
+                    self._close_foreign()
             return
         if draft.target is not None and not draft.planned:
             if self._state.phase is Phase.CLEARING:
@@ -167,7 +176,7 @@ class Trader:
         open_orders = self._state.orders.open
         for order_id, waiting in self._waiting.items():
             record = open_orders.get(order_id)
-            if record is not None and isinstance(record.state, Resting) and waiting.may_ask:
+            if record is not None and type(record.state) is Resting and waiting.may_ask:
                 times.append(waiting.due_ms)
         free_ms = None if self._watch is None else self._watch.free_ms
         # While an instant is being worked on nothing is sent, and its end is news.
@@ -179,11 +188,11 @@ class Trader:
     def _keep_time(self, plan: Plan) -> None:
         """Take back passive orders past their deadline, and take up the waves that are due."""
         now_ms, open_orders = self._state.now_ms, self._state.orders.open
-        for order_id, waiting in list(self._waiting.items()):
-            record = open_orders.get(order_id)
-            if record is None:
-                del self._waiting[order_id]
-            elif waiting.is_due(now_ms) and isinstance(record.state, Resting):
+        for order_id in [name for name in self._waiting if name not in open_orders]:
+            del self._waiting[order_id]
+        for order_id, waiting in self._waiting.items():
+            record = open_orders[order_id] if waiting.is_due(now_ms) else None
+            if record is not None and isinstance(record.state, Resting):
                 waiting.asked(now_ms)
                 self._out.append(Cancel(order_id, record.order.key))
         plan.release(now_ms)
@@ -200,13 +209,30 @@ class Trader:
         if plan.done:
             self._out.append(Alert(AlertKind.ORDER_REFUSED, state.now_ms, text))
             return
+        self._carry_out(plan, text)
+
+    def _close_foreign(self) -> None:
+        """Close what was added by others, where the policy says so; what cannot go yet waits."""
+        state = self._state
+        may = state.trading in (TradingState.TRADING, TradingState.REDUCE_ONLY)
+        if not may or state.paused or state.flattening or not state.book.equity > 0:
+            return
+        legs = self._planner.closing_legs()
+        if legs:
+            plan = Plan.of(state.instant_ms, legs)
+            plan.urgent = True
+            self._carry_out(plan, "closes what others added; live.foreign = flatten")
+
+    def _carry_out(self, plan: Plan, text: str) -> None:
+        """Send a plan that no strategy asked for, as a decision record of its own."""
+        state = self._state
         self.open(bars_digest(state.windows), state.absent(), extra=True)
         draft = self._draft
         if draft is None:
             raise InvariantViolated("no decision was opened")
         draft.kind, draft.planned = DecisionKind.REDUCED, True
         draft.notes.append(text)
-        plan.stem = f"{self._prefix}{state.mend_as_of_ms // 1000:x}{draft.tag}"
+        plan.stem = f"{self._prefix}{plan.as_of_ms // 1000:x}{draft.tag}"
         self._plan = plan
         self._send(draft, plan)
 
@@ -257,6 +283,10 @@ class Trader:
         if abs(left) >= leg.smallest or (reduces and abs(size) == abs(book.held[index])):
             plan.add([leg])
 
+    def lost(self, index: int) -> None:
+        """Note that a position was taken from us: what leans now is evened out."""
+        self._mender.lost(index)
+
     def keep_bound(self) -> None:
         """Take back what rests on a side whose worst case new prices carried past the net bound."""
         book, open_orders = self._state.book, self._state.orders.open
@@ -266,6 +296,8 @@ class Trader:
         high, low = book.worst_net()
         beta, beta_max = book.beta, self._limits.beta_weight_max
         for order_id, record in open_orders.items():
+            if record.order.index == OUTSIDE:
+                continue  # it only reduces
             adds = high > bound if record.order.quantity > 0 else low < -bound
             if not adds and beta is not None and beta_max is not None:
                 room = beta.room(beta_max * book.equity)
@@ -326,7 +358,21 @@ class Trader:
             self.cancel_all(keep_reducing=True)
 
     def _send(self, draft: Draft, plan: Plan) -> None:
+        book, state = self._state.book, self._state
+        if self._takes_time and book.marks is not self._priced:  # other marks are another array
+            self._priced = book.marks
+            plan.reprice(book.prices)
+        if state.leg_lost or plan.buys or plan.sells:
+            self._send_what_fits(draft, plan)
+        if not self._waiting and plan.done:
+            self._finish(draft)
+
+    def _send_what_fits(self, draft: Draft, plan: Plan) -> None:
         book, open_orders = self._state.book, self._state.orders.open
+        # Most of what is heard makes no room, and while nothing is sent the legs do not change.
+        tries_again = plan.no_room and open_orders and not self._state.leg_lost
+        if tries_again and plan.no_room == _exposures(book):
+            return
         equity = book.equity
         net_max, beta_max = self._limits.net_weight_max, self._limits.beta_weight_max
         order_max = self._limits.order_weight_max * equity * 0.999
@@ -334,10 +380,6 @@ class Trader:
             order_max = math.inf
         crumbs = SLICE_SHARE_MIN * min(net_max * equity, order_max)
         watch, state = self._watch, self._state
-        if self._takes_time:
-            for leg in plan.legs:
-                if leg.mark != book.prices[leg.index] > 0:
-                    leg.reprice(book.prices[leg.index])
         while plan.buys or plan.sells or state.leg_lost:
             if state.leg_lost:
                 text = self._mender.mend(plan)
@@ -356,11 +398,10 @@ class Trader:
             if child is not None:
                 self._submit(draft, plan, *child)
             elif open_orders:
+                plan.no_room = _exposures(book)
                 return  # the fills or ends of what is open will make room
             else:
                 self._give_up(draft, plan)
-        if not plan.waves and not self._waiting:
-            self._finish(draft)
 
     def _submit(self, draft: Draft, plan: Plan, leg: Leg, quantity: Decimal, size: float) -> None:
         state = self._state
@@ -445,6 +486,12 @@ class Trader:
 
 def _may_rest(record: OrderRecord) -> bool:
     return not isinstance(record.state, Uncertain)
+
+
+def _exposures(book: Book) -> tuple[float, ...]:
+    """Give all that the room for one more order depends on."""
+    known, beta = (book.cash, book.net, book.pending_up, book.pending_down), book.beta
+    return known if beta is None else (*known, beta.net, beta.up, beta.down)
 
 
 def flat_target(as_of_ms: int, instruments_n: int) -> TargetPortfolio:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from daemon.domain.decision import Decision
 from daemon.domain.instrument import is_spare_symbol
 from daemon.domain.messages import Event, FundingPaid, OrderFilled, Transferred
-from daemon.domain.order import Fill
+from daemon.domain.order import OUTSIDE, Fill
 from daemon.domain.units import iso
 from daemon.report.capacity import UNMEASURED, Capacity
 from daemon.report.run_record import RunRecord
@@ -85,7 +85,7 @@ class Executions:
     def take(self, event: Event) -> None:
         """Keep the event if it is an execution not seen before."""
         match event:
-            case OrderFilled(fill=fill):
+            case OrderFilled(fill=fill) if fill.index != OUTSIDE:  # the owner's, of no column
                 self._take(f"fill {fill.key.venue} {fill.trade_id}", fill)
             case FundingPaid() | Transferred():
                 self._take(f"{event.cash_key.venue} {event.cashflow_id}", event)

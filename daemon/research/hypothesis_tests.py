@@ -17,7 +17,6 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtr, ndtri, stdtr, stdtrit
-from scipy.stats import binom
 
 from daemon.domain.units import DAY_MS, require
 from daemon.report.metrics import YEAR_DAYS
@@ -265,6 +264,8 @@ def random_effects(means: Floats, errors: Floats) -> RandomEffects:
 
 def stability(hypothesis: Hypothesis, protocol: Protocol, arms: Arms) -> Judgement:
     """Judge H14: is the skill there quarter by quarter?"""
+    from scipy.stats import binom  # heavy, and most commands do without
+
     arm = arms[hypothesis.runs[0]]
     figures: dict[str, float | int | str] = {}
     means, errors, gains = [], [], []

@@ -14,7 +14,6 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import binom
 
 from daemon.domain.units import require
 from daemon.statistics.bootstrap import Interval
@@ -103,6 +102,8 @@ class NullVerdict:
 
 def covered_bounds(seeds: int) -> tuple[int, int]:
     """Give fewest and most of `seeds` honest 95 % intervals that may cover; 90 and 99 of 100."""
+    from scipy.stats import binom  # heavy, and most commands do without
+
     require(seeds >= 1, f"{seeds} seeds: at least 1 is needed")
     low = next(k for k in range(seeds + 1) if binom.cdf(k, seeds, LEVEL) > TAIL)
     high = next(k for k in range(seeds, -1, -1) if binom.sf(k - 1, seeds, LEVEL) > TAIL)

@@ -1,9 +1,11 @@
 """The shell of the present: asyncio, one TaskGroup, one bounded queue, one consumer.
 
 Callbacks and streams only put events on the queue. The consumer lets the engine process what is
-there, journals events and commands durably in one commit, and only then hands the commands out.
-Venue commands are carried out one after another, estimates one at a time; every answer is an event
-again.
+there, journals events and commands durably in one commit, and only then hands the commands out,
+save questions for forecasts, which change nothing and are asked at once.
+Orders and cancels go to the venue in one lane, questions in another, so that no question that waits
+for its answer holds up a cancel; estimates are asked for one at a time. Every answer is an event
+again, and the answers of a lane come in the order of its commands.
 
 Who waits for whom: sources wait for room in the queue, the consumer may wait for room in a worker's
 queue, and a worker never waits for the consumer. Nobody waits in a circle.
@@ -15,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar, assert_never
 
@@ -22,8 +25,10 @@ import numpy as np
 import structlog
 
 from daemon.domain.bar import FIELDS
+from daemon.domain.failures import BadPayload, VenueError
 from daemon.domain.log_events import LogEvent
 from daemon.domain.messages import (
+    AccountUnread,
     Alert,
     AskSnapshot,
     BarsClosed,
@@ -35,6 +40,7 @@ from daemon.domain.messages import (
     Event,
     MarketEvent,
     Operator,
+    OrderRejected,
     Query,
     Started,
     Submit,
@@ -47,16 +53,22 @@ from daemon.engine.engine import Engine
 from daemon.engine.risk import TradingState
 from daemon.ports import AccountView, Clock, Estimator, Journal, MarketFeed, OrderEntry
 from daemon.runtime.gauge import Gauge
+from daemon.runtime.lanes import alike
 from daemon.runtime.recovery import Recovered, recover, save_bytes
 
 QUEUE_EVENTS_MAX: Final = 10_000  # for sources; answers of the workers always find room
 BATCH_EVENTS_MAX: Final = 512
 EFFECTS_QUEUED_MAX: Final = 10_000
+TURNS_FIRST: Final = 16
+"""How often the loop goes to the workers before anybody is shown what was handed out to them."""
 CONSUMER: Final = "consumer"
+SEND_S_MAX: Final = 180.0  # an order that waited longer for what was asked before it never leaves
+LOOK_S: Final = 1.0  # while an account cannot be read before trading begins
 
 Observer = Callable[[Event, Sequence[Command], Engine], None]
 Source = Callable[["LiveShell"], Coroutine[Any, Any, None]]
 Work = TypeVar("Work")
+_HandedOut = tuple[float, Sequence[Command]]  # when, in seconds of transport time
 
 log = structlog.get_logger()
 
@@ -100,7 +112,8 @@ class LiveShell:
         self._timeouts = timeouts or ShellTimeouts()
         self._queue: asyncio.Queue[Event] = asyncio.Queue()  # `put` keeps the bound
         self._queued = Gauge()
-        self._venue_work: asyncio.Queue[Sequence[Command]] = asyncio.Queue(EFFECTS_QUEUED_MAX)
+        self._venue_work: asyncio.Queue[_HandedOut] = asyncio.Queue(EFFECTS_QUEUED_MAX)
+        self._question_work: asyncio.Queue[_HandedOut] = asyncio.Queue(EFFECTS_QUEUED_MAX)
         self._estimate_work: asyncio.Queue[Estimate] = asyncio.Queue(EFFECTS_QUEUED_MAX)
         self._outstanding = Gauge()  # events not yet processed, and commands being carried out
         self._unprocessed = Gauge()  # events alone
@@ -123,6 +136,9 @@ class LiveShell:
             workers = [
                 self._spawn(group, CONSUMER, self._consume()),
                 self._spawn(group, "venue", self._work("venue", self._venue_work, self._trade)),
+                self._spawn(
+                    group, "questions", self._work("questions", self._question_work, self._trade)
+                ),
                 self._spawn(
                     group, "estimator", self._work("estimator", self._estimate_work, self._ask)
                 ),
@@ -211,8 +227,7 @@ class LiveShell:
             await self._market(event)
         await self._outstanding.at_most(0)
         await self.put(Started(now, parts.run_id))
-        async with asyncio.timeout(self._timeouts.reconcile_s):
-            await self._trading.wait()
+        await self._agreed()
         equity = round(self.engine.state.book.equity, 2)
         log.info(LogEvent.TRADING_STARTED, market_time=iso(now), equity=equity)
         self._final_ms = now
@@ -223,6 +238,25 @@ class LiveShell:
         finally:
             pump.cancel()
             ticks.cancel()
+
+    async def _agreed(self) -> None:
+        """Wait until the account agrees with the book, or trading is halted.
+
+        While it cannot be read, time goes on for the engine, which asks again and halts at last.
+        Raises TimeoutError where nothing comes of it.
+        """
+        waits_s = self._timeouts.reconcile_s
+        patience_s = self.engine.rules.unread_max_ms / 1000
+        waited_s = 0.0
+        while waited_s < waits_s + (patience_s if self.engine.state.unread else 0.0):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_S):
+                    await self._trading.wait()
+                    return
+            waited_s += LOOK_S
+            if self.engine.state.unread:
+                await self.put(Tick(self._parts.clock.now()))
+        raise TimeoutError(f"the account was not compared within {waited_s:.0f} s of the start")
 
     async def _pump(self, group: asyncio.TaskGroup, after_ms: int) -> None:
         async for event in self._parts.feed.events(after_ms):
@@ -277,10 +311,15 @@ class LiveShell:
                 batch.append(self._queue.get_nowait())
             self._queued.change(-len(batch))
             entries = [(event, self.engine.process(event)) for event in batch]
+            for _, commands in entries:
+                await self._ask_estimates(commands)
             await parts.journal.append(entries)
+            for _, commands in entries:
+                await self._hand_out(commands)
+            for _ in range(TURNS_FIRST):
+                await asyncio.sleep(0)
             decided = False
             for event, commands in entries:
-                await self._hand_out(commands)
                 decided = decided or any(isinstance(c, Decided) for c in commands)
                 for observer in parts.observers:
                     observer(event, commands, self.engine)
@@ -292,26 +331,38 @@ class LiveShell:
             self._unprocessed.change(-len(batch))
             self._outstanding.change(-len(batch))
 
+    async def _ask_estimates(self, commands: Sequence[Command]) -> None:
+        """Ask for forecasts before the commands are written down: that changes nothing anywhere.
+
+        The answer is an event, and waits in the queue until its question is on the disk. The
+        question leaves before the record is encoded: the worker computes meanwhile.
+        """
+        for command in commands:
+            if isinstance(command, Estimate):
+                self._outstanding.change(1)
+                await self._estimate_work.put(command)
+                await asyncio.sleep(0)
+
     async def _hand_out(self, commands: Sequence[Command]) -> None:
-        """Queue the commands for their workers, consecutive venue commands together."""
-        for_venue: list[Command] = []
+        """Queue the commands for their workers, those of a lane together."""
+        for_venue, questions = list[Command](), list[Command]()
         for command in commands:
             match command:
-                case Submit() | Cancel() | Query() | AskSnapshot():
+                case Submit() | Cancel():
                     for_venue.append(command)
-                case Estimate():
-                    self._outstanding.change(1)
-                    await self._estimate_work.put(command)
+                case Query() | AskSnapshot():
+                    questions.append(command)
                 case Alert():
                     # Only info: observers bring alerts to people, and nobody wants them twice.
                     log.info(LogEvent.ALERT_RAISED, kind=str(command.kind), text=command.text)
-                case Decided() | DecisionsFlagged():
+                case Decided() | DecisionsFlagged() | Estimate():
                     pass
                 case _:
                     assert_never(command)
-        if for_venue:
-            self._outstanding.change(1)
-            await self._venue_work.put(for_venue)
+        for lane, work in ((self._venue_work, for_venue), (self._question_work, questions)):
+            if work:
+                self._outstanding.change(1)
+                await lane.put((_now_s(), work))
 
     # ---- effects ---------------------------------------------------------------------------
 
@@ -328,18 +379,29 @@ class LiveShell:
                 await self._noting_failure(name, act(thing))
             self._outstanding.change(-1)
 
-    async def _trade(self, commands: Sequence[Command]) -> None:
-        orders: list[Order] = []
-        for command in commands:
-            if isinstance(command, Submit):
-                orders.append(command.approved.order)
-                continue
+    async def _trade(self, handed: _HandedOut) -> None:
+        """Carry out a lane's commands in their order; what is alike goes out side by side."""
+        handed_s, commands = handed
+        for run in alike(commands):
+            orders = [c.approved.order for c in run if isinstance(c, Submit)]
             if orders:
-                self._take(await self._parts.orders.submit(orders))
-                orders = []
-            self._take(await self._ask_venue(command))
-        if orders:
-            self._take(await self._parts.orders.submit(orders))
+                self._take(await self._submit(orders, handed_s))
+                continue
+            asking = [asyncio.ensure_future(self._ask_venue(command)) for command in run]
+            try:
+                for one in asking:
+                    self._take(await one)
+            finally:
+                for one in asking:
+                    one.cancel()
+
+    async def _submit(self, orders: Sequence[Order], handed_s: float) -> Sequence[VenueEvent]:
+        """Send orders, save those that what was asked before held up: their market is gone."""
+        late_s = _now_s() - handed_s
+        if late_s <= SEND_S_MAX:
+            return await self._parts.orders.submit(orders)
+        at_ms, why = self._parts.clock.now(), f"not sent: held up for {late_s:.0f} s"
+        return [OrderRejected(order.order_id, at_ms, why) for order in orders]
 
     def _take(self, answers: Sequence[VenueEvent]) -> None:
         for answer in answers:
@@ -352,7 +414,10 @@ class LiveShell:
             case Query(order_id=order_id, key=key):
                 return await self._parts.orders.query(order_id, key)
             case AskSnapshot(executions_cursor=cursor, venue=venue):
-                return await self._parts.account.snapshot(cursor, venue)
+                try:
+                    return await self._parts.account.snapshot(cursor, venue)
+                except (VenueError, BadPayload) as e:  # the engine decides what follows
+                    return (AccountUnread(venue, self._parts.clock.now(), str(e)),)
             case _:
                 return ()
 
@@ -397,6 +462,10 @@ class LiveShell:
         except TimeoutError:
             left = self._outstanding.count
             log.warning(LogEvent.SHUTDOWN_LATE, stage="drain", outstanding=left)
+
+
+def _now_s() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def _nothing_more(close_ms: int, instruments_n: int) -> BarsClosed:

@@ -6,15 +6,17 @@ the ones the journal recorded, otherwise the state cannot be trusted and the sta
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from daemon import codec
 from daemon.domain.failures import JournalError
-from daemon.domain.messages import Command, Estimate, Recorded
+from daemon.domain.messages import event_ms
 from daemon.engine.engine import Engine
 from daemon.ports import Entry, Journal
+from daemon.runtime.divergence import Divergence as Divergence
+from daemon.runtime.divergence import diverged
+from daemon.runtime.divergence import fingerprint as fingerprint
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,36 +27,12 @@ class Recovered:
     tail_n: int
 
 
-@dataclass(frozen=True, slots=True)
-class Divergence:
-    """Hold the first place where replayed commands differ from the recorded ones."""
-
-    sequence: int
-    event: str
-    recorded: tuple[str, ...]
-    replayed: tuple[str, ...]
-
-    def __str__(self) -> str:
-        return (
-            f"entry {self.sequence} ({self.event}): recorded {list(self.recorded)}, "
-            f"replayed {list(self.replayed)}"
-        )
-
-
-def fingerprint(command: Command | Recorded) -> bytes:
-    """Give the bytes by which two commands are compared; an Estimate by its windows' digests."""
-    kept = codec.recorded(command) if isinstance(command, Estimate) else command
-    return codec.encode_message(kept)
-
-
 def replay_entry(engine: Engine, entry: Entry) -> Divergence | None:
     """Process one recorded event; None when the commands are the recorded ones."""
-    replayed = engine.process(entry.event)
-    if _same(replayed, entry.commands):
-        return None
-    return Divergence(
-        entry.sequence, type(entry.event).__name__, _names(entry.commands), _names(replayed)
-    )
+    event = entry.event
+    replayed = engine.process(event)
+    kind = type(event).__name__
+    return diverged(entry.sequence, kind, event_ms(event), entry.commands, replayed)
 
 
 def recover(engine: Engine, journal: Journal) -> Recovered:
@@ -79,13 +57,3 @@ def recover(engine: Engine, journal: Journal) -> Recovered:
 def save_bytes(engine: Engine) -> bytes:
     """Give the engine's state as bytes for a snapshot."""
     return codec.encode(engine.state.to_plain())
-
-
-def _same(left: Sequence[Command], right: Sequence[Recorded]) -> bool:
-    if len(left) != len(right):
-        return False
-    return all(fingerprint(a) == fingerprint(b) for a, b in zip(left, right, strict=True))
-
-
-def _names(commands: Sequence[Command | Recorded]) -> tuple[str, ...]:
-    return tuple(f"{type(c).__name__}:{fingerprint(c).hex()[-16:]}" for c in commands)

@@ -48,6 +48,14 @@ class LiveSettings(Section):
         ge=5,
         le=86_400,
     )
+    unread_max_s: float = setting(
+        600.0,
+        "An account that cannot be read for so long halts trading; until then it is asked again "
+        "and nothing is opened.",
+        unit="seconds of market time",
+        ge=5,
+        le=86_400,
+    )
     stream_silence_s: float = setting(
         900.0,
         "After so much silence the private stream is dialled anew and the account is read.",
@@ -69,8 +77,23 @@ class LiveSettings(Section):
         ge=1,
         le=3600,
     )
-    open_orders: Literal["cancel_ours", "cancel_all", "refuse"] = setting(
+    dead_man_s: float = setting(
+        120.0,
+        "Timer at the venue that cancels what rests once the daemon was silent for so long; "
+        "renewed at half of it; 0 is off. It takes orders of the owner with it.",
+        unit="seconds",
+        ge=0,
+        le=86_400,
+    )
+    open_orders: Literal["cancel_ours", "cancel_all", "count", "refuse"] = setting(
         "cancel_ours",
         "Orders that rest at the start and are not in the journal: cancel those with our names and "
-        "refuse to start beside others, cancel all, or refuse to start.",
+        "refuse to start beside others, cancel all, cancel ours and start beside others, which "
+        "count in the exposure, or refuse to start.",
+    )
+    foreign: Literal["adopt", "flatten", "halt"] = setting(
+        "halt",
+        "What the account holds and the daemon did not bring about, at a start, after a reconnect "
+        "or while trading: trade on from it, close what was added and cancel orders that are not "
+        "ours, or halt until a resume.",
     )

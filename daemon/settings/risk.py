@@ -37,6 +37,14 @@ class RiskSettings(Section):
         ge=1,
         le=1000,
     )
+    stale_decisions_max: int = setting(
+        2,
+        "Decisions in a row without a usable forecast after which the book only reduces, until one "
+        "comes.",
+        unit="decisions",
+        ge=0,
+        le=1000,
+    )
     beta_weight_max: float = setting(
         0.0,
         "Absolute sum of weight times beta to the equal-weight market, counting open orders at "

@@ -265,6 +265,9 @@ class LaterListing(Section):
 class RehearsalSettings(Section):
     """Describe the rehearsal exchange: a generated market, or real bars from Parquet."""
 
+    dialect: Literal["binanceusdm", "bybit"] = setting(
+        "binanceusdm", "Exchange id whose words the rehearsal speaks; replaces exchange.id."
+    )
     seed: int = setting(7, "Seed of the generated market.", ge=0, le=2**32 - 1)
     coins: int = setting(12, "Coins of the generated market.", unit="coins", ge=2, le=200)
     base_minutes: int = setting(

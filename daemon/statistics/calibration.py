@@ -15,8 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import isotonic_regression
-from scipy.stats import chi2
+from scipy.special import chdtrc
 
 from daemon.domain.units import require
 from daemon.statistics.checks import Floats, count, same_length, series
@@ -62,7 +61,7 @@ def mincer_zarnowitz(forecast: Floats, outcome: Floats, *, lags: int = 0) -> Min
     a_error, b_error = np.sqrt(np.maximum(np.diag(covariance), 0.0))
     a, b = coefficients
     return MincerZarnowitz(
-        float(a), float(b), float(a_error), float(b_error), float(chi2.sf(wald, 2))
+        float(a), float(b), float(a_error), float(b_error), float(chdtrc(2, wald))
     )
 
 
@@ -118,6 +117,8 @@ def isotonic(scores: Floats, outcomes: Floats) -> Isotonic:
 
     Outcomes at equal scores are averaged first.
     """
+    from scipy.optimize import isotonic_regression  # heavy, and most commands do without
+
     x, y = series(scores, "scores"), series(outcomes, "outcomes")
     same_length(x, y, "scores, outcomes")
     knots, where, sizes = np.unique(x, return_inverse=True, return_counts=True)

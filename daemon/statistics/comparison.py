@@ -22,8 +22,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import logsumexp
-from scipy.stats import t as student
+from scipy.special import logsumexp, stdtr
 
 from daemon.domain.units import require
 from daemon.statistics.checks import Floats, count, same_length, series, share
@@ -73,7 +72,7 @@ def diebold_mariano(losses_a: Floats, losses_b: Floats, *, horizon: int = 1) -> 
         variance = bartlett_variance(d, horizon - 1)
     statistic = mean / math.sqrt(variance / T)
     adjusted = statistic * factor
-    p_value = 2.0 * float(student.sf(abs(adjusted), T - 1))
+    p_value = 2.0 * float(stdtr(T - 1, -abs(adjusted)))
     return DieboldMariano(mean, statistic, adjusted, p_value, bartlett=negative)
 
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import numpy as np
 from scipy.special import ndtri
-from scipy.stats import rankdata
 
 from daemon.domain.units import require
 from daemon.statistics.checks import Floats
+from daemon.statistics.ranks import mean_ranks
 from daemon.statistics.skill import PAIRS_MIN
 
 
@@ -22,7 +22,7 @@ def rank_ics(forecasts: Floats, outcomes: Floats) -> Floats:
     Pairs with a NaN are left out; NaN with fewer than three pairs or where a side does not vary.
     """
     f, y = _known(forecasts, outcomes)
-    return _correlations(_ranks(f), _ranks(y))
+    return _correlations(mean_ranks(f), mean_ranks(y))
 
 
 def score_ics(forecasts: Floats, outcomes: Floats) -> Floats:
@@ -53,7 +53,7 @@ def expected_score_ics(forecasts: Floats, outcomes: Floats, expected: Floats) ->
 def normal_scores(forecasts: Floats) -> Floats:
     """Map each row's finite values to Z(rank / (n + 1)); NaN stays NaN."""
     count = np.isfinite(forecasts).sum(axis=1, keepdims=True)
-    return np.asarray(ndtri(_ranks(forecasts) / (count + 1)))
+    return np.asarray(ndtri(mean_ranks(forecasts) / (count + 1)))
 
 
 def _known(forecasts: Floats, outcomes: Floats) -> tuple[Floats, Floats]:
@@ -62,12 +62,6 @@ def _known(forecasts: Floats, outcomes: Floats) -> tuple[Floats, Floats]:
     both = np.isfinite(forecasts) & np.isfinite(outcomes)
     both &= both.sum(axis=1, keepdims=True) >= PAIRS_MIN
     return np.where(both, forecasts, np.nan), np.where(both, outcomes, np.nan)
-
-
-def _ranks(x: Floats) -> Floats:
-    if not x.size:
-        return x
-    return np.asarray(rankdata(x, axis=1, nan_policy="omit"), dtype=np.float64)
 
 
 def _correlations(a: Floats, b: Floats) -> Floats:

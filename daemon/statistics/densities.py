@@ -18,7 +18,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from scipy.special import betaincinv, ndtr
-from scipy.stats import kstest
 
 from daemon.domain.units import require
 from daemon.statistics.checks import Floats, same_length, series, share
@@ -61,6 +60,8 @@ def pit_uniformity(pit: Floats) -> Uniformity:
 
     The p-value takes them as independent: thin overlapping labels first, or it is far too small.
     """
+    from scipy.stats import kstest  # heavy, and most commands do without
+
     x = series(pit, "pit")
     require(bool(((x >= 0) & (x <= 1)).all()), "a PIT value lies outside 0 to 1")
     found = kstest(x, "uniform")

@@ -20,11 +20,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtri, stdtrit
-from scipy.stats import kendalltau, rankdata
 
 from daemon.domain.units import require
 from daemon.statistics.checks import share
 from daemon.statistics.dependence import cosine_variance
+from daemon.statistics.ranks import mean_ranks
 
 Floats = npt.NDArray[np.float64]
 PAIRS_MIN = 3  # a correlation of two points is always one
@@ -42,11 +42,13 @@ def ic(forecast: Floats, outcome: Floats) -> float:
 def rank_ic(forecast: Floats, outcome: Floats) -> float:
     """Give Spearman's rank correlation (ties share their mean rank); NaN as in `ic`."""
     f, y = _pairs(forecast, outcome)
-    return _correlation(np.asarray(rankdata(f), float), np.asarray(rankdata(y), float))
+    return _correlation(mean_ranks(f), mean_ranks(y))
 
 
 def kendall_tau(forecast: Floats, outcome: Floats) -> float:
     """Give Kendall's tau-b, which allows for ties; NaN as in `ic`."""
+    from scipy.stats import kendalltau  # heavy, and most commands do without
+
     f, y = _pairs(forecast, outcome)
     if len(f) < PAIRS_MIN or np.ptp(f) == 0.0 or np.ptp(y) == 0.0:
         return float("nan")
@@ -62,7 +64,7 @@ def power_ic(forecast: Floats, outcome: Floats) -> float:
     f, y = _pairs(forecast, outcome)
     if len(f) < PAIRS_MIN:
         return float("nan")
-    scores = ndtri((np.asarray(rankdata(f), float) - 0.5) / len(f))
+    scores = ndtri((mean_ranks(f) - 0.5) / len(f))
     return _correlation(_signed_power(scores), _signed_power(y - y.mean()))
 
 

@@ -23,7 +23,6 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from scipy.optimize import brentq
 from scipy.special import log_ndtr, ndtri
 
 from daemon.domain.units import require
@@ -71,6 +70,8 @@ def independent_maximum(trials: float) -> float:
 
 def _as_many(maximum: float, most: int) -> float:
     """Invert `independent_maximum` between 1 and `most` trials."""
+    from scipy.optimize import brentq  # heavy, and most commands do without
+
     if maximum <= independent_maximum(1.0) + 1e-9:
         return 1.0
     if maximum >= independent_maximum(float(most)):

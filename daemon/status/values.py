@@ -6,6 +6,7 @@ with an ISO twin where people read them. What is not known is left out or None, 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
@@ -14,7 +15,7 @@ import numpy as np
 
 from daemon.domain.bar import Floats
 from daemon.domain.decision import Decision
-from daemon.domain.instrument import Universe
+from daemon.domain.instrument import InstrumentKey, Universe
 from daemon.domain.messages import Alert
 from daemon.domain.order import Fill
 from daemon.domain.portfolio import Ledger
@@ -57,14 +58,22 @@ def status_values(
 
 
 def positions_values(
-    universe: Universe, ledger: Ledger, marks: Floats, equity: float
+    universe: Universe,
+    ledger: Ledger,
+    marks: Floats,
+    equity: float,
+    outside: Mapping[InstrumentKey, float] | None = None,
 ) -> dict[str, Any]:
-    """Show what is held, by symbol; marks: (N,) prices, NaN leaves the value unknown."""
+    """Show what is held, by symbol; marks: (N,) prices, NaN leaves the value unknown.
+
+    outside: prices of what is held beside the universe.
+    """
     shown: dict[str, Any] = {}
     for key, position in ledger.positions.items():
         if not position.quantity:
             continue
-        mark = float(marks[universe.index[key]])
+        index = universe.index.get(key)
+        mark = (outside or {}).get(key, math.nan) if index is None else float(marks[index])
         notional = float(position.quantity) * mark
         shown[key.symbol] = {
             "venue": key.venue,

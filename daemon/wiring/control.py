@@ -7,11 +7,16 @@ engine stands at then. A latch halts the engine and keeps every order from the v
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import json
+import os
+import signal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 import structlog
+from msgspec.structs import replace
 
 from adapters.clocks import TransportClock
 from adapters.control import (
@@ -21,18 +26,23 @@ from adapters.control import (
     Latches,
     Request,
     Spool,
+    account_latch,
 )
+from daemon.domain.failures import ConfigurationError, CorruptFile
 from daemon.domain.log_events import LogEvent
-from daemon.domain.messages import Command, Event, Operator, OperatorAction
+from daemon.domain.messages import Command, Event, Operator, OperatorAction, RuleValue
 from daemon.engine.engine import Engine
 from daemon.engine.risk import TradingState
 from daemon.ports import Clock, OrderEntry
 from daemon.runtime.live import LiveShell
+from daemon.wiring.core import LIVE_FILE
 
 POLL_S: Final = 0.2
 STALE_S: Final = 120.0  # an older wish to resume or to flatten surprises whoever had it
 AGES: Final = frozenset({OperatorAction.RESUME, OperatorAction.FLATTEN})
 KILLED: Final = "killed by the operator"
+Reread = Callable[[Engine], tuple[Mapping[str, RuleValue], str]]
+"""Reads the settings again: the rules that change, and words for people; see `reloading`."""
 
 log = structlog.get_logger()
 
@@ -47,6 +57,53 @@ def latches_of(state_folder: Path, account: Path | None = None) -> Latches:
     return Latches((own,) if account is None else (own, account))
 
 
+def live_latches(
+    state_folder: Path, account: str, environment: Mapping[str, str] | None = None
+) -> Latches:
+    """Give the latches of a daemon with real orders, that of its account included.
+
+    account: its name, which begins with the venue's. environment: our own unless given.
+    """
+    shared = shared_latches(os.environ if environment is None else environment)
+    return _with_account(state_folder, account, shared)
+
+
+def latches_at(state_folder: Path, environment: Mapping[str, str] | None = None) -> Latches:
+    """Give the latches of whoever runs in a state folder, as an operator sets and clears them.
+
+    Raises CorruptFile where the folder does not say which account its book is of.
+    """
+    account, shared = _book_of(state_folder)
+    if not account:
+        return latches_of(state_folder)
+    if shared is None:
+        return live_latches(state_folder, account, environment)
+    return _with_account(state_folder, account, shared)
+
+
+def account_at(state_folder: Path) -> str:
+    """Name the real account that the book in a folder is of, "" for none; raises CorruptFile."""
+    return _book_of(state_folder)[0]
+
+
+def _with_account(state_folder: Path, account: str, shared: Path) -> Latches:
+    venue = account.rpartition("-")[0]
+    return latches_of(state_folder, account_latch(shared, venue, account))
+
+
+def _book_of(state_folder: Path) -> tuple[str, Path | None]:
+    """Read the account of a book, and where its daemon looks for the account's latch."""
+    path = state_folder / LIVE_FILE
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        shared = found.get("latches")
+        return str(found["account"]), Path(shared) if shared else None
+    except FileNotFoundError:
+        return "", None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
+        raise CorruptFile(f"{path}: does not say which account the book is of: {e}") from e
+
+
 def shared_latches(environment: Mapping[str, str]) -> Path:
     """Name the folder of the accounts' latches, common to all daemons of this user."""
     base = environment.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
@@ -57,8 +114,14 @@ class OperatorControl:
     """Stand between operators and one session."""
 
     def __init__(
-        self, folder: Path, latches: Latches, clock: Clock, transport: TransportClock
+        self,
+        folder: Path,
+        latches: Latches,
+        clock: Clock,
+        transport: TransportClock,
+        reread: Reread | None = None,
     ) -> None:
+        self._reread = reread
         self._spool = Spool(folder)
         self._latches = latches
         self._clock = clock
@@ -82,7 +145,9 @@ class OperatorControl:
         if isinstance(event, Operator):
             waiting = self._awaited.get(event.request_id)
             if waiting is not None and not waiting.done():
-                waiting.set_result(_answer(event.request_id, event.action, event.at_ms, engine))
+                note = event.reason if event.action is OperatorAction.RELOAD else ""
+                told = _answer(event.request_id, event.action, event.at_ms, engine)
+                waiting.set_result(replace(told, note=note))
 
     async def begin(self, shell: LiveShell) -> None:
         """Obey what was asked for while nothing ran, before this run may trade."""
@@ -92,9 +157,31 @@ class OperatorControl:
     async def listen(self, shell: LiveShell) -> None:
         """Obey latch and requests until cancelled."""
         await self._begun.wait()
-        while True:
-            await asyncio.sleep(POLL_S)
-            await self._look(shell)
+        with self._hearing_hangups():
+            while True:
+                await asyncio.sleep(POLL_S)
+                await self._look(shell)
+
+    @contextmanager
+    def _hearing_hangups(self) -> Iterator[None]:
+        """Take a SIGHUP for a request to reload, as service managers mean it."""
+        loop = asyncio.get_running_loop()
+        try:
+            loop.add_signal_handler(signal.SIGHUP, self._hung_up)
+        except (ValueError, RuntimeError):  # not in the main thread: nobody sends us signals
+            yield
+            return
+        try:
+            yield
+        finally:
+            loop.remove_signal_handler(signal.SIGHUP)
+
+    def _hung_up(self) -> None:
+        asked_ms = self._transport.wall_ms()
+        try:
+            self._spool.send(Request(OperatorAction.RELOAD, f"hangup-{asked_ms}", asked_ms))
+        except OSError as e:
+            self._note_unheard(str(e))
 
     async def _look(self, shell: LiveShell) -> None:
         await self._obey_latch(shell)
@@ -138,10 +225,23 @@ class OperatorControl:
             log.warning(LogEvent.OPERATOR_REFUSED, action=str(action), request_id=name, why=why)
             return _answer(name, action, at_ms, engine, refused=why)
         halt = self._latches.found() if action is OperatorAction.KILL else None
-        reason = "" if halt is None else halt.reason
-        answer = await self._hand(shell, Operator(action, name, at_ms, reason))
+        wish = Operator(action, name, at_ms, "" if halt is None else halt.reason)
+        if action is OperatorAction.RELOAD and not known:
+            try:
+                wish = await asyncio.to_thread(self._reloaded, wish, engine)
+            except ConfigurationError as e:
+                log.warning(LogEvent.OPERATOR_REFUSED, action="reload", request_id=name, why=str(e))
+                return _answer(name, action, at_ms, engine, refused=str(e))
+        answer = await self._hand(shell, wish)
         log.info(LogEvent.OPERATOR_OBEYED, action=str(action), request_id=name, known=known)
         return answer
+
+    def _reloaded(self, wish: Operator, engine: Engine) -> Operator:
+        """Give a wish to reload with what it changes; raises ConfigurationError where none may."""
+        if self._reread is None:
+            raise ConfigurationError("this run has no settings files to read again")
+        rules, note = self._reread(engine)
+        return Operator(wish.action, wish.request_id, wish.at_ms, note, rules)
 
     async def _hand(self, shell: LiveShell, wish: Operator) -> Answer:
         """Queue a wish and wait until it is in the journal."""

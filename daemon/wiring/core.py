@@ -14,6 +14,7 @@ from daemon.domain.instrument import Instrument, Universe
 from daemon.domain.units import DAY_MS, Timeframe
 from daemon.engine.cadence import CadenceRules
 from daemon.engine.engine import Engine
+from daemon.engine.reconcile import ReconcilePolicy
 from daemon.engine.ripeness import RipenessRules
 from daemon.engine.risk import RiskLimits
 from daemon.engine.rules import EngineRules
@@ -85,6 +86,13 @@ def paper_settings(settings: Settings) -> PaperSettings:
 def engine_of(settings: Settings, universe: Universe, source: Timeframe) -> Engine:
     """Build the engine of a run."""
     strategy = strategy_of(settings)
+    return Engine(universe, strategy, engine_rules(settings, strategy, len(universe), source))
+
+
+def engine_rules(
+    settings: Settings, strategy: Strategy, instruments_n: int, source: Timeframe
+) -> EngineRules:
+    """Translate settings for the engine."""
     market, risk = settings.market, settings.risk
     cadence = CadenceRules(
         source=source,
@@ -92,6 +100,7 @@ def engine_of(settings: Settings, universe: Universe, source: Timeframe) -> Engi
         decision=Timeframe.parse(market.decision),
         deadline_ms=round(market.decision_deadline_s * 1000),
         alive_ms=market.expected_absent_bars * source.ms,
+        stale_decisions_max=risk.stale_decisions_max,
     )
     limits = RiskLimits(
         gross_weight_max=risk.gross_weight_max,
@@ -109,10 +118,10 @@ def engine_of(settings: Settings, universe: Universe, source: Timeframe) -> Engi
         drawdown_max=risk.drawdown_max or None,
         margin_ratio_max=risk.margin_ratio_max or None,
     )
-    rules = EngineRules(
+    return EngineRules(
         cadence=cadence,
         limits=limits,
-        cost=cost_of(settings, len(universe)),
+        cost=cost_of(settings, instruments_n),
         ripeness=RipenessRules(
             age_ms_min=round(settings.universe.age_days_min * DAY_MS),
             day_volume_min=settings.universe.day_volume_min,
@@ -120,9 +129,10 @@ def engine_of(settings: Settings, universe: Universe, source: Timeframe) -> Engi
         ),
         bars_n=bars_kept(settings, strategy.windows_needed),
         uncertain_asks_max=risk.uncertain_queries_max,
+        reconcile=ReconcilePolicy(settings.live.foreign),
+        unread_max_ms=round(settings.live.unread_max_s * 1000),
         execution=execution_rules(settings),
     )
-    return Engine(universe, strategy, rules)
 
 
 def execution_rules(settings: Settings) -> ExecutionRules:

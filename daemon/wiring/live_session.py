@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from adapters.ccxt_venue.dead_man import fit_timer
 from adapters.ccxt_venue.keys import (
     Credentials,
     credentials_from_environment,
@@ -19,10 +20,14 @@ from adapters.ccxt_venue.opening import Opening, opened
 from adapters.ccxt_venue.preparing import Wishes
 from adapters.ccxt_venue.quirks import quirks_of
 from adapters.ccxt_venue.venue import CcxtVenue, VenueRules
+from adapters.control import Latches
+from adapters.control.files import write_whole
+from adapters.state_lock import StateLock
 from daemon.domain.failures import ConfigurationError, CorruptFile
 from daemon.engine.engine import Engine
 from daemon.runtime.live import LiveShell, Source
 from daemon.settings import Settings
+from daemon.wiring.control import live_latches
 from daemon.wiring.core import LIVE_FILE
 from daemon.wiring.session import (
     PAPER_LEDGER,
@@ -33,6 +38,9 @@ from daemon.wiring.session import (
 )
 
 BEGUN: Final = "begun_ms"
+# Fills are listed contract by contract and week by week, four lists a second: 100 contracts after
+# a month away take two minutes and more.
+RECONCILE_S: Final = 1_800.0
 
 
 @asynccontextmanager
@@ -41,12 +49,24 @@ async def live_session(
 ) -> AsyncIterator[LiveShell]:
     """Assemble a run with real orders; yields the shell, which the caller runs.
 
-    Raises what a paper session raises, and ConfigurationError for settings, keys or an account that
-    must not be traded with. environment: where keys may stand; the process's own unless given.
+    Raises what a paper session raises, AlreadyRunning also for an account that another daemon
+    trades on, and ConfigurationError for settings, keys or an account that must not be traded with.
+    environment: where keys may stand; the process's own unless given.
     """
     keys = refuse_unfit(settings, environment)
-    async with trading_session(settings, hooks, partial(_live_venue, keys)) as shell:
-        yield shell
+    latches = live_latches(settings.run.state_folder, settings.live.account, environment)
+    make = partial(_live_venue, keys, latches)
+    with _alone_at(settings.live.account, latches):
+        async with trading_session(settings, hooks, make, latches) as shell:
+            yield shell
+
+
+def _alone_at(account: str, latches: Latches) -> StateLock:
+    """Give the lock of an account, beside its latch: two books there would give the same names to
+    their orders, cancel each other's, and each take all that is held for its own.
+    """
+    latch = latches.files[-1]
+    return StateLock(latch.parent, latch.with_suffix(".lock").name, account)
 
 
 def refuse_unfit(settings: Settings, environment: Mapping[str, str] | None = None) -> Credentials:
@@ -54,7 +74,9 @@ def refuse_unfit(settings: Settings, environment: Mapping[str, str] | None = Non
 
     Nothing is begun or asked anywhere.
     """
-    quirks_of(settings.exchange.id)
+    quirks = quirks_of(settings.exchange.id)
+    if settings.live.dead_man_s:
+        fit_timer(quirks.venue, quirks.dead_man, settings.live.dead_man_s)
     if settings.exchange.others:
         names = ", ".join(one.id for one in settings.exchange.others)
         raise ConfigurationError(
@@ -83,8 +105,15 @@ def credentials_of(settings: Settings, environment: Mapping[str, str] | None) ->
     return found
 
 
+def why_halted(latches: Latches) -> str:
+    """Say why no order may leave, "" while no latch is set."""
+    halt = latches.found()
+    return "" if halt is None else halt.reason or "the halt latch is set"
+
+
 async def _live_venue(
     keys: Credentials,
+    latches: Latches,
     settings: Settings,
     engine: Engine,
     clock: MarketClock,
@@ -92,7 +121,7 @@ async def _live_venue(
 ) -> OpenedVenue:
     """Open the venue of the account that the book is of."""
     live, folder = settings.live, settings.run.state_folder
-    book = _Book(folder / LIVE_FILE)
+    book = _Book(folder / LIVE_FILE, latches.files[-1].parent)
     if book.account and book.account != live.account:
         raise ConfigurationError(
             f"live.account = {live.account!r}: the book in {folder} is of {book.account}; name "
@@ -113,6 +142,7 @@ async def _live_venue(
             receive_window_ms=live.receive_window_ms,
             parallel_n=live.parallel_orders,
             in_place=settings.exchange.market_time == "lockstep",
+            forbids=lambda: why_halted(latches),
         ),
         now_ms=clock.now,
         begun_ms=book.begun_ms,
@@ -120,10 +150,14 @@ async def _live_venue(
     )
     venue = await stack.enter_async_context(opened(opening))
     book.of(venue.account_name)
-    return OpenedVenue(venue, venue, sources=_sources(settings, venue))
+    found = _sources(settings, venue, stack)
+    return OpenedVenue(venue, venue, sources=found, reconcile_s=RECONCILE_S)
 
 
-def _sources(settings: Settings, venue: CcxtVenue) -> dict[str, Source]:
+def _sources(settings: Settings, venue: CcxtVenue, stack: AsyncExitStack) -> dict[str, Source]:
+    """Give the tasks beside the feed; `stack` clears the venue's timers before the venue closes."""
+    switch = venue.dead_man(settings.live.dead_man_s)
+
     async def keep_time(shell: LiveShell) -> None:
         await venue.keep_time(settings.live.clock_every_s)
 
@@ -137,14 +171,23 @@ def _sources(settings: Settings, venue: CcxtVenue) -> dict[str, Source]:
         )
         await venue.news(shell.put, rules)
 
-    return {"venue clock": keep_time, "account news": bring}
+    async def keep_timers(shell: LiveShell) -> None:
+        if switch is not None:
+            await switch.keep(shell.put)
+
+    found: dict[str, Source] = {"venue clock": keep_time, "account news": bring}
+    if switch is not None:
+        stack.push_async_callback(switch.clear)
+        found["dead man's switch"] = keep_timers
+    return found
 
 
 class _Book:
     """Keep beside a book which account it is of, and since when; raises CorruptFile."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, shared_latches: Path | None = None) -> None:
         self._path = path
+        self._shared = shared_latches
         self.account = ""
         self.begun_ms: int | None = None
         if not path.exists():
@@ -166,7 +209,8 @@ class _Book:
         self._write()
 
     def _write(self) -> None:
-        beside = self._path.with_suffix(".new")
-        text = json.dumps({"account": self.account, BEGUN: self.begun_ms})
-        beside.write_text(text, encoding="utf-8")
-        beside.replace(self._path)
+        told: dict[str, object] = {"account": self.account, BEGUN: self.begun_ms}
+        if self._shared is not None:  # so that an operator finds the latch that we look at
+            told["latches"] = str(self._shared)
+        # A power cut leaves the old one or the new one: without it a kill finds no latch.
+        write_whole(self._path, json.dumps(told).encode())

@@ -8,16 +8,17 @@ from __future__ import annotations
 import secrets
 import signal
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from adapters.clocks import TransportClock
-from adapters.control import Answer, Halt, Request, Spool, is_request_id
+from adapters.control import Answer, Halt, Latches, Request, Spool, is_request_id
 from adapters.state_lock import end_owner, owner_of
-from daemon.domain.failures import ConfigurationError, JournalError
+from daemon.domain.failures import ConfigurationError, CorruptFile, JournalError
 from daemon.domain.messages import OperatorAction
-from daemon.wiring.control import KILLED, latches_of
+from daemon.wiring.control import KILLED, latches_at, latches_of
 
 LOOK_S: Final = 0.05
 TERM_S: Final = 6.0  # a stop takes 5 s at most; who takes longer hangs
@@ -76,7 +77,7 @@ def ask(folder: Path, wish: Wish) -> Told:
     clock = TransportClock()
     if wish.action is OperatorAction.KILL:
         return _kill(folder, wish, name, clock)
-    cleared = latches_of(folder).clear() if wish.clear_latch else ()
+    cleared = latches_at(folder).clear() if wish.clear_latch else ()
     answer = _asked(folder, wish, name, clock)
     return Told(name, answer, None if answer is not None else owner_of(folder), cleared)
 
@@ -85,8 +86,11 @@ def _kill(folder: Path, wish: Wish, name: str, clock: TransportClock) -> Told:
     """Set the latch before anything else; ask and end whatever the disk says to that."""
     troubles: list[str] = []
     reason = f"{KILLED}: {wish.reason}" if wish.reason else KILLED
+    latches = _latches(folder, troubles)
+    with suppress(OSError, ConfigurationError):  # setting says what is wrong
+        latches.open()
     try:
-        latches_of(folder).set(Halt(reason, name, clock.wall_ms()))
+        latches.set(Halt(reason, name, clock.wall_ms()))
     except OSError as e:
         troubles.append(f"the halt latch could not be set: {e}")
     answer, ended_by = None, ""
@@ -101,10 +105,19 @@ def _kill(folder: Path, wish: Wish, name: str, clock: TransportClock) -> Told:
         troubles.append(f"the daemon could not be ended: {e}")
     if troubles:
         rest = "it acknowledged" if answer is not None else ended_by or "nothing else was done"
-        is_set = latches_of(folder).found() is not None
+        is_set = latches.found() is not None
         latch = "the halt latch is set" if is_set else "NO HALT LATCH IS SET"
         raise JournalError(f"{'; '.join(troubles)}; {latch}; {rest}")
     return Told(name, answer, None if answer is not None else owner_of(folder), (), ended_by)
+
+
+def _latches(folder: Path, troubles: list[str]) -> Latches:
+    """Give all latches, or that of the folder where its account cannot be told."""
+    try:
+        return latches_at(folder)
+    except CorruptFile as e:
+        troubles.append(f"only the latch of the state folder: {e}")
+        return latches_of(folder)
 
 
 def _asked(folder: Path, wish: Wish, name: str, clock: TransportClock) -> Answer | None:

@@ -113,10 +113,13 @@ class Stretches:
         return self.engine
 
     def moved_to(self, settings: Settings) -> Engine:
-        """Move the state into an engine with other settings; the same engine if nothing changed."""
+        """Move the state into an engine with other settings; the same engine if nothing changed.
+
+        What was reloaded meanwhile ends with it: a start goes by the settings it was given.
+        """
         if self._engine is None or self._settings is None:
             self.begin(settings)
-        elif deciding(settings) != deciding(self._settings):
+        elif deciding(settings) != deciding(self._settings) or self._engine.state.changed:
             refuse_other_bars(settings, self._settings)
             before = self._engine
             self.begin(settings)
@@ -127,9 +130,19 @@ class Stretches:
 
 def deciding(settings: Settings) -> dict[str, Any]:
     """Give the part of the settings that an engine is built from."""
-    sections = (settings.market, settings.strategy, settings.risk, settings.paper)
-    ripe = settings.universe.model_dump(include={"age_days_min", "day_volume_min"})
-    return {**{type(s).__name__: s.model_dump() for s in sections}, "ripeness": ripe}
+    sections = (
+        settings.market,
+        settings.strategy,
+        settings.risk,
+        settings.paper,
+        settings.execution,
+    )
+    ripe = settings.universe.model_dump(
+        include={"age_days_min", "day_volume_min", "volume_rank_max"}
+    )
+    account = settings.live.model_dump(include={"foreign", "unread_max_s"})
+    rest = {"ripeness": ripe, "live": account}
+    return {**{type(s).__name__: s.model_dump() for s in sections}, **rest}
 
 
 def refuse_other_bars(wanted: Settings, book: Settings) -> None:

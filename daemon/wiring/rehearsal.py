@@ -14,12 +14,12 @@ from adapters.history.parquet_file import is_generated
 from adapters.history.rules import load_rules
 from adapters.history.store import data_root
 from adapters.journal import JournalReader
-from adapters.rehearsal.ccxt_options import ccxt_options
-from adapters.rehearsal.launch import LaunchedExchange, launch
+from adapters.rehearsal.launch import LaunchedExchange, launch, options_of
 from adapters.rehearsal.server import serve
 from adapters.rehearsal.settings import (
     ORIGIN_MS_DEFAULT,
     AbsentBar,
+    DialectKind,
     LateBar,
     MarketKind,
     PaceKind,
@@ -39,6 +39,8 @@ PINNED: Final = (
     "planted_ic",
     "data_folder",
 )  # what makes a market
+DIALECT: Final = "dialect"  # part of every contract's name; older books lack it
+DIALECT_OF_OLD: Final = "binanceusdm"
 LATER: Final = "listings"  # coins listed later, [symbol, hours, instant]; older books lack the key
 
 
@@ -49,6 +51,10 @@ class Rehearsal:
     exchange: LaunchedExchange
     settings: Settings
     speed: float
+
+    def leading(self, settings: Settings) -> Settings:
+        """Give settings as they lead to this exchange."""
+        return _leading_to(settings, self.exchange)
 
 
 @contextmanager
@@ -81,7 +87,7 @@ async def served_exchange(settings: Settings) -> AsyncIterator[ServedExchange]:
             running.rest_url,
             running.ws_url,
             tuple(running.exchange.market.coins),
-            ccxt_options(running.rest_url, running.ws_url),
+            options_of(running.exchange.settings.dialect)(running.rest_url, running.ws_url),
         )
 
 
@@ -118,6 +124,7 @@ def exchange_settings(settings: Settings, *, resume_at_ms: int | None) -> Rehear
     pace, factor = _pace(wanted.pace)
     return RehearsalSettings(
         kind=MarketKind.PARQUET if wanted.data_folder else MarketKind.SEEDED,
+        dialect=DialectKind(wanted.dialect),
         seed=wanted.seed,
         coins=wanted.coins,
         symbols=_named(settings),
@@ -198,7 +205,7 @@ def _is_generated(settings: Settings) -> bool:
 def _pin_market(settings: Settings) -> None:
     """Keep a book on the market it was begun with; raises ConfigurationError naming the key."""
     path = settings.run.state_folder / REHEARSAL_FILE
-    wanted = {key: getattr(settings.rehearsal, key) for key in PINNED}
+    wanted = {key: getattr(settings.rehearsal, key) for key in (*PINNED, DIALECT)}
     if not (settings.run.state_folder / JOURNAL_NAME).exists():
         made_folder(settings.run.state_folder)
         wanted[LATER] = later_listings(settings)
@@ -209,8 +216,8 @@ def _pin_market(settings: Settings) -> None:
             f"run.state_folder = {str(settings.run.state_folder)!r}: the book there was not begun "
             "by a rehearsal; name another folder"
         )
-    book = _market_of(path)
-    for key in PINNED:
+    book = {DIALECT: DIALECT_OF_OLD, **_market_of(path)}
+    for key in (*PINNED, DIALECT):
         if book.get(key) != wanted[key]:
             raise ConfigurationError(
                 f"rehearsal.{key} = {wanted[key]!r}: the book in {settings.run.state_folder} was "
@@ -314,7 +321,7 @@ def _leading_to(settings: Settings, exchange: LaunchedExchange) -> Settings:
     lockstep = settings.rehearsal.pace == "lockstep"
     led = settings.exchange.model_copy(
         update={
-            "id": "binanceusdm",
+            "id": settings.rehearsal.dialect,
             "options": exchange.ccxt_options(),
             "market_time": "lockstep" if lockstep else "venue",
             "lockstep_url": exchange.rest_url if lockstep else "",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from typing import Final
 import structlog
 
 from adapters.clocks import LockStepClock, SystemClock, TransportClock, VenueClock
+from adapters.control import Latches
 from adapters.estimate_worker import EstimateWorker
 from adapters.exchange.feed import CcxtFeed, FeedSettings
 from adapters.exchange.joining import Beginning
@@ -21,6 +23,7 @@ from adapters.exchange.watch import WatchRules
 from adapters.history.store import disk_symbol
 from adapters.journal import SqliteJournal
 from adapters.paper import AsyncPaperVenue, PaperVenue, SqliteStore
+from adapters.service_notice import ServiceNotice
 from adapters.state_lock import StateLock
 from daemon.domain.failures import ConfigurationError, VenueError
 from daemon.domain.instrument import Instrument, is_spare_symbol
@@ -29,7 +32,7 @@ from daemon.domain.units import Timeframe, iso
 from daemon.engine.engine import Engine
 from daemon.engine.state import SCHEMA
 from daemon.ports import AccountView, MarketFeed, OrderEntry, Warmup
-from daemon.runtime.live import LiveShell, Observer, ShellParts, Source
+from daemon.runtime.live import LiveShell, Observer, ShellParts, ShellTimeouts, Source
 from daemon.runtime.recovery import Recovered
 from daemon.settings import Settings, effective_toml
 from daemon.wiring.control import OperatorControl, latches_of
@@ -53,6 +56,7 @@ from daemon.wiring.instruments import (
 from daemon.wiring.observing import unfailing
 from daemon.wiring.recording import cleansed_feed, recording_folder
 from daemon.wiring.recovery import recovered_engine
+from daemon.wiring.reloading import Reloading, refuse_unaccepted
 from daemon.wiring.sinks import status_sinks
 
 PAPER_LEDGER: Final = "paper.sqlite"
@@ -67,7 +71,8 @@ class SessionHooks:
     """Let a command line show what happens; speed is market time per wall time of the venue.
 
     on_end: called when a market in lock-step is over. is_rehearsal: the market is that of our own
-    exchange.
+    exchange. reread: reads the settings again, for a reload. accepted: settings that a start may
+    change although the book is open.
     """
 
     observers: tuple[Observer, ...] = ()
@@ -76,6 +81,8 @@ class SessionHooks:
     on_end: Callable[[], None] = lambda: None
     speed: float = 1.0
     is_rehearsal: bool = False
+    reread: Callable[[], Settings] | None = None
+    accepted: frozenset[str] = frozenset()
     meta: dict[str, object] = field(default_factory=dict)
 
 
@@ -83,12 +90,14 @@ class SessionHooks:
 class OpenedVenue:
     """Hold a venue as the shell takes it; instant_ms: what its own ledger has seen, 0 if none.
 
-    sources: what brings its news beside the feed, by task name.
+    sources: what brings its news beside the feed, by task name. reconcile_s: how long its account
+    may take at the start.
     """
 
     orders: OrderEntry
     account: AccountView
     instant_ms: int = 0
+    reconcile_s: float = ShellTimeouts().reconcile_s
     sources: Mapping[str, Source] = field(default_factory=dict)
 
 
@@ -113,29 +122,28 @@ async def paper_session(settings: Settings, hooks: SessionHooks) -> AsyncIterato
 
 @asynccontextmanager
 async def trading_session(
-    settings: Settings, hooks: SessionHooks, open_venue: VenueMaker
+    settings: Settings,
+    hooks: SessionHooks,
+    open_venue: VenueMaker,
+    latches: Latches | None = None,
 ) -> AsyncIterator[LiveShell]:
     """Assemble a run at the venue that `open_venue` gives; yields the shell.
 
+    latches: what forbids orders, that of the state folder unless given.
     Raises AlreadyRunning when the state folder is in use, ConfigurationError, VenueError,
     ModelError or JournalError for what cannot be used. Everything is closed in reverse order at the
     end.
     """
     folder = settings.run.state_folder
-    strategy_of(settings)  # a wrong one is named before anything is begun
-    ours = hooks.is_rehearsal or settings.exchange.market_time == "lockstep"
-    if (folder / REHEARSAL_FILE).exists() and not ours:
-        raise ConfigurationError(
-            f"run.state_folder = {str(folder)!r}: the book there was begun by a rehearsal, whose "
-            "prices are not this market's; name another folder"
-        )
+    ours = _is_private(settings, hooks)
     async with AsyncExitStack() as stack:
         stack.enter_context(StateLock(folder))
         transport = TransportClock()
         shells: list[LiveShell] = []
         clock = _clock(settings, transport, lambda: feed, shells, hooks)
         # A book that goes on tells the feeds which contracts have taken its spare columns.
-        book = await asyncio.to_thread(_book, settings) if has_instruments(folder) else None
+        known = has_instruments(folder)
+        book = await asyncio.to_thread(_book, settings, hooks.accepted) if known else None
         columns = None if book is None else book[0].universe.instruments
         wanted = venue_feeds(settings, columns, is_rehearsal=hooks.is_rehearsal)
         feeds = [CcxtFeed(one, clock, transport, hooks.on_warmup) for one in wanted]
@@ -145,7 +153,7 @@ async def trading_session(
         instruments = await feed.instruments()
         if book is None:
             _begin_book(folder, instruments, feeds)
-            book = await asyncio.to_thread(_book, settings)
+            book = await asyncio.to_thread(_book, settings, hooks.accepted)
         engine, recovered = book
         estimator = await _estimator(settings, engine, stack, is_private=ours)
         journal = await stack.enter_async_context(_journal(settings))
@@ -158,8 +166,7 @@ async def trading_session(
         publisher = await stack.enter_async_context(
             status_sinks(settings, facts, lambda: cleansed.shown(feed.shown()))
         )
-        control = OperatorControl(folder, latches_of(folder), clock, transport)
-        control.open()
+        control = _control(settings, hooks, latches or latches_of(folder), clock, transport)
         hooks.on_ready(engine)
         parts = ShellParts(
             engine=engine,
@@ -175,20 +182,59 @@ async def trading_session(
             recovered=recovered,
             overdue=cleansed.overdue,
             openings=(control.begin,),
-            sources={"operator": control.listen, **venue.sources},
+            sources={"operator": control.listen, **_alive(), **venue.sources},
         )
-        shells.append(LiveShell(parts))
+        shells.append(LiveShell(parts, ShellTimeouts(reconcile_s=venue.reconcile_s)))
         yield shells[0]
 
 
-def _book(settings: Settings) -> tuple[Engine, Recovered]:
+def _control(
+    settings: Settings,
+    hooks: SessionHooks,
+    latches: Latches,
+    clock: MarketClock,
+    transport: TransportClock,
+) -> OperatorControl:
+    """Open the operator's side, which reads the settings again where the command says how."""
+    reread = None if hooks.reread is None else Reloading(settings, hooks.reread)
+    control = OperatorControl(settings.run.state_folder, latches, clock, transport, reread)
+    control.open()
+    return control
+
+
+def _is_private(settings: Settings, hooks: SessionHooks) -> bool:
+    """Tell whether the market is one that we made; refuse what is wrong before all else."""
+    strategy_of(settings)
+    folder = settings.run.state_folder
+    ours = hooks.is_rehearsal or settings.exchange.market_time == "lockstep"
+    if (folder / REHEARSAL_FILE).exists() and not ours:
+        raise ConfigurationError(
+            f"run.state_folder = {str(folder)!r}: the book there was begun by a rehearsal, whose "
+            "prices are not this market's; name another folder"
+        )
+    return ours
+
+
+def _alive() -> dict[str, Source]:
+    """Tell the service manager, where there is one, that the event loop runs."""
+    notice = ServiceNotice(os.environ)
+
+    async def keep(shell: LiveShell) -> None:
+        await notice.keep()
+
+    return {"service manager": keep} if notice.is_wanted else {}
+
+
+def _book(settings: Settings, accepted: frozenset[str]) -> tuple[Engine, Recovered]:
     """Bring the engine of the state folder's book to where its journal ends.
 
     It begins with the rules of the book's beginning: later ones are events of the journal.
     """
     folder = settings.run.state_folder
-    universe = universe_of(read_instruments(folder))
-    return recovered_engine(settings, universe, folder / "journal.sqlite")
+    universe, journal = universe_of(read_instruments(folder)), folder / "journal.sqlite"
+    engine, recovered = recovered_engine(settings, universe, journal)
+    refuse_unaccepted(settings, journal, engine, accepted)
+    return engine, recovered
 
 
 def _begin_book(folder: Path, instruments: Sequence[Instrument], feeds: Sequence[CcxtFeed]) -> None:

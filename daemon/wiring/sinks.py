@@ -60,7 +60,7 @@ class Publisher:
                 for sink in self._alerts:
                     sink.alert(command)
         state = engine.state
-        present = (state.trading, state.halted_why, state.paused, state.book.cash, state.holds_text)
+        present = (state.trading, state.reasons_text, state.book.cash)
         moved = isinstance(event, BarsClosed | OrderFilled | FundingPaid | Started)
         decided = any(isinstance(c, Decided) for c in commands)
         if moved or decided or present != self._shown:
@@ -80,15 +80,20 @@ class Publisher:
             next_decision_ms=engine.rules.cadence.decision.next_close(state.instant_ms),
             decisions_n=state.sequence,
             orders_open_n=len(state.orders.open),
-            note=state.halted_why or state.holds_text,
+            note=state.reasons_text,
         )
         status["net_weight_worst"] = book.net_weight_worst
         if book.beta is not None:
             status["beta_weight_worst"] = book.beta.weight_worst
+        if state.margins:
+            status["margin_ratios"] = dict(state.margins)
+        if state.strangers:
+            status["orders_of_others_n"] = len(state.strangers)
         if costs := shown_costs(state.costs):
             status["costs"] = costs
         self._publish("status", status)
-        shown = positions_values(engine.universe, book.ledger, book.marks, equity)
+        outside = book.outside.marks
+        shown = positions_values(engine.universe, book.ledger, book.marks, equity, outside)
         self._publish("positions", shown)
 
     def _publish(self, topic: str, values: Mapping[str, object]) -> None:

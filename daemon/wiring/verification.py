@@ -6,8 +6,9 @@ them: each stretch of entries is replayed with the settings that were in force.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,17 @@ import numpy as np
 from adapters.journal import JournalReader
 from daemon.domain.bar import Field, Floats
 from daemon.domain.decision import Decision
-from daemon.domain.failures import DataError
-from daemon.domain.messages import BarsClosed, Decided, Event, Rescaled
+from daemon.domain.failures import BrokenChain, DataError
+from daemon.domain.messages import (
+    Alert,
+    AlertKind,
+    BarsClosed,
+    Decided,
+    Event,
+    Recorded,
+    Rescaled,
+    event_ms,
+)
 from daemon.domain.order import Fill
 from daemon.engine.engine import Engine
 from daemon.engine.risk import TradingState
@@ -40,6 +50,7 @@ class Step:
 
     sequence: int
     event: Event
+    commands: tuple[Recorded, ...]
     engine: Engine
     closed_ms: int | None  # the instant, when the entry closed bars while trading
     decisions: tuple[Decision, ...]
@@ -48,13 +59,23 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """Report a replayed journal: entries, decisions and orders seen, and the first divergence."""
+    """Report a replayed journal, up to its end or its first divergence.
+
+    orders: that decisions gave. starts: the first entry of each start of a daemon. first_ms,
+    last_ms: the market times it spans, 0 without any. events, commands: how many of each kind.
+    """
 
     entries: int
     decisions: int
     orders: int
     equity: float
     divergence: Divergence | None
+    starts: tuple[int, ...] = ()
+    first_ms: int = 0
+    last_ms: int = 0
+    halts: int = 0
+    events: Mapping[str, int] = field(default_factory=dict)
+    commands: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,14 +97,34 @@ def verify_journal(folder: Path, progress: Progress = lambda done, total: None) 
     journal that cannot be read.
     """
     reader = _reader(folder)
-    entries, decisions, orders, equity = 0, 0, 0, 0.0
-    for step in _steps(reader, folder, progress):
-        entries, equity = step.sequence, step.engine.state.book.equity
-        decisions += len(step.decisions)
-        orders += sum(len(d.orders) for d in step.decisions)
-        if step.divergence is not None:
-            return Verification(entries, decisions, orders, equity, step.divergence)
-    return Verification(entries, decisions, orders, equity, None)
+    events, commands, times = Counter[str](), Counter[str](), list[int]()
+    decisions, orders, halts, step = 0, 0, 0, None
+    try:
+        for step in _steps(reader, folder, progress):
+            decisions += len(step.decisions)
+            orders += sum(len(d.orders) for d in step.decisions)
+            events[type(step.event).__name__] += 1
+            commands.update(type(c).__name__ for c in step.commands)
+            halts += sum(isinstance(c, Alert) and c.kind is AlertKind.HALTED for c in step.commands)
+            times += [at_ms] if (at_ms := event_ms(step.event)) else []
+            if step.divergence is not None:
+                break
+    except BrokenChain as e:
+        told = 0 if step is None else step.sequence
+        raise BrokenChain(f"{e} (entries 1 to {told} lead to the recorded commands)") from e
+    return Verification(
+        entries=0 if step is None else step.sequence,
+        decisions=decisions,
+        orders=orders,
+        equity=0.0 if step is None else step.engine.state.book.equity,
+        divergence=None if step is None else step.divergence,
+        starts=tuple(dict.fromkeys(first for first, _, _ in reader.runs())),
+        first_ms=min(times, default=0),
+        last_ms=max(times, default=0),
+        halts=halts,
+        events=dict(events.most_common()),
+        commands=dict(commands.most_common()),
+    )
 
 
 def read_journal_run(folder: Path, progress: Progress = lambda done, total: None) -> JournalRun:
@@ -157,7 +198,9 @@ def _steps(reader: JournalReader, folder: Path, progress: Progress) -> Iterator[
         divergence = replay_entry(engine, entry)
         decided = tuple(c.decision for c in entry.commands if isinstance(c, Decided))
         closed_ms = _closed(engine, entry.event)
-        yield Step(entry.sequence, entry.event, engine, closed_ms, decided, divergence)
+        yield Step(
+            entry.sequence, entry.event, entry.commands, engine, closed_ms, decided, divergence
+        )
         if entry.sequence % 256 == 0:
             progress(entry.sequence, total)
 

@@ -10,9 +10,9 @@ from typing import Final
 
 import numpy as np
 from scipy.special import ndtri
-from scipy.stats import rankdata
 
 from daemon.domain.bar import Floats
+from daemon.statistics.ranks import mean_ranks
 from daemon.statistics.skill import newey_west_lags, newey_west_t
 from strategies.forecast.calibration import centred
 from strategies.forecast.checkpoint import Skill
@@ -31,8 +31,8 @@ def skill(forecasts: Floats, outcomes: Floats, *, horizon_bars: int) -> Skill:
     known = np.isfinite(forecasts) & np.isfinite(outcomes)
     known &= known.sum(axis=1, keepdims=True) >= _INSTRUMENTS_MIN
     f, y = np.where(known, forecasts, np.nan), np.where(known, outcomes, np.nan)
-    ranks = _ranks(f)  # (M, N)
-    ranked = _correlations(ranks, _ranks(y))  # (M,)
+    ranks = mean_ranks(f)  # (M, N)
+    ranked = _correlations(ranks, mean_ranks(y))  # (M,)
     counted = np.isfinite(ranked)
     if counted.sum() < _INSTANTS_MIN:
         return Skill(int(counted.sum()), *(float("nan"),) * 4)
@@ -50,11 +50,6 @@ def skill(forecasts: Floats, outcomes: Floats, *, horizon_bars: int) -> Skill:
 def normal_scores(ranks: Floats) -> Floats:
     """Map ranks 1..n of each row to the normal quantiles of rank / (n + 1); NaN stays NaN."""
     return np.asarray(ndtri(ranks / (np.isfinite(ranks).sum(axis=1, keepdims=True) + 1)))
-
-
-def _ranks(x: Floats) -> Floats:
-    """Rank each row from 1 to n; equal values share their mean rank, NaN stays NaN."""
-    return np.asarray(rankdata(x, axis=1, nan_policy="omit"), dtype=np.float64)
 
 
 def _correlations(a: Floats, b: Floats) -> Floats:

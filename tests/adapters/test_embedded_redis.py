@@ -80,6 +80,18 @@ async def test_the_server_listens_on_a_private_socket_and_on_no_port(tmp_path: P
     assert embedded_url(tmp_path) is None
 
 
+async def test_the_server_inherits_no_key_of_a_venue(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("API_KEY", "SECRET", "PASSPHRASE"):
+        monkeypatch.setenv(f"EQUIPOISE_BINANCEUSDM_{name}", "planted-in-the-environment")
+    monkeypatch.setenv("EQUIPOISE_RISK_GROSS_WEIGHT_MAX", "1")
+    async with embedded_redis(tmp_path):
+        told = psutil.Process(pid_of(tmp_path)).environ()
+    assert "planted-in-the-environment" not in told.values()
+    assert "EQUIPOISE_RISK_GROSS_WEIGHT_MAX" in told
+
+
 async def test_data_survive_a_stop_and_a_start(tmp_path: Path) -> None:
     async with embedded_redis(tmp_path) as url, client_of(url) as client:
         await client.set("kept", "yes")

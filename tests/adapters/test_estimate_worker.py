@@ -210,3 +210,19 @@ def test_the_child_dies_with_its_parent_which_never_loads_torch() -> None:
         psutil.Process(int(process_id)).wait(timeout=20)
     except psutil.NoSuchProcess:
         return
+
+
+async def test_the_worker_inherits_no_key_of_a_venue(
+    gate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EQUIPOISE_OKX_API_KEY", "planted-in-the-environment")
+    monkeypatch.setenv("EQUIPOISE_OKX_PASSPHRASE", "planted-in-the-environment")
+    found = EstimateWorker(RIG, {"gate": str(gate)}, deadline_seconds=PATIENT_SECONDS)
+    await found.start()
+    try:
+        children = psutil.Process().children()
+        told = [value for child in children for value in child.environ().values()]
+        assert told
+        assert "planted-in-the-environment" not in told
+    finally:
+        await found.aclose()

@@ -38,6 +38,15 @@ def test_a_crash_is_followed_by_a_restart(service: dict[str, str]) -> None:
     assert str(failures.VenueError.exit_code) not in prevented
 
 
+def test_a_loop_that_hangs_is_ended_and_begun_again(service: dict[str, str]) -> None:
+    assert service["Type"] == "notify"
+    assert service["NotifyAccess"] == "main"
+    assert 0 < int(service["WatchdogSec"]) <= 120
+    assert service["Restart"] in {"on-failure", "on-watchdog", "always"}
+    assert service["TimeoutStartSec"] == "infinity", "training comes before the first message"
+    assert "AF_UNIX" in service["RestrictAddressFamilies"]
+
+
 def test_the_service_has_no_privileges(service: dict[str, str]) -> None:
     assert service["CapabilityBoundingSet"] == ""
     assert service["NoNewPrivileges"] == "yes"

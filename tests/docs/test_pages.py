@@ -18,7 +18,7 @@ from adapters.rehearsal.server import PortTaken
 from daemon.cli import COMMANDS, FAMILIES, INTERRUPTED_EXIT, TERMINATED_EXIT
 from daemon.commands import READER_GONE_EXIT
 from daemon.commands.doctor import BAD_EXIT
-from daemon.commands.operating import REFUSED_EXIT, UNANSWERED_EXIT
+from daemon.commands.operating import NOT_FLAT_EXIT, REFUSED_EXIT, UNANSWERED_EXIT
 from daemon.commands.replay import DIVERGED_EXIT
 from daemon.commands.status import NOT_RUNNING_EXIT
 from daemon.domain import failures
@@ -78,7 +78,7 @@ def test_the_readme_lists_every_exit_code_and_no_other() -> None:
     listed = {int(code) for code in re.findall(r"^\| (\d+) \|", README, flags=re.MULTILINE)}
     used = {family.exit_code for family in families(failures.EquipoiseError)}
     ours = {0, BAD_EXIT, NOT_RUNNING_EXIT, DIVERGED_EXIT, READER_GONE_EXIT}
-    ours |= {INTERRUPTED_EXIT, TERMINATED_EXIT, UNANSWERED_EXIT, REFUSED_EXIT}
+    ours |= {INTERRUPTED_EXIT, TERMINATED_EXIT, UNANSWERED_EXIT, REFUSED_EXIT, NOT_FLAT_EXIT}
     assert PortTaken.exit_code in used
     assert listed == used | ours | {click.UsageError.exit_code}
 
@@ -107,6 +107,19 @@ def test_every_test_that_a_page_names_exists() -> None:
         named = set(re.findall(r"`(test_[a-z0-9_]+)`", page.read_text(encoding="utf-8")))
         assert named - existing == set(), name_of(page)
         assert page != guarantees or len(named) > 20
+
+
+def test_every_accident_and_every_trap_of_the_lessons_page_names_its_tests() -> None:
+    """That they exist is checked above, for all pages."""
+    text = (ROOT / "docs" / "lessons.md").read_text(encoding="utf-8")
+    rows = [line for line in text.splitlines() if re.match(r"\| [A-Z0-9]+\. ", line)]
+    without = [row for row in rows if not re.search(r"`test_[a-z0-9_]+`", row.split(" | ")[-1])]
+    assert without == []
+    names = [row.split(".")[0].strip("| ") for row in rows]
+    accidents = [str(number) for number in range(1, 36)]
+    traps = [*"ABCDEF", *(str(number) for number in range(1, 22))]
+    assert names == [*accidents, *traps]
+    assert len(rows) == len(re.findall(r"^\| (?!---|accident|trap)", text, flags=re.MULTILINE))
 
 
 def test_the_worked_numbers_of_the_paper_page_are_those_of_the_rule() -> None:

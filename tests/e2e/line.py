@@ -17,11 +17,13 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from tempfile import TemporaryFile
+from typing import IO, Any, Final
 
 import psutil
 
 from daemon.settings import Settings, load_settings
+from tests.e2e.forking import PARENT, Fork, fits
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 REHEARSAL: Final = ROOT / "config" / "rehearsal.toml"
@@ -96,10 +98,13 @@ def command(
     before: Callable[[], None] | None = None,
 ) -> Finished:
     """Run a command to its end; `before` runs in the child first (limits of its resources)."""
+    around = environment(extra)
+    if before is None and fits(around):
+        return _forked(tuple(map(str, arguments)), cwd, seconds, around)
     done = subprocess.run(
         program(*arguments),
         cwd=cwd,
-        env=environment(extra),
+        env=around,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -108,6 +113,16 @@ def command(
         check=False,
     )
     return Finished(done.returncode, done.stdout, done.stderr)
+
+
+def _forked(
+    words: tuple[str, ...], cwd: Path, seconds: float, around: Mapping[str, str]
+) -> Finished:
+    with TemporaryFile("w+", encoding="utf-8") as out, TemporaryFile("w+", encoding="utf-8") as err:
+        code = PARENT.fork(words, cwd, around, out, err).wait_here(seconds)
+        out.seek(0)
+        err.seek(0)
+        return Finished(code, out.read(), err.read())
 
 
 def unread(*arguments: str | Path, cwd: Path, lines: int = 0, seconds: float = 60.0) -> Finished:
@@ -137,7 +152,7 @@ def unread(*arguments: str | Path, cwd: Path, lines: int = 0, seconds: float = 6
 class Daemon:
     """Hold a running command that prints one JSON object a line."""
 
-    process: asyncio.subprocess.Process
+    process: asyncio.subprocess.Process | Fork
     log: Path
     lines: list[Values] = field(default_factory=list)
     count: Counter[str] = field(default_factory=Counter)  # of the lines, by type
@@ -211,6 +226,8 @@ class Daemon:
         await self.process.wait()
         if self._reader is not None:
             await self._reader
+        if isinstance(self.process, Fork):
+            self.process.close()
 
     async def _read(self) -> None:
         assert self.process.stdout is not None
@@ -229,27 +246,53 @@ class Daemon:
 
 @asynccontextmanager
 async def daemon(
-    *arguments: str | Path, cwd: Path, extra: Mapping[str, str] | None = None
+    *arguments: str | Path,
+    cwd: Path,
+    extra: Mapping[str, str] | None = None,
+    is_cold: bool = False,
 ) -> AsyncIterator[Daemon]:
-    """Start a command with --json and yield it; whatever happens, nothing of it is left."""
-    log = cwd / "stderr.log"
+    """Start a command with --json and yield it; whatever happens, nothing of it is left.
+
+    is_cold: import everything as a user's command does.
+    """
+    log, around = cwd / "stderr.log", environment(extra)
     with log.open("ab") as complaints:
-        process = await asyncio.create_subprocess_exec(
-            *program(*arguments, "--json"),
-            cwd=cwd,
-            env=environment(extra),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=complaints,
-            limit=LINE_BYTES_MAX,
-            start_new_session=True,
-        )
+        start = _fork_daemon if fits(around) and not is_cold else _cold_daemon
+        process = await start((*map(str, arguments), "--json"), cwd, around, complaints)
     running = Daemon(process, log)
     running.read()
     try:
         yield running
     finally:
         await running.close()
+
+
+async def _cold_daemon(
+    words: tuple[str, ...], cwd: Path, around: Mapping[str, str], complaints: IO[bytes]
+) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        *program(*words),
+        cwd=cwd,
+        env=around,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=complaints,
+        limit=LINE_BYTES_MAX,
+        start_new_session=True,
+    )
+
+
+async def _fork_daemon(
+    words: tuple[str, ...], cwd: Path, around: Mapping[str, str], complaints: IO[bytes]
+) -> Fork:
+    ours, theirs = os.pipe()
+    with os.fdopen(theirs, "wb") as out:
+        forked = await asyncio.to_thread(PARENT.fork, words, cwd, around, out, complaints)
+    forked.stdout = asyncio.StreamReader(limit=LINE_BYTES_MAX)
+    reading = asyncio.StreamReaderProtocol(forked.stdout)
+    loop = asyncio.get_running_loop()
+    forked.pipe, _ = await loop.connect_read_pipe(lambda: reading, os.fdopen(ours, "rb"))
+    return forked
 
 
 def rehearse(state: Path, *overrides: str) -> list[str]:

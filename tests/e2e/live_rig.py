@@ -6,20 +6,20 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from adapters.ccxt_venue.keys import Credentials, Hidden
 from adapters.ccxt_venue.preparing import account_name
 from adapters.journal import JournalReader
 from adapters.rehearsal.accounts import KeySettings
 from adapters.rehearsal.bank.bank import Bank
-from adapters.rehearsal.bank.records import IncomeKind
-from adapters.rehearsal.bank.terms import ZERO, Origin
+from adapters.rehearsal.bank.terms import Origin
+from adapters.rehearsal.binance.payloads import account_alias
+from adapters.rehearsal.bybit.ccxt_options import bybit_options
 from adapters.rehearsal.ccxt_options import ccxt_options
 from adapters.rehearsal.server import RunningExchange, serve
-from adapters.rehearsal.settings import RehearsalSettings
-from daemon.domain.instrument import CashKey, InstrumentKey
+from adapters.rehearsal.settings import DialectKind, RehearsalSettings
 from daemon.domain.messages import (
     Command,
     Decided,
@@ -27,50 +27,83 @@ from daemon.domain.messages import (
     OrderAbsent,
     OrderRejected,
     Recorded,
+    Snapshotted,
     Submit,
 )
-from daemon.domain.portfolio import Ledger
+from daemon.domain.portfolio import AccountSnapshot, Ledger
 from daemon.engine.engine import Engine
 from daemon.settings import Settings
 from daemon.wiring.live_session import live_session
 from daemon.wiring.session import SessionHooks
 from tests.e2e.line import SMALL, settings_of
+from tests.simulation.statement import check_statement
 
 KEY, SECRET = "key-of-the-live-tests-1", "secret-of-the-live-tests-1"
-ACCOUNT = account_name("binanceusdm", "rehearsal")
-ENVIRONMENT = {"EQUIPOISE_BINANCEUSDM_API_KEY": KEY, "EQUIPOISE_BINANCEUSDM_SECRET": SECRET}
+BYBIT_USER = "24600000"
+VENUES = ("binanceusdm", "bybit")
+ACCOUNT = account_name("binanceusdm", account_alias(KEY))
+ACCOUNTS = {"binanceusdm": ACCOUNT, "bybit": account_name("bybit", BYBIT_USER)}
+ENVIRONMENT = {
+    f"EQUIPOISE_{venue.upper()}_{name}": value
+    for venue in VENUES
+    for name, value in (("API_KEY", KEY), ("SECRET", SECRET))
+}
 COINS = 6
 EVERYTHING = 10**9
 
 
 @asynccontextmanager
-async def exchange(**changes: Any) -> AsyncIterator[RunningExchange]:
-    """Serve a market in lock-step with one account."""
+async def exchange(venue: str = "binanceusdm", **changes: Any) -> AsyncIterator[RunningExchange]:
+    """Serve a market in lock-step with one account, in the words of a venue."""
     accounts = (KeySettings(KEY, SECRET, "50000"),)
-    chosen = {"coins": COINS, "history_days": 12, "accounts": accounts, **changes}
+    usual = {"coins": COINS, "history_days": 12, "accounts": accounts}
+    chosen: dict[str, Any] = {**usual, "dialect": DialectKind(venue), **changes}
     async with await serve(RehearsalSettings(**chosen)) as running:
         yield running
 
 
+def venue_of(running: RunningExchange) -> str:
+    """Give the exchange id that a rehearsal speaks."""
+    return running.exchange.settings.dialect.value
+
+
+def account_of(running: RunningExchange) -> str:
+    """Name the account that the key opens there."""
+    return ACCOUNTS[venue_of(running)]
+
+
 def live_settings(running: RunningExchange, state: Path, *overrides: str) -> Settings:
     """Give settings of a small daemon that trades at the exchange."""
+    venue = venue_of(running)
+    options = bybit_options if venue == "bybit" else ccxt_options
     settings = settings_of(
         state,
         *SMALL,
+        f"exchange.id={venue}",
         f"universe.symbols=top:{COINS}",
         "redis.enabled=false",
-        f"live.account={ACCOUNT}",
+        f"live.account={account_of(running)}",
         "live.receive_window_ms=400",
         *overrides,
     )
     led = settings.exchange.model_copy(
         update={
-            "options": {**ccxt_options(running.rest_url, running.ws_url), "timeout": 1_500},
+            "options": {**options(running.rest_url, running.ws_url), "timeout": 1_500},
             "market_time": "lockstep",
             "lockstep_url": running.rest_url,
         }
     )
     return settings.model_copy(update={"exchange": led})
+
+
+def environment_at(state: Path) -> dict[str, str]:
+    """Give the environment of a live daemon; accounts' latches lie beside the state folder."""
+    return {**ENVIRONMENT, "XDG_STATE_HOME": str(state.parent / "xdg")}
+
+
+def live_credentials(venue: str = "binanceusdm") -> Credentials:
+    """Give the key of the account."""
+    return Credentials(venue, Hidden(KEY), Hidden(SECRET))
 
 
 @dataclass
@@ -101,7 +134,8 @@ async def run_live(
             stop.set()
 
     hooks = SessionHooks(observers=(observe,), speed=speed, is_rehearsal=True)
-    async with asyncio.timeout(60), live_session(settings, hooks, environment=ENVIRONMENT) as shell:
+    around = environment_at(settings.run.state_folder)
+    async with asyncio.timeout(60), live_session(settings, hooks, environment=around) as shell:
         await shell.run(stop)
     return seen
 
@@ -117,33 +151,20 @@ def bank_of(running: RunningExchange) -> Bank:
     return accounts.bank
 
 
-def check_agrees(ledger: Ledger | None, running: RunningExchange) -> None:
-    """Hold the book against the bank: positions, and cash, fees and funding to the last digit.
+def check_agrees(
+    ledger: Ledger | None, running: RunningExchange, adopted: AccountSnapshot | None = None
+) -> None:
+    """Hold the book against the bank's statement, every line of it, to the last digit.
 
-    The wallet differs by what the venue rounds each gain: at most half of 1e-8 a trade.
+    adopted: what the book began with, where the account had traded before.
     """
     assert ledger is not None
-    bank = bank_of(running)
-    views = bank.positions(KEY)
-    theirs = {v.symbol: v.position.quantity for v in views if v.position.quantity}
-    ours = {_id_of(k): p.quantity for k, p in ledger.positions.items() if p.quantity}
-    assert ours == theirs
-    trades = [t for s in bank.rules for t in bank.trades(KEY, s, limit=EVERYTHING)]
-    lines = bank.income(KEY, since_ms=0, limit=EVERYTHING)
-    fees = sum((t.fee for t in trades), ZERO)
-    flows = [one for one in lines if one.kind not in {IncomeKind.REALISED, IncomeKind.COMMISSION}]
-    cash = ledger.cash[CashKey("binanceusdm", "USDT")]
-    paid = sum((t.quantity * t.price for t in trades), ZERO)
-    assert cash == sum((one.amount for one in flows), ZERO) - paid - fees
-    assert ledger.fees == fees
-    funding = [one.amount for one in flows if one.kind is IncomeKind.FUNDING]
-    assert ledger.funding == sum(funding, ZERO)
-    wallet = bank.balance(KEY, "USDT").cash - sum((v.position.cost for v in views), ZERO)
-    assert abs(cash - wallet) <= len(trades) * Decimal("5e-9")
+    check_statement(ledger, bank_of(running), KEY, adopted)
 
 
-def _id_of(key: InstrumentKey) -> str:
-    return key.symbol.partition(":")[0].replace("/", "")
+def adopted_by(seen: Seen) -> AccountSnapshot:
+    """Give the account that a new book began with: the first that it was told."""
+    return next(e.snapshot for e in seen.events if isinstance(e, Snapshotted))
 
 
 async def abandon_live(settings: Settings, when: Callable[[Seen], bool]) -> Seen:

@@ -15,7 +15,7 @@ COINS = (
     "BTCUSDT", "ETHUSDT", "BNBUSDT", "SOLUSDT", "XRPUSDT", "ADAUSDT", "DOGEUSDT", "AVAXUSDT",
     "LINKUSDT", "DOTUSDT", "LTCUSDT", "TRXUSDT",
 )  # fmt: skip
-DAYS = 2
+DAYS = 1
 KINDS = {
     "ridge": ("training.kind=ridge",),
     "bilstm": (  # seconds of training, by torch, in a process of its own

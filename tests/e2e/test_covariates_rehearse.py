@@ -16,6 +16,7 @@ from tests.simulation.paper_line import ORIGIN_MS, generated_market
 
 MISCONFIGURED = 78
 DAYS = 2
+COINS = 6
 
 
 def options(tmp_path: Path, covariates: str) -> list[str]:
@@ -25,6 +26,7 @@ def options(tmp_path: Path, covariates: str) -> list[str]:
             f"estimator.models_folder={tmp_path / 'models'}",
             f"evaluation.trials_file={tmp_path / 'trials.jsonl'}",
             f"rehearsal.start={iso(BEGIN_MS)}",
+            f"universe.symbols=top:{COINS}",
             'market.timeframes=["1h"]',
             "market.window_bars=150",
             "training.kind=ridge",
@@ -70,8 +72,8 @@ def test_a_rehearsal_trains_and_trades_with_covariates_out_of_the_box(tmp_path: 
     assert len(fear) == 2, "each of the two is told once"
     assert iso(BEGIN_MS) < fear[0][0] <= iso(BEGIN_MS + HOUR_MS)  # with the first forecasts
     assert fear[1][0] == iso(BEGIN_MS + DAY_MS)
-    assert "overdue for 12 of 12" in fear[0][1]
-    assert "unknown for 12 of 12" in fear[1][1]
+    assert f"overdue for {COINS} of {COINS}" in fear[0][1]
+    assert f"unknown for {COINS} of {COINS}" in fear[1][1]
     assert all(iso(BEGIN_MS - 3 * DAY_MS) in text for _, text in fear)
 
 

@@ -23,7 +23,7 @@ from tests.e2e.line import Finished, environment, program
 
 WEIGHT_MINUTE = 2_400  # what the real venue allows
 PAGE_BARS, PAGE_WEIGHT = 499, 2  # the cheapest page there
-COINS, DAYS, DAY_BARS = 2, 50, 288
+COINS, DAYS, DAY_BARS = 2, 30, 288
 BARS = COINS * DAYS * DAY_BARS
 
 

@@ -25,6 +25,7 @@ def test_a_backtest_over_the_recorded_folder_decides_as_the_daemon_did(tmp_path:
         "strategy.name=neutral",
         'strategy.parameters={"breadth_min": 3, "friction_max": 100.0}',
         "estimator.kind=model",
+        "universe.symbols=top:6",
         "estimator.allow_foreign_model=true",
         f"estimator.models_folder={tmp_path / 'models'}",
         f"evaluation.trials_file={tmp_path / 'trials.jsonl'}",

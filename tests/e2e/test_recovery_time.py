@@ -44,7 +44,7 @@ def describe(state: Path) -> str:
     )
 
 
-@pytest.mark.soak
+@pytest.mark.soak(minutes=10)
 @pytest.mark.timeout(3600)
 async def test_after_a_simulated_year_a_killed_daemon_trades_again_within_its_bound(
     tmp_path: Path,

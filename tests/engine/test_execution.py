@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from decimal import Decimal
 
 from hypothesis import given, settings
@@ -41,6 +42,20 @@ def test_a_leg_larger_than_the_room_is_cut_and_waits_for_the_rest() -> None:
     assert child[1] == Decimal("2.97")
     assert plan.next_child(299.0, 0.0, bound=300.0, order_max=1e9) is None
     assert not plan.done
+
+
+def test_whatever_changes_its_legs_lets_a_plan_be_asked_again() -> None:
+    plan = Plan.of(0, [leg(0, "10"), leg(1, "-2")])
+    changes: tuple[Callable[[], object], ...] = (
+        lambda: plan.add([leg(2, "1")]),
+        lambda: plan.reprice([90.0, 110.0, 100.0]),
+        plan.prune,
+        plan.drop_next,
+    )
+    for change in changes:
+        plan.no_room = (1.0, 2.0)
+        change()
+        assert not plan.no_room
 
 
 def test_a_slice_never_leaves_a_rest_too_small_to_send() -> None:

@@ -17,6 +17,7 @@ from daemon.domain.messages import (
     Started,
 )
 from daemon.engine.engine import Engine
+from daemon.engine.holds import HOLDING
 from daemon.engine.risk import TradingState
 from tests.engine.world import (
     VENUE,
@@ -67,13 +68,18 @@ def decide(engine: Engine, bar: int) -> int:
     return sent
 
 
-def test_a_clock_too_far_off_holds_new_risk_back_until_it_is_right() -> None:
+def test_what_holds_is_a_clock_that_is_off_and_timers_that_cannot_be_set() -> None:
+    assert {FeedTrouble.CLOCK_OFFSET, FeedTrouble.DEAD_MAN} == HOLDING
+
+
+@pytest.mark.parametrize("trouble", sorted(HOLDING))
+def test_a_clock_too_far_off_holds_new_risk_back_until_it_is_right(trouble: FeedTrouble) -> None:
     engine = wanting(WANTED)
-    told = feed(engine, notice(True))
+    told = feed(engine, notice(True, trouble))
     assert [a.text for a in alerts(told, AlertKind.FEED)] == ["paper: the clock is 3.0 s off"]
     assert trading(engine) is TradingState.REDUCE_ONLY
     assert decide(engine, 3) + decide(engine, 4) == 0
-    feed(engine, notice(False))
+    feed(engine, notice(False, trouble))
     assert trading(engine) is TradingState.TRADING
     assert decide(engine, 6) > 0
 
@@ -86,7 +92,7 @@ def test_reducing_goes_on_while_risk_is_held_back() -> None:
     assert max(exposures(engine)) == 0
 
 
-@pytest.mark.parametrize("trouble", [t for t in FeedTrouble if t is not FeedTrouble.CLOCK_OFFSET])
+@pytest.mark.parametrize("trouble", sorted(set(FeedTrouble) - HOLDING))
 def test_other_troubles_are_told_and_stop_nothing(trouble: FeedTrouble) -> None:
     engine = wanting(WANTED)
     assert alerts(feed(engine, notice(True, trouble)), AlertKind.FEED)

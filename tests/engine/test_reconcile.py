@@ -69,3 +69,20 @@ def test_cash_that_differs_by_the_venues_rounding_alone_is_told_apart() -> None:
     assert rounding("99.99")
     assert not rounding("100.02")
     assert not rounding("100.01", "1"), "a position is never rounding"
+
+
+def test_the_last_digits_of_a_years_fills_are_rounding_and_never_a_difference() -> None:
+    """800 fills a day, each rounded the same way: past a fixed allowance after a fortnight."""
+    cash, fills_n = CashKey("v", "USDT"), 300_000
+    ledger = Ledger(cash={cash: Decimal(100)})
+
+    def rounding(theirs: str, allowed: str = "0.0001") -> bool:
+        told = AccountSnapshot(
+            "v", 0, {}, {cash: Decimal(theirs)}, cash_rounding={cash: Decimal(allowed)}
+        )
+        found = differences(ledger, told)
+        return rounding_in(found, told, fills_n) == found
+
+    assert rounding("99.9970")
+    assert not rounding("99.9968")
+    assert not rounding("99.9970", "0"), "a venue that rounds nothing explains nothing"

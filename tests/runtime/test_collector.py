@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import gc
 import importlib
+from typing import cast
 
 import pytest
 
+from daemon.commands.running import settled_start
+from daemon.domain.messages import Started
+from daemon.engine.engine import Engine
 from daemon.runtime.collector import not_collecting
 
 
@@ -28,3 +32,17 @@ def test_a_collector_that_was_off_stays_off() -> None:
         assert not gc.isenabled()
     finally:
         gc.enable()
+
+
+def test_what_a_start_has_made_is_not_looked_at_again() -> None:
+    engine = cast(Engine, None)  # it is not asked
+    before_n = gc.get_freeze_count()
+    try:
+        settled_start(Started(0, "run", warming=True), (), engine)
+        assert gc.get_freeze_count() == before_n
+        settled_start(Started(0, "run"), (), engine)
+        assert gc.get_freeze_count() > before_n + 10_000
+        kept: list[list[int]] = [[]]
+        assert gc.is_tracked(kept), "what comes later is looked at as ever"
+    finally:
+        gc.unfreeze()

@@ -13,16 +13,19 @@ import structlog
 from structlog.testing import capture_logs
 
 from daemon.domain.log_events import LogEvent
-from daemon.runtime.logs import configure_logs
+from daemon.runtime.logs import _CHATTY, configure_logs
 
 
 @pytest.fixture(autouse=True)
 def _restored() -> Iterator[None]:
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
+    chatty = {name: logging.getLogger(name).level for name in _CHATTY}
     yield
     root.handlers[:] = handlers
     root.setLevel(level)
+    for name, before in chatty.items():
+        logging.getLogger(name).setLevel(before)
     structlog.reset_defaults()
 
 

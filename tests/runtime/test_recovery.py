@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 from adapters.journal import MemoryJournal
 from daemon import codec
+from daemon.domain.decision import Decision, DecisionKind
 from daemon.domain.failures import JournalError
-from daemon.domain.messages import Cancel, Event, Query, Started
+from daemon.domain.messages import Cancel, Decided, Event, Query, Started
 from daemon.domain.order import OrderId
+from daemon.domain.portfolio import TargetPortfolio
 from daemon.engine.engine import Engine
+from daemon.runtime.divergence import diverged
 from daemon.runtime.recovery import fingerprint, recover, replay_entry, save_bytes
 from daemon.runtime.replay import ReplayShell
 from tests.engine.world import FollowForecasts, at, bars, key, make_engine
@@ -71,7 +75,7 @@ async def test_after_any_number_of_entries_recovery_stands_where_the_engine_stoo
 def test_a_journal_that_says_otherwise_stops_the_start_and_names_the_place() -> None:
     _, journal = recorded_run()
     other = make_engine(FollowForecasts(), asks_max=3, bars_n=7)  # windows of another length
-    with pytest.raises(JournalError, match=r"cannot be reproduced: entry \d+ \(BarsClosed\)"):
+    with pytest.raises(JournalError, match=r"cannot be reproduced: entry \d+ \(BarsClosed at "):
         recover(other, journal)
 
 
@@ -82,8 +86,47 @@ def test_a_difference_names_what_was_recorded_and_what_came_now() -> None:
     journal.record(event, [Query(OrderId("x"), key(0))])
     found = replay_entry(engine, next(journal.read_from(1)))
     assert found is not None
-    assert str(found).startswith("entry 1 (Started): recorded ['Query:")
-    assert "replayed ['AskSnapshot:" in str(found)
+    first, recorded, replayed = found.lines()
+    assert first.startswith("entry 1 (Started at 2023-")
+    assert "command 1 of 1 recorded and 1 replayed" in first
+    assert recorded.startswith("recorded Query {order_id x, key ")
+    assert replayed.startswith("replayed AskSnapshot {venue ")
+    assert str(found) == f"{first}; {recorded}; {replayed}"
+
+
+def test_the_field_that_differs_is_named_with_both_values() -> None:
+    values, others = np.array([1.0, 2.0, 3.0]), np.array([1.0, np.nextafter(2.0, 3.0), 3.0])
+    targets = [TargetPortfolio(7, v, values, values) for v in (values, others)]
+    made = [Decided(decision_with(target)) for target in targets]
+    same = Cancel(OrderId("x"), key(0))
+    found = diverged(5, "Tick", 0, [same, made[0]], [same, made[1]])
+    assert found is not None
+    assert (found.sequence, found.number) == (5, 2)
+    assert found.place == "decision.target.weights[1]"
+    assert found.values == ("2.0", "2.0000000000000004")
+    missing = diverged(5, "Tick", 0, [same, made[0]], [same])
+    assert missing is not None
+    assert (missing.number, missing.replayed) == (2, "nothing")
+    assert diverged(5, "Tick", 0, [same, made[0]], [same, made[0]]) is None
+
+
+def decision_with(target: TargetPortfolio) -> Decision:
+    nothing = np.zeros(3)
+    return Decision(
+        as_of_ms=7,
+        sequence=1,
+        kind=DecisionKind.TRADED,
+        bars_digest="",
+        absent=(),
+        equity=1.0,
+        marks=nothing,
+        weights_before=nothing,
+        predictions=(),
+        target=target,
+        orders=(),
+        refusals=(),
+        note="",
+    )
 
 
 def test_another_number_of_commands_is_a_difference_too() -> None:

@@ -1,74 +1,50 @@
-"""A full-size book against a venue in market time that does its worst, without sockets.
+"""What schedules share: the full-size book, its warmed worlds, and the truth that is measured.
 
-Every message has a latency of its own, save that what concerns one order reaches the venue in the
-order it was sent. Orders are lost, refused, filled in parts and at any moment, also while a cancel
-is on its way; answers are lost, or never come. After every single fill the truth is measured: what
-the venue holds, and the worst that any subset of what it or the wires still have could make of it.
+The truth knows what the venue holds and what it, or the wires, may still fill. An exposure is taken
+at the worst that any subset of that could make of it, at the marks that the engine decides by.
 """
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from functools import partial
+from functools import cache
 from random import Random
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
+from daemon import codec
 from daemon.domain.bar import FIELDS, Proof
 from daemon.domain.instrument import Instrument, InstrumentKey, TradingRules, Universe
-from daemon.domain.messages import (
-    AskSnapshot,
-    BarsClosed,
-    Cancel,
-    Command,
-    Event,
-    Operator,
-    OperatorAction,
-    OrderAbsent,
-    OrderAccepted,
-    OrderEnded,
-    OrderFilled,
-    OrderRejected,
-    OrderUncertain,
-    Query,
-    Snapshotted,
-    Started,
-    Submit,
-    Tick,
-    VenueEvent,
-)
-from daemon.domain.order import Fill, Order, OrderId, OrderKind
-from daemon.domain.portfolio import AccountSnapshot
+from daemon.domain.messages import BarsClosed, Started, VenueEvent
+from daemon.domain.order import DoneReason, Order, OrderId
+from daemon.engine.betas import betas_now
 from daemon.engine.cadence import CadenceRules
 from daemon.engine.engine import Engine
-from daemon.engine.risk import RiskLimits, TradingState
+from daemon.engine.risk import RiskLimits
 from daemon.engine.rules import EngineRules
-from tests.engine.world import CASH, CASH_KEY, H1, M30, VENUE, FixedWeights, at, deposit
+from daemon.runtime.recovery import save_bytes
+from tests.engine.world import H1, M30, VENUE, FixedWeights, at
 
 N = 20
 NET_MAX, BETA_MAX = 0.05, 0.06
 HISTORY = 60  # source bars before trading, from which betas are measured
+EARLIER: Final = OrderId("eq-earlier")  # of an earlier life: the book that a schedule begins with
 LIMITS = RiskLimits(
     gross_weight_max=3.0, net_weight_max=NET_MAX, order_weight_max=0.1, beta_weight_max=BETA_MAX
 )
+RULES: Final = EngineRules(
+    cadence=CadenceRules(M30, (H1,), deadline_ms=20_000, alive_ms=4 * M30.ms),
+    limits=LIMITS,
+    cost=np.full(N, 0.0006),
+    bars_n={H1: 40},
+    uncertain_asks_max=6,
+)
 LOT = Decimal("0.001")
 FEE = Decimal("0.0005")
-
-
-@dataclass
-class Working:
-    """Hold an order as the wires and the venue have it."""
-
-    order: Order
-    left: Decimal
-    arrived: bool = False
-    is_open: bool = True
-    story: list[VenueEvent] = field(default_factory=list)
-    heard_ms: int = 0  # the wire keeps the order of what concerns one order
 
 
 @dataclass
@@ -79,251 +55,222 @@ class Exposures:
     beta: list[float] = field(default_factory=list)
 
 
+def shown(name: str, seen: Sequence[float]) -> str:
+    """Write worst and p99.9 of shares of a bound, for people."""
+    return f"{name}: worst {max(seen):.4f}, p99.9 {np.quantile(seen, 0.999):.4f} of its bound"
+
+
+# ---- worlds --------------------------------------------------------------------------------------
+
+
+@cache
 def universe() -> Universe:
+    """Give twenty contracts of one venue."""
     names = ["BTC", "ETH", *(f"C{i:02d}" for i in range(2, N))]
     rules = TradingRules(Decimal("0.01"), LOT, LOT, Decimal(5))
     keys = [InstrumentKey(VENUE, f"{name}/USDT:USDT") for name in names]
     return Universe(tuple(Instrument(k, k.symbol[:3], "USDT", "USDT", rules) for k in keys))
 
 
-class Schedule:
-    """Run one engine against one venue; the same seed gives the same run."""
+def bars_of(bar: int, marks: npt.NDArray[np.float64], gone: Sequence[int] = ()) -> BarsClosed:
+    """Close source bar `bar` of all instruments but those that are gone, flat at these marks."""
+    closes = marks.copy()
+    closes[list(gone)] = np.nan
+    values: npt.NDArray[np.float64] = np.repeat(closes[:, None], FIELDS, axis=1)
+    proof = np.where(np.isnan(closes), int(Proof.ABSENT), int(Proof.SUCCESSOR)).astype(np.uint8)
+    return BarsClosed(at(bar), values, proof, closes)
 
-    def __init__(
-        self,
-        seed: int,
-        *,
-        rules_of: Callable[[EngineRules], EngineRules] = lambda rules: rules,
-        reject: float = 0.05,
-        lose: float = 0.06,
-    ) -> None:
-        self.rng = Random(seed)
-        self.reject, self.lose = reject, lose
-        self.now_ms = at(HISTORY)
-        self.queue: list[tuple[int, int, Callable[[], None]]] = []
-        self.turn = 0
-        self.orders: dict[OrderId, Working] = {}
-        self.live: dict[OrderId, Working] = {}  # what may still trade, as far as the truth goes
-        self.held = [Decimal(0)] * N
-        self.cash = CASH
-        self.executions: list[VenueEvent] = [deposit()]
-        self.seen = Exposures()
-        self.events: list[Event] = []
-        self.commands: list[tuple[Command, ...]] = []
-        self.wishes_n = 0
-        self.true_betas = [0.4 + 1.6 * i / (N - 1) for i in range(N)]
-        self.rng.shuffle(self.true_betas)
-        self.marks = np.full(N, 100.0)
 
-        def wanted(as_of_ms: int) -> Sequence[float]:
-            weights = Random(f"{seed},{as_of_ms}")
-            drawn = [weights.uniform(0.03, 0.1) * weights.choice((-1, 1)) for _ in range(N)]
-            mean = sum(drawn) / N
-            return [w - mean for w in drawn]
+@dataclass(frozen=True, slots=True)
+class World:
+    """Hold a market after its history: what an engine that saw it remembers, and what it saw.
 
-        cadence = CadenceRules(M30, (H1,), deadline_ms=20_000, alive_ms=4 * M30.ms)
-        rules = EngineRules(cadence, LIMITS, np.full(N, 0.0006), {H1: 40}, uncertain_asks_max=6)
-        self.fresh = partial(Engine, universe(), FixedWeights(wanted), rules_of(rules))
-        self.engine = self.fresh()
+    betas: as the engine measures them, from those that really drive the prices.
+    """
 
-    # ---- the run ---------------------------------------------------------------------------------
+    snapshot: Mapping[str, Any]
+    marks: npt.NDArray[np.float64]
+    betas: Sequence[float]
+    true_betas: Sequence[float]
 
-    def run(self, hours: int = 2) -> Schedule:
-        """Warm up on moving prices, then trade at prices that stand still."""
-        self.say(Started(at(0), "run", warming=True))
-        for bar in range(1, HISTORY + 1):
-            move = self.rng.gauss(0, 0.01)
-            steps = [b * move + self.rng.gauss(0, 0.001) for b in self.true_betas]
-            self.marks = np.round(self.marks * np.exp(steps), 2)
-            self.say(self.bars(bar))
-        self.say(Started(at(HISTORY), "run"))
-        self.until(at(HISTORY) + 60_000)
-        for bar in range(HISTORY + 1, HISTORY + 2 * hours + 1):
-            self.until(at(bar))
-            self.say(self.bars(bar))
-            if self.engine.state.trading is TradingState.HALTED:
-                self.wish(OperatorAction.RESUME)
-        self.until(self.now_ms + M30.ms)
-        return self
 
-    def bars(self, bar: int) -> BarsClosed:
-        values: npt.NDArray[np.float64] = np.repeat(self.marks[:, None], FIELDS, axis=1)
-        proof = np.full(N, int(Proof.SUCCESSOR), dtype=np.uint8)
-        return BarsClosed(at(bar), values, proof, self.marks.copy())
+@cache
+def world(number: int) -> World:
+    """Let an engine see a history of its own; the same number gives the same."""
+    rng = Random(number)
+    true_betas = [0.4 + 1.6 * i / (N - 1) for i in range(N)]
+    rng.shuffle(true_betas)
+    engine = Engine(universe(), FixedWeights(lambda _: [0.0] * N), RULES)
+    engine.process(Started(at(0), "run", warming=True))
+    marks = np.full(N, 100.0)
+    for bar in range(1, HISTORY + 1):
+        move = rng.gauss(0, 0.01)
+        steps = [beta * move + rng.gauss(0, 0.001) for beta in true_betas]
+        marks = np.round(marks * np.exp(steps), 2)
+        engine.process(bars_of(bar, marks))
+    engine.state.orders.ended[EARLIER] = DoneReason.FILLED  # ours, so its fills are no stranger's
+    betas = betas_now(engine.state.windows, N)
+    return World(codec.decode(save_bytes(engine), dict[str, Any]), marks, betas, true_betas)
 
-    def wish(self, action: OperatorAction) -> None:
-        self.wishes_n += 1
-        self.say(Operator(action, f"w{self.wishes_n}", self.now_ms))
 
-    def until(self, end_ms: int) -> None:
-        """Let everything happen that is due before `end_ms`, with a Tick when the engine asks."""
-        while True:
-            wake_ms = max(self.engine.wake_ms, self.now_ms + 1_000)
-            due_ms = self.queue[0][0] if self.queue else end_ms
-            next_ms = min(wake_ms, due_ms)
-            if next_ms >= end_ms:
-                self.now_ms = end_ms
-                return
-            self.now_ms = max(self.now_ms, next_ms)
-            if due_ms <= wake_ms:
-                heapq.heappop(self.queue)[2]()
-            else:
-                self.say(Tick(self.now_ms))
+# ---- the truth -----------------------------------------------------------------------------------
 
-    def say(self, event: Event) -> None:
-        commands = self.engine.process(event)
-        self.events.append(event)
-        self.commands.append(commands)
-        for command in commands:
-            self.take(command)
 
-    def say_all(self, events: Sequence[Event]) -> None:
-        for event in events:
-            self.say(event)
+@dataclass
+class Working:
+    """Hold an order as the wires and the venue have it; story is what the venue tells of it."""
 
-    def later(self, delay_ms: int, action: Callable[[], None]) -> int:
-        self.turn += 1
-        due_ms = self.now_ms + delay_ms
-        heapq.heappush(self.queue, (due_ms, self.turn, action))
-        return due_ms
+    order: Order
+    left: Decimal
+    arrived: bool = False
+    is_open: bool = True
+    story: list[VenueEvent] = field(default_factory=list)
+    heard_ms: int = 0  # the wire keeps the order of what concerns one order
 
-    def latency(self) -> int:
-        fate = self.rng.random()
-        return int(self.rng.uniform(3, 400) if fate < 0.9 else self.rng.uniform(400, 90_000))
 
-    # ---- the wires -------------------------------------------------------------------------------
+class Worst:
+    """Count one exposure at the worst case of what is open, on its two sides.
 
-    def take(self, command: Command) -> None:
-        match command:
-            case Submit(approved=approved):
-                order = approved.order
-                assert order.order_id not in self.orders, f"{order.order_id} was sent twice"
-                work = self.orders[order.order_id] = Working(order, order.quantity)
-                self.live[order.order_id] = work
-                self.to_venue(work, lambda: self.arrives(work))
-            case Cancel(order_id=order_id):
-                work = self.orders[order_id]
-                self.to_venue(work, lambda: self.cancels(work))
-            case Query(order_id=order_id):
-                work = self.orders[order_id]
-                self.to_venue(work, lambda: self.asked(work))
-            case AskSnapshot(executions_cursor=cursor):
-                self.later(self.latency(), lambda: self.account(cursor))
-            case _:
-                pass
+    factors: quote currency of exposure in one base unit, by index. net: of what is held. sides: how
+    far open orders may still move it up and down. levels: where others than the engine put a side
+    that is past its bound; it must not go further. unheard: what others did and nobody told yet.
+    taken: the largest share of the bound alone, which others may have caused. is_moved: whether
+    others did anything.
+    """
 
-    def to_venue(self, work: Working, action: Callable[[], None]) -> None:
-        delay_ms = max(self.latency(), work.heard_ms - self.now_ms + 1)
-        work.heard_ms = self.later(delay_ms, action)
+    def __init__(self, weight_max: float) -> None:
+        self.weight_max = weight_max
+        self.factors = [0.0] * N
+        self.net = 0.0
+        self.sides = [0.0, 0.0]
+        self.levels = [0.0, 0.0]
+        self.unheard = [0.0, 0.0]
+        self.taken = 0.0
+        self.is_moved = False
 
-    def tell(self, events: Sequence[VenueEvent]) -> None:
-        told = tuple(events)
-        if self.rng.random() < self.lose:
-            return
-        for event in told:
-            self.later(self.latency(), partial(self.say, event))
+    def recount(self, held: Sequence[Decimal], live: Sequence[Working]) -> None:
+        """Sum everything anew, after marks or betas changed."""
+        self.net = sum(float(q) * f for q, f in zip(held, self.factors, strict=True))
+        self.sides = [0.0, 0.0]
+        for work in live:
+            self.pend(work.order.index, float(work.left))
 
-    # ---- the venue -------------------------------------------------------------------------------
-
-    def arrives(self, work: Working) -> None:
-        order, fate = work.order, self.rng.random()
-        if fate < self.lose:  # lost on the way, and nobody knows
-            work.is_open = False
-            if self.rng.random() < 0.5:
-                self.tell([OrderUncertain(order.order_id, self.now_ms, "reset")])
-            return
-        work.arrived = True
-        if fate < self.lose + self.reject:
-            work.is_open = False
-            work.story = [OrderRejected(order.order_id, self.now_ms, "margin")]
-            self.tell(work.story)
-            return
-        work.story.append(OrderAccepted(order.order_id, self.now_ms))
-        if self.rng.random() < self.lose:
-            self.tell([OrderUncertain(order.order_id, self.now_ms, "timed out")])
+    def pend(self, index: int, quantity: float, sign: float = 1.0) -> None:
+        """Count (sign 1), or no more (-1), a signed quantity that may still fill."""
+        value = quantity * self.factors[index]
+        if value < 0:
+            self.sides[1] -= sign * value
         else:
-            self.tell(work.story)
-        self.later(self.fill_delay(order), lambda: self.fills(work))
+            self.sides[0] += sign * value
 
-    def fill_delay(self, order: Order) -> int:
-        slow = order.kind is OrderKind.LIMIT
-        return int(self.rng.expovariate(1 / (120_000 if slow else 2_000)))
+    @property
+    def reaches(self) -> tuple[float, float]:
+        """Give how far up and how far down the exposure could come, quote currency."""
+        return self.net + self.sides[0], self.sides[1] - self.net
 
-    def fills(self, work: Working) -> None:
-        if not work.is_open:
-            return
-        order = work.order
-        lots = int(abs(work.left) / LOT)
-        size = Decimal(lots if self.rng.random() < 0.4 else self.rng.randint(1, lots)) * LOT
-        quantity = size if work.left > 0 else -size
-        drift = Decimal(self.rng.randint(-5, 5)) / 10_000
-        price = (Decimal(repr(float(self.marks[order.index]))) * (1 + drift)).quantize(LOT)
-        if order.limit_price is not None:
-            price = order.limit_price
-        fee = size * price * FEE
-        work.left -= quantity
-        work.is_open = bool(work.left)
-        self.held[order.index] += quantity
+    def share(self, equity: float) -> float:
+        """Give the worst case as a share of what is allowed, and let levels only sink."""
+        bound = self.weight_max * equity
+        up, down = self.net + self.sides[0], self.sides[1] - self.net
+        furthest = up if up > down else down  # noqa: FURB136 - this runs after every fill
+        if furthest > self.taken * bound:
+            self.taken = furthest / bound
+        if not self.is_moved:
+            return furthest / bound
+        worst = 0.0
+        for side, reach in enumerate((up, down)):
+            unheard, level = self.unheard[side], self.levels[side]
+            worst = max(worst, reach / (max(bound, level) + unheard))
+            self.levels[side] = max(min(level, reach - unheard), 0.0)
+        return worst
+
+    def moved(self, equity: float) -> None:
+        """Take where others put the sides, if that is past the bound, as where they may be now."""
+        self.is_moved = True
+        for side, reach in enumerate(self.reaches):
+            known = reach - self.unheard[side]
+            self.levels[side] = known if known > self.weight_max * equity else 0.0
+
+
+class Truth:
+    """Hold the venue's account and what may still trade; note how near to its bounds that is.
+
+    seen: after each fill; sent: after each order that left. unheard: trades of others that nobody
+    told the engine yet, (index, quantity) by id; unheard_cash: transfers likewise.
+    """
+
+    def __init__(self, start: World, held: Sequence[Decimal], cash: Decimal) -> None:
+        self.held = list(held)
+        self.cash = cash
+        self.live: dict[OrderId, Working] = {}
+        self.net, self.beta = Worst(NET_MAX), Worst(BETA_MAX)
+        self.seen, self.sent = Exposures(), Exposures()
+        self.unheard: dict[str, tuple[int, Decimal]] = {}
+        self.unheard_cash: dict[str, Decimal] = {}
+        self.value(start.marks.tolist(), start.betas)
+
+    @property
+    def equity(self) -> float:
+        """Give cash and positions at their marks, without transfers that nobody told yet."""
+        told = self.cash
+        if self.unheard_cash:
+            told -= sum(self.unheard_cash.values())
+        return float(told) + self.net.net
+
+    def value(self, marks: Sequence[float], betas: Sequence[float]) -> None:
+        """Value everything at these marks and betas."""
+        self.marks, self.betas = marks, betas
+        self.net.factors = list(marks)
+        self.beta.factors = [m * b for m, b in zip(marks, betas, strict=True)]
+        live = list(self.live.values())
+        self.net.recount(self.held, live)
+        self.beta.recount(self.held, live)
+
+    def opens(self, work: Working) -> None:
+        """Count an order from the moment that it leaves, and measure."""
+        self.live[work.order.order_id] = work
+        index, size = work.order.index, float(work.left)
+        self.net.pend(index, size)
+        self.beta.pend(index, size)
+        self._measure(self.sent)
+
+    def closes(self, work: Working) -> None:
+        """Count what an order left no more: it cannot trade again."""
+        work.is_open = False
+        if self.live.pop(work.order.order_id, None) is not None:
+            for one in (self.net, self.beta):
+                one.pend(work.order.index, float(work.left), -1.0)
+
+    def trades(self, index: int, quantity: Decimal, price: Decimal, fee: Decimal) -> None:
+        """Book a trade, whoever's it is."""
+        self.held[index] += quantity
         self.cash -= quantity * price + fee
-        number = len(self.executions)
-        names = (f"x{number}", order.order_id, order.key, order.index)
-        event = OrderFilled(Fill(*names, quantity, price, fee, self.now_ms))
-        self.executions.append(event)
-        work.story.append(event)
-        self.measure()
-        self.tell([event])
-        if self.rng.random() < 0.1:
-            self.tell([event])
-        if work.is_open:
-            self.later(self.fill_delay(order), lambda: self.fills(work))
+        size, net, beta = float(quantity), self.net, self.beta
+        net.net += size * net.factors[index]
+        beta.net += size * beta.factors[index]
 
-    def cancels(self, work: Working) -> None:
-        if work.arrived and work.is_open and self.rng.random() > self.lose:
-            work.is_open = False
-            work.story.append(OrderEnded(work.order.order_id, self.now_ms, "cancelled"))
-        self.asked(work)
+    def fills(self, work: Working, quantity: Decimal, price: Decimal, fee: Decimal) -> None:
+        """Book a fill of an order, and measure."""
+        index, size = work.order.index, float(quantity)
+        self.net.pend(index, size, -1.0)
+        self.beta.pend(index, size, -1.0)
+        work.left -= quantity
+        self.trades(index, quantity, price, fee)
+        if not work.left:
+            self.closes(work)
+        self._measure(self.seen)
 
-    def asked(self, work: Working) -> None:
-        name = work.order.order_id
-        if self.rng.random() < self.lose:
-            self.tell([OrderUncertain(name, self.now_ms, "timed out")])
-        elif not work.arrived:
-            self.tell([OrderAbsent(name, self.now_ms)])
-        else:
-            # One answer: what it tells comes in one piece, in order.
-            self.later(self.latency(), partial(self.say_all, tuple(work.story)))
+    def _measure(self, into: Exposures) -> None:
+        equity = self.equity
+        into.net.append(self.net.share(equity))
+        into.beta.append(self.beta.share(equity))
 
-    def account(self, cursor: int) -> None:
-        keys = self.engine.universe.instruments
-        held = {keys[i].key: q for i, q in enumerate(self.held) if q}
-        taken = AccountSnapshot(
-            VENUE, self.now_ms, held, {CASH_KEY: self.cash}, len(self.executions)
-        )
-        missed = self.executions[cursor:] if cursor >= 0 else []
-        for event in (*missed, Snapshotted(taken)):
-            self.say(event)
-
-    # ---- the truth -------------------------------------------------------------------------------
-
-    def measure(self) -> None:
-        """Note how near to the bounds any subset of what is out there could bring the truth."""
-        self.live = {name: work for name, work in self.live.items() if work.is_open}
-        values = [float(q) * float(m) for q, m in zip(self.held, self.marks, strict=True)]
-        equity = float(self.cash) + sum(values)
-        exposure = self.engine.state.book.beta
-        betas = [1.0] * N if exposure is None else exposure.betas
-        self.seen.net.append(self.worst(values, [1.0] * N) / (NET_MAX * equity))
-        self.seen.beta.append(self.worst(values, betas) / (BETA_MAX * equity))
-
-    def worst(self, values: Sequence[float], factors: Sequence[float]) -> float:
-        high = low = sum(v * f for v, f in zip(values, factors, strict=True))
-        for work in self.live.values():
-            index = work.order.index
-            value = float(work.left) * float(self.marks[index]) * factors[index]
-            high, low = high + max(value, 0.0), low + min(value, 0.0)
-        return max(high, -low)
-
-
-def shown(name: str, seen: Sequence[float]) -> str:
-    """Write worst and p99.9 of shares of a bound, for people."""
-    return f"{name}: worst {max(seen):.4f}, p99.9 {np.quantile(seen, 0.999):.4f} of its bound"
+    def others_moved(self) -> None:
+        """Take note that prices, betas, transfers or trades of others moved the exposures."""
+        equity = self.equity
+        for one in (self.net, self.beta):
+            one.unheard = [0.0, 0.0]
+            for index, quantity in self.unheard.values():
+                value = float(quantity) * one.factors[index]
+                one.unheard[value < 0] += abs(value)
+            one.moved(equity)

@@ -78,14 +78,14 @@ async def test_after_a_crash_at_any_commit_of_a_rebalance_the_book_is_the_ledger
         await recover(market, image, tmp_path / f"again-{image.name}", dice.choice(DOWNTIMES_MS))
 
 
-@pytest.mark.soak
+@pytest.mark.soak(minutes=3)
 @pytest.mark.timeout(3600)
 async def test_after_crashes_in_the_recovery_from_a_crash_the_book_is_the_ledgers(
     market: Market, tmp_path: Path
 ) -> None:
     shots = await album_of_a_run(market, tmp_path, hours=6)
     dice, count = random.Random(2), 0
-    for _, image in shots:
+    for _, image in shots[::3]:  # evenly over the run: neighbours fail alike
         state = tmp_path / f"after-{image.name}"
         camera = Camera(state, tmp_path / f"album-{image.name}")
         await recover(market, image, state, dice.choice(DOWNTIMES_MS), camera)
@@ -93,5 +93,5 @@ async def test_after_crashes_in_the_recovery_from_a_crash_the_book_is_the_ledger
             await recover(market, again, tmp_path / f"again-{count}", dice.choice(DOWNTIMES_MS))
             count += 1
         shutil.rmtree(camera.album)
-    after = dict(Counter(name for name, _ in shots))
-    print(f"{len(shots)} crashes, after {after}; {count} crashes in their recovery")
+    after = dict(Counter(name for name, _ in shots[::3]))
+    print(f"{len(shots[::3])} crashes, after {after}; {count} crashes in their recovery")

@@ -122,19 +122,19 @@ def without_frames(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(f"adapters.exchange.{room}.FRAME_READERS", {})
 
 
-@pytest.mark.soak
+@pytest.mark.soak(minutes=4)
 @pytest.mark.timeout(2700)
-async def test_two_hundred_days_of_faults_cost_no_bar() -> None:
+async def test_a_hundred_days_of_faults_cost_no_bar() -> None:
     """Half of the days with faults singly, half with many at random."""
     with structlog.testing.capture_logs():
         singly = await asyncio.gather(
-            *(one_by_one(SINGLY[part::5], 100 + part, 20.0) for part in range(5)), the_clock(40)
+            *(one_by_one(SINGLY[part::5], 100 + part, 10.0) for part in range(5)), the_clock(20)
         )
         print("\n" + table(singly))
-        mixed = await asyncio.gather(*(at_random(20, seed) for seed in range(200, 205)))
+        mixed = await asyncio.gather(*(at_random(10, seed) for seed in range(200, 205)))
     print("at random: " + summary(mixed))
     expect_all_struck(singly)
-    assert sum(held.days for held in (*singly, *mixed)) >= 200.0
+    assert sum(held.days for held in (*singly, *mixed)) >= 100.0
 
 
 def expect_all_struck(campaigns: list[Campaign]) -> None:

@@ -112,8 +112,8 @@ def test_no_more_than_one_of_twenty_searches_without_skill_is_a_discovery(
 @pytest.mark.soak
 @pytest.mark.timeout(3_600)
 @pytest.mark.parametrize("days", [90, 365])
-@pytest.mark.parametrize("trials", [2, 6, 10, 60, 100])
-@pytest.mark.parametrize("rho", [0.0, 0.3, 0.5, 0.6, 0.8, 0.9, 1.0])
+@pytest.mark.parametrize("trials", [2, 10, 100])
+@pytest.mark.parametrize("rho", [0.0, 0.3, 0.6, 0.9, 1.0])
 def test_no_more_than_one_of_twenty_searches_without_skill_is_a_discovery_at_length(
     days: int, trials: int, rho: float
 ) -> None:

@@ -69,3 +69,14 @@ def test_a_book_remembers_its_account_and_its_beginning(tmp_path: Path) -> None:
     path.write_text("{")
     with pytest.raises(CorruptFile):
         _Book(path)
+
+
+def test_what_a_book_is_of_is_on_the_disk_before_anything_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a power cut an operator who kills must still find the account's latch."""
+    forced: list[int] = []
+    monkeypatch.setattr("os.fsync", forced.append)
+    _Book(tmp_path / LIVE_FILE).of("binanceusdm-0123456789ab")
+    assert len(forced) == 2, "the file and its folder"
+    assert sorted(one.name for one in tmp_path.iterdir()) == [LIVE_FILE]

@@ -81,11 +81,13 @@ def test_plans_that_cannot_be_run_are_refused(changes: dict[str, float], message
         NullPlan(**changes)  # type: ignore[arg-type]
 
 
-@pytest.mark.soak
+@pytest.mark.soak(minutes=9)
 @pytest.mark.timeout(7200)
-def test_a_hundred_null_markets_and_two_planted_ones_pass(settings: Settings) -> None:
-    outcomes, verdict = run_null_markets(settings, NullPlan(), 0)
-    assert len(outcomes) == 102
+def test_thirty_null_markets_and_two_planted_ones_pass(settings: Settings) -> None:
+    """`equipoise evaluate null` itself takes a hundred; thirty are enough to be judged."""
+    # one process: the other core has tests of its own
+    outcomes, verdict = run_null_markets(settings, NullPlan(seeds=30), 1)
+    assert len(outcomes) == 32
     assert verdict.passed, "\n".join(map(str, verdict.checks))
 
 
@@ -105,12 +107,12 @@ def test_a_model_with_covariates_that_know_nothing_finds_nothing(
     plan = NullPlan(seeds=2, planted=0, test_days=10)
     outcomes, verdict = run_null_markets(beside(), plan, 1, in_place=True)
     assert verdict.passed, [str(check) for check in verdict.checks]
-    alone, _ = run_null_markets(beside("training.covariates=[]"), plan, 1, in_place=True)
-    assert [one.rank for one in outcomes] != [one.rank for one in alone], "they have a say"
+    first = NullPlan(seeds=1, planted=0, test_days=10)  # seeds do not know of each other
+    alone, _ = run_null_markets(beside("training.covariates=[]"), first, 1, in_place=True)
+    assert alone[0].rank != outcomes[0].rank, "they have a say"
     monkeypatch.setattr("daemon.wiring.null_market.told", lambda worker, events: events)
-    deaf, _ = run_null_markets(
-        beside(), NullPlan(seeds=1, planted=0, test_days=10), 1, in_place=True
-    )
+    deaf, _ = run_null_markets(beside(), first, 1, in_place=True)
+    assert deaf[0].seed == outcomes[0].seed
     assert deaf[0].rank != outcomes[0].rank, "funding has"
 
 

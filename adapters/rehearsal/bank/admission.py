@@ -57,6 +57,9 @@ def symbol_refusal(desk: Desk, symbol: str) -> Refusal | None:
 
 def _shape_refusal(rules: SymbolRules, request: OrderRequest) -> Refusal | None:
     size, price = abs(request.quantity), request.price
+    most = rules.market_max if request.kind is OrderKind.MARKET else rules.quantity_max
+    if most is not None and size.is_finite() and size > most:
+        return Refusal(RefusalReason.QUANTITY_MAX, f"quantity {size} is above {most}")
     if not size.is_finite() or size % rules.quantity_step:
         text = f"quantity {size} is no multiple of {rules.quantity_step}"
         return Refusal(RefusalReason.QUANTITY_PRECISION, text)
@@ -67,6 +70,8 @@ def _shape_refusal(rules: SymbolRules, request: OrderRequest) -> Refusal | None:
         return None
     if price is None:
         return Refusal(RefusalReason.PRICE_MISSING, "a limit order names its price")
+    if rules.price_max is not None and price.is_finite() and price > rules.price_max:
+        return Refusal(RefusalReason.PRICE_MAX, f"price {price} is above {rules.price_max}")
     if not price.is_finite() or price <= 0 or price % rules.price_step:
         text = f"price {price} is no multiple of {rules.price_step}"
         return Refusal(RefusalReason.PRICE_PRECISION, text)
@@ -84,7 +89,8 @@ def _size_refusal(rules: SymbolRules, request: OrderRequest, mark: Decimal) -> R
 def _band_refusal(desk: Desk, request: OrderRequest, mark: Decimal) -> Refusal | None:
     # a market order is held against the first price that it would get
     price = request.price or best_price(desk, request.symbol, mark, buys=request.quantity > 0)
-    away = abs(price - mark)
+    # what is far on the passive side harms nobody, and no venue refuses it
+    away = price - mark if request.quantity > 0 else mark - price
     if away * BPS <= mark * desk.settings.price_band_bps:
         return None
     text = f"price {price} is over {desk.settings.price_band_bps} bps from {mark}"

@@ -99,7 +99,8 @@ def book_fill(
     before = account.position(symbol)
     result = exchange(before, quantity, price)
     bps = settings.maker_fee_bps if is_maker else settings.taker_fee_bps
-    fee = ZERO if order.origin is Origin.SETTLEMENT else money(abs(quantity) * price * bps / BPS)
+    owed = ZERO if order.origin is Origin.SETTLEMENT else money(abs(quantity) * price * bps / BPS)
+    fee, paid_in = _fee(desk, account, owed, currency)
     desk.state.last_trade_id += 1
     trade = Trade(
         trade_id=desk.state.last_trade_id,
@@ -109,21 +110,34 @@ def book_fill(
         quantity=quantity,
         price=price,
         fee=fee,
-        currency=currency,
+        currency=paid_in,
         realised=result.realised,
         is_maker=is_maker,
         at_ms=desk.now_ms,
     )
     account.trades.append(trade)
-    for kind, amount in (
-        (IncomeKind.REALISED, result.realised),
-        (IncomeKind.COMMISSION, -fee),
+    for kind, coin, amount in (
+        (IncomeKind.REALISED, currency, result.realised),
+        (IncomeKind.COMMISSION, paid_in, -fee),
     ):
         if amount:
-            post(desk, account, kind, currency, amount, symbol=symbol, trade_id=trade.trade_id)
+            post(desk, account, kind, coin, amount, symbol=symbol, trade_id=trade.trade_id)
     _hold(desk, account, symbol, before, result.position, price)
-    _charge_house(desk, symbol, quantity, quantity * price + fee - result.dust)
+    _charge_house(desk, symbol, quantity, quantity * price - result.dust)
+    _charge_house_cash(desk, paid_in, fee)
     return _say_fill(desk, account, order, trade)
+
+
+def _fee(desk: Desk, account: Account, owed: Decimal, currency: str) -> tuple[Decimal, str]:
+    """Give what is charged for a fee and in which currency: the fee coin where there is enough."""
+    coin = desk.settings.fee_coin
+    symbol = f"{coin}{currency}"
+    price = desk.mark(symbol) if coin and owed > 0 and symbol in desk.rules else None
+    if price is None:
+        return owed, currency
+    charged = money(owed / price)
+    enough = account.cash.get(coin, ZERO) >= charged
+    return (charged, coin) if enough else (owed, currency)
 
 
 def _check_fill(account: Account, order: BankOrder, quantity: Decimal) -> None:
@@ -153,7 +167,10 @@ def _say_fill(desk: Desk, account: Account, order: BankOrder, trade: Trade) -> B
     )
     desk.keep_order(account, newer)
     desk.say(OrderFilled(desk.next_event(), account.key, desk.now_ms, newer, trade))
-    say_account(desk, account, IncomeKind.COMMISSION, trade.currency, trade.symbol)
+    currency = desk.rules[trade.symbol].currency
+    if trade.currency != currency:
+        say_account(desk, account, IncomeKind.COMMISSION, trade.currency, "")
+    say_account(desk, account, IncomeKind.COMMISSION, currency, trade.symbol)
     return newer
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from decimal import Decimal
 
 from adapters.rehearsal.bank.terms import FundingSettlement, PublicPrint, SymbolRules
-from adapters.rehearsal.market import Coin
+from adapters.rehearsal.market import LOTS_MAX, MARKET_LOTS_MAX, Coin
 from adapters.rehearsal.publication import Publication
 
 
@@ -22,6 +22,9 @@ def rules_of(coins: Iterable[Coin], *, currency: str = "USDT") -> dict[str, Symb
             notional_min=Decimal(coin.notional_min_usdt),
             listed_ms=coin.listed_ms,
             delisted_ms=coin.delisted_ms,
+            price_max=Decimal(coin.price_step) * LOTS_MAX,
+            quantity_max=Decimal(coin.quantity_step) * LOTS_MAX,
+            market_max=Decimal(coin.quantity_step) * MARKET_LOTS_MAX,
         )
         for coin in coins
     }
@@ -37,11 +40,17 @@ class PublishedQuotes:
 
     def __init__(self, publication: Publication) -> None:
         self._publication = publication
+        self._newest: dict[str, tuple[int, Decimal | None]] = {}  # by symbol: when, last price
 
     def last_price(self, symbol: str, now_ms: int) -> Decimal | None:
         """Give the last traded price, None before the first."""
+        kept = self._newest.get(symbol)
+        if kept is not None and kept[0] == now_ms:
+            return kept[1]
         price = self._publication.last_price(symbol, now_ms)
-        return None if price is None else exact(price)
+        found = None if price is None else exact(price)
+        self._newest[symbol] = (now_ms, found)
+        return found
 
     def prints(self, symbol: str, after_ms: int, until_ms: int) -> list[PublicPrint]:
         """List the public trades with after < time <= until, oldest first."""

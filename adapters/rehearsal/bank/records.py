@@ -101,7 +101,10 @@ class BankOrder(Struct, frozen=True):
 
 
 class Trade(Struct, frozen=True):
-    """Record one fill: signed quantity, fee paid (negative: a rebate) and realised gain."""
+    """Record one fill: signed quantity, fee paid (negative: a rebate) and realised gain.
+
+    currency: of the fee.
+    """
 
     trade_id: int
     order_id: int

@@ -76,9 +76,11 @@ class RefusalReason(StrEnum):
     POSITION_MODE = "position_mode"
     PRICE_PRECISION = "price_precision"
     PRICE_MISSING = "price_missing"
+    PRICE_MAX = "price_max"
     PRICE_BAND = "price_band"
     QUANTITY_PRECISION = "quantity_precision"
     QUANTITY_MIN = "quantity_min"
+    QUANTITY_MAX = "quantity_max"
     NOTIONAL_MIN = "notional_min"
     DUPLICATE_CLIENT_ID = "duplicate_client_id"
     ORDERS_MAX = "orders_max"
@@ -101,7 +103,10 @@ class Refusal(Struct, frozen=True):
 
 
 class SymbolRules(Struct, frozen=True):
-    """Hold the trading rules and life of one contract; steps and minima are positive."""
+    """Hold the trading rules and life of one contract; steps and minima are positive.
+
+    quantity_max: of a limit order. market_max: of a market order. None: no bound.
+    """
 
     symbol: str
     currency: str
@@ -111,6 +116,9 @@ class SymbolRules(Struct, frozen=True):
     notional_min: Decimal
     listed_ms: int
     delisted_ms: int | None = None
+    price_max: Decimal | None = None
+    quantity_max: Decimal | None = None
+    market_max: Decimal | None = None
 
     def __post_init__(self) -> None:
         for name in ("price_step", "quantity_step", "quantity_min"):
@@ -156,9 +164,10 @@ class BankSettings(Struct, frozen=True):
 
     half_spread_bps: from the last price to the best quote. level_bps: from one level to the next.
     depth_notional: mean size of one level in quote currency; `seed` varies it by half around that.
-    levels_n: what finds no quantity on so many levels expires. price_band_bps: how far a limit may
-    lie from the last price. maintenance_bps: of the positions' notional; equity below it is
-    liquidated. latency_ms: from admission to the book. maker fees may be negative (a rebate).
+    levels_n: what finds no quantity on so many levels expires. price_band_bps: how far a buy may
+    lie above the last price, and a sell below it. maintenance_bps: of the positions' notional;
+    equity below it is liquidated. latency_ms: from admission to the book. maker fees may be
+    negative (a rebate).
     """
 
     maker_fee_bps: Decimal = Decimal(2)
@@ -177,6 +186,7 @@ class BankSettings(Struct, frozen=True):
     client_ids: ClientIds = ClientIds.UNIQUE_WHILE_OPEN
     refuses_post_only: bool = True  # where one would take at once; else it is admitted, and ends
     seed: int = 0
+    fee_coin: str = ""  # fees are charged in it, at its price, while there is enough; "": never
 
     def __post_init__(self) -> None:
         require(self.levels_n > 0, f"levels_n {self.levels_n} must be positive")

@@ -63,15 +63,18 @@ def advance(desk: Desk, now_ms: int) -> None:
             _happen(desk, one)
         liquidate_where_due(desk)
     desk.state.now_ms = now_ms
-    desk.state.last_marks = {symbol: desk.mark_held(symbol) for symbol in _watched(desk)}
+    desk.state.last_marks = {s: m for s in _watched(desk) if (m := desk.mark(s)) is not None}
     desk.marks = {}
     desk.state.taken = {p: t for p, t in desk.state.taken.items() if t.at_ms == now_ms}
 
 
 def _watched(desk: Desk) -> list[str]:
-    """List the symbols in which anyone holds or orders something."""
+    """List the symbols in which anyone holds or orders something, and those that price fees."""
     accounts = desk.state.accounts.values()
-    return sorted({s for a in accounts for s in (*a.positions, *a.open_ids)})
+    used = {s for a in accounts for s in (*a.positions, *a.open_ids)}
+    coin = desk.settings.fee_coin
+    priced = {f"{coin}{desk.rules[s].currency}" for s in used} if coin else set()
+    return sorted(used | (priced & desk.rules.keys()))
 
 
 def _ends(desk: Desk, watched: list[str], now_ms: int) -> Iterator[Due]:
@@ -96,6 +99,8 @@ def _arrivals(desk: Desk, now_ms: int) -> Iterator[Due]:
 
 
 def _published(desk: Desk, symbol: str, after_ms: int, until_ms: int) -> Iterator[Due]:
+    if until_ms == after_ms:  # many requests are handled at one instant
+        return
     for one in desk.quotes.settlements(symbol, after_ms, until_ms):
         yield Due(one.at_ms, Rank.FUNDING, symbol, 0, price=one.rate)
     for place, seen in enumerate(desk.quotes.prints(symbol, after_ms, until_ms)):

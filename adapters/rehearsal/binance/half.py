@@ -26,6 +26,7 @@ from adapters.rehearsal.binance.order_faults import (
     cut,
     lost_answer,
     refuse_order,
+    unlisted,
 )
 from adapters.rehearsal.binance.orders import Orders, batch_of
 from adapters.rehearsal.binance.signing import Caller, Gate
@@ -187,7 +188,7 @@ class BinanceHalf:
             caller = self.gate.admit(key, raw_query, raw_body, skewed=skewed)
             if name in _PLACING:
                 return await self._placed(request, caller, headers)
-            status, text = 200, self._answered(name, caller)
+            status, text = 200, unlisted(faults, name, symbol, self._answered(name, caller))
         except DialectError as refusal:
             status, text = refusal.status, refusal.body()
             if status == _TOO_MANY:

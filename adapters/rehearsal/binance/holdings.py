@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from adapters.rehearsal.accounts import Accounts
 from adapters.rehearsal.bank.bank import Bank, PositionView
-from adapters.rehearsal.bank.records import Income
+from adapters.rehearsal.bank.records import Income, Trade
 from adapters.rehearsal.bank.terms import (
     BPS,
     ZERO,
@@ -19,8 +19,10 @@ from adapters.rehearsal.bank.terms import (
 )
 from adapters.rehearsal.binance.payloads import (
     INCOME_TYPES,
+    account_alias,
     asset_row,
     balance_row,
+    counted,
     income_row,
     plain,
     position_row,
@@ -65,7 +67,8 @@ class Holdings:
         del query
         now_ms = self._bank.now_ms
         names = self._bank.currencies(key)
-        return [balance_row(self._bank.balance(key, name), now_ms) for name in names]
+        alias = account_alias(key)
+        return [balance_row(self._bank.balance(key, name), now_ms, alias) for name in names]
 
     def account(self, key: str, query: Query) -> dict[str, Any]:
         """Give totals, currencies, and the positions that are held or ordered."""
@@ -151,16 +154,20 @@ class Holdings:
     def trades(self, key: str, query: Query) -> list[dict[str, Any]]:
         """List fills of a symbol: from an id on, of an order, of a window, or the newest."""
         symbol, limit = self._symbol(query), limit_of(query, 500, 1_000)
-        first, order_id = whole(query, "fromId"), whole(query, "orderId")
-        found = self._bank.trades(key, symbol, limit=_EVERYTHING)
-        if order_id is not None:
-            found = [one for one in found if one.order_id == order_id]
+        first, number = whole(query, "fromId"), whole(query, "orderId")
+        order_id = None if number is None else counted(symbol, number)
+
+        def of_order(trades: list[Trade]) -> list[Trade]:
+            return [one for one in trades if order_id in (None, one.order_id)]
+
         if first is not None:
-            chosen = [one for one in found if one.trade_id >= first][:limit]
-        else:
-            window = window_of(query, self._bank.now_ms)
-            chosen = window.page([one for one in found if window.holds(one.at_ms)], limit)
-        return [trade_row(one) for one in chosen]
+            after_id = counted(symbol, first) - 1
+            found = self._bank.trades(key, symbol, after_id=after_id, limit=_EVERYTHING)
+            return [trade_row(one) for one in of_order(found)[:limit]]
+        window = window_of(query, self._bank.now_ms)
+        found = self._bank.trades(key, symbol, since_ms=window.start_ms, limit=_EVERYTHING)
+        inside = [one for one in of_order(found) if window.holds(one.at_ms)]
+        return [trade_row(one) for one in window.page(inside, limit)]
 
     def income(self, key: str, query: Query) -> list[dict[str, Any]]:
         """List lines of the statement of a kind, a symbol, a window, in pages."""

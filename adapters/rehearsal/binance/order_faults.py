@@ -9,11 +9,14 @@ from typing import Final
 
 from aiohttp import web
 
+from adapters.rehearsal.binance.refusals import error
 from adapters.rehearsal.fault_answers import broken_off
 from adapters.rehearsal.faults import Fault, FaultSwitch
 
 _JSON: Final = "application/json"
 PAGE: Final = "<html><head><title>One moment</title></head><body>Please wait.</body></html>"
+_ORDER: Final = "GET /fapi/v1/order"
+_FILLS: Final = "GET /fapi/v1/userTrades"
 _HANG_S: Final = 3_600.0
 _REFUSALS: Final = (Fault.ORDER_REFUSED_503, Fault.ORDER_REFUSED_429, Fault.ORDER_REFUSED_418)
 _LOSSES: Final = (
@@ -71,6 +74,17 @@ async def lost_answer(
             return web.Response(text=PAGE, content_type="text/html")
         case _:
             return _answer(503, _NOBODY_KNOWS)
+
+
+def unlisted(faults: FaultSwitch, name: str, symbol: str, text: str) -> str:
+    """Give the answer of a copy that does not know yet, if a fault is due; else `text`.
+
+    Raises the venue's refusal for an order that this copy does not have.
+    """
+    if name == _ORDER and faults.takes(Fault.ORDER_UNLISTED, symbol=symbol):
+        raise error(-2013, "Order does not exist.")
+    lacks = name == _FILLS and text != "[]" and faults.takes(Fault.FILLS_UNLISTED, symbol=symbol)
+    return "[]" if lacks else text
 
 
 def cut(request: web.Request) -> None:

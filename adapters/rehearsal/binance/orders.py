@@ -19,16 +19,23 @@ from adapters.rehearsal.bank.terms import (
     RefusalReason,
     TimeInForce,
 )
-from adapters.rehearsal.binance.payloads import TIMES_IN_FORCE, acknowledgement, order_row
+from adapters.rehearsal.binance.payloads import (
+    TIMES_IN_FORCE,
+    acknowledgement,
+    counted,
+    order_row,
+)
 from adapters.rehearsal.binance.refusals import error, malformed, refused
 from adapters.rehearsal.binance.windows import limit_of, whole, window_of
 from adapters.rehearsal.dialect import DialectError, invalid_symbol, missing
 from adapters.rehearsal.market import Coin
 from daemon.domain.order import OrderKind
+from daemon.domain.units import DAY_MS
 
 Query = Mapping[str, str]
 BATCH_MAX: Final = 5
 ORDERS_MAX: Final = 1_000
+UNFILLED_KEPT_MS: Final = 3 * DAY_MS  # after its creation, an order without a fill is forgotten
 FORCED: Final = {Origin.LIQUIDATION: "LIQUIDATION", Origin.FORCED_REDUCTION: "ADL"}
 _CLIENT_ID: Final = re.compile(r"[.A-Z:/a-z0-9_-]{1,36}")
 _CONDITIONAL: Final = frozenset(
@@ -108,9 +115,6 @@ class Orders:
             raise error(-4003, "Quantity less than or equal to zero.")
         if _decimals(quantity) > (coin.quantity_decimals or 0):
             raise error(-1111, "Precision is over the maximum defined for this asset.")
-        most = Decimal(coin.quantity_step) * 10**7
-        if quantity > most:
-            raise error(-4005, "Quantity greater than max quantity.")
         return quantity
 
     def _price(self, coin: Coin, query: Query) -> Decimal:
@@ -193,9 +197,14 @@ class Orders:
         coin = self._coin(query)
         order_id, client_id = _ids(query)
         found = self._bank.query(key, coin.symbol, order_id=order_id, client_id=client_id)
-        if isinstance(found, Refusal):
+        if isinstance(found, Refusal) or self._is_forgotten(found):
             raise error(-2013, "Order does not exist.")
         return order_row(found)
+
+    def _is_forgotten(self, order: BankOrder) -> bool:
+        """Tell whether the venue has dropped an order: it ended unfilled and is days old."""
+        age_ms = self._bank.now_ms - order.created_ms
+        return not order.is_open and not order.filled and age_ms > UNFILLED_KEPT_MS
 
     def one_open(self, key: str, query: Query) -> dict[str, Any]:
         """Give an order that is open."""
@@ -214,11 +223,15 @@ class Orders:
         coin, limit = self._coin(query), limit_of(query, 500, ORDERS_MAX)
         first = whole(query, "orderId")
         if first is not None:
-            found = self._bank.orders(key, coin.symbol, after_id=first - 1)[:limit]
+            found = self._kept(key, coin.symbol, counted(coin.symbol, first) - 1)[:limit]
             return [order_row(one) for one in found]
         window = window_of(query, self._bank.now_ms)
-        found = [o for o in self._bank.orders(key, coin.symbol) if window.holds(o.created_ms)]
+        found = [o for o in self._kept(key, coin.symbol) if window.holds(o.created_ms)]
         return [order_row(one) for one in window.page(found, limit)]
+
+    def _kept(self, key: str, symbol: str, after_id: int = 0) -> list[BankOrder]:
+        found = self._bank.orders(key, symbol, after_id=after_id)
+        return [order for order in found if not self._is_forgotten(order)]
 
     def forced(self, key: str, query: Query) -> list[dict[str, Any]]:
         """List what the venue itself closed: liquidations and forced reductions."""
@@ -261,7 +274,8 @@ def _list(query: Query, *names: str) -> list[Any]:
 
 
 def _ids(query: Query) -> tuple[int | None, str | None]:
-    order_id, client_id = whole(query, "orderId"), query.get("origClientOrderId")
+    number, client_id = whole(query, "orderId"), query.get("origClientOrderId")
+    order_id = None if number is None else counted(query["symbol"], number)
     if order_id is None and not client_id:
         text = "Param 'origClientOrderId' or 'orderId' must be sent, but both were empty/null!"
         raise error(-1102, text)

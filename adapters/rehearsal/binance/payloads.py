@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, Final
+from zlib import crc32
 
 from adapters.rehearsal.bank.bank import PositionView
 from adapters.rehearsal.bank.margin import Balance, SymbolMargin
@@ -34,11 +36,25 @@ INCOME_TYPES: Final[Mapping[IncomeKind, str]] = {
     IncomeKind.LIQUIDATION_FEE: "INSURANCE_CLEAR",
     IncomeKind.INSURANCE: "INSURANCE_CLEAR",
 }
+_APART_MAX: Final = 97  # so near that numbers of different contracts meet soon
 _VENUES_OWN: Final[Mapping[Origin, str]] = {
     Origin.LIQUIDATION: "autoclose-",
     Origin.FORCED_REDUCTION: "adl_autoclose",
     Origin.SETTLEMENT: "settlement_autoclose-",
 }
+
+
+def shown(symbol: str, number: int) -> int:
+    """Give the number under which a contract's order or trade is shown.
+
+    The venue counts within each contract, so that contracts share numbers; so do these.
+    """
+    return number + crc32(symbol.encode()) % _APART_MAX
+
+
+def counted(symbol: str, number: int) -> int:
+    """Give the bank's own number of a contract's order or trade; none has one below 1."""
+    return number - shown(symbol, 0)
 
 
 def plain(value: Decimal) -> str:
@@ -73,7 +89,7 @@ def order_row(order: BankOrder) -> dict[str, Any]:
     """Write an order as queries show it."""
     kind = order_type(order)
     return {
-        "orderId": order.order_id,
+        "orderId": shown(order.symbol, order.order_id),
         "symbol": order.symbol,
         "status": STATUSES[order.status],
         "clientOrderId": client_id_of(order),
@@ -112,8 +128,8 @@ def trade_row(trade: Trade) -> dict[str, Any]:
     """Write a fill; the commission is positive where it was paid."""
     return {
         "symbol": trade.symbol,
-        "id": trade.trade_id,
-        "orderId": trade.order_id,
+        "id": shown(trade.symbol, trade.trade_id),
+        "orderId": shown(trade.symbol, trade.order_id),
         "side": side(trade.quantity),
         "price": plain(trade.price),
         "qty": plain(abs(trade.quantity)),
@@ -129,16 +145,20 @@ def trade_row(trade: Trade) -> dict[str, Any]:
 
 
 def income_row(line: Income) -> dict[str, Any]:
-    """Write a line of the statement; its amount is what it changed the cash by."""
+    """Write a line of the statement; its amount is what it changed the cash by.
+
+    As at the venue, `tranId` is unique among lines of one kind only: a gain and its fee share it.
+    """
+    trade = "" if line.trade_id is None else str(shown(line.symbol, line.trade_id))
     return {
         "symbol": line.symbol,
         "incomeType": INCOME_TYPES[line.kind],
         "income": money_text(line.amount),
         "asset": line.currency,
-        "info": "" if line.trade_id is None else str(line.trade_id),
+        "info": trade,
         "time": line.at_ms,
-        "tranId": line.income_id,
-        "tradeId": "" if line.trade_id is None else str(line.trade_id),
+        "tranId": line.income_id if line.trade_id is None else line.trade_id,
+        "tradeId": trade,
     }
 
 
@@ -190,13 +210,18 @@ def asset_row(balance: Balance, now_ms: int) -> dict[str, Any]:
     }
 
 
-def balance_row(balance: Balance, now_ms: int) -> dict[str, Any]:
+def account_alias(key: str) -> str:
+    """Name the account of an API key as the venue names accounts: the same, without the key."""
+    return f"R{hashlib.sha256(key.encode()).hexdigest()[:7]}"
+
+
+def balance_row(balance: Balance, now_ms: int, alias: str) -> dict[str, Any]:
     """Write one currency as the shorter balance answer does."""
     whole = asset_row(balance, now_ms)
     names = ("asset", "crossWalletBalance", "crossUnPnl", "availableBalance", "maxWithdrawAmount")
     row = {name: whole[name] for name in names}
     return {
-        "accountAlias": "rehearsal",
+        "accountAlias": alias,
         **row,
         "balance": whole["walletBalance"],
         "marginAvailable": True,

@@ -26,10 +26,10 @@ _CODES: Final[Mapping[RefusalReason, tuple[int, str]]] = {
         -4131,
         "The counterparty's best price does not meet the PERCENT_PRICE filter limit.",
     ),
-    RefusalReason.QUANTITY_PRECISION: (
-        -1111,
-        "Precision is over the maximum defined for this asset.",
-    ),
+    RefusalReason.PRICE_MAX: (-4002, "Price greater than max price."),
+    # too many decimals have another code, given before the bank is asked
+    RefusalReason.QUANTITY_PRECISION: (-4023, "Qty not increased by step size."),
+    RefusalReason.QUANTITY_MAX: (-4005, "Quantity greater than max quantity."),
     RefusalReason.QUANTITY_MIN: (-4004, "Quantity less than min quantity."),
     RefusalReason.NOTIONAL_MIN: (
         -4164,

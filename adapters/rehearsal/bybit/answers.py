@@ -21,7 +21,12 @@ _REASONS: Final[Mapping[RefusalReason, tuple[int, str]]] = {
     RefusalReason.PRICE_PRECISION: (10001, "params error: price invalid"),
     RefusalReason.PRICE_MISSING: (10001, "params error: price invalid"),
     RefusalReason.PRICE_BAND: (110003, "Order price exceeds the allowable range."),
+    RefusalReason.PRICE_MAX: (110003, "Order price exceeds the allowable range."),
     RefusalReason.QUANTITY_PRECISION: (10001, "Qty invalid"),
+    RefusalReason.QUANTITY_MAX: (
+        10001,
+        "The number of contracts exceeds maximum limit allowed: too large",
+    ),
     RefusalReason.QUANTITY_MIN: (
         10001,
         "The number of contracts exceeds minimum limit allowed",

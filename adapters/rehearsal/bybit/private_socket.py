@@ -2,7 +2,8 @@
 
 Frames are written when the bank says so and sent in that order by a task of each socket; `flush`
 waits until all are out. An account that asked for it gets its orders cancelled once its last socket
-with a `dcp` topic has been gone for a while.
+with a `dcp` topic has been gone for a while. A client that freezes keeps its socket open: the venue
+cuts one off on which nothing came for `max_active_time`, as the client wrote into its address.
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import re
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -35,7 +37,10 @@ from adapters.rehearsal.streams import SEND_SECONDS_MAX, Hub
 
 OUTBOX_FRAMES_MAX: Final = 10_000  # who reads nothing for so long is cut off
 TOPICS: Final = frozenset({"order", "execution", "position", "wallet", "dcp"})
+SILENCE_S_MAX: Final = 600.0  # on a socket that asks for no other
+SILENCE_S_MIN: Final = 30.0
 _SUFFIXES: Final = frozenset({"", "linear", "future"})
+_LENGTH: Final = re.compile(r"(\d{1,4})([sm])")
 
 
 @dataclass(eq=False, slots=True)
@@ -48,6 +53,16 @@ class _Socket:
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     sent: asyncio.Event = field(default_factory=asyncio.Event)
     is_mute: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """Hold one thing that is said about an event: its topic and its row."""
+
+    event: BankEvent
+    topic: str
+    symbol: str
+    row: dict[str, Any]
 
 
 class PrivateSockets:
@@ -68,6 +83,7 @@ class PrivateSockets:
         self._hub = hub
         self._faults = faults
         self._windows_s = windows_s
+        self.hurry = 1.0  # how much sooner than asked for silence ends a socket; tests cannot wait
         self._sockets: dict[_Socket, None] = {}
         self._mixed: list[tuple[_Socket, str]] = []
         self._late: list[tuple[_Socket, str]] = []
@@ -77,7 +93,10 @@ class PrivateSockets:
 
     async def serve(self, request: web.Request) -> web.WebSocketResponse:
         """Hold one socket open until its client leaves."""
-        ws = web.WebSocketResponse(autoping=False, compress=False, max_msg_size=2**20)
+        patience_s = silence_s(request.query.get("max_active_time", "")) / self.hurry
+        ws = web.WebSocketResponse(
+            autoping=False, compress=False, max_msg_size=2**20, receive_timeout=patience_s
+        )
         await ws.prepare(request)
         socket = _Socket(ws, request)
         socket.sent.set()
@@ -91,6 +110,8 @@ class PrivateSockets:
                     self._answer(socket, message.data)
         except ConnectionResetError:
             pass  # the client left while we were answering
+        except TimeoutError:
+            self._cut(socket)
         finally:
             writer.cancel()
             self._forget(socket)
@@ -136,7 +157,7 @@ class PrivateSockets:
     def _answer(self, socket: _Socket, text: str) -> None:
         try:
             asked = json.loads(text)
-            op, arguments = asked["op"], list(asked.get("args") or [])
+            op, arguments = str(asked["op"]), list(asked.get("args") or [])
         except (json.JSONDecodeError, AttributeError, KeyError, TypeError):
             self._say(socket, {"success": False, "ret_msg": "error:invalid op", "op": ""})
             return
@@ -179,36 +200,53 @@ class PrivateSockets:
     def _hear(self, events: Sequence[BankEvent]) -> None:
         if not self._sockets:
             return
+        pieces = list(self._pieces(events))
+        struck = [p.symbol for p in pieces if isinstance(p.event, OrderFilled)]
+        if struck and self._faults.takes(Fault.FILLS_SHUFFLED, symbol=struck[0]):
+            pieces.reverse()
+        for piece in pieces:
+            self._tell(piece)
+            execution = piece.topic == "execution" and isinstance(piece.event, OrderFilled)
+            if execution and self._faults.takes(Fault.FILL_DUPLICATED, symbol=piece.symbol):
+                self._tell(piece)
+
+    def _pieces(self, events: Sequence[BankEvent]) -> Iterator[_Piece]:
+        """Give what the venue says about events, in its order."""
         wallets: dict[str, None] = {}
         for event in events:
             if isinstance(event, OrderUpdated | OrderFilled):
                 row = self._record.order_row(event.order)
-                self._tell(event, "order", event.order.symbol, row)
+                yield _Piece(event, "order", event.order.symbol, row)
             kept = execution_of(event)
             if kept is not None and isinstance(event, OrderFilled | FundingBooked):
                 symbol = event.trade.symbol if isinstance(event, OrderFilled) else event.symbol
-                self._tell(event, "execution", symbol, execution_row(kept))
+                yield _Piece(event, "execution", symbol, execution_row(kept))
             if isinstance(event, AccountUpdated):
                 wallets[event.account] = None
                 if event.symbol:
                     row = self._record.position_row(event.account, event.symbol, event.position)
-                    self._tell(event, "position", event.symbol, row)
+                    yield _Piece(event, "position", event.symbol, row)
         for key in wallets:
             last = [event for event in events if event.account == key][-1]
-            self._tell(last, "wallet", "", self._record.wallet_row(key))
+            yield _Piece(last, "wallet", "", self._record.wallet_row(key))
 
-    def _tell(self, event: BankEvent, topic: str, symbol: str, row: dict[str, Any]) -> None:
+    def _tell(self, piece: _Piece) -> None:
         """Put a frame into the outbox of each socket of the account that wants the topic."""
-        for socket in list(self._sockets):
-            if socket.who is None or socket.who.key != event.account:
-                continue
-            named = socket.topics.get(topic)
-            if named is None or self._hub.strikes(Fault.STALL, symbol):
-                continue
+        event, symbol = piece.event, piece.symbol
+        wanted = [
+            (socket, socket.topics[piece.topic])
+            for socket in self._sockets
+            if socket.who is not None
+            and socket.who.key == event.account
+            and piece.topic in socket.topics
+            and not self._hub.strikes(Fault.STALL, symbol)
+        ]
+        if not wanted or self._faults.takes(Fault.USER_STREAM_STALLED, symbol=symbol):
+            return
+        broken = self._faults.takes(Fault.GARBAGE_FRAME, Fault.USER_FRAME_GARBAGE, symbol=symbol)
+        for socket, named in wanted:
             frame = {"id": f"{event.number:032x}", "topic": named, "creationTime": event.at_ms}
-            text = json.dumps(frame | {"data": [row]})
-            if self._faults.takes(Fault.GARBAGE_FRAME, symbol=symbol):
-                text = GARBAGE
+            text = GARBAGE if broken else json.dumps(frame | {"data": [piece.row]})
             if self._hub.strikes(Fault.LATE_FRAMES, symbol):
                 self._late.append((socket, text))
             elif self._hub.strikes(Fault.SHUFFLED_FRAMES, symbol):
@@ -268,3 +306,13 @@ class PrivateSockets:
         if was_there and socket.who is not None and "dcp" in socket.topics:
             self._watch_presence(socket.who.key)
         socket.sent.set()
+
+
+def silence_s(asked: str) -> float:
+    """Read after how many seconds without a frame a client wants its socket ended, as 30s or 2m.
+
+    What cannot be read, or is out of bounds, counts as not asked for.
+    """
+    found = _LENGTH.fullmatch(asked)
+    seconds = 0.0 if found is None else float(found[1]) * (60.0 if found[2] == "m" else 1.0)
+    return seconds if SILENCE_S_MIN <= seconds <= SILENCE_S_MAX else SILENCE_S_MAX

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from adapters.rehearsal.bank.terms import RefusalReason
 from adapters.rehearsal.bybit import public_payloads as payloads
 from adapters.rehearsal.bybit.answers import (
     BybitError,
@@ -190,8 +191,11 @@ def _coin(exchange: Exchange, query: Query) -> Coin:
 
 
 def _listed(exchange: Exchange) -> list[Coin]:
-    now_ms = exchange.clock_ms()
-    return [coin for coin in exchange.market.coins.values() if coin.lives_at(now_ms)]
+    now_ms, bank = exchange.clock_ms(), exchange.accounts.bank
+    living = [coin for coin in exchange.market.coins.values() if coin.lives_at(now_ms)]
+    refusals = [bank.symbol_refusal(coin.symbol) for coin in living]
+    ended = RefusalReason.DELISTED
+    return [c for c, no in zip(living, refusals, strict=True) if no is None or no.reason != ended]
 
 
 def _klines(exchange: Exchange, query: Query) -> tuple[Coin, Klines]:

@@ -16,7 +16,7 @@ from adapters.rehearsal.dialect import (
     price_text,
     quantity_text,
 )
-from adapters.rehearsal.market import Coin, Settlement
+from adapters.rehearsal.market import LOTS_MAX, MARKET_LOTS_MAX, Coin, Settlement
 from adapters.rehearsal.publication import Kline, Klines, Print
 from daemon.domain.units import MINUTE_MS
 
@@ -27,8 +27,6 @@ INTERVALS: Final[Mapping[str, str]] = {
     "D": "1d",
 }
 VENUE_INTERVALS: Final[Mapping[str, str]] = {ours: theirs for theirs, ours in INTERVALS.items()}
-_LOTS_MAX: Final = 10**7
-_MARKET_LOTS_MAX: Final = 10**6
 
 
 def instrument(coin: Coin, now_ms: int, leverage_max: int) -> dict[str, Any]:
@@ -53,15 +51,15 @@ def instrument(coin: Coin, now_ms: int, leverage_max: int) -> dict[str, Any]:
         },
         "priceFilter": {
             "minPrice": coin.price_step,
-            "maxPrice": _plain(float(coin.price_step) * _LOTS_MAX),
+            "maxPrice": _plain(float(coin.price_step) * LOTS_MAX),
             "tickSize": coin.price_step,
         },
         "lotSizeFilter": {
-            "maxOrderQty": _plain(float(coin.quantity_step) * _LOTS_MAX),
+            "maxOrderQty": _plain(float(coin.quantity_step) * LOTS_MAX),
             "minOrderQty": coin.quantity_step,
             "qtyStep": coin.quantity_step,
-            "postOnlyMaxOrderQty": _plain(float(coin.quantity_step) * _LOTS_MAX),
-            "maxMktOrderQty": _plain(float(coin.quantity_step) * _MARKET_LOTS_MAX),
+            "postOnlyMaxOrderQty": _plain(float(coin.quantity_step) * LOTS_MAX),
+            "maxMktOrderQty": _plain(float(coin.quantity_step) * MARKET_LOTS_MAX),
             "minNotionalValue": coin.notional_min_usdt,
         },
         "unifiedMarginTrade": True,

@@ -10,6 +10,7 @@ from typing import Any
 
 from adapters.ccxt_venue.calls import Caller
 from adapters.ccxt_venue.client import keyed_client
+from adapters.ccxt_venue.desk import Desk
 from adapters.ccxt_venue.keys import Credentials, Hidden
 from adapters.ccxt_venue.listings_binance import BinanceListings
 from adapters.ccxt_venue.names import Names
@@ -119,6 +120,12 @@ async def live(rules: VenueRules = RULES, **changes: Any) -> AsyncIterator[LiveR
             yield LiveRig(r, venue, caller)
         finally:
             await api.close()
+
+
+def forget(desk: Desk) -> None:
+    """Let a desk know as little of earlier orders as that of another process."""
+    desk._sent_s.clear()
+    desk._taken.clear()
 
 
 def kinds(events: Sequence[VenueEvent]) -> list[str]:

@@ -51,18 +51,20 @@ class Script:
 
 @dataclass
 class Loopback:
-    """Hold a running server: the requests it read, and its port."""
+    """Hold a running server: its port, what it answers now, and the requests it read."""
 
     port: int
+    script: Script
     requests: list[str] = field(default_factory=list)
 
 
 @asynccontextmanager
 async def serving(script: Script) -> AsyncIterator[Loopback]:
     """Serve a script on a free loopback port."""
-    served = Loopback(0)
+    served = Loopback(0, script)
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        script = served.script
         try:
             if script.how == "reset_unread":
                 _reset(writer)
@@ -133,10 +135,16 @@ def _rewritten(urls: Any, base: str) -> Any:
 
 def ccxt_of(venue: str, base: str, **more: Any) -> Any:
     """Make the real client with keys and one market, redirected to `base`."""
-    kind = getattr(ccxt, venue)
-    exchange = kind(
+    urls = {"api": _rewritten(getattr(ccxt, venue)().urls["api"], base)}
+    exchange = unredirected(venue, urls=urls, **more)
+    exchange.ssl_context = _TLS  # reading the certificates anew costs more than the rest
+    return exchange
+
+
+def unredirected(venue: str, **more: Any) -> Any:
+    """Make the real client with keys and one market; every URL is the venue's own."""
+    exchange = getattr(ccxt, venue)(
         {
-            "urls": {"api": _rewritten(kind().urls["api"], base)},
             "apiKey": API_KEY,
             "secret": SECRET,
             "password": PASSPHRASE,
@@ -166,7 +174,6 @@ def ccxt_of(venue: str, base: str, **more: Any) -> Any:
         "info": {"orderTypes": ["LIMIT", "MARKET"]},
         "precision": {"amount": 0.01 if venue == "okx" else 0.001, "price": 0.1},
     }
-    exchange.ssl_context = _TLS  # reading the certificates anew costs more than the rest
     exchange.set_markets([exchange.safe_market_structure(market)])
     return exchange
 

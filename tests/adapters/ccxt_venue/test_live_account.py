@@ -12,7 +12,6 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from adapters.ccxt_venue.account import FOREIGN_PREFIX
 from adapters.ccxt_venue.listings import WINDOW_MS_MAX, windows
 from adapters.rehearsal.bank.terms import BankSettings
 from adapters.rehearsal.faults import Fault
@@ -24,7 +23,12 @@ from daemon.domain.messages import (
     Transferred,
     VenueEvent,
 )
-from daemon.domain.order import SETTLEMENT_PREFIX
+from daemon.domain.order import (
+    DELEVERAGING_PREFIX,
+    FOREIGN_PREFIX,
+    LIQUIDATION_PREFIX,
+    SETTLEMENT_PREFIX,
+)
 from daemon.domain.portfolio import AccountSnapshot, Ledger
 from daemon.engine.reconcile import differences, rounding_in
 from tests.adapters.ccxt_venue.live_rig import USDT, VENUE, LiveRig, key_of, live, order
@@ -118,8 +122,14 @@ async def test_after_a_restart_fills_are_still_ours_by_the_order_they_belong_to(
         assert fill.fill.order_id == one.order_id
 
 
-@pytest.mark.parametrize("fault", [Fault.LIQUIDATION, Fault.FORCED_REDUCTION])
-async def test_what_the_venue_forces_on_us_is_a_fill_of_a_foreign_order(fault: Fault) -> None:
+@pytest.mark.parametrize(
+    ("fault", "named"),
+    [
+        (Fault.LIQUIDATION, LIQUIDATION_PREFIX),
+        (Fault.FORCED_REDUCTION, DELEVERAGING_PREFIX),
+    ],
+)
+async def test_what_the_venue_forces_on_us_is_a_fill_that_says_so(fault: Fault, named: str) -> None:
     async with live() as x:
         start = snapshot_in(await x.venue.snapshot(0, VENUE))
         await x.r.advance(1)
@@ -127,7 +137,7 @@ async def test_what_the_venue_forces_on_us_is_a_fill_of_a_foreign_order(fault: F
         await x.r.fault(fault)
         await x.r.advance(1)
         told = await x.venue.snapshot(start.executions_cursor, VENUE)
-        assert any(f.fill.order_id.startswith(FOREIGN_PREFIX) for f in of(told, OrderFilled))
+        assert any(f.fill.order_id.startswith(named) for f in of(told, OrderFilled))
         assert booked(start, told).quantity(key_of("BTC")) == x.held()
         end = snapshot_in(told)
         assert rounding_in(differences(booked(start, told), end), end) == differences(
@@ -175,15 +185,16 @@ def test_windows_cover_a_span_without_gap_or_overlap(since: int, span: int, long
 # ---- never 'flat' by mistake ---------------------------------------------------------------------
 
 
-async def test_a_page_instead_of_the_positions_is_never_read_as_flat() -> None:
+@pytest.mark.parametrize("pages_n", [1, 2, 4])
+async def test_a_page_instead_of_the_positions_is_never_read_as_flat(pages_n: int) -> None:
     """Trap A: ccxt gives an empty list for a page with status 200."""
     async with live() as x:
         cursor = await begin(x)
         await x.venue.submit([order(1, "0.1")])
-        await x.r.fault(Fault.POSITIONS_BROKEN)
+        await x.r.fault(Fault.POSITIONS_BROKEN, count=pages_n)
         told = snapshot_in(await x.venue.snapshot(cursor, VENUE))
         assert told.quantities == {key_of("BTC"): Decimal("0.1")}
-        assert await x.r.struck(Fault.POSITIONS_BROKEN) == 1
+        assert await x.r.struck(Fault.POSITIONS_BROKEN) == pages_n
 
 
 @pytest.mark.parametrize("fault", [Fault.NOT_JSON_200, Fault.CUT_JSON_200, Fault.HTTP_503])
@@ -222,7 +233,9 @@ async def test_what_rests_is_named_with_the_account_ours_by_our_id() -> None:
         ours = order(1, "0.01", price=str(round(await x.r.price() * 0.99, 1)))
         await x.venue.submit([ours])
         told = snapshot_in(await x.venue.snapshot(0, VENUE))
-        assert set(told.open_orders.values()) == {key_of("BTC")}
+        assert {one.key for one in told.open_orders.values()} == {key_of("BTC")}
+        assert {one.left for one in told.open_orders.values()} == {Decimal("0.01")}
+        assert all(one.price > 0 for one in told.open_orders.values())
         foreign = [o for o in told.open_orders if o.startswith(FOREIGN_PREFIX)]
         assert len(foreign) == 1
         assert set(told.open_orders) - set(foreign) == {ours.order_id}

@@ -69,7 +69,7 @@ async def test_okx_fills_come_back_in_base_units() -> None:
     trade = {**OKX_TRADE, "ordId": OKX_ORDER["ordId"], "side": "buy", "fillSz": "4"}
     answers: dict[str, Answer] = {
         "/api/v5/trade/order": lambda query: okx([{**done, "state": "filled"}]),
-        "/api/v5/trade/fills": lambda query: okx([trade]),
+        "/api/v5/trade/fills-history": lambda query: okx([trade]),
     }
     async with answering("okx", answers) as (caller, _):
         order = order_at("okx", "0.04")

@@ -13,12 +13,16 @@ import pytest
 from adapters.ccxt_venue.news import News, NewsRules
 from adapters.ccxt_venue.streams import Hint, hint_in
 from adapters.rehearsal.faults import Fault
+from daemon.domain.instrument import InstrumentKey
 from daemon.domain.messages import (
     OrderEnded,
     OrderFilled,
+    OrderUncertain,
     Transferred,
     VenueEvent,
 )
+from daemon.domain.order import OrderId
+from tests.adapters.ccxt_venue.both_rig import until
 from tests.adapters.ccxt_venue.live_rig import VENUE, LiveRig, filled, kinds, live, order
 from tests.adapters.rehearsal.binance.binance_rig import KEY
 
@@ -226,3 +230,70 @@ def test_frames_of_every_dialect_are_read_for_what_they_are_about() -> None:
     okx = {"arg": {"channel": "orders"}, "data": [{"clOrdId": "a", "instId": "BTC-USDT-SWAP"}]}
     assert hint_in("okx", okx) == Hint(orders=(("a", "BTC-USDT-SWAP"),))
     assert hint_in("okx", ["nonsense"]) == hint_in("bybit", {"data": 3}) == Hint()
+
+
+async def test_an_order_about_which_nobody_answered_is_asked_about_soon_again() -> None:
+    """Pauses that grow through an outage would leave its fills unknown for minutes after it."""
+    async with hearing(replace(SLOW, follow_up_s=0.2)) as (x, heard):
+        await x.venue.submit([order(1, "0.01", price=str(round(await x.r.price() * 0.97, 1)))])
+        news, asked = news_of(x), list[float]()
+
+        async def unanswered(order_id: OrderId, key: InstrumentKey) -> list[VenueEvent]:
+            asked.append(asyncio.get_running_loop().time())
+            return [OrderUncertain(order_id, 0, "nobody answered")]
+
+        news._questions = replace(news._questions, order=unanswered)
+        async with asyncio.timeout(WAIT_S):
+            while len(asked) < 8:  # noqa: ASYNC110 - the news ask by themselves
+                await asyncio.sleep(LOOK_S)
+        assert asked[-1] - asked[0] < 4.0, "doubled, these pauses would take 25 s"
+        assert not [e for e in heard.events if isinstance(e, OrderUncertain)]
+
+
+async def test_orders_that_frames_name_together_are_asked_about_together() -> None:
+    """One after another, the fills of twenty orders would be known only after four seconds."""
+    async with hearing() as (x, heard):
+        desk, inside, most = x.venue.desk, 0, 0
+        asked = desk._asked
+
+        async def slowly(*about: object) -> object:
+            nonlocal inside, most
+            inside += 1
+            most = max(most, inside)
+            await asyncio.sleep(0.2)
+            inside -= 1
+            return await asked(*about)  # type: ignore[arg-type]
+
+        desk._asked = slowly  # type: ignore[method-assign,assignment]
+        await x.venue.submit([order(n, "0.01") for n in range(6)])
+        await heard.until(
+            lambda events: len({e.order_id for e in events if isinstance(e, OrderEnded)}) == 6
+        )
+        assert most >= 4
+        fills = {
+            e.fill.trade_id: e.fill.quantity for e in heard.events if isinstance(e, OrderFilled)
+        }
+        assert sum(fills.values()) == Decimal("0.06") == x.held()
+
+
+async def test_a_cancel_leaves_although_the_engines_own_reading_of_the_account_is_slow() -> None:
+    async with hearing() as (x, _):
+        resting = order(1, "0.01", price=str(round(await x.r.price() * 0.97, 1)))
+        await x.venue.submit([resting])
+        listings, told, begun = x.venue.account._listings, asyncio.Event(), asyncio.Event()
+        holdings = listings.holdings
+
+        async def slowly() -> object:
+            begun.set()
+            await told.wait()
+            return await holdings()
+
+        listings.holdings = slowly  # type: ignore[method-assign,assignment]
+        reading = asyncio.create_task(x.venue.snapshot(1, VENUE))
+        await begun.wait()
+        cancelling = asyncio.create_task(x.venue.cancel(resting.order_id, resting.key))
+        await until(lambda: not x.bank.open_orders(KEY))
+        assert not cancelling.done(), "what became of it is told after the account"
+        told.set()
+        await reading
+        assert "OrderEnded" in kinds(await cancelling)

@@ -13,7 +13,7 @@ from adapters.ccxt_venue.venue import VenueRules
 from adapters.rehearsal.bank.terms import BankSettings
 from adapters.rehearsal.faults import Fault
 from daemon.domain.messages import OrderEnded, OrderRejected, OrderUncertain, VenueEvent
-from tests.adapters.ccxt_venue.live_rig import LiveRig, filled, kinds, live, order
+from tests.adapters.ccxt_venue.live_rig import LiveRig, filled, forget, kinds, live, order
 
 ACCEPTED_LOST = (
     Fault.ORDER_LOST_RESET,
@@ -127,7 +127,10 @@ async def test_an_id_that_the_venue_has_already_is_uncertain_and_never_a_second_
     async with live() as x:
         resting = order(1, "0.01", price=await price_of(x, "0.99"))
         assert kinds(await x.venue.submit([resting])) == ["OrderAccepted"]
-        assert kinds(await x.venue.submit([resting])) == ["OrderUncertain"]
+        forget(x.venue.desk)
+        told = await x.venue.submit([resting])
+        assert kinds(told) == ["OrderUncertain"]
+        assert "knows an order of this id" in reasons(told)[0]
         assert len(x.orders_at_venue()) == 1
 
 

@@ -9,7 +9,7 @@ import ccxt.async_support as ccxt
 import pytest
 
 from adapters.ccxt_venue.client_ids import ID_RULES, client_id
-from adapters.ccxt_venue.codes import CODES, Reason
+from adapters.ccxt_venue.codes import CODES
 from adapters.ccxt_venue.quirks import QUIRKS, lacking, quirks_of, sizes_for
 from adapters.ccxt_venue.rows import one_each
 from daemon.domain.failures import ConfigurationError
@@ -157,15 +157,9 @@ def test_the_tables_know_each_other(venue: str) -> None:
     assert quirks.venue == venue
     assert venue in ID_RULES
     assert hasattr(ccxt, venue)
-    for code in quirks.no_change_codes:
-        assert CODES[venue].meanings[code] is Reason.NO_CHANGE
+    assert venue in CODES
     with pytest.raises(dataclasses.FrozenInstanceError):
-        quirks.batch_max = 1  # type: ignore[misc]
-
-
-def test_an_id_that_may_fill_again_is_named() -> None:
-    assert not QUIRKS["binanceusdm"].id_unique_ever
-    assert QUIRKS["bybit"].id_unique_ever
+        quirks.contracts = True  # type: ignore[misc]
 
 
 def test_only_a_venue_that_counts_contracts_reads_their_sizes() -> None:

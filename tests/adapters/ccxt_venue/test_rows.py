@@ -120,6 +120,8 @@ def test_both_sides_of_a_trade_with_oneself_are_two_fills(venue: str) -> None:
     [
         ("Trade", Cause.ORDER),
         ("BlockTrade", Cause.ORDER),
+        ("MovePosition", Cause.ORDER),
+        ("FutureSpread", Cause.ORDER),
         ("AdlTrade", Cause.DELEVERAGING),
         ("BustTrade", Cause.LIQUIDATION),
         ("Delivery", Cause.SETTLEMENT),
@@ -170,11 +172,7 @@ def test_funding_can_never_become_a_fill() -> None:
         assert isinstance(rows_bybit.execution({**BYBIT_FUNDING, **fields}), CashFlow)
 
 
-@given(
-    st.text(max_size=12).filter(
-        lambda name: name not in {"Trade", "BlockTrade", "AdlTrade", "BustTrade", "Delivery"}
-    )
-)
+@given(st.text(max_size=12).filter(lambda name: name not in rows_bybit._FILLS))
 def test_no_other_word_of_bybit_makes_a_fill(name: str) -> None:
     try:
         found = rows_bybit.execution({**BYBIT_FUNDING, "execType": name})
@@ -190,12 +188,16 @@ def test_the_sign_of_funding_is_that_of_the_cash_at_every_venue() -> None:
         "okx": (rows_okx.cash_flow(OKX_BILL), D("0.014875271224"), OKX_BILL),
     }
     names = {"binanceusdm": "income", "bybit": "execFee", "okx": "balChg"}
+    signs = {"binanceusdm": 1, "bybit": -1, "okx": 1}  # there a positive number is paid
     for venue, (flow, amount, row) in paid.items():
         assert isinstance(flow, CashFlow)
         assert flow.kind is CashKind.FUNDING
         assert flow.amount == -amount
-        assert flow.amount == QUIRKS[venue].funding_sign * D(row[names[venue]])
+        assert flow.amount == signs[venue] * D(row[names[venue]])
         assert flow.currency == "USDT"
+
+
+BYBIT_LIQUIDATION = {**BYBIT_TRANSFER, "type": "LIQUIDATION", "tradeId": "7e2a"}
 
 
 @pytest.mark.parametrize(
@@ -208,6 +210,8 @@ def test_the_sign_of_funding_is_that_of_the_cash_at_every_venue() -> None:
         (rows_bybit.cash_flow, BYBIT_TRANSFER, CashKind.TRANSFER),
         (rows_bybit.cash_flow, {**BYBIT_TRANSFER, "type": "TRADE"}, CashKind.TRADE),
         (rows_bybit.cash_flow, {**BYBIT_TRANSFER, "type": "NEW_THING"}, CashKind.OTHER),
+        (rows_bybit.cash_flow, BYBIT_LIQUIDATION, CashKind.TRADE),
+        (rows_bybit.cash_flow, {**BYBIT_LIQUIDATION, "tradeId": ""}, CashKind.OTHER),
         (rows_okx.cash_flow, {**OKX_BILL, "type": "1"}, CashKind.TRANSFER),
         (rows_okx.cash_flow, {**OKX_BILL, "type": "2"}, CashKind.TRADE),
         (rows_okx.cash_flow, {**OKX_BILL, "type": "77"}, CashKind.OTHER),
@@ -360,7 +364,7 @@ def test_an_odd_quantity_is_refused(venue: str, odd: object) -> None:
         readers(venue).execution({**TRADES[venue], name: odd}, SIZE)
 
 
-@given(st.decimals(allow_nan=False, allow_infinity=False, places=12))
+@given(st.decimals(-(10**17), 10**17, allow_nan=False, allow_infinity=False, places=12))
 def test_a_number_keeps_every_digit(number: Decimal) -> None:
     assert exact({"x": str(number)}, "x") == number
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from adapters.ccxt_venue.wire import listening, watch
+import pytest
+
+from adapters.ccxt_venue.wire import HeldBack, listening, unless, watch
 
 URL = "http://venue.example:81/fapi/v1/order?symbol=X&signature=abc"
 
@@ -70,3 +72,16 @@ async def test_nobody_need_listen() -> None:
     watch(client)
     client.gate.set()
     assert await client.fetch(URL, "GET") == "{}"
+
+
+async def test_a_request_that_is_held_back_never_begins_and_is_not_heard() -> None:
+    client: Any = Client()
+    watch(client)
+    client.gate.set()
+    reasons = iter(["", "halted"])
+    with listening() as heard, unless(lambda: next(reasons)):
+        assert await client.fetch(URL, "POST") == "{}"
+        with pytest.raises(HeldBack, match="halted"):
+            await client.fetch(URL, "POST")
+    assert len(heard) == 1
+    assert await client.fetch(URL, "POST") == "{}", "outside of it nothing is asked"

@@ -444,3 +444,24 @@ async def test_the_top_and_exact_rules_come_from_the_venue() -> None:
         assert str(bitcoin.rules.price_step) == "0.1"
         assert str(bitcoin.rules.quantity_step) == "0.001"
         assert str(bitcoin.rules.notional_min) == "100"
+
+
+async def test_a_feed_closed_while_somebody_is_busy_with_an_event_ends() -> None:
+    async with rig() as made:
+        gate, taken = asyncio.Event(), list[int]()
+
+        async def slow() -> None:
+            async for event in made.feed.events(made.start_ms):
+                if isinstance(event, BarsClosed):
+                    taken.append(event.close_ms)
+                    await gate.wait()
+
+        made.consumer = asyncio.create_task(slow())
+        await made.subscribed()
+        now = await made.clock.sleep_until(made.start_ms + HALF_HOUR_MS)
+        await until(lambda: bool(taken), "no bar came")
+        await made.feed.close()
+        gate.set()
+        async with asyncio.timeout(5):
+            await made.consumer
+        assert taken == [now]

@@ -5,15 +5,18 @@ from decimal import Decimal
 import msgspec
 import pytest
 
+from adapters.rehearsal.bank.bank import Bank
 from adapters.rehearsal.bank.records import EndReason, OrderFilled, OrderStatus
-from adapters.rehearsal.bank.terms import TimeInForce
+from adapters.rehearsal.bank.terms import SymbolRules, TimeInForce
 from tests.adapters.rehearsal.bank.bank_rig import (
     BTC,
     ETH,
     KEY,
     OTHER,
     PLAIN,
+    USDT,
     D,
+    PlannedQuotes,
     bank_at,
     cash,
     held,
@@ -22,6 +25,7 @@ from tests.adapters.rehearsal.bank.bank_rig import (
     now,
     of_kind,
     placed,
+    rules,
 )
 
 
@@ -210,3 +214,26 @@ def test_trades_are_listed_after_an_id_or_an_instant() -> None:
     assert bank.trades(KEY, since_ms=10) == everything[2:]
     assert bank.trades(KEY, BTC, limit=1) == everything[:1]
     assert bank.trades(OTHER) == []
+
+
+def test_a_fee_coin_is_priced_at_each_fill_however_long_the_step() -> None:
+    """One long step must charge what two short ones do."""
+    coin = SymbolRules("BNBUSDT", USDT, D("0.1"), D("0.001"), D("0.001"), D(5), 0)
+    quotes = PlannedQuotes(
+        {
+            BTC: [(0, "1000", "1"), (10, "990", "1"), (30, "980", "1")],
+            "BNBUSDT": [(0, "100", "1"), (20, "200", "1")],
+        }
+    )
+    charged = []
+    for steps in ((40,), (15, 25, 40)):
+        terms = msgspec.structs.replace(PLAIN, fee_coin="BNB")
+        bank = Bank({**rules(), "BNBUSDT": coin}, quotes, terms)
+        bank.open_account(KEY, {USDT: D(10_000), "BNB": D(5)})
+        placed(bank, limit("1", "990"))
+        placed(bank, limit("1", "980"))
+        for now_ms in steps:
+            bank.advance(now_ms)
+        charged.append([(one.fee, one.currency) for one in bank.trades(KEY)])
+    first, second = charged
+    assert first == second == [(D("0.00198"), "BNB"), (D("0.00098"), "BNB")]

@@ -46,7 +46,7 @@ POST = TimeInForce.POST_ONLY
         (limit("1", "-900"), RefusalReason.PRICE_PRECISION),
         (OrderRequest(BTC, Decimal(1), OrderKind.LIMIT), RefusalReason.PRICE_MISSING),
         (market("0.004"), RefusalReason.NOTIONAL_MIN),  # 0.004 x 1000 = 4 < 5
-        (limit("1", "899.9"), RefusalReason.PRICE_BAND),  # over 10 % away
+        (limit("-1", "899.9"), RefusalReason.PRICE_BAND),  # over 10 % away
         (limit("1", "1100.1"), RefusalReason.PRICE_BAND),
         (market("1", reduce_only=True), RefusalReason.REDUCE_ONLY),
         (limit("1", "1001", POST), RefusalReason.POST_ONLY),  # the best ask is 1001
@@ -69,6 +69,8 @@ def test_a_refusal_has_its_reason_and_leaves_no_trace(
         market("0.005"),
         limit("1", "900"),
         limit("1", "1100"),
+        limit("1", "500"),  # only dearer bids and cheaper offers than the market's can do harm
+        limit("-1", "5000"),
         limit("1", "1000.9", POST),
         limit("-1", "999.1", POST),
         market("99"),

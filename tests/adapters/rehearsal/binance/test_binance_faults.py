@@ -114,6 +114,20 @@ async def test_a_broken_answer_reads_as_no_positions_at_all() -> None:
         assert len(await r.client.fetch_positions()) == 1
 
 
+async def test_who_asks_too_early_hears_of_no_order_and_no_fill() -> None:
+    async with rig() as r:
+        order = await r.buy()
+        await r.fault(Fault.ORDER_UNLISTED)
+        with pytest.raises(ccxt.OrderNotFound) as failure:
+            await r.client.fetch_order(order["id"], BTC)
+        assert code_of(failure.value) == -2013
+        assert (await r.client.fetch_order(order["id"], BTC))["status"] == "closed"
+        await r.fault(Fault.FILLS_UNLISTED)
+        assert await r.client.fetch_my_trades(BTC) == []
+        assert len(await r.client.fetch_my_trades(BTC)) == 1
+        assert await r.struck(Fault.FILLS_UNLISTED) == 1
+
+
 async def test_maintenance_strikes_signed_requests_too() -> None:
     async with rig() as r:
         await r.fault(Fault.MAINTENANCE)

@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 import ccxt
+import msgspec
 import pytest
 
 from adapters.rehearsal.bank.terms import BankSettings
@@ -53,11 +54,14 @@ SHAPES: list[tuple[int, dict[str, Any]]] = [
     (-4001, {**LIMIT, "price": "0"}),
     (-4003, {"quantity": "0"}),
     (-4003, {"quantity": "-1"}),
-    (-4005, {"quantity": "100000"}),
+    (-4002, {**LIMIT, "price": "1000001"}),
+    (-4002, {**LIMIT, "price": "1" + "0" * 70}),
+    (-4005, {**LIMIT, "price": "45000", "quantity": "10001"}),
+    (-4005, {"quantity": "1000.001"}),  # of a market order, a tenth of a limit order's most
     (-4015, {"newClientOrderId": "no spaces"}),
     (-4015, {"newClientOrderId": "x" * 37}),
     (-4016, {**LIMIT, "price": "60000"}),
-    (-4024, {**LIMIT, "price": "30000"}),
+    (-4024, {**LIMIT, "side": "SELL", "price": "30000"}),
     (-4061, {"positionSide": "LONG"}),
     (-4164, {"quantity": "0.001"}),
     (-2019, {"quantity": "100"}),
@@ -74,6 +78,28 @@ async def test_orders_are_refused_with_the_venues_codes_and_leave_no_trace() -> 
             assert await refused(r.raw(**changes)) == code, changes
         assert await r.client.fetch_orders(BTC) == []
         assert await r.client.fetch_positions() == []
+
+
+async def test_the_band_that_is_told_is_the_one_that_is_kept_and_only_on_the_taking_side() -> None:
+    async with rig(bank=BankSettings(price_band_bps=Decimal(200))) as r:
+        filters = r.client.market(BTC)["info"]["filters"]
+        (band,) = [one for one in filters if one["filterType"] == "PERCENT_PRICE"]
+        assert (band["multiplierUp"], band["multiplierDown"]) == ("1.0200", "0.9800")
+        assert await refused(r.rest(away=0.021)) == -4016
+        await r.rest(away=-0.3)  # far below, a bid is nobody's harm
+        dear = round(await r.price() * 1.3, 1)
+        await r.client.create_order(BTC, "limit", "sell", 0.01, dear)
+        assert len(await r.client.fetch_open_orders(BTC)) == 2
+
+
+async def test_a_quantity_between_two_steps_has_a_code_of_its_own() -> None:
+    async with rig() as r:
+        bank = r.running.exchange.accounts.bank
+        rules = bank.rules["BTCUSDT"]
+        wider = msgspec.structs.replace(rules, quantity_step=Decimal("0.005"))
+        bank._desk.rules["BTCUSDT"] = wider
+        assert await refused(r.raw(quantity="0.012")) == -4023
+        await r.raw(quantity="0.015")
 
 
 async def test_an_account_without_money_is_told_so() -> None:

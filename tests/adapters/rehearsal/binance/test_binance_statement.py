@@ -9,6 +9,7 @@ from typing import Any
 import ccxt
 import pytest
 
+from adapters.ccxt_venue.rows_binance import cash_flow
 from adapters.rehearsal.bank.terms import BankSettings
 from adapters.rehearsal.faults import Fault
 from tests.adapters.rehearsal.binance.binance_rig import BTC, ETH, KEY, SOL, Rig, listening, rig
@@ -76,7 +77,7 @@ async def test_statement_trades_stream_and_wallet_agree(seed: int) -> None:
                 continue  # refused, or its answer was lost: the books must agree all the same
         await r.advance(30)
         rows = await whole_statement(r)
-        assert len({row["tranId"] for row in rows}) == len(rows)
+        assert len({(row["incomeType"], row["tranId"]) for row in rows}) == len(rows)
         asset = (await r.client.fapiPrivateV3GetAccount())["assets"][0]
         wallet = Decimal(asset["walletBalance"])
         assert sum((Decimal(row["income"]) for row in rows), Decimal(0)) == wallet
@@ -114,3 +115,40 @@ async def trades_agree(r: Rig, rows: list[dict[str, Any]]) -> None:
 async def raw_positions(r: Rig) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = await r.client.fapiPrivateV3GetPositionRisk()
     return found
+
+
+async def test_a_gain_and_its_fee_share_a_number_and_are_two_lines_all_the_same() -> None:
+    """The venue counts within a kind only: who keeps lines by number alone would lose some."""
+    async with rig() as r:
+        await r.buy()
+        await r.advance(20)
+        await r.client.create_order("BTC/USDT:USDT", "market", "sell", 0.01)
+        rows = await whole_statement(r)
+        (gain,) = [row for row in rows if row["incomeType"] == "REALIZED_PNL"]
+        (fee,) = [
+            row
+            for row in rows
+            if row["incomeType"] == "COMMISSION" and row["tradeId"] == gain["tradeId"]
+        ]
+        assert fee["tranId"] == gain["tranId"]
+        assert len({cash_flow(row).flow_id for row in rows}) == len(rows)
+
+
+async def test_contracts_count_their_own_orders_and_trades_so_that_numbers_meet() -> None:
+    """Who knows an order or a fill by its number alone would take one for another."""
+    async with rig() as r:
+        for symbol in (BTC, ETH, SOL):
+            for _ in range(60):
+                await r.buy(LOTS[symbol], symbol)
+        trades = {s: {t["id"]: t for t in await r.client.fetch_my_trades(s)} for s in SYMBOLS}
+        orders = {s: {o["id"]: o for o in await r.client.fetch_orders(s)} for s in SYMBOLS}
+        for known in (trades, orders):
+            common = set(known[BTC]) & (set(known[ETH]) | set(known[SOL]))
+            assert common, "numbers of several contracts are the same"
+        for symbol in SYMBOLS:
+            number, order = next(iter(orders[symbol].items()))
+            asked = await r.client.fetch_order(number, symbol)
+            assert asked["clientOrderId"] == order["clientOrderId"]
+            fills = await r.client.fetch_my_trades(symbol, params={"orderId": number})
+            assert {t["order"] for t in fills} == {number}
+            assert {t["symbol"] for t in fills} == {symbol}

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from decimal import Decimal
 
 import ccxt
 import pytest
 
 from adapters.rehearsal.accounts import KeySettings
+from adapters.rehearsal.bank.terms import BankSettings
 from tests.adapters.rehearsal.binance.binance_rig import (
     BTC,
     KEY,
@@ -102,6 +104,26 @@ async def test_settings_transfers_and_funding_are_said() -> None:
         assert (paid["m"], paid["P"]) == ("FUNDING_FEE", [])
         (line,) = await r.client.fapiPrivateGetIncome({"incomeType": "FUNDING_FEE"})
         assert paid["B"][0]["bc"] == line["income"]
+
+
+async def test_a_fee_in_another_coin_hides_nothing_that_became_of_the_margin_currency() -> None:
+    async with rig(bank=BankSettings(fee_coin="BNB"), coins=6) as r:
+        r.running.exchange.accounts.bank.transfer(KEY, "BNB", Decimal(1))
+        r.running.exchange.accounts.settled()
+        ears = await listening(r)
+        await r.buy()
+        await r.advance(20)
+        await r.client.create_order(BTC, "market", "sell", 0.01, None, {"reduceOnly": True})
+        said: dict[str, str] = {}
+        for frame in await heard(ears, 6):
+            for one in frame.get("a", {}).get("B", ()):
+                said[one["a"]] = one["wb"]
+            for one in frame.get("a", {}).get("P", ()):
+                assert one["ma"] == "USDT"
+        account = await r.client.fapiPrivateV3GetAccount()
+        owned = {one["asset"]: one["walletBalance"] for one in account["assets"]}
+        assert said == owned
+        assert Decimal(said["USDT"]) != Decimal(100_000), "a gain or a loss was realised"
 
 
 async def test_a_stream_tells_of_cancelling_and_expiry() -> None:

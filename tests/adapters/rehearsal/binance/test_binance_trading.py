@@ -78,10 +78,10 @@ async def test_a_batch_answers_each_order_for_itself() -> None:
         price = await r.price()
         limit = {"symbol": BTC, "type": "limit", "side": "buy", "amount": 0.01}
         answers = await r.client.create_orders(
-            [{**limit, "price": round(price * 0.99, 1)}, {**limit, "price": round(price * 0.5, 1)}]
+            [{**limit, "price": round(price * 0.99, 1)}, {**limit, "price": round(price * 1.5, 1)}]
         )
         assert sorted(str(one["status"]) for one in answers) == ["open", "rejected"]
-        assert {one["info"].get("code") for one in answers} == {None, -4024}
+        assert {one["info"].get("code") for one in answers} == {None, -4016}
         await r.client.cancel_all_orders(BTC)
         assert await r.client.fetch_open_orders() == []
 
@@ -248,3 +248,18 @@ async def test_the_older_answers_list_every_contract() -> None:
         assert balance["balance"] == account["totalWalletBalance"]
         config = await r.client.fapiPrivateGetAccountConfig()
         assert config["dualSidePosition"] is False
+
+
+async def test_an_order_without_a_fill_is_forgotten_three_days_after_its_creation() -> None:
+    """That the venue does not know an order is then no proof that it never did."""
+    async with rig() as r:
+        filled, rests, gone = await r.buy(), await r.rest(away=-0.5), await r.rest(away=-0.5)
+        await r.client.cancel_order(gone["id"], BTC)
+        await r.advance(3 * 24 * 60)
+        assert (await r.client.fetch_order(gone["id"], BTC))["status"] == "canceled"
+        await r.advance(1)
+        with pytest.raises(ccxt.OrderNotFound, match="-2013"):
+            await r.client.fetch_order(gone["id"], BTC)
+        known = {one["id"] for one in await r.client.fetch_orders(BTC)}
+        assert known == {filled["id"], rests["id"]}
+        assert (await r.client.fetch_order(rests["id"], BTC))["status"] == "open"

@@ -12,7 +12,7 @@ import aiohttp
 import ccxt
 import pytest
 
-from adapters.rehearsal.bybit.private_socket import PrivateSockets
+from adapters.rehearsal.bybit.private_socket import PrivateSockets, silence_s
 from adapters.rehearsal.bybit.signing import signature
 from adapters.rehearsal.server import RunningExchange
 from adapters.rehearsal.settings import ORIGIN_MS_DEFAULT
@@ -127,6 +127,17 @@ async def test_requests_are_answered_in_the_venues_shapes(bybit: StartBybit) -> 
         assert not (await heard.ask(op="dance", args=[]))["success"]
         await heard.ws.send_str("nonsense")
         assert not (await heard.next())["success"]
+
+
+async def test_strange_letters_and_ops_are_refused_and_the_socket_lives_on(
+    bybit: StartBybit,
+) -> None:
+    running = await bybit()
+    async with listening(running) as heard:
+        expires = running.exchange.clock_ms() + 10_000
+        assert (await heard.ask(op="auth", args=[KEY, expires, "é" * 64]))["success"] is False
+        assert (await heard.ask(op=["auth"]))["success"] is False
+        assert (await heard.ask(op="ping"))["op"] == "pong"
 
 
 async def test_frames_come_in_the_order_of_events(
@@ -325,3 +336,11 @@ async def test_an_answer_lost_after_the_order_was_accepted(
         await client.create_order(BTC, "market", "buy", 0.01, None, {"clientOrderId": "lost"})
     (order,) = await client.fetch_open_orders(BTC, params={"orderLinkId": "lost"})
     assert order["status"] == "closed"
+
+
+@pytest.mark.parametrize(
+    ("asked", "seconds"),
+    [("", 600.0), ("30s", 30.0), ("2m", 120.0), ("10m", 600.0), ("29s", 600.0), ("soon", 600.0)],
+)
+def test_a_client_may_ask_for_how_long_it_may_be_silent(asked: str, seconds: float) -> None:
+    assert silence_s(asked) == seconds

@@ -174,6 +174,22 @@ async def test_a_gateway_page_looks_like_a_flat_account_to_the_client(
     assert len(await client.fetch_positions()) == 1
 
 
+async def test_who_asks_too_early_hears_of_no_order_and_no_fill(
+    bybit: StartBybit, client_of: ConnectBybit, post: Post
+) -> None:
+    running = await bybit()
+    client = client_of(running)
+    order = await client.create_order(BTC, "market", "buy", 0.01)
+    asked = {"category": "linear", "symbol": "BTCUSDT", "orderId": order["id"]}
+    for path in ("privateGetV5OrderRealtime", "privateGetV5OrderHistory"):
+        await post(running, "fault", kind="order_unlisted")
+        assert (await getattr(client, path)(asked))["result"]["list"] == []
+        assert len((await getattr(client, path)(asked))["result"]["list"]) == 1
+    await post(running, "fault", kind="fills_unlisted")
+    assert await client.fetch_my_trades(BTC) == []
+    assert len(await client.fetch_my_trades(BTC)) == 1
+
+
 async def test_rows_come_newest_first(bybit: StartBybit, client_of: ConnectBybit) -> None:
     client = client_of(await bybit())
     query = {"category": "linear", "symbol": "BTCUSDT"}
