@@ -96,8 +96,11 @@ async def test_a_an_answer_that_is_not_json_is_not_the_word_none(fault: Fault) -
 
 @pytest.mark.usefixtures("way")
 async def test_c_a_garbage_frame_does_not_leave_a_deaf_socket() -> None:
-    """Remedy: a frame that cannot be read ends its socket at once."""
-    async with listening(stream_deadline_bars=1000) as made:
+    """Remedy: a frame that cannot be read ends its socket at once.
+
+    The patience is long: on a busy machine REST would else have told the bar before the frame came.
+    """
+    async with listening(stream_deadline_bars=1000, stream_patience_s=3.0) as made:
         strike(made, Fault.GARBAGE_FRAME)
         await made.advance(1)
         assert made.health.broken_n == 1

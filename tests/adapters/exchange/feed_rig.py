@@ -39,8 +39,8 @@ def unified(symbol: str) -> str:
 
 
 async def until(true: Callable[[], bool], what: str) -> None:
-    """Wait until something is true, at most ten seconds."""
-    for _ in range(1000):
+    """Wait until something is true, at most a minute: pauses between attempts reach half of it."""
+    for _ in range(6000):
         if true():
             return
         await asyncio.sleep(0.01)
