@@ -21,7 +21,7 @@ from daemon.domain.messages import FundingRates, MarketEvent
 from daemon.domain.units import require
 from daemon.ports import MarketFeed
 from daemon.settings import Settings
-from strategies.forecast.covariates import FUNDING, needed
+from strategies.forecast.inputs.covariates import FUNDING, needed
 
 FUNDING_KEPT_MAX: Final = 4096  # settlements of an instrument that a worker remembers
 Note = Callable[[FundingRates], None]

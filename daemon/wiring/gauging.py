@@ -27,7 +27,7 @@ from daemon.ports import Clock
 from daemon.settings import Settings
 from daemon.wiring.bar_recorder import BarRecorder
 from daemon.wiring.estimator import covariates_in_use, needs_model
-from strategies.forecast.covariates import needed
+from strategies.forecast.inputs.covariates import needed
 
 LEAD_MS: Final = 2 * MINUTE_MS  # before the instant that a round is for
 LOOK_S: Final = 0.5  # between two looks at the market's clock

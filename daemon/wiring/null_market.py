@@ -62,9 +62,9 @@ from daemon.wiring.covariates import stored_known, told_funding
 from daemon.wiring.estimator import Beside, estimator_in_place, told
 from daemon.wiring.null_series import write_null_series
 from strategies.forecast.checkpoint import load
-from strategies.forecast.covariates import FUNDING
-from strategies.forecast.job import Job, Origin, OriginKind, TrainSettings
-from strategies.forecast.ridge_training import train_ridge
+from strategies.forecast.inputs.covariates import FUNDING
+from strategies.forecast.training.job import Job, Origin, OriginKind, TrainSettings
+from strategies.forecast.training.ridge_training import train_ridge
 
 SOURCE: Final = Timeframe(30)
 HOURLY: Final = Timeframe(60)

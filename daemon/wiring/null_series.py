@@ -16,7 +16,7 @@ import numpy as np
 from adapters.history.covariates import ALL, series_path, write_series
 from daemon.domain.covariates import Series, series_of
 from daemon.domain.units import DAY_MS, HOUR_MS
-from strategies.forecast.covariates import FUNDING, INDEX, MARK, SERIES, is_outside, needed
+from strategies.forecast.inputs.covariates import FUNDING, INDEX, MARK, SERIES, is_outside, needed
 
 BEFORE_MS: Final = 70 * DAY_MS  # so that scores of daily values are known from the beginning
 SOURCE: Final = "noise"  # where a name tells none

@@ -23,7 +23,7 @@ from daemon.wiring.estimator import covariates_in_use, needs_model
 from daemon.wiring.recording import recording_folder
 from daemon.wiring.series_download import FEATURES, FetchedSeries, fetch_series
 from daemon.wiring.session import pinned_symbols
-from strategies.forecast.covariates import is_outside, needed
+from strategies.forecast.inputs.covariates import is_outside, needed
 
 NEWEST_DAYS: Final = 10.0  # of a series that a run with a trained model begins with
 log = structlog.get_logger()

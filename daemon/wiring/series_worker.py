@@ -26,8 +26,8 @@ from daemon.domain.messages import FundingRates
 from daemon.domain.units import DAY_MS, Timeframe, iso
 from daemon.wiring.covariates import ToldFunding, hourly_of
 from strategies.forecast.checkpoint import load
-from strategies.forecast.covariates import FUNDING, CovariateTable, Known, needed
 from strategies.forecast.inference import ModelEstimator
+from strategies.forecast.inputs.covariates import FUNDING, CovariateTable, Known, needed
 
 TOLD_MS: Final = DAY_MS  # of market time, that late values are told of
 FOREVER_MS: Final = int(np.iinfo(np.int64).max)

@@ -41,13 +41,13 @@ from daemon.wiring.recording import recording_folder
 from daemon.wiring.series_ready import check_outside, ready_series
 from daemon.wiring.session import feed_settings, pinned_symbols
 from daemon.wiring.trials import ledger_of, trial_of_training
-from strategies.forecast.covariates import FUNDING, CovariateTable, Known
-from strategies.forecast.job import Job, Origin, OriginKind, TrainSettings, write_job
+from strategies.forecast.inputs.covariates import FUNDING, CovariateTable, Known
+from strategies.forecast.training.job import Job, Origin, OriginKind, TrainSettings, write_job
 
 _ROOT: Final = Path(__file__).resolve().parents[2]
 TRAINERS: Final = {  # by the kind that settings and manifests name
-    "bilstm": "strategies.forecast.train",
-    "ridge": "strategies.forecast.ridge_training",
+    "bilstm": "strategies.forecast.training.network_training",
+    "ridge": "strategies.forecast.training.ridge_training",
 }
 log = structlog.get_logger()
 Longs = np.ndarray[tuple[int], np.dtype[np.int64]]

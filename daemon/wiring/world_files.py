@@ -34,7 +34,7 @@ from daemon.settings import Settings
 from daemon.wiring.bar_files import named_symbols
 from daemon.wiring.covariates import series_root
 from daemon.wiring.estimator import covariates_in_use
-from strategies.forecast.covariates import FUNDING, needed
+from strategies.forecast.inputs.covariates import FUNDING, needed
 
 Columns = dict[str, np.ndarray[Any, np.dtype[Any]]]
 

@@ -16,8 +16,8 @@ import numpy as np
 from daemon.domain.bar import Floats, Window
 from daemon.domain.forecast import Estimates, Prediction
 from strategies.forecast.calibration import centred
-from strategies.forecast.features import FEATURE_NAMES, features, usable
-from strategies.forecast.windows import WINDOW_BARS
+from strategies.forecast.inputs.features import FEATURE_NAMES, features, usable
+from strategies.forecast.inputs.windows import WINDOW_BARS
 
 FORECAST_SIZE: Final = 0.02  # standard deviation of a forecast, in units of the label
 _RESIDUAL_LAST: Final = FEATURE_NAMES.index("residual_1")

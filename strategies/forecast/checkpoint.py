@@ -26,9 +26,9 @@ from safetensors.numpy import save as save_weights
 from daemon.domain.failures import ConfigurationError, ModelError
 from daemon.domain.units import Timeframe
 from strategies.forecast.calibration import Calibration
-from strategies.forecast.covariates import column_names
-from strategies.forecast.features import feature_hash
-from strategies.forecast.job import Origin, TrainSettings
+from strategies.forecast.inputs.covariates import column_names
+from strategies.forecast.inputs.features import feature_hash
+from strategies.forecast.training.job import Origin, TrainSettings
 
 MANIFEST_FILE: Final = "manifest.json"
 WEIGHTS_FILE: Final = "weights.safetensors"

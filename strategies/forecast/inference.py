@@ -20,16 +20,16 @@ from daemon.domain.forecast import Estimates, Prediction
 from daemon.domain.units import Timeframe, require
 from strategies.forecast.baselines import Baseline, BaselineEstimator
 from strategies.forecast.checkpoint import RIDGE, Checkpoint, Weights, load
-from strategies.forecast.covariates import CovariateTable, column_names, with_covariates
-from strategies.forecast.features import FEATURE_MEMORY_BARS, features
-from strategies.forecast.ridge import COEFFICIENTS, columns_n, design
-from strategies.forecast.windows import (
+from strategies.forecast.inputs.covariates import CovariateTable, column_names, with_covariates
+from strategies.forecast.inputs.features import FEATURE_MEMORY_BARS, features
+from strategies.forecast.inputs.windows import (
     CHANNELS_N,
     SEQUENCE_BARS,
     WINDOW_BARS,
     channels,
     forecastable,
 )
+from strategies.forecast.ridge import COEFFICIENTS, columns_n, design
 
 PAD_TO: Final = 8
 NETWORK: Final = "network"
@@ -173,7 +173,7 @@ class Ensemble:
             )
         import torch
 
-        from strategies.forecast.bilstm import BiLstm, NetworkConfig
+        from strategies.forecast.networks.bilstm import BiLstm, NetworkConfig
 
         torch.set_num_threads(1)
         torch.use_deterministic_algorithms(True)

@@ -25,8 +25,8 @@ import numpy as np
 from daemon.domain.bar import Floats
 from daemon.domain.failures import ModelError
 from daemon.domain.units import require
-from strategies.forecast.covariates import column_names, is_outside
-from strategies.forecast.features import FEATURE_NAMES, FEATURES_N, usable
+from strategies.forecast.inputs.covariates import column_names, is_outside
+from strategies.forecast.inputs.features import FEATURE_NAMES, FEATURES_N, usable
 
 IC_PRIOR: Final = 0.03
 PRODUCT_BARS: Final = 6  # the newest bar and the five before it

@@ -10,7 +10,7 @@ import numpy as np
 from daemon.domain.bar import Field, Floats
 from daemon.domain.bar_builder import aggregate
 from daemon.research.worlds import Data
-from strategies.forecast.labels import label
+from strategies.forecast.inputs.labels import label
 from tests.research.planted_market import H2, M30
 
 LAGS = 4

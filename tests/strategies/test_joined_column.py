@@ -17,7 +17,7 @@ from daemon.domain.view import View
 from daemon.ports import Strategy
 from strategies.forecast.baselines import Baseline, BaselineEstimator
 from strategies.forecast.inference import FeatureRows
-from strategies.forecast.windows import WINDOW_BARS, channels, forecastable
+from strategies.forecast.inputs.windows import WINDOW_BARS, channels, forecastable
 from strategies.registry import make_strategy
 
 N, BARS = 9, WINDOW_BARS + 40

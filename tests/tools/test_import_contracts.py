@@ -49,7 +49,7 @@ def test_an_import_against_the_house_is_refused(importer: str, imported: str) ->
         ("daemon.cli", "daemon.wiring"),
         ("daemon.wiring", "adapters.exchange.feed"),
         ("daemon.wiring", "strategies.neutral"),
-        ("daemon.research.walk_forward", "strategies.forecast.train"),
+        ("daemon.research.walk_forward", "strategies.forecast.training.network_training"),
         ("daemon.runtime.live", "daemon.engine.engine"),
         ("daemon.engine.engine", "daemon.engine.state"),
         ("strategies.neutral", "daemon.statistics.ic"),

@@ -12,7 +12,7 @@ from adapters.history.covariates import series_path, write_series
 from daemon.domain.covariates import Series, series_of
 from daemon.domain.units import DAY_MS, HOUR_MS
 from daemon.wiring.series_worker import HostedWithSeries
-from strategies.forecast.covariates import Known
+from strategies.forecast.inputs.covariates import Known
 
 LAG_MS: Final = 6 * HOUR_MS  # from the instant that a value is about until it is known
 COVARIATES: Final = '["funding", "open_interest", "series:fear"]'

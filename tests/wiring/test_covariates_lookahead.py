@@ -29,7 +29,7 @@ from daemon.wiring import lookahead as wiring
 from daemon.wiring.series_worker import HostedWithSeries
 from daemon.wiring.training import bars_from_files, promote_first, train
 from daemon.wiring.world_files import stored_world
-from strategies.forecast.covariates import Known
+from strategies.forecast.inputs.covariates import Known
 from tests.e2e.line import ROOT
 from tests.simulation.paper_line import ORIGIN_MS, generated_market
 from tests.wiring.series_market import write_beside

@@ -21,7 +21,7 @@ from daemon.settings import load_settings
 from daemon.wiring.bar_recorder import BarRecorder
 from daemon.wiring.gauging import Collector, collector_of, gauges_wanted
 from daemon.wiring.series_download import fetch_one
-from strategies.forecast.covariates import CovariateTable
+from strategies.forecast.inputs.covariates import CovariateTable
 from tests.adapters.exchange.feed_rig import (
     HALF_HOUR_MS,
     SYMBOLS,

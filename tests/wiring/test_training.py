@@ -26,7 +26,7 @@ from daemon.wiring.training import (
 )
 from daemon.wiring.trials import different_trials, read_trials
 from strategies.forecast import checkpoint
-from strategies.forecast.job import Origin, OriginKind, TrainSettings
+from strategies.forecast.training.job import Origin, OriginKind, TrainSettings
 from tests.simulation.paper_line import ORIGIN_MS, generated_market
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from strategies.forecast.job import Job, TrainSettings
-from strategies.forecast.process import Progress
-from strategies.forecast.ridge_training import train_ridge
-from strategies.forecast.train import train_model
+from strategies.forecast.training.job import Job, TrainSettings
+from strategies.forecast.training.network_training import train_model
+from strategies.forecast.training.process import Progress
+from strategies.forecast.training.ridge_training import train_ridge
 from tests.strategies.forecast.markets import job, reverting
 
 SETTINGS = TrainSettings(

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from daemon.domain.bar import Floats
 from daemon.domain.units import HOUR_MS, Timeframe
-from strategies.forecast.job import Bars, Job, Origin, OriginKind, TrainSettings
+from strategies.forecast.training.job import Bars, Job, Origin, OriginKind, TrainSettings
 
 START_MS = 1_704_067_200_000  # a midnight
 SOURCE = Timeframe(30)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from strategies.forecast.bilstm import LOG_VARIANCE_MAX, BiLstm, NetworkConfig
-from strategies.forecast.train import loss
+from strategies.forecast.networks.bilstm import LOG_VARIANCE_MAX, BiLstm, NetworkConfig
+from strategies.forecast.training.network_training import loss
 
 CONFIG = NetworkConfig(channels=6, timeframes=3, hidden=5, embedding=7, sequence_bars=9)
 

@@ -15,9 +15,9 @@ from daemon.domain.failures import ModelError
 from daemon.domain.units import Timeframe
 from strategies.forecast import checkpoint
 from strategies.forecast.inference import build
-from strategies.forecast.job import Job, OriginKind
-from strategies.forecast.process import Progress
 from strategies.forecast.ridge import COEFFICIENTS
+from strategies.forecast.training.job import Job, OriginKind
+from strategies.forecast.training.process import Progress
 from tests.strategies.forecast.markets import TIMEFRAMES
 
 Trained = tuple[Job, Path, list[Progress]]

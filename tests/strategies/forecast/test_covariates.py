@@ -18,11 +18,12 @@ from daemon.domain.covariates import Series, hourly_funding, series_of
 from daemon.domain.failures import ConfigurationError, ModelError
 from daemon.domain.units import DAY_MS, HOUR_MS, Timeframe, iso
 from strategies.forecast import checkpoint
-from strategies.forecast.covariates import CovariateTable, Known, checked, column_names
-from strategies.forecast.dataset import build_tables
-from strategies.forecast.features import FEATURES_N
 from strategies.forecast.inference import ModelEstimator
-from strategies.forecast.job import (
+from strategies.forecast.inputs.covariates import CovariateTable, Known, checked, column_names
+from strategies.forecast.inputs.dataset import build_tables
+from strategies.forecast.inputs.features import FEATURES_N
+from strategies.forecast.ridge import columns_n
+from strategies.forecast.training.job import (
     Job,
     Origin,
     OriginKind,
@@ -31,9 +32,8 @@ from strategies.forecast.job import (
     read_job,
     write_job,
 )
-from strategies.forecast.ridge import columns_n
-from strategies.forecast.ridge_training import train_ridge
-from strategies.forecast.train import train_model
+from strategies.forecast.training.network_training import train_model
+from strategies.forecast.training.ridge_training import train_ridge
 from tests.strategies.forecast import markets
 
 N, DAYS = 5, 60

@@ -8,7 +8,7 @@ import pytest
 from daemon.domain.bar import Field
 from daemon.domain.failures import InvariantViolated
 from daemon.domain.units import Timeframe
-from strategies.forecast.features import (
+from strategies.forecast.inputs.features import (
     FEATURE_MEMORY_BARS,
     FEATURE_NAMES,
     FEATURES_N,

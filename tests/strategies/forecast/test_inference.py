@@ -10,12 +10,12 @@ import pytest
 from daemon.domain.bar import Floats, Window
 from daemon.domain.failures import ConfigurationError, InvariantViolated, ModelError
 from daemon.domain.units import Timeframe
-from strategies.forecast.dataset import build_tables
-from strategies.forecast.features import FEATURE_NAMES, features
 from strategies.forecast.inference import build
-from strategies.forecast.job import Job
-from strategies.forecast.process import Progress
-from strategies.forecast.windows import WINDOW_BARS
+from strategies.forecast.inputs.dataset import build_tables
+from strategies.forecast.inputs.features import FEATURE_NAMES, features
+from strategies.forecast.inputs.windows import WINDOW_BARS
+from strategies.forecast.training.job import Job
+from strategies.forecast.training.process import Progress
 from tests.strategies.forecast.markets import START_MS, TIMEFRAMES, grouped, walk
 
 Trained = tuple[Job, Path, list[Progress]]

@@ -8,7 +8,7 @@ import pytest
 from daemon.domain.bar import Field
 from daemon.domain.failures import InvariantViolated
 from daemon.domain.units import Timeframe
-from strategies.forecast.labels import label, risk
+from strategies.forecast.inputs.labels import label, risk
 from tests.strategies.forecast.markets import closes, walk
 
 SOURCE = Timeframe(30)

@@ -13,10 +13,10 @@ from daemon.domain.bar import Window
 from daemon.domain.failures import InvariantViolated, ModelError
 from daemon.domain.units import Timeframe
 from strategies.forecast import checkpoint
-from strategies.forecast.dataset import build_tables
-from strategies.forecast.features import FEATURE_NAMES, FEATURES_N
 from strategies.forecast.inference import ModelEstimator, RidgeModel, build
-from strategies.forecast.job import Job
+from strategies.forecast.inputs.dataset import build_tables
+from strategies.forecast.inputs.features import FEATURE_NAMES, FEATURES_N
+from strategies.forecast.inputs.windows import WINDOW_BARS
 from strategies.forecast.ridge import (
     COEFFICIENTS,
     COLUMN_NAMES,
@@ -25,8 +25,8 @@ from strategies.forecast.ridge import (
     fit,
     penalty_of,
 )
-from strategies.forecast.ridge_training import train_ridge
-from strategies.forecast.windows import WINDOW_BARS
+from strategies.forecast.training.job import Job
+from strategies.forecast.training.ridge_training import train_ridge
 from tests.strategies.forecast.conftest import SETTINGS
 from tests.strategies.forecast.markets import job, reverting, walk
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from daemon.domain.failures import InvariantViolated
-from strategies.forecast.splits import Fold, Span, walk_forward
+from strategies.forecast.training.splits import Fold, Span, walk_forward
 
 
 def test_two_folds_have_the_borders_of_the_docstring() -> None:

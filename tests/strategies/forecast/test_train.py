@@ -14,10 +14,17 @@ import pytest
 
 from daemon.domain.failures import ConfigurationError, ModelError
 from strategies.forecast import checkpoint
-from strategies.forecast.dataset import build_tables, cut_folds
-from strategies.forecast.job import Job, Origin, OriginKind, TrainSettings, read_job, write_job
-from strategies.forecast.process import Progress
-from strategies.forecast.train import steps_for, train_model
+from strategies.forecast.inputs.dataset import build_tables, cut_folds
+from strategies.forecast.training.job import (
+    Job,
+    Origin,
+    OriginKind,
+    TrainSettings,
+    read_job,
+    write_job,
+)
+from strategies.forecast.training.network_training import steps_for, train_model
+from strategies.forecast.training.process import Progress
 from tests.strategies.forecast.conftest import SETTINGS
 from tests.strategies.forecast.markets import SOURCE, TIMEFRAMES, job, reverting, walk
 
@@ -154,5 +161,7 @@ def test_the_training_process_says_what_is_wrong_and_fails(tmp_path: Path, modul
 
 
 def test_a_ridge_is_trained_without_torch() -> None:
-    code = "import sys, strategies.forecast.ridge_training; sys.exit('torch' in sys.modules)"
+    code = (
+        "import sys, strategies.forecast.training.ridge_training; sys.exit('torch' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False, cwd=Path.cwd()).returncode == 0

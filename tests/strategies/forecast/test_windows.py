@@ -7,8 +7,14 @@ import pytest
 
 from daemon.domain.failures import ModelError
 from daemon.domain.units import Timeframe
-from strategies.forecast.features import FEATURES_N
-from strategies.forecast.windows import SEQUENCE_BARS, channels, forecastable, on_grid, sequences
+from strategies.forecast.inputs.features import FEATURES_N
+from strategies.forecast.inputs.windows import (
+    SEQUENCE_BARS,
+    channels,
+    forecastable,
+    on_grid,
+    sequences,
+)
 from tests.strategies.forecast.markets import closes, walk
 
 HOURLY = Timeframe(60)

@@ -12,18 +12,18 @@ from daemon.domain.bar import Floats
 from daemon.domain.failures import ModelError
 from daemon.domain.units import DAY_MS, Timeframe, iso
 from strategies.forecast.calibration import centred
-from strategies.forecast.covariates import CovariateTable, with_covariates
-from strategies.forecast.features import FEATURE_MEMORY_BARS, features
-from strategies.forecast.job import Bars, Job, Longs
-from strategies.forecast.labels import HORIZON_MS, Labels, label
-from strategies.forecast.splits import Fold, Span, walk_forward
-from strategies.forecast.windows import (
+from strategies.forecast.inputs.covariates import CovariateTable, with_covariates
+from strategies.forecast.inputs.features import FEATURE_MEMORY_BARS, features
+from strategies.forecast.inputs.labels import HORIZON_MS, Labels, label
+from strategies.forecast.inputs.windows import (
     SEQUENCE_BARS,
     Singles,
     channels,
     forecastable,
     on_grid,
 )
+from strategies.forecast.training.job import Bars, Job, Longs
+from strategies.forecast.training.splits import Fold, Span, walk_forward
 
 INSTANTS_MIN: Final = 24  # the shortest part of a fold, in bars of the longest timeframe
 

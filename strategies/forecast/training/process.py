@@ -1,7 +1,7 @@
 """The process that trains: a written job in, JSON lines out. Each kind of model is one such module.
 
-    python -m strategies.forecast.train --job job.json             # the Bi-LSTM
-    python -m strategies.forecast.ridge_training --job job.json    # the ridge
+    python -m strategies.forecast.training.network_training --job job.json             # the Bi-LSTM
+    python -m strategies.forecast.training.ridge_training --job job.json    # the ridge
 
 One line per step of progress and a last one with the model's id, or with the error. Loads no torch.
 """
@@ -20,7 +20,7 @@ import numpy as np
 
 from daemon.domain.failures import EquipoiseError
 from strategies.forecast import checkpoint
-from strategies.forecast.job import Job, read_job
+from strategies.forecast.training.job import Job, read_job
 
 
 @dataclass(frozen=True, slots=True)

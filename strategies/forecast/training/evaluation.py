@@ -15,13 +15,13 @@ from daemon.domain.bar import Floats
 from strategies.forecast.baselines import Baseline, raw_forecast
 from strategies.forecast.calibration import Calibration, calibrate, centred, disagreement
 from strategies.forecast.checkpoint import SCHEMA, Data, Manifest, Score, Shape, Skill
-from strategies.forecast.covariates import column_names
-from strategies.forecast.dataset import Table
-from strategies.forecast.features import feature_hash
-from strategies.forecast.job import Job, Longs, fingerprint
-from strategies.forecast.labels import HORIZON_MS
+from strategies.forecast.inputs.covariates import column_names
+from strategies.forecast.inputs.dataset import Table
+from strategies.forecast.inputs.features import feature_hash
+from strategies.forecast.inputs.labels import HORIZON_MS
 from strategies.forecast.skill import skill
-from strategies.forecast.splits import Fold
+from strategies.forecast.training.job import Job, Longs, fingerprint
+from strategies.forecast.training.splits import Fold
 
 Forecaster = Callable[[Table, Longs], Floats]  # (table, rows) -> raw forecasts (M, T, N)
 

@@ -1,6 +1,6 @@
 """Train the network: the whole loop, top to bottom, in one file.
 
-    python -m strategies.forecast.train --job job.json
+    python -m strategies.forecast.training.network_training --job job.json
 
 trains in a process of its own (see `process`), so the one that trades never loads torch. One number
 seeds Python, NumPy and torch; the number of steps follows from the settings and the data, never
@@ -27,14 +27,14 @@ from torch import Tensor, nn
 
 from daemon.domain.bar import Floats
 from strategies.forecast import checkpoint
-from strategies.forecast.bilstm import BiLstm, NetworkConfig
-from strategies.forecast.covariates import column_names
-from strategies.forecast.dataset import Table, build_tables, cut_folds
-from strategies.forecast.evaluation import Forecaster, OutOfSample, describe, score
-from strategies.forecast.job import Job, Longs, TrainSettings
-from strategies.forecast.process import Progress, Report, run_process
-from strategies.forecast.splits import Fold, Span
-from strategies.forecast.windows import CHANNELS_N, SEQUENCE_BARS, sequences
+from strategies.forecast.inputs.covariates import column_names
+from strategies.forecast.inputs.dataset import Table, build_tables, cut_folds
+from strategies.forecast.inputs.windows import CHANNELS_N, SEQUENCE_BARS, sequences
+from strategies.forecast.networks.bilstm import BiLstm, NetworkConfig
+from strategies.forecast.training.evaluation import Forecaster, OutOfSample, describe, score
+from strategies.forecast.training.job import Job, Longs, TrainSettings
+from strategies.forecast.training.process import Progress, Report, run_process
+from strategies.forecast.training.splits import Fold, Span
 
 SPEED: Final = 17_000 * 12 * 32  # rows x bars x hidden that one thread learns from in a second
 EPOCHS_MAX: Final = 12

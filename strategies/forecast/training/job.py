@@ -1,7 +1,7 @@
 """Describe a training run as plain values: settings, origin of the data, files of one job.
 
 The trading process and the command line write a job with this module and start
-`python -m strategies.forecast.train --job job.json`; nothing here loads torch.
+`python -m strategies.forecast.training.network_training --job job.json`; nothing here loads torch.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ import numpy.typing as npt
 from daemon.domain.bar import FIELDS, Floats
 from daemon.domain.failures import ConfigurationError, ModelError
 from daemon.domain.units import Timeframe
-from strategies.forecast.covariates import Known, checked, needed
-from strategies.forecast.series_file import read_known, write_known
+from strategies.forecast.inputs.covariates import Known, checked, needed
+from strategies.forecast.inputs.series_file import read_known, write_known
 
 Longs = npt.NDArray[np.int64]
 Bars = Mapping[Timeframe, tuple[Longs, Floats]]  # close_ms (T,), values (T, N, 5)

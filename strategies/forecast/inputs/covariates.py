@@ -27,7 +27,7 @@ from daemon.domain.bar import Flags, Floats
 from daemon.domain.covariates import Instants, Series, Steps, last_known, newest, quiet_from
 from daemon.domain.failures import ConfigurationError
 from daemon.domain.units import DAY_MS, iso, require
-from strategies.forecast.features import CLIP, ranks
+from strategies.forecast.inputs.features import CLIP, ranks
 
 FUNDING: Final = "funding"
 OPEN_INTEREST: Final = "open_interest"

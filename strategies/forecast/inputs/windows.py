@@ -14,7 +14,7 @@ import numpy.typing as npt
 from daemon.domain.bar import Flags, Floats
 from daemon.domain.failures import ModelError
 from daemon.domain.units import Timeframe
-from strategies.forecast.features import FEATURE_MEMORY_BARS, FEATURES_N, usable
+from strategies.forecast.inputs.features import FEATURE_MEMORY_BARS, FEATURES_N, usable
 
 SEQUENCE_BARS: Final = 12  # each row already carries up to 131 bars before it
 CHANNELS_N: Final = FEATURES_N + 1  # without covariates; the last: is it usable

@@ -1,6 +1,6 @@
 """Train a ridge from a job and keep it in the registry like a network.
 
-    python -m strategies.forecast.ridge_training --job job.json
+    python -m strategies.forecast.training.ridge_training --job job.json
 
 Same folds, calibration, scores and manifest, data origin included; no torch is loaded.
 """
@@ -16,13 +16,13 @@ import numpy as np
 
 from daemon.domain.bar import Floats
 from strategies.forecast import checkpoint
-from strategies.forecast.dataset import Table, build_tables, cut_folds
-from strategies.forecast.evaluation import Forecaster, OutOfSample, describe
-from strategies.forecast.job import Job, Longs
-from strategies.forecast.process import Progress, Report, run_process
+from strategies.forecast.inputs.dataset import Table, build_tables, cut_folds
+from strategies.forecast.inputs.windows import SEQUENCE_BARS
 from strategies.forecast.ridge import COEFFICIENTS, columns_n, design, fit, penalty_of
-from strategies.forecast.splits import Fold, Span
-from strategies.forecast.windows import SEQUENCE_BARS
+from strategies.forecast.training.evaluation import Forecaster, OutOfSample, describe
+from strategies.forecast.training.job import Job, Longs
+from strategies.forecast.training.process import Progress, Report, run_process
+from strategies.forecast.training.splits import Fold, Span
 
 LIBRARIES: Final = ("numpy", "safetensors")
 
