@@ -18,7 +18,8 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrad
 
 # where this is set, every one of the many processes of a test run would compile our sources again
 export PYTHONDONTWRITEBYTECODE :=
-# two workers share two cores: libraries that start a thread a core only get in each other's way
+# more workers than the two cores of a small machine, since many tests wait for other processes;
+# libraries that start a thread a core would only get in each other's way
 test soak: export OMP_NUM_THREADS := 1
 
 .DEFAULT_GOAL := help
@@ -47,7 +48,7 @@ format: $(STAMPS)/dev ## Format the code and mend what the linter can mend by it
 	$(BIN)/ruff check --fix .
 
 test: setup-dev check ## Run the checks and all tests but the long ones: what continuous integration runs
-	$(PYTEST) -n 2 --dist worksteal -m "not soak and not bench"
+	$(PYTEST) -n 3 --dist worksteal -m "not soak and not bench"
 
 soak: setup-dev ## Run the tests that take many minutes
 	$(PYTEST) -n 3 --dist load --maxschedchunk 1 -m soak --timeout 3600

@@ -27,7 +27,6 @@ OTHER = 'strategy.parameters={"lookback_bars": 12, "legs_each_side": 1}'
 NEUTRAL = ("estimator.kind=momentum", 'strategy.parameters={"friction_max": 1e9}')
 ARMS = {
     "forecasts": ";".join(NEUTRAL),
-    "rule": ";".join((*RULE, OTHER)),
     "shorter": ";".join((*RULE, "backtest.until=2024-01-14")),  # ends before the first
 }
 FILES_N = 1 + 9 * len(ARMS)
@@ -56,7 +55,7 @@ def files_of(folder: Path) -> Files:
 def report(
     market: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[[int, int, Path], Files]:
-    """Run the command over three arms in an interpreter of its own, and read what it wrote."""
+    """Run the command over both arms in an interpreter of its own, and read what it wrote."""
 
     def write(processes: int, hash_seed: int, ledger: Path) -> Files:
         out = tmp_path_factory.mktemp("out") / "report"
@@ -88,7 +87,7 @@ def test_a_repeat_is_the_same_to_the_byte_with_one_and_two_processes_and_is_no_n
     assert [trial.id for trial in logged] == 2 * [trial.id for trial in logged[: len(ARMS)]]
     tried = different_trials(logged)
     assert [each.repeats for each in tried] == [1] * len(ARMS)
-    statistics = json.loads(first["rule/run.json"])["statistics"]
+    statistics = json.loads(first["shorter/run.json"])["statistics"]
     assert statistics["trials_n"] == len(ARMS)
 
 

@@ -107,7 +107,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("kind", ["ridge", "bilstm"])
+@pytest.mark.parametrize("kind", ["ridge", pytest.param("bilstm", marks=pytest.mark.soak)])
 def test_both_kinds_are_trained_checked_and_traded_on_files(
     files: Path, tmp_path: Path, kind: str
 ) -> None:

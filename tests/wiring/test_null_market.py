@@ -100,6 +100,7 @@ def beside(*more: str) -> Settings:
     return load_settings([ROOT / "config" / "backtest.toml"], overrides=chosen, environment={})
 
 
+@pytest.mark.soak
 @pytest.mark.timeout(300)
 def test_a_model_with_covariates_that_know_nothing_finds_nothing(
     monkeypatch: pytest.MonkeyPatch,
@@ -116,6 +117,7 @@ def test_a_model_with_covariates_that_know_nothing_finds_nothing(
     assert deaf[0].rank != outcomes[0].rank, "funding has"
 
 
+@pytest.mark.soak
 @pytest.mark.timeout(300)
 def test_covariates_that_are_known_before_they_happen_fail_the_campaign(
     monkeypatch: pytest.MonkeyPatch,
