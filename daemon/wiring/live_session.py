@@ -142,7 +142,7 @@ async def _live_venue(
             receive_window_ms=live.receive_window_ms,
             parallel_n=live.parallel_orders,
             in_place=settings.exchange.market_time == "lockstep",
-            forbids=lambda: why_halted(latches),
+            forbids=lambda: why_halted(latches) or engine.state.halted_why,
         ),
         now_ms=clock.now,
         begun_ms=book.begun_ms,
