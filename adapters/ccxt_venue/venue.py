@@ -61,13 +61,13 @@ class VenueRules:
 
     receive_window_ms: of signed requests. parallel_n: sends under way at once. in_place: follow up
     at once and at each bar, as lock-step needs. forbids: asked before each single send, gives why
-    no order may leave, "" for nothing.
+    that order may not leave, "" for nothing.
     """
 
     receive_window_ms: int
     parallel_n: int = 4
     in_place: bool = False
-    forbids: Callable[[], str] = lambda: ""
+    forbids: Callable[[Order], str] = lambda order: ""
 
 
 class CcxtVenue:

@@ -90,8 +90,9 @@ async def test_a_latch_set_in_the_middle_of_a_batch_stops_its_rest(
 
 
 @pytest.mark.parametrize("venue", VENUES)
-async def test_an_engine_that_halts_in_the_middle_of_a_batch_stops_its_rest(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, venue: str
+@pytest.mark.parametrize("wish", [OperatorAction.KILL, OperatorAction.PAUSE])
+async def test_an_engine_that_halts_or_opens_no_more_stops_the_rest_of_a_batch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, venue: str, wish: OperatorAction
 ) -> None:
     """No latch is set when a loss or a trade by hand halts it; a batch takes many seconds."""
     shells, run, send = list[LiveShell](), LiveShell.run, Desk._send
@@ -100,17 +101,17 @@ async def test_an_engine_that_halts_in_the_middle_of_a_batch_stops_its_rest(
         shells.append(self)
         await run(self, stop)
 
-    async def halting(self: Desk, order: Order, begun: tuple[float, float]) -> VenueEvent:
+    async def wishing(self: Desk, order: Order, begun: tuple[float, float]) -> VenueEvent:
         (shell,) = shells
-        if bank_of(running).orders(KEY) and not shell.engine.state.halted_why:
-            at_ms = running.exchange.clock_ms()
-            await shell.operator(Operator(OperatorAction.KILL, "1", at_ms, "the engine halts"))
-            while not shell.engine.state.halted_why:  # noqa: ASYNC110 - nobody tells
+        obeyed = shell.engine.state.operator_requests
+        if bank_of(running).orders(KEY) and "1" not in obeyed:
+            await shell.operator(Operator(wish, "1", running.exchange.clock_ms(), "as wished"))
+            while "1" not in obeyed:  # noqa: ASYNC110 - nobody tells
                 await asyncio.sleep(0.001)
         return await send(self, order, begun)
 
     monkeypatch.setattr(LiveShell, "run", noted)
-    monkeypatch.setattr(Desk, "_send", halting)
+    monkeypatch.setattr(Desk, "_send", wishing)
     async with exchange(venue) as running:
         settings = live_settings(running, tmp_path / "state", "live.parallel_orders=1")
         seen = await run_live(settings, lambda s: decided_n(s) >= 3)
@@ -118,4 +119,5 @@ async def test_an_engine_that_halts_in_the_middle_of_a_batch_stops_its_rest(
         assert len(bank_of(running).orders(KEY)) == 1
         why = [e.reason for e in seen.events if isinstance(e, OrderRejected)]
         assert len(why) == orders_n(seen) - 1
-        assert all("the engine halts" in one for one in why)
+        said = "as wished" if wish is OperatorAction.KILL else "paused by the operator"
+        assert all(said in one for one in why)
