@@ -410,7 +410,7 @@ class Trader:
         now_ms = state.instant_ms if self._watch is None else state.now_ms
         verdict = self._risk.judge(order, size, state.trading, now_ms, open_n)
         if isinstance(verdict, Approved):
-            state.orders.submit(order, size, state.now_ms)
+            state.orders.submit(order, size)
             state.book.reserve(leg.index, size)
             draft.orders.append(order)
             if order.post_only:

@@ -24,7 +24,6 @@ from daemon.domain.messages import (
     Tick,
 )
 from daemon.domain.order import Order, OrderKind
-from daemon.engine.doubts import SILENCE_MS
 from daemon.engine.engine import Engine
 from daemon.engine.execution import Leg
 from daemon.engine.risk import RiskLimits
@@ -161,20 +160,6 @@ def test_a_spread_plan_sends_both_sides_of_each_slice_when_it_is_due() -> None:
     assert sent == [[(0, Decimal("2.5")), (1, Decimal("-2.5"))]] * 4
     assert len(decided(told)) == 1
     assert engine.quiescent
-
-
-def test_a_late_slice_is_asked_about_only_once_it_was_silent_itself() -> None:
-    """In doubt, it would neither be taken back nor cleared away before the next decision."""
-    engine = engine_of(ExecutionRules(twap_slices_n=4, twap_window_ms=4 * SILENCE_MS))
-    feed(engine, bars(4))
-    due_ms = at(4) + 2 * SILENCE_MS
-    late = submitted(feed(engine, Tick(due_ms)))[-1]
-    assert not asked_about(feed(engine, Tick(due_ms + SILENCE_MS - 1)), late)
-    assert asked_about(feed(engine, Tick(due_ms + SILENCE_MS)), late)
-
-
-def asked_about(told: list[Command], order: Order) -> bool:
-    return any(isinstance(c, Query) and c.order_id == order.order_id for c in told)
 
 
 def test_a_prices_side_is_never_rounded_into_the_market() -> None:
