@@ -16,7 +16,7 @@ import structlog
 
 from adapters.ccxt_venue.codes import Reason, payload_of, verdict_in
 from adapters.ccxt_venue.keys import Redactor
-from adapters.ccxt_venue.wire import Exchange, listening
+from adapters.ccxt_venue.wire import Exchange, HeldBack, listening, unless
 from daemon.domain.failures import BadPayload, VenueError
 
 Value = TypeVar("Value")
@@ -32,7 +32,6 @@ CROWD_PAUSE_S_MAX: Final = 640.0
 RATE_PAUSE_S: Final = 1.0  # limits that a code tells of, with status 200, are those of a second
 REFUSAL_CHARACTERS_MAX: Final = 1_000
 TEXT_MAX: Final = 200
-TOKENS_LEAST: Final = -1_000.0  # of the client's throttle; no request of ours costs so many
 
 _log = structlog.get_logger()
 
@@ -68,31 +67,28 @@ class Caller:
 
     async def once(self, method: str, *args: object) -> Called:
         """Call a method exactly once; whatever it raises is an answer, save a cancellation."""
-        if self.left_alone_s:
-            return Called([], LeftAlone(f"the venue wants none for {self.left_alone_s:.1f} s"))
+        if why := self._unwanted():
+            return Called([], LeftAlone(why))
         return await self.run(lambda: getattr(self.api, method)(*args))
 
+    def _unwanted(self) -> str:
+        """Say that the venue wants no request now, "" where it takes them."""
+        alone_s = self.left_alone_s
+        return f"the venue wants none for {alone_s:.1f} s" if alone_s else ""
+
     async def run(self, call: Callable[[], Awaitable[object]]) -> Called:
-        """Run a call exactly once, as `once` does."""
-        self._free_throttle()
+        """Run a call exactly once, as `once` does.
+
+        What waited for its turn when the venue said 'too often' does not leave either.
+        """
         trouble: Exception | None = None
-        with listening() as heard:
+        with listening() as heard, unless(self._unwanted, LeftAlone):
             try:
                 await call()
             except Exception as e:  # noqa: BLE001 whatever it is, the request may have arrived
                 trouble = e
         self._note_words(heard)
         return Called(heard, trouble)
-
-    def _free_throttle(self) -> None:
-        """Let the client's throttle go on after this machine's clock was set back.
-
-        It counts by that clock, and would let no request pass, in silence, for as long as the step.
-        """
-        config = self.api.throttler.config
-        if config["tokens"] < TOKENS_LEAST:
-            _log.warning("throttle_freed", venue=self.venue, tokens=config["tokens"])
-            config["tokens"] = 0.0
 
     async def read(
         self, method: str, params: Mapping[str, object], reader: Callable[[object], Value]
@@ -177,7 +173,7 @@ class Caller:
         return " ".join(self.clean(text).split())[:TEXT_MAX]
 
 
-class LeftAlone(Exception):
+class LeftAlone(HeldBack):
     """Say that a request was not made because the venue said 'too often'."""
 
 

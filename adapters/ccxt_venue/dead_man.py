@@ -48,7 +48,7 @@ class DeadManSwitch:
         names: Names,
         resting: Callable[[], Collection[InstrumentKey]],
         timer_s: float,
-        now_ms: Callable[[], int] = lambda: 0,
+        now_ms: Callable[[], int],
     ) -> None:
         self._caller = caller
         self._now_ms = now_ms
@@ -106,13 +106,17 @@ class DeadManSwitch:
         ]
 
     async def clear(self) -> None:
-        """Take away the timers over which nothing rests; what rests still is ended by its own."""
+        """Take away the timers over which nothing rests; what rests still is ended by its own.
+
+        What came to rest while the run was ending has none yet, and is given one.
+        """
         if self._words.topic:
             return
-        wanted, at_s = self._wanted(), now_s()
-        armed = [one for one, ends_s in self._ends_s.items() if ends_s > at_s]
+        wanted, armed = self._wanted(), list[str]()
         try:
             async with asyncio.timeout(CLEAR_S_MAX):
+                await self.look()
+                armed += [one for one, ends_s in self._ends_s.items() if ends_s > now_s()]
                 await asyncio.gather(*(self._set(one, 0.0) for one in armed if one not in wanted))
         except TimeoutError:
             _log.warning("dead_man_timers_not_cleared", venue=self._caller.venue)

@@ -75,7 +75,7 @@ class DeskRules:
     receive_window_s: float
     parallel_n: int = 4
     prefix: str = PREFIX
-    forbids: Callable[[], str] = lambda: ""
+    forbids: Callable[[Order], str] = lambda order: ""
 
 
 class Desk:
@@ -135,10 +135,10 @@ class Desk:
         """Read this machine's two clocks: one stands still while it sleeps, one may be set."""
         return now_s(), self._caller.api.milliseconds() / 1000
 
-    def _held_back(self, begun: tuple[float, float]) -> str:
+    def _held_back(self, order: Order, begun: tuple[float, float]) -> str:
         """Say why an order must not leave now, "" where it may."""
         late_s = max(now - then for now, then in zip(self._machine_s(), begun, strict=True))
-        return f"held up for {late_s:.0f} s" if late_s > SEND_S_MAX else self._rules.forbids()
+        return f"held up for {late_s:.0f} s" if late_s > SEND_S_MAX else self._rules.forbids(order)
 
     async def _send(self, order: Order, begun: tuple[float, float]) -> VenueEvent:
         name = self._named(order.order_id)
@@ -146,11 +146,13 @@ class Desk:
             # Some venues fill the id of a finished order a second time.
             why = "this id was sent before: it is asked about, and never sent again"
             return OrderUncertain(order.order_id, self._now_ms(), why)
+        if why := self._held_back(order, begun):  # here already: the line may be long
+            return OrderRejected(order.order_id, self._now_ms(), self._said(f"not sent: {why}"))
         _remember(self._sent_s, order.order_id, now_s())
         if order.kind is OrderKind.LIMIT:
             self.doubtful[order.order_id] = order.key
         try:
-            with unless(partial(self._held_back, begun)), meant_as(Kind.ORDER):
+            with unless(partial(self._held_back, order, begun)), meant_as(Kind.ORDER):
                 done = await self._called_to_send(order, name)
         finally:
             # The signature is no younger than this; a cancelled send counts from here too.

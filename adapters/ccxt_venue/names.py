@@ -66,9 +66,8 @@ class Names:
         return frozenset(one.settle for _, one in self._instruments.values())
 
     def symbol_id(self, key: InstrumentKey) -> str:
-        """Give the venue's id of a contract; raises InvariantViolated for one never named."""
-        require(key in self._ids, f"{key} is no contract that {self.venue} ever listed")
-        return self._ids[key]
+        """Give the venue's id of a contract; one that nobody ever named has no other name."""
+        return self._ids.get(key, key.symbol)
 
     def key(self, symbol_id: str) -> InstrumentKey:
         """Give the key of a venue's id; raises BadPayload for one that nobody ever named."""

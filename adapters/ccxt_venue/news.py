@@ -93,6 +93,7 @@ class News:
         self._wake = asyncio.Event()
         self._named: dict[OrderId, InstrumentKey] = {}
         self._account_due_s = now_s() + rules.reconcile_s
+        self._account_not_before_s = 0.0
         self._looked: dict[OrderId, tuple[float, float]] = {}  # next look, pause after it
         self.reconciled_n = 0
         self.followed_n = 0
@@ -134,6 +135,10 @@ class News:
         self._account_due_s = now_s()
         self._wake.set()
 
+    def leave_account(self, seconds: float) -> None:
+        """Read the account no sooner than that, whatever is heard: somebody else waits for it."""
+        self._account_not_before_s = now_s() + seconds
+
     # ---- the worker ------------------------------------------------------------------------------
 
     async def _work(self, put: Put) -> None:
@@ -145,7 +150,7 @@ class News:
             try:
                 await self._named_orders(put)
                 await self._follow_up(put)
-                if now_s() >= self._account_due_s:
+                if self._account_wait_s() <= 0:
                     await self._reconcile(put)
             except (VenueError, BadPayload) as e:
                 _log.warning("account_news_failed", venue=self._venue, why=str(e))
@@ -154,7 +159,10 @@ class News:
                 self.ask_account()  # whatever was asked for, this tells it
 
     def _pause_s(self) -> float:
-        return max(0.0, min(LOOK_S_MAX, self._rules.follow_up_s, self._account_due_s - now_s()))
+        return max(0.0, min(LOOK_S_MAX, self._rules.follow_up_s, self._account_wait_s()))
+
+    def _account_wait_s(self) -> float:
+        return max(self._account_due_s, self._account_not_before_s) - now_s()
 
     async def _named_orders(self, put: Put) -> None:
         while self._named:

@@ -30,7 +30,7 @@ from adapters.ccxt_venue.names import Names
 from adapters.ccxt_venue.news import News, NewsRules, Put, Questions
 from adapters.ccxt_venue.quirks import Quirks
 from adapters.ccxt_venue.timing import SigningClock
-from adapters.ccxt_venue.together import Company
+from adapters.ccxt_venue.together import PARALLEL_N, Company
 from daemon.domain.failures import BadPayload, VenueError
 from daemon.domain.instrument import InstrumentKey
 from daemon.domain.messages import (
@@ -49,6 +49,7 @@ from daemon.domain.units import require
 GIVE_WAY_S_MAX: Final = 3.0
 ACCOUNT_EVERY_MS: Final = 60_000  # of market time, in lock-step
 CLOCK_PAUSE_S: Final = 1.0
+CANCELS_AFTER_S: Final = (0.0, 0.5, 1.0)  # one after the other, while nobody confirms
 DISAGREED_PAUSE_S: Final = 2.0  # a venue's list of fills may lag so far behind its positions
 
 _log = structlog.get_logger()
@@ -60,13 +61,13 @@ class VenueRules:
 
     receive_window_ms: of signed requests. parallel_n: sends under way at once. in_place: follow up
     at once and at each bar, as lock-step needs. forbids: asked before each single send, gives why
-    no order may leave, "" for nothing.
+    that order may not leave, "" for nothing.
     """
 
     receive_window_ms: int
     parallel_n: int = 4
     in_place: bool = False
-    forbids: Callable[[], str] = lambda: ""
+    forbids: Callable[[Order], str] = lambda order: ""
 
 
 class CcxtVenue:
@@ -103,6 +104,7 @@ class CcxtVenue:
             quirks, names, listings, self.desk, now_ms, begun_ms=begun_ms, on_begun=on_begun
         )
         self._telling = Company()
+        self._few = asyncio.Semaphore(PARALLEL_N)  # questions of the engine under way at once
         self._by_order: WeakValueDictionary[OrderId, asyncio.Lock] = WeakValueDictionary()
         self._asked_n = 0  # questions of the engine that wait or are being answered
         self._asked = asyncio.Event()
@@ -136,13 +138,21 @@ class CcxtVenue:
     async def cancel(self, order_id: OrderId, key: InstrumentKey) -> Sequence[VenueEvent]:
         """Stop one order; an order that already ended answers with how it ended.
 
-        The request leaves at once: only what became of the order waits for what is being asked.
-        One that is not ours is stopped by the venue's id, and answered with the account.
+        The request leaves at once: only what became of the order waits for what is being asked. It
+        is made again where nobody confirmed it and the order is told to rest, a few times: nobody
+        else would for long. One that is not ours is stopped by the venue's id, and answered with
+        the account.
         """
         if not order_id.startswith(FOREIGN_PREFIX):
-            confirmed = await self.desk.stop(order_id, key)
-            async with self._order(order_id), self._first():
-                return await self.desk.query(order_id, key, ended=confirmed)
+            told: Sequence[VenueEvent] = ()
+            for pause_s in CANCELS_AFTER_S:
+                await asyncio.sleep(pause_s)
+                confirmed = await self.desk.stop(order_id, key)
+                async with self._order(order_id), self._first():
+                    told = await self.desk.query(order_id, key, ended=confirmed)
+                if confirmed or not isinstance(told[-1], OrderAccepted):
+                    break
+            return told
         await self.cancel_foreign(self._names.symbol_id(key), order_id.rpartition(":")[2])
         async with self._telling.alone():  # this reading gives way to what is asked meanwhile
             with suppress(VenueError):  # the next reading tells it
@@ -165,11 +175,11 @@ class CcxtVenue:
 
     @asynccontextmanager
     async def _first(self) -> AsyncIterator[None]:
-        """Be inside for the engine: a routine reading of the account gives way."""
+        """Be inside for the engine, a few at once: a routine reading of the account gives way."""
         self._asked_n += 1
         self._asked.set()
         try:
-            async with self._telling.together():
+            async with self._few, self._telling.together():
                 yield
         finally:
             self._asked_n -= 1
@@ -279,6 +289,8 @@ class CcxtVenue:
         """
         require(venue == self.venue, f"the account is at {self.venue}, asked was {venue}")
         if 0 < executions_cursor < self._told_ms and not self.rules.in_place:
+            if self.brought is not None:  # its readings would count as further ones at once
+                self.brought.leave_account(DISAGREED_PAUSE_S)
             await asyncio.sleep(DISAGREED_PAUSE_S)
         async with self._telling.alone():
             now_ms = self._now_ms()

@@ -38,11 +38,15 @@ class Exchange:
 
 
 _HEARD: ContextVar[list[Exchange] | None] = ContextVar("ccxt_wire", default=None)
-_FORBIDS: ContextVar[Callable[[], str] | None] = ContextVar("ccxt_wire_forbids", default=None)
 
 
 class HeldBack(Exception):
     """Say why a request never began."""
+
+
+_FORBIDS: ContextVar[tuple[tuple[Callable[[], str], type[HeldBack]], ...]] = ContextVar(
+    "ccxt_wire_forbids", default=()
+)
 
 
 @contextmanager
@@ -57,13 +61,14 @@ def listening() -> Iterator[list[Exchange]]:
 
 
 @contextmanager
-def unless(forbids: Callable[[], str]) -> Iterator[None]:
+def unless(forbids: Callable[[], str], says: type[HeldBack] = HeldBack) -> Iterator[None]:
     """Hold back every request within this context for which `forbids` gives a reason.
 
-    It is asked immediately before the request begins, after the client's own throttle; a request
-    that is held back raises HeldBack and is not heard.
+    It is asked immediately before the request begins, after the client's own throttle, and so is
+    that of every context around this one; a request that is held back raises `says` and is not
+    heard.
     """
-    token = _FORBIDS.set(forbids)
+    token = _FORBIDS.set((*_FORBIDS.get(), (forbids, says)))
     try:
         yield
     finally:
@@ -79,10 +84,10 @@ def watch(client: Any) -> None:
     async def noting_fetch(
         url: str, method: str = "GET", headers: object = None, body: object = None
     ) -> object:
-        heard, forbids = _HEARD.get(), _FORBIDS.get()
-        why = "" if forbids is None else forbids()
-        if why:
-            raise HeldBack(why)
+        for forbids, says in _FORBIDS.get():
+            if why := forbids():
+                raise says(why)
+        heard = _HEARD.get()
         if heard is not None:
             parts = urlsplit(url)
             heard.append(Exchange(method, parts.path, parts.hostname or ""))

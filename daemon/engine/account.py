@@ -103,7 +103,7 @@ class Account:
                 return False
         state.cursors[venue] = max(cursor, snapshot.executions_cursor)
         state.mismatches.pop(venue, None)
-        state.orders.forget_trades()
+        state.orders.forget_trades(snapshot.executions_cursor)
         self._settle(snapshot, found, virgin=virgin)
         self._take_other(snapshot)
         state.unreconciled.discard(venue)

@@ -373,7 +373,7 @@ class Engine:
         orders, book = self.state.orders, self.state.book
         if fill.trade_id in orders.trade_ids:
             return
-        record = orders.fill(fill.order_id, fill.trade_id, fill.quantity)
+        record = orders.fill(fill.order_id, fill.trade_id, fill.quantity, fill.at_ms)
         if record is None:
             # A fill of an order we hold closed is still the venue's truth: it moves the book.
             was = self._account.filled(fill)

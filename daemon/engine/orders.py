@@ -26,9 +26,11 @@ from daemon.domain.order import (
     Resting,
     Uncertain,
 )
+from daemon.domain.units import HOUR_MS
 
 ENDED_KEPT: Final = 4096
 TRADE_IDS_KEPT: Final = 8_192
+TOLD_AGAIN_MS: Final = HOUR_MS
 
 TRANSITIONS: Final[Mapping[type, frozenset[type]]] = {
     InFlight: frozenset({Resting, Uncertain, Done}),
@@ -72,7 +74,7 @@ class OrderTable:
     def __init__(self) -> None:
         self.open: dict[OrderId, OrderRecord] = {}
         self.ended: OrderedDict[OrderId, DoneReason] = OrderedDict()
-        self.trade_ids: OrderedDict[str, None] = OrderedDict()
+        self.trade_ids: OrderedDict[str, int] = OrderedDict()  # with when each happened
         self.submitted_n = 0
         self.ended_n = 0
 
@@ -104,9 +106,11 @@ class OrderTable:
             self._move(record, Uncertain())
         return record
 
-    def fill(self, order_id: OrderId, trade_id: str, quantity: Decimal) -> OrderRecord | None:
+    def fill(
+        self, order_id: OrderId, trade_id: str, quantity: Decimal, at_ms: int = 0
+    ) -> OrderRecord | None:
         """Count a fill once per trade id; ends the order when nothing is left. None: not ours."""
-        self.trade_ids[trade_id] = None
+        self.trade_ids[trade_id] = at_ms
         record = self.open.get(order_id)
         if record is None:
             return None
@@ -122,14 +126,16 @@ class OrderTable:
         """Tell whether the venue has said of every open order that it has it."""
         return all(isinstance(r.state, Resting) for r in self.open.values())
 
-    def forget_trades(self) -> None:
+    def forget_trades(self, agreed_ms: int) -> None:
         """Forget the oldest trades, once the venue will not tell of them any more.
 
         Until then every single one is remembered: after a restart the venue tells again all that
-        followed the last account we agreed on, and nothing of it may count twice.
+        followed the last account we agreed on, and nothing of it may count twice. What happened
+        shortly before that account is told again even without a restart.
         """
-        while len(self.trade_ids) > TRADE_IDS_KEPT:
-            self.trade_ids.popitem(last=False)
+        trades, before_ms = self.trade_ids, agreed_ms - TOLD_AGAIN_MS
+        while len(trades) > TRADE_IDS_KEPT and next(iter(trades.values())) < before_ms:
+            trades.popitem(last=False)
 
     def end(self, order_id: OrderId, why: DoneReason) -> OrderRecord | None:
         """Close an order; None when it was closed before or never ours."""
@@ -156,7 +162,7 @@ class OrderTable:
         return {
             "open": [_record_to_plain(r) for r in self.open.values()],
             "ended": [[str(i), str(w)] for i, w in self.ended.items()],
-            "trade_ids": list(self.trade_ids),
+            "trade_ids": list(self.trade_ids.items()),
             "submitted_n": self.submitted_n,
             "ended_n": self.ended_n,
         }
@@ -170,7 +176,7 @@ class OrderTable:
             table.open[record.order.order_id] = record
         for order_id, why in cast(list[list[str]], plain["ended"]):
             table.ended[OrderId(order_id)] = DoneReason(why)
-        table.trade_ids.update((t, None) for t in cast(list[str], plain["trade_ids"]))
+        table.trade_ids.update(cast(list[tuple[str, int]], plain["trade_ids"]))
         table.submitted_n = cast(int, plain["submitted_n"])
         table.ended_n = cast(int, plain["ended_n"])
         return table

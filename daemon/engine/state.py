@@ -29,7 +29,7 @@ from daemon.engine.ripeness import Ripeness, RipenessRules
 from daemon.engine.risk import TradingState
 from daemon.engine.windows import WindowStore
 
-SCHEMA: Final = 7
+SCHEMA: Final = 8
 REMEMBERED_REQUESTS: Final = 1024
 REMEMBERED_CASHFLOWS: Final = 4_096
 

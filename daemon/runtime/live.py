@@ -47,7 +47,7 @@ from daemon.domain.messages import (
     Tick,
     VenueEvent,
 )
-from daemon.domain.order import Order
+from daemon.domain.order import Order, OrderId
 from daemon.domain.units import iso
 from daemon.engine.engine import Engine
 from daemon.engine.risk import TradingState
@@ -119,6 +119,7 @@ class LiveShell:
         self._unprocessed = Gauge()  # events alone
         self._trading = asyncio.Event()
         self._one_at_a_time = asyncio.Lock()
+        self._leaving: set[OrderId] = set()  # orders handed out whose sending was not answered yet
         self._final_ms = 0  # the newest instant that nothing more can come for
         self._showing: asyncio.Task[None] | None = None
         self._failures: dict[str, Exception] = {}  # by task, in the order in which they came
@@ -348,7 +349,10 @@ class LiveShell:
         for_venue, questions = list[Command](), list[Command]()
         for command in commands:
             match command:
-                case Submit() | Cancel():
+                case Submit(approved=approved):
+                    self._leaving.add(approved.order.order_id)
+                    for_venue.append(command)
+                case Cancel():
                     for_venue.append(command)
                 case Query() | AskSnapshot():
                     questions.append(command)
@@ -386,6 +390,7 @@ class LiveShell:
             orders = [c.approved.order for c in run if isinstance(c, Submit)]
             if orders:
                 self._take(await self._submit(orders, handed_s))
+                self._leaving.difference_update(order.order_id for order in orders)
                 continue
             asking = [asyncio.ensure_future(self._ask_venue(command)) for command in run]
             try:
@@ -411,6 +416,8 @@ class LiveShell:
         match command:
             case Cancel(order_id=order_id, key=key):
                 return await self._parts.orders.cancel(order_id, key)
+            case Query(order_id=order_id) if order_id in self._leaving:
+                return ()  # the venue would not know it yet; how its sending ends tells more
             case Query(order_id=order_id, key=key):
                 return await self._parts.orders.query(order_id, key)
             case AskSnapshot(executions_cursor=cursor, venue=venue):

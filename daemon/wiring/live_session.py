@@ -24,7 +24,9 @@ from adapters.control import Latches
 from adapters.control.files import write_whole
 from adapters.state_lock import StateLock
 from daemon.domain.failures import ConfigurationError, CorruptFile
+from daemon.domain.order import Order
 from daemon.engine.engine import Engine
+from daemon.engine.risk import TradingState
 from daemon.runtime.live import LiveShell, Source
 from daemon.settings import Settings
 from daemon.wiring.control import live_latches
@@ -111,6 +113,19 @@ def why_halted(latches: Latches) -> str:
     return "" if halt is None else halt.reason or "the halt latch is set"
 
 
+def why_not(engine: Engine, order: Order) -> str:
+    """Say why an order that was decided on may not leave any more, "" where it may.
+
+    A batch takes many seconds, in which the engine may halt or hear what forbids to open.
+    """
+    state = engine.state
+    if state.trading not in (TradingState.TRADING, TradingState.REDUCE_ONLY):
+        return state.halted_why or f"trading state is {state.trading}"
+    if order.reduce_only or not (state.paused or state.trading is TradingState.REDUCE_ONLY):
+        return ""
+    return state.reasons_text or "it only reduces"
+
+
 async def _live_venue(
     keys: Credentials,
     latches: Latches,
@@ -142,7 +157,7 @@ async def _live_venue(
             receive_window_ms=live.receive_window_ms,
             parallel_n=live.parallel_orders,
             in_place=settings.exchange.market_time == "lockstep",
-            forbids=lambda: why_halted(latches),
+            forbids=lambda order: why_halted(latches) or why_not(engine, order),
         ),
         now_ms=clock.now,
         begun_ms=book.begun_ms,

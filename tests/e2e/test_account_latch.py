@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from adapters.ccxt_venue.desk import Desk
 from adapters.control import Halt, Latches
-from daemon.domain.messages import OperatorAction, OrderRejected, Submit
+from daemon.domain.messages import Operator, OperatorAction, OrderRejected, Submit, VenueEvent
+from daemon.domain.order import Order
+from daemon.runtime.live import LiveShell
 from daemon.wiring.control import account_at, latches_at, live_latches
 from daemon.wiring.operating import Wish, ask
 from tests.e2e.live_rig import (
@@ -84,3 +87,37 @@ async def test_a_latch_set_in_the_middle_of_a_batch_stops_its_rest(
         why = [e.reason for e in seen.events if isinstance(e, OrderRejected)]
         assert len(why) == orders_n(seen) - 1
         assert all("set by another process" in one for one in why)
+
+
+@pytest.mark.parametrize("venue", VENUES)
+@pytest.mark.parametrize("wish", [OperatorAction.KILL, OperatorAction.PAUSE])
+async def test_an_engine_that_halts_or_opens_no_more_stops_the_rest_of_a_batch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, venue: str, wish: OperatorAction
+) -> None:
+    """No latch is set when a loss or a trade by hand halts it; a batch takes many seconds."""
+    shells, run, send = list[LiveShell](), LiveShell.run, Desk._send
+
+    async def noted(self: LiveShell, stop: asyncio.Event) -> None:
+        shells.append(self)
+        await run(self, stop)
+
+    async def wishing(self: Desk, order: Order, begun: tuple[float, float]) -> VenueEvent:
+        (shell,) = shells
+        obeyed = shell.engine.state.operator_requests
+        if bank_of(running).orders(KEY) and "1" not in obeyed:
+            await shell.operator(Operator(wish, "1", running.exchange.clock_ms(), "as wished"))
+            while "1" not in obeyed:  # noqa: ASYNC110 - nobody tells
+                await asyncio.sleep(0.001)
+        return await send(self, order, begun)
+
+    monkeypatch.setattr(LiveShell, "run", noted)
+    monkeypatch.setattr(Desk, "_send", wishing)
+    async with exchange(venue) as running:
+        settings = live_settings(running, tmp_path / "state", "live.parallel_orders=1")
+        seen = await run_live(settings, lambda s: decided_n(s) >= 3)
+        assert orders_n(seen) > 1
+        assert len(bank_of(running).orders(KEY)) == 1
+        why = [e.reason for e in seen.events if isinstance(e, OrderRejected)]
+        assert len(why) == orders_n(seen) - 1
+        said = "as wished" if wish is OperatorAction.KILL else "paused by the operator"
+        assert all(said in one for one in why)

@@ -22,7 +22,7 @@ from daemon.domain.messages import (
     Tick,
 )
 from daemon.domain.order import DoneReason, Order, OrderId, OrderKind, Resting, Uncertain
-from daemon.engine.orders import TRADE_IDS_KEPT
+from daemon.engine.orders import TOLD_AGAIN_MS, TRADE_IDS_KEPT
 from daemon.engine.risk import RiskLimits, TradingState
 from tests.engine.acts import PAIR, accept_all, decide, wish, with_a_pair
 from tests.engine.world import (
@@ -317,9 +317,27 @@ def test_what_the_venue_tells_again_after_a_restart_counts_once_however_much_it_
         engine.process(fill)
     ledger = engine.state.book.ledger
     held, cash = ledger.quantity(key(0)), ledger.cash[CASH_KEY]
-    feed(engine, Started(at(3), "again"), *fills, snapshot({0: str(held)}, str(cash), count))
+    end = snapshot({0: str(held)}, str(cash), at(3) + TOLD_AGAIN_MS)
+    feed(engine, Started(at(3), "again"), *fills, end)
     assert ledger.quantity(key(0)) == held
     assert trading(engine) is TradingState.TRADING
     assert len(engine.state.orders.trade_ids) == TRADE_IDS_KEPT, (
         "the venue will not tell them again"
     )
+
+
+def test_more_fills_in_a_few_minutes_than_are_kept_for_good_count_once_when_told_again() -> None:
+    engine = trading_engine()
+    ledger = engine.state.book.ledger
+    fills = []
+    for i in range(TRADE_IDS_KEPT + 500):
+        quantity = Decimal(2 - 3 * (i % 2))
+        order = Order(OrderId(f"o{i}"), key(0), 0, quantity, OrderKind.MARKET, at(2), 100.0, None)
+        fills.append(fill_of(order, f"t{i}"))
+        engine.state.orders.submit(order)
+        engine.state.book.reserve(0, float(quantity))
+        engine.process(fills[-1])
+    held, cash = ledger.quantity(key(0)), ledger.cash[CASH_KEY]
+    feed(engine, snapshot({0: str(held)}, str(cash), fills[-1].fill.at_ms + 1_000))
+    feed(engine, *fills)
+    assert ledger.quantity(key(0)) == held

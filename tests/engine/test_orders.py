@@ -22,7 +22,7 @@ from daemon.domain.order import (
     Resting,
     Uncertain,
 )
-from daemon.engine.orders import ENDED_KEPT, TRANSITIONS, OrderTable
+from daemon.engine.orders import ENDED_KEPT, TOLD_AGAIN_MS, TRANSITIONS, OrderTable
 
 KEY = InstrumentKey("venue", "BTC/USDT:USDT")
 
@@ -166,7 +166,20 @@ def test_trades_are_forgotten_when_told_and_the_oldest_first(
     monkeypatch.setattr("daemon.engine.orders.TRADE_IDS_KEPT", 3)
     table = OrderTable()
     for i in range(5):
-        table.fill(OrderId("x"), f"t{i}", Decimal(1))
+        table.fill(OrderId("x"), f"t{i}", Decimal(1), at_ms=i)
     assert len(table.trade_ids) == 5
-    table.forget_trades()
+    table.forget_trades(TOLD_AGAIN_MS + 5)
     assert [(f"t{i}" in table.trade_ids) for i in range(5)] == [False, False, True, True, True]
+
+
+def test_trades_that_are_told_again_without_a_restart_are_all_remembered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each reading of the account reaches back some minutes before the one that was agreed on."""
+    monkeypatch.setattr("daemon.engine.orders.TRADE_IDS_KEPT", 1)
+    table, hour = OrderTable(), TOLD_AGAIN_MS
+    for at_ms in (0, 1, 2, 3):
+        table.fill(OrderId("x"), f"t{at_ms}", Decimal(1), at_ms=at_ms)
+    again = OrderTable.from_plain(table.to_plain())
+    again.forget_trades(hour + 2)
+    assert list(again.trade_ids) == ["t2", "t3"]

@@ -65,7 +65,7 @@ def test_a_snapshot_of_another_universe_or_schema_is_refused_by_name() -> None:
     plain = saved(busy_engine())
     with pytest.raises(InvariantViolated, match="snapshot is of universe"):
         make_engine(universe=universe_of(3)).restore(plain)
-    with pytest.raises(InvariantViolated, match="snapshot schema 1, want 7"):
+    with pytest.raises(InvariantViolated, match="snapshot schema 1, want 8"):
         make_engine().restore(plain | {"schema": 1})
 
 

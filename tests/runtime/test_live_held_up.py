@@ -12,12 +12,16 @@ from daemon.domain.messages import (
     Cancel,
     Command,
     Event,
+    OrderAbsent,
     OrderRejected,
+    Query,
     Submit,
+    Tick,
     VenueEvent,
 )
 from daemon.domain.order import OrderId
-from tests.runtime.rig import Line, line_of, panel_of
+from tests.engine.world import at
+from tests.runtime.rig import WARM_BARS, Line, line_of, panel_of
 from tests.runtime.test_live import BARS
 
 HELD_UP_S = 0.3
@@ -67,3 +71,33 @@ async def test_orders_that_waited_for_a_moment_are_sent() -> None:
     await line.run()
     assert not_sent(line) == []
     assert line.venue.sent
+
+
+async def test_an_order_that_has_not_left_yet_is_never_told_to_be_absent() -> None:
+    """Later slices of a decision are old when they are sent, so that a Tick asks about them."""
+    line = line_of(panel_of(BARS))
+    line.venue.holds.add("submit")
+    line.venue.open.clear()
+    process = line.engine.process
+
+    def asking(event: Event) -> tuple[Command, ...]:
+        told = process(event)
+        if not isinstance(event, Tick):
+            return told
+        open_orders = line.engine.state.orders.open.values()
+        return (*told, *(Query(one.order.order_id, one.order.key) for one in open_orders))
+
+    line.engine.process = asking  # type: ignore[method-assign]
+    running = asyncio.create_task(line.run())
+    await line.venue.wait_for("submit")
+    asked = {*line.engine.state.orders.open}
+    assert asked
+    await line.shell.put(Tick(at(WARM_BARS)))
+    await line.shell._unprocessed.at_most(0)
+    await asyncio.sleep(0.05)
+    assert "query" not in line.venue.calls
+    line.venue.open.set()
+    await running
+    absent = {e.order_id for e in line.events if isinstance(e, OrderAbsent)}
+    assert not absent & {o.order_id for o in line.venue.sent}
+    assert asked <= {o.order_id for o in line.venue.sent}

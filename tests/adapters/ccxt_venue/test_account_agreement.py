@@ -12,6 +12,7 @@ from adapters.ccxt_venue import account as account_module
 from adapters.ccxt_venue import venue as venue_module
 from daemon.domain.failures import VenueError
 from daemon.domain.messages import OrderFilled, Snapshotted
+from tests.adapters.ccxt_venue.both_rig import NEWS, both, bringing, until
 from tests.adapters.ccxt_venue.live_rig import RULES, VENUE, live, order
 from tests.adapters.ccxt_venue.test_live_account import begin, of, snapshot_in
 
@@ -106,3 +107,23 @@ async def test_in_lock_step_nobody_waits_for_a_market_that_stands_still() -> Non
         for _ in range(3):
             await x.venue.snapshot(cursor, VENUE)
         assert asyncio.get_running_loop().time() - begun_s < venue_module.DISAGREED_PAUSE_S
+
+
+async def test_news_read_no_account_while_one_that_was_not_believed_waits_for_its_pause() -> None:
+    """Frames come in bursts: three readings within a moment would be acted on as three."""
+    async with both("binanceusdm") as x:
+        cursor = x.running.exchange.now_ms
+        await x.advance(1)
+        await x.told_account(cursor)
+        async with bringing(x, replace(NEWS, reconcile_s=60.0)):
+            brought = x.venue.brought
+            assert brought is not None
+            read_n = brought.reconciled_n
+            again = asyncio.create_task(x.venue.snapshot(cursor, x.venue.venue))
+            for _ in range(10):
+                await asyncio.sleep(0.05)
+                brought.ask_account()
+            assert not again.done()
+            assert brought.reconciled_n == read_n
+            assert any(isinstance(e, Snapshotted) for e in await again)
+            await until(lambda: brought.reconciled_n > read_n)

@@ -136,6 +136,17 @@ async def test_a_stop_clears_what_has_nothing_resting_and_leaves_the_rest_to_its
         assert set(timers_of(one)) == {"ETHUSDT"}
 
 
+async def test_what_came_to_rest_while_the_run_was_ending_has_its_timer_after_a_stop() -> None:
+    """Orders are still answered then, and nobody looks any more."""
+    async with live() as one:
+        switch = switch_of(one)
+        let_rest(one, "a", "BTC")
+        await switch.look()
+        let_rest(one, "b", "SOL")
+        await switch.clear()
+        assert set(timers_of(one)) == {"BTCUSDT", "SOLUSDT"}
+
+
 async def test_an_order_whose_answer_was_lost_has_its_timer_before_anybody_asked() -> None:
     """It rests at the venue: who is killed now would leave it there for ever."""
     async with live() as one:
@@ -192,7 +203,7 @@ async def test_okx_has_one_timer_for_all_told_in_seconds() -> None:
         assert words is not None
         names = Names("okx", ())
         resting = {InstrumentKey("okx", one.key.symbol) for one in instruments()}
-        switch = DeadManSwitch(caller, words, names, lambda: resting, TIMER_S)
+        switch = DeadManSwitch(caller, words, names, lambda: resting, TIMER_S, lambda: 0)
         await switch.look()
         await switch.look()
         (first,) = asked

@@ -9,7 +9,14 @@ import pytest
 
 from adapters.ccxt_venue import venue as venue_module
 from adapters.ccxt_venue.calls import now_s
-from daemon.domain.messages import AccountUnread, OrderEnded, OrderFilled, Snapshotted
+from adapters.ccxt_venue.together import PARALLEL_N
+from daemon.domain.messages import (
+    AccountUnread,
+    OrderEnded,
+    OrderFilled,
+    Snapshotted,
+    VenueEvent,
+)
 from tests.adapters.ccxt_venue.both_rig import KEY, NEWS, VENUES, Both, both, bringing, until
 
 READING_S = 3.0
@@ -95,3 +102,26 @@ async def test_a_cancel_leaves_although_a_question_about_another_order_hangs(ven
         assert not asking.done()
         listings.of_order = of_order  # type: ignore[method-assign]
         assert any(isinstance(e, OrderFilled) for e in await asking)
+
+
+@pytest.mark.parametrize("venue", VENUES)
+async def test_every_cancel_of_many_leaves_although_what_became_of_the_first_hangs(
+    venue: str,
+) -> None:
+    async with both(venue) as x:
+        many = [x.order(n, "0.01", price=x.price("0.95")) for n in range(1, 21)]
+        await x.submit(*many)
+        query, goes_on, hanging = x.venue.desk.query, asyncio.Event(), [0]
+
+        async def hangs(*asked: object, **more: object) -> list[VenueEvent]:
+            hanging[0] += 1
+            await goes_on.wait()
+            return await query(*asked, **more)  # type: ignore[arg-type]
+
+        x.venue.desk.query = hangs  # type: ignore[method-assign]
+        cancelling = [asyncio.create_task(x.venue.cancel(o.order_id, o.key)) for o in many]
+        await until(lambda: not x.bank.open_orders(KEY))
+        assert hanging[0] <= PARALLEL_N
+        goes_on.set()
+        told = [(await one)[-1] for one in cancelling]
+        assert all(isinstance(one, OrderEnded) for one in told)

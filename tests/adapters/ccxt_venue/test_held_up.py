@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
-from adapters.ccxt_venue.desk import SEND_S_MAX
+from adapters.ccxt_venue.desk import SEND_S_MAX, DeskRules
 from daemon.domain.messages import OrderRejected
 from tests.adapters.ccxt_venue.both_rig import VENUES, both
 
@@ -52,3 +54,25 @@ async def test_a_batch_that_takes_its_time_is_sent_to_its_end() -> None:
         desk._machine_s = slowly  # type: ignore[method-assign]
         await x.submit(*(x.order(n, "0.01") for n in range(1, 5)))
         assert len(x.orders_at_venue()) == 4
+
+
+async def test_what_may_not_leave_waits_for_no_turn() -> None:
+    """Else it would wait out a halt in the line, and leave after a resume."""
+    async with both("binanceusdm") as x:
+        desk, api, turn = x.venue.desk, x.venue._caller.api, asyncio.Event()
+        forbidden: list[str] = []
+        window_s = desk._rules.receive_window_s
+        desk._rules = DeskRules(window_s, 1, forbids=lambda order: "".join(forbidden))
+
+        async def throttle(cost: float | None = None) -> None:
+            await turn.wait()
+
+        api.enableRateLimit, api.throttle = True, throttle
+        sending = asyncio.create_task(x.submit(*(x.order(n, "0.01") for n in range(1, 9))))
+        await asyncio.sleep(0.05)
+        forbidden.append("halted")
+        turn.set()
+        turn.clear()
+        told = await asyncio.wait_for(sending, 1.0)
+        assert all(isinstance(e, OrderRejected) and "halted" in e.reason for e in told)
+        assert x.orders_at_venue() == []

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from adapters.ccxt_venue import calls
-from adapters.ccxt_venue.calls import CROWD_PAUSE_S, CROWD_PAUSE_S_MAX, Caller
+from adapters.ccxt_venue.calls import CROWD_PAUSE_S, CROWD_PAUSE_S_MAX, Caller, LeftAlone
 from adapters.ccxt_venue.keys import Credentials, Hidden
 from adapters.ccxt_venue.streams import PrivateStream
 from adapters.ccxt_venue.wire import watch
@@ -78,3 +78,32 @@ async def test_a_private_stream_is_not_dialled_while_the_venue_wants_no_request(
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
         await shut(client)
+
+
+@pytest.mark.parametrize("venue", ["binanceusdm", "bybit"])
+async def test_what_waits_for_its_turn_does_not_leave_once_the_venue_wants_none(venue: str) -> None:
+    keys = Credentials(venue, Hidden(API_KEY), Hidden(SECRET)).redactor()
+    async with serving(Script(TIME[venue])) as answering:
+        client, waits, turn = ccxt_of(venue, f"http://127.0.0.1:{answering.port}/"), [0], []
+
+        async def throttle(cost: float | None = None) -> None:
+            waits[0] += 1
+            turn.append(asyncio.get_running_loop().create_future())
+            await turn[-1]
+
+        client.enableRateLimit, client.throttle = True, throttle
+        watch(client)
+        caller = Caller(venue, client, keys)
+        waiting = [asyncio.create_task(caller.once("fetch_time")) for _ in range(3)]
+        await asyncio.sleep(0.01)
+        assert waits == [3]
+        turn.pop().set_result(None)
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        assert len(answering.requests) == 1
+        caller._alone_until_s = calls.now_s() + 60
+        for one in turn:
+            one.set_result(None)
+        troubles = [(await one).trouble for one in waiting]
+        await shut(client)
+        assert len(answering.requests) == 1
+        assert sum(isinstance(one, LeftAlone) for one in troubles) == 2

@@ -82,6 +82,7 @@ async def test_after_a_restart_what_rests_has_its_timer_again() -> None:
             x.venue._names,
             lambda: set(x.venue.desk.open.values()),
             60.0,
+            x.running.exchange.clock_ms,
         )
         await switch.look()
         assert set(x.bank._desk.account(KEY).timers) == {"BTCUSDT"}

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from adapters.ccxt_venue.venue import VenueRules
+from adapters.ccxt_venue.venue import CANCELS_AFTER_S, VenueRules
 from adapters.rehearsal.bank.terms import BankSettings
 from adapters.rehearsal.faults import Fault
 from daemon.domain.messages import OrderEnded, OrderRejected, OrderUncertain, VenueEvent
 from tests.adapters.ccxt_venue.live_rig import LiveRig, filled, forget, kinds, live, order
+from tests.adapters.rehearsal.binance.binance_rig import KEY
 
 ACCEPTED_LOST = (
     Fault.ORDER_LOST_RESET,
@@ -283,10 +284,27 @@ async def test_a_cancel_brings_the_end_and_one_that_comes_too_late_how_it_ended(
         assert reasons(late) == ["filled"]
 
 
-async def test_a_cancel_that_nobody_confirms_is_asked_about_and_not_repeated() -> None:
+async def test_a_cancel_that_is_lost_is_made_again_once_the_order_is_told_to_rest() -> None:
+    """After a kill nobody else would before the next bar closes."""
     async with live() as x:
         resting = order(1, "0.01", price=await price_of(x, "0.99"))
         await x.venue.submit([resting])
         await x.r.fault(Fault.HTTP_503)
         told = await x.venue.cancel(resting.order_id, resting.key)
+        assert kinds(told) == ["OrderEnded"]
+        assert not x.bank.open_orders(KEY)
+
+
+async def test_a_cancel_that_the_venue_never_confirms_is_made_a_few_times_and_no_more() -> None:
+    async with live() as x:
+        resting, asked_n = order(1, "0.01", price=await price_of(x, "0.99")), [0]
+        await x.venue.submit([resting])
+
+        async def lost(*asked: object) -> bool:
+            asked_n[0] += 1
+            return False
+
+        x.venue.desk.stop = lost  # type: ignore[method-assign,assignment]
+        told = await x.venue.cancel(resting.order_id, resting.key)
         assert kinds(told) == ["OrderAccepted"], "it rests, and the venue says so"
+        assert asked_n == [len(CANCELS_AFTER_S)]

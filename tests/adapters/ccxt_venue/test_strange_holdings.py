@@ -16,8 +16,8 @@ from adapters.ccxt_venue.streams import Hint
 from adapters.ccxt_venue.together import Company
 from daemon.domain.failures import BadPayload
 from daemon.domain.instrument import InstrumentKey
-from daemon.domain.messages import FundingPaid, OrderFilled, VenueEvent
-from daemon.domain.order import OUTSIDE
+from daemon.domain.messages import FundingPaid, OrderFilled, OrderRejected, VenueEvent
+from daemon.domain.order import FOREIGN_PREFIX, OUTSIDE, Order, OrderId, OrderKind
 from tests.adapters.ccxt_venue.live_rig import USDT, VENUE, LiveRig, key_of, live
 from tests.adapters.ccxt_venue.test_live_account import begin, of, snapshot_in
 
@@ -115,6 +115,24 @@ async def test_a_contract_that_the_venue_lists_no_more_leaves_the_account_readab
         assert snapshot_in(events).quantities == {gone: number}
         assert [one.key for one in of(events, FundingPaid)] == [gone], "our cash moved all the same"
         assert not of(events, OrderFilled)
+
+
+async def test_closing_and_cancelling_in_a_contract_that_nobody_named_end_no_run() -> None:
+    """Where the policy is to flatten, both are tried, and would be at each further start."""
+    async with live() as x:
+        gone, asked = InstrumentKey(VENUE, "GONEUSDT"), list[tuple[str, str]]()
+
+        async def noting(symbol_id: str, order_id: str) -> None:
+            asked.append((symbol_id, order_id))
+
+        x.venue.cancel_foreign = noting
+        name, market_order = OrderId("eq65bbf840o-1-1"), OrderKind.MARKET
+        closing = Order(name, gone, OUTSIDE, Decimal(-1), market_order, 0, 1.0, reduce_only=True)
+        (told,) = await x.venue.submit([closing])
+        assert isinstance(told, OrderRejected)
+        assert told.reason.startswith("not sent")
+        await x.venue.cancel(OrderId(f"{FOREIGN_PREFIX}GONEUSDT:77"), gone)
+        assert asked == [("GONEUSDT", "77")]
 
 
 async def test_an_order_in_a_contract_without_a_column_is_not_ours_whatever_its_name() -> None:

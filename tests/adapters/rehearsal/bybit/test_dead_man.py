@@ -32,7 +32,7 @@ async def test_what_rests_is_cancelled_once_our_socket_was_gone_for_the_timer(
     async with connected("bybit", options, keys, (), 5_000) as link:
         api: Any = link.caller.api
         bank = running.exchange.accounts.bank
-        switch = DeadManSwitch(link.caller, words, link.names, set, TIMER_S)
+        switch = DeadManSwitch(link.caller, words, link.names, set, TIMER_S, lambda: 0)
         price = (await api.fetch_ticker(BTC))["last"] * 0.95
         await api.create_order(BTC, "limit", "buy", 0.01, price)
         told: list[FeedNotice] = []
