@@ -19,7 +19,7 @@ from daemon.engine.state import EngineState
 
 ASK_AGAIN_MS: Final = 5_000  # after the first question; doubles with each
 DOUBLINGS_MAX: Final = 6  # then every 320 s
-SILENCE_MS: Final = 300_000  # after its decision an order without any answer is asked about
+SILENCE_MS: Final = 300_000  # after this an order without any answer is asked about
 
 
 class Doubts:
@@ -46,7 +46,7 @@ class Doubts:
     def due(self) -> Iterator[tuple[OrderId, Uncertain]]:
         """Ask again where it is time; yield where even the last question got no answer at all."""
         for order_id, record in self._state.orders.open.items():
-            silent_ms = self._state.now_ms - record.order.as_of_ms
+            silent_ms = self._state.now_ms - record.sent_ms
             if isinstance(record.state, InFlight) and silent_ms >= SILENCE_MS:
                 self._state.orders.doubt(order_id)
         for record, state in self._uncertain():

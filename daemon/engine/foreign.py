@@ -144,7 +144,7 @@ class OutsideCloser:
             book.outside.marks[key],
             reduce_only=True,
         )
-        state.orders.submit(order)
+        state.orders.submit(order, sent_ms=state.now_ms)
         if self._watch is not None:
             self._watch.note(state.now_ms)
         self._out.append(Submit(Approved(order)))

@@ -48,13 +48,14 @@ _FILLED: Final = DoneReason.FILLED  # looking up a member of an enum is slow
 class OrderRecord(Struct, gc=False):
     """Hold one open order: the intention, its state and what was filled (signed, base units).
 
-    size: the order's quantity as a float.
+    size: the order's quantity as a float. sent_ms: the market time at which it was handed out.
     """
 
     order: Order
     state: OrderState
     filled: Decimal
     size: float
+    sent_ms: int
 
     @property
     def left(self) -> Decimal:
@@ -78,16 +79,20 @@ class OrderTable:
         self.submitted_n = 0
         self.ended_n = 0
 
-    def submit(self, order: Order, size: float | None = None) -> OrderRecord:
+    def submit(
+        self, order: Order, size: float | None = None, sent_ms: int | None = None
+    ) -> OrderRecord:
         """Enter an approved order as in flight; an id is used once, ever.
 
-        size: its quantity as a float, if the caller has it at hand.
+        size: its quantity as a float, if the caller has it at hand. sent_ms: now, in market time;
+        the instant of its decision unless given.
         """
         order_id = order.order_id
         if order_id in self.open or order_id in self.ended:
             raise InvariantViolated(f"order id {order_id} was used before")
         number = float(order.quantity) if size is None else size
-        record = OrderRecord(order, _IN_FLIGHT, _ZERO, number)
+        at_ms = order.as_of_ms if sent_ms is None else sent_ms
+        record = OrderRecord(order, _IN_FLIGHT, _ZERO, number, at_ms)
         self.open[order_id] = record
         self.submitted_n += 1
         return record
@@ -210,6 +215,7 @@ def _record_to_plain(record: OrderRecord) -> dict[str, object]:
         "asked": doubt.asked,
         "ask_ms": doubt.ask_ms,
         "filled": str(record.filled),
+        "sent_ms": record.sent_ms,
     }
 
 
@@ -230,4 +236,5 @@ def _record_from_plain(row: Mapping[str, object]) -> OrderRecord:
     kind = _STATES[cast(str, row["state"])]
     asked, ask_ms = cast(int, row["asked"]), cast(int, row["ask_ms"])
     state = Uncertain(asked, ask_ms) if kind is Uncertain else kind()
-    return OrderRecord(order, state, Decimal(cast(str, row["filled"])), float(order.quantity))
+    filled, sent_ms = Decimal(cast(str, row["filled"])), cast(int, row["sent_ms"])
+    return OrderRecord(order, state, filled, float(order.quantity), sent_ms)

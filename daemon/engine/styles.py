@@ -58,11 +58,6 @@ class ExecutionRules:
         spread = self.twap_slices_n > 1
         require(not spread or self.twap_window_ms > 0, "twap_slices_n needs a twap_window_ms")
 
-    @property
-    def takes_time(self) -> bool:
-        """Tell whether a plan goes on after everything that fits was sent."""
-        return self.style is Style.PASSIVE or self.twap_slices_n > 1
-
 
 class Waiting(Struct, gc=False):
     """Hold when a passive order is to be taken back (again), and how often that was asked."""

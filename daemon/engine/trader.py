@@ -71,7 +71,6 @@ class Trader:
         # looked up at every order, so that each is kept at hand
         self._watch = self._risk.watch
         self._is_passive = self._execution.style is Style.PASSIVE
-        self._takes_time = self._execution.takes_time
         self._draft: Draft | None = None
         self._plan: Plan | None = None
         self._priced: Floats | None = None  # the marks at which the plan's legs are valued
@@ -359,7 +358,7 @@ class Trader:
 
     def _send(self, draft: Draft, plan: Plan) -> None:
         book, state = self._state.book, self._state
-        if self._takes_time and book.marks is not self._priced:  # other marks are another array
+        if book.marks is not self._priced:  # other marks are another array
             self._priced = book.marks
             plan.reprice(book.prices)
         if state.leg_lost or plan.buys or plan.sells:
@@ -410,7 +409,7 @@ class Trader:
         now_ms = state.instant_ms if self._watch is None else state.now_ms
         verdict = self._risk.judge(order, size, state.trading, now_ms, open_n)
         if isinstance(verdict, Approved):
-            state.orders.submit(order, size)
+            state.orders.submit(order, size, state.now_ms)
             state.book.reserve(leg.index, size)
             draft.orders.append(order)
             if order.post_only:

@@ -24,6 +24,7 @@ from daemon.domain.messages import (
     Tick,
 )
 from daemon.domain.order import Order, OrderKind
+from daemon.engine.doubts import SILENCE_MS
 from daemon.engine.engine import Engine
 from daemon.engine.execution import Leg
 from daemon.engine.risk import RiskLimits
@@ -136,6 +137,19 @@ def test_what_rests_when_the_next_decision_comes_is_taken_back_once() -> None:
     assert len({o.key for o in submitted(fresh)}) == 2
 
 
+def test_what_waits_for_room_past_a_bar_is_measured_at_the_new_marks_in_every_style() -> None:
+    limits = RiskLimits(net_weight_max=0.06, order_weight_max=0.5)
+    wanted = FixedWeights(lambda _: [0.3, -0.3, 0.0, 0.0])
+    engine = trading_engine(wanted, limits=limits)
+    _, *others = submitted(feed(engine, bars(3), bars(4)))
+    (sell,) = (o for o in others if o.quantity < 0)
+    feed(engine, bars(5, [110.0, 100.0, 100.0, 100.0]))
+    book = engine.state.book
+    (more,) = (o for o in submitted(feed(engine, fill_of(sell, "s"))) if o.quantity > 0)
+    assert float(more.quantity) * 110.0 > 400.0
+    assert book.net + book.pending_up <= limits.net_weight_max * book.equity
+
+
 def test_flattening_crosses_at_once_whatever_the_style() -> None:
     engine = engine_of(replace(PASSIVE, twap_slices_n=4, twap_window_ms=600_000))
     for order in submitted(feed(engine, bars(4))):
@@ -160,6 +174,20 @@ def test_a_spread_plan_sends_both_sides_of_each_slice_when_it_is_due() -> None:
     assert sent == [[(0, Decimal("2.5")), (1, Decimal("-2.5"))]] * 4
     assert len(decided(told)) == 1
     assert engine.quiescent
+
+
+def test_a_late_slice_is_asked_about_only_once_it_was_silent_itself() -> None:
+    """In doubt, it would neither be taken back nor cleared away before the next decision."""
+    engine = engine_of(ExecutionRules(twap_slices_n=4, twap_window_ms=4 * SILENCE_MS))
+    feed(engine, bars(4))
+    due_ms = at(4) + 2 * SILENCE_MS
+    late = submitted(feed(engine, Tick(due_ms)))[-1]
+    assert not asked_about(feed(engine, Tick(due_ms + SILENCE_MS - 1)), late)
+    assert asked_about(feed(engine, Tick(due_ms + SILENCE_MS)), late)
+
+
+def asked_about(told: list[Command], order: Order) -> bool:
+    return any(isinstance(c, Query) and c.order_id == order.order_id for c in told)
 
 
 def test_a_prices_side_is_never_rounded_into_the_market() -> None:

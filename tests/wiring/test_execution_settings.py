@@ -33,7 +33,6 @@ def built(*overrides: str) -> Engine:
 def test_by_default_everything_crosses_at_once_and_the_newer_limits_are_off() -> None:
     engine = built()
     assert engine.rules.execution == ExecutionRules()
-    assert not engine.rules.execution.takes_time
     limits = engine.rules.limits
     off = {f.name for f in fields(RiskLimits) if getattr(limits, f.name) is None}
     assert off == set(LIMITS)
