@@ -97,6 +97,11 @@ async def test_abandoned_while_an_answer_is_out_the_order_is_asked_about(
         check_agrees(seen.ledger, running)
 
 
+def filled_n(seen: Seen) -> int:
+    """Count the fills that were heard."""
+    return sum(isinstance(event, OrderFilled) for event in seen.events)
+
+
 @pytest.mark.parametrize("venue", VENUES)
 async def test_beside_a_running_market_hints_bring_the_fills_and_the_book_is_the_banks(
     tmp_path: Path, venue: str
@@ -112,9 +117,8 @@ async def test_beside_a_running_market_hints_bring_the_fills_and_the_book_is_the
         )
         led = settings.exchange.model_copy(update={"market_time": "venue", "lockstep_url": ""})
         settings = settings.model_copy(update={"exchange": led})
-        seen = await run_live(settings, lambda s: decided_n(s) >= 2, speed=900.0)
-        fills = [e for e in seen.events if isinstance(e, OrderFilled)]
-        assert fills
+        # On a busy machine an order may have waited longer than it may, and is not sent.
+        seen = await run_live(settings, lambda s: decided_n(s) >= 2 and filled_n(s) > 0, speed=900.0)
         assert any(isinstance(e, Snapshotted) for e in seen.events[len(seen.events) // 2 :])
         odd = [c.text for c in seen.commands if isinstance(c, Alert) and c.kind in STRANGE]
         assert [text for text in odd if f"adopted {venue}:USDT: ours 0" not in text] == []
