@@ -118,7 +118,9 @@ async def test_beside_a_running_market_hints_bring_the_fills_and_the_book_is_the
         led = settings.exchange.model_copy(update={"market_time": "venue", "lockstep_url": ""})
         settings = settings.model_copy(update={"exchange": led})
         # On a busy machine an order may have waited longer than it may, and is not sent.
-        seen = await run_live(settings, lambda s: decided_n(s) >= 2 and filled_n(s) > 0, speed=900.0)
+        seen = await run_live(
+            settings, lambda s: decided_n(s) >= 2 and filled_n(s) > 0, speed=900.0
+        )
         assert any(isinstance(e, Snapshotted) for e in seen.events[len(seen.events) // 2 :])
         odd = [c.text for c in seen.commands if isinstance(c, Alert) and c.kind in STRANGE]
         assert [text for text in odd if f"adopted {venue}:USDT: ours 0" not in text] == []
