@@ -7,6 +7,7 @@ import platform
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from daemon.package_guard import check_package_names
@@ -17,6 +18,10 @@ pytest_plugins = ["pytester"]
 ROOT = Path(__file__).resolve().parent.parent
 RECORDED_DATA = ROOT.parent / "shared" / "data"
 SKIP_REASON = f"no recorded market data at ../{RECORDED_DATA.relative_to(ROOT.parent)}"
+
+# how long an example takes says how busy the machine is; whole tests have a timeout
+hypothesis.settings.register_profile("unhurried", deadline=None)
+hypothesis.settings.load_profile("unhurried")
 
 # before any test, because a foreign `daemon` or `adapters` would be tested in the place of ours
 check_package_names()

@@ -162,7 +162,7 @@ def test_a_message_cut_short_anywhere_is_refused(kind: type) -> None:
 
 
 @given(st.sampled_from(list(MESSAGES)), st.data())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_a_message_with_bytes_changed_is_read_or_refused_and_nothing_else(
     kind: type, data: st.DataObject
 ) -> None:

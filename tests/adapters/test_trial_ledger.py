@@ -77,7 +77,7 @@ def test_a_ledger_that_does_not_exist_holds_nothing_and_reading_makes_none(tmp_p
     assert list(tmp_path.iterdir()) == []
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(count=st.integers(1, 4), share=st.floats(0, 1), twice=st.booleans())
 def test_a_cut_last_line_costs_no_other_one(
     tmp_path_factory: pytest.TempPathFactory, count: int, share: float, *, twice: bool
@@ -98,7 +98,7 @@ def test_a_cut_last_line_costs_no_other_one(
     assert ledger.read().torn_bytes == 0
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(at=st.integers(0), flip=st.integers(1, 255))
 def test_a_changed_byte_is_never_read_as_another_result(
     tmp_path_factory: pytest.TempPathFactory, at: int, flip: int

@@ -150,7 +150,7 @@ def play_all(plan: Sequence[Step]) -> Story:
     return story
 
 
-@limits(max_examples=80, deadline=None)
+@limits(max_examples=80)
 @given(plan=steps)
 def test_money_and_quantities_are_conserved_exactly(plan: list[Step]) -> None:
     story = play_all(plan)
@@ -168,7 +168,7 @@ def test_money_and_quantities_are_conserved_exactly(plan: list[Step]) -> None:
     assert told == [e for e in story.events if isinstance(e, OrderFilled | FundingPaid)]
 
 
-@limits(max_examples=80, deadline=None)
+@limits(max_examples=80)
 @given(plan=steps)
 def test_no_instant_fills_more_than_its_share_of_the_last_volume(plan: list[Step]) -> None:
     story = play_all(plan)
@@ -179,7 +179,7 @@ def test_no_instant_fills_more_than_its_share_of_the_last_volume(plan: list[Step
         assert size <= SHARE * Decimal(repr(story.volumes[where]))
 
 
-@limits(max_examples=80, deadline=None)
+@limits(max_examples=80)
 @given(plan=steps)
 def test_no_fill_is_better_than_the_open_and_all_are_on_tick_and_lot(plan: list[Step]) -> None:
     story = play_all(plan)
@@ -193,7 +193,7 @@ def test_no_fill_is_better_than_the_open_and_all_are_on_tick_and_lot(plan: list[
         assert fill.fee == fee.quantize(Decimal("1e-8"), ROUND_HALF_EVEN)
 
 
-@limits(max_examples=80, deadline=None)
+@limits(max_examples=80)
 @given(plan=steps)
 def test_no_order_is_overfilled_and_reduce_only_never_grows_a_position(plan: list[Step]) -> None:
     story = play_all(plan)
@@ -211,7 +211,7 @@ def test_no_order_is_overfilled_and_reduce_only_never_grows_a_position(plan: lis
             assert positions[fill.index] * before >= 0
 
 
-@limits(max_examples=25, deadline=None)
+@limits(max_examples=25)
 @given(plan=steps)
 def test_memory_and_sqlite_even_restarted_at_every_step_answer_alike(plan: list[Step]) -> None:
     reference = play_all(plan)

@@ -156,7 +156,7 @@ def test_builder_and_batch_equal_the_plain_fold_to_the_bit(
     assert batch(bars, source, THREE) == plain
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_any_order_subset_and_repetition_gives_the_bars_of_the_batch(data: Any) -> None:
     instruments = data.draw(st.integers(1, 3))
@@ -183,7 +183,7 @@ def test_any_order_subset_and_repetition_gives_the_bars_of_the_batch(data: Any) 
             assert absent == [not there for there in emitted]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(seed=st.integers(0, 99), cut=st.integers(0, 96), source=st.sampled_from([M15, M30, H1]))
 def test_a_builder_restored_from_its_encoded_state_goes_on_as_if_nothing_happened(
     seed: int, cut: int, source: Timeframe

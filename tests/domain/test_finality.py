@@ -351,7 +351,7 @@ def expect_the_truth(verdicts: Sequence[Verdict], bars: list[list[list[BarValues
     assert not [v for v in verdicts if isinstance(v, Correction)]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(seed=st.integers(0, 10_000), order_seed=st.integers(0, 10**9))
 def test_any_order_with_duplicates_and_late_rows_gives_the_same_bars_where_rows_are_flagged(
     seed: int, order_seed: int
@@ -365,7 +365,7 @@ def test_any_order_with_duplicates_and_late_rows_gives_the_same_bars_where_rows_
     expect_the_truth(verdicts + sweep(gate, bars), bars)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(seed=st.integers(0, 10_000), order_seed=st.integers(0, 10**9))
 def test_any_interleaving_gives_the_same_bars_where_rest_confirms_the_stream(
     seed: int, order_seed: int

@@ -95,7 +95,7 @@ def test_without_the_limit_nobody_looks_at_beta() -> None:
     st.lists(st.tuples(st.integers(0, 3), st.integers(-500, 500).filter(bool)), max_size=30),
     st.randoms(use_true_random=False),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_step_by_step_it_is_what_a_sum_over_everything_gives(
     sent: list[tuple[int, int]], rng: object
 ) -> None:
@@ -133,7 +133,7 @@ def leg(index: int, left: str) -> Leg:
     st.integers(100, 1_000),
     st.lists(st.floats(0, 1), min_size=300, max_size=300),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_no_subset_of_fills_can_push_net_or_beta_past_its_bound(
     lots: list[int], betas: list[float], bound: int, beta_bound: int, fates: list[float]
 ) -> None:

@@ -89,7 +89,7 @@ sizes = st.integers(-400, 400).filter(bool)
     st.integers(50, 2_000),
     st.lists(st.floats(0, 1), min_size=200, max_size=200),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_no_subset_of_fills_can_push_net_past_the_bound(
     lots: list[int], bound: int, fates: list[float]
 ) -> None:

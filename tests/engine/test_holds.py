@@ -131,7 +131,7 @@ CHANGES: tuple[Event, ...] = (
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(st.sampled_from(CHANGES), max_size=12))
 def test_no_order_of_events_opens_risk_while_anything_holds(changes: list[Event]) -> None:
     engine = wanting(WANTED)

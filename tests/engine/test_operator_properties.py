@@ -19,7 +19,7 @@ from tests.engine.chaos import ChaosVenue, Run, chaos_engine, chaos_run
 from tests.engine.world import at, bars, trading
 
 seeds = st.integers(0, 2**32 - 1)
-some = settings(max_examples=30, deadline=None)
+some = settings(max_examples=30)
 FORBIDS = (OperatorAction.PAUSE, OperatorAction.REDUCE_ONLY, OperatorAction.KILL)
 
 

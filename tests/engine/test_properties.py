@@ -37,7 +37,7 @@ from tests.engine.chaos import (
 from tests.engine.world import CASH_KEY
 
 seeds = st.integers(0, 2**32 - 1)
-few = settings(max_examples=20, deadline=None)
+few = settings(max_examples=20)
 Commands = list[tuple[Command, ...]]
 
 
@@ -58,7 +58,7 @@ def test_the_venue_is_as_bad_as_it_should_be() -> None:
 
 
 @given(seeds)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_no_subset_of_fills_pushes_net_past_its_bound(seed: int) -> None:
     run = chaos_run(seed)
     received = sum(

@@ -62,7 +62,7 @@ def revise(engine: Engine, bar: int, index: int = 0) -> tuple[Command, ...]:
     return engine.process(Revised(at(bar), index, row, row + 1.0))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     bars_n=st.integers(2, 6),
     until=st.integers(24, 60),

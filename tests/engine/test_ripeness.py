@@ -51,7 +51,7 @@ def medians_of(values: Floats, days_n: int) -> pd.DataFrame:
     return daily.rolling(days_n, min_periods=1).median()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     seed=st.integers(0, 10_000),
     bound=st.floats(1e3, 2e5),
@@ -113,7 +113,7 @@ def test_the_venues_word_stands_above_ours() -> None:
     assert book.standing[0] == Standing.UNRIPE
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(cut=st.integers(1, 59), seed=st.integers(0, 99))
 def test_a_snapshot_changes_nothing(cut: int, seed: int) -> None:
     rules = RipenessRules(age_ms_min=2 * DAY_MS, day_volume_min=3e4, days_n=3)
@@ -179,7 +179,7 @@ def test_nothing_is_asked_of_a_contract_that_joins_where_nothing_is_asked() -> N
     assert book.all_trade
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 999), bound=st.floats(1e3, 2e5))
 def test_bars_that_come_late_or_in_pieces_count_for_their_own_day(seed: int, bound: float) -> None:
     """Two venues tell an instant in two pieces, and some pieces come a day late."""
@@ -213,7 +213,7 @@ def test_impossible_rules_are_refused_by_name(wrong: dict[str, int]) -> None:
         RipenessRules(**wrong)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     seed=st.integers(0, 10_000),
     rank_max=st.integers(1, 3),
@@ -252,7 +252,7 @@ def test_what_ended_leaves_its_place_to_the_next() -> None:
     assert stands[3:] == [[gone, trading, trading, unripe]] * 3
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(cut=st.integers(1, 59), seed=st.integers(0, 99))
 def test_a_snapshot_keeps_who_is_in(cut: int, seed: int) -> None:
     rules = RipenessRules(rank_max=2, days_n=2)
@@ -282,7 +282,7 @@ def test_a_coming_by_rank_is_told_with_its_place() -> None:
     ]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(seed=st.integers(0, 10_000), rank_max=st.integers(0, 2))
 def test_an_instant_that_comes_in_pieces_is_judged_as_one_that_comes_whole(
     seed: int, rank_max: int

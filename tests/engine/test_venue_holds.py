@@ -345,7 +345,7 @@ def balanced(dice: Random) -> list[float]:
     return [w - mean for w in wanted]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(st.sampled_from(ACTS), max_size=40), st.integers(0, 10**6))
 @example(["decide", "hold other", "fill", "fill", "fill", "decide"], 1)
 def test_no_order_that_opens_risk_at_a_held_venue_ever_leaves(acts: list[str], seed: int) -> None:

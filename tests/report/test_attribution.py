@@ -95,7 +95,7 @@ def parts_by_hand(run: Run, latency_bps: float) -> dict[str, float]:
     return parts
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(
     seed=st.integers(0, 10_000),
     volume=st.sampled_from([10.0, 60.0, 1e5]),

@@ -96,7 +96,7 @@ def traded(
     return bank
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(steps=COUNTS)
 def test_exact_books_agree_with_a_statement_of_rounded_gains(steps: list[tuple[str, int]]) -> None:
     bank = traded(steps)
@@ -162,7 +162,7 @@ def test_a_gain_that_the_venue_rounds_otherwise_is_noticed() -> None:
 # ---- a book that began on an account where others had traded ------------------------------------
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(steps=COUNTS.filter(bool), data=st.data())
 def test_a_book_that_took_over_what_was_told_agrees_from_there_on(
     steps: list[tuple[str, int]], data: st.DataObject

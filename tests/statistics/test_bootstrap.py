@@ -44,7 +44,7 @@ def test_circular_indices_equal_those_of_arch_from_the_same_seed(block: int) -> 
         assert mine.tolist() == their[0].tolist()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(T=st.integers(1, 50), block=st.floats(1.0, 80.0), seed=st.integers(0, 10_000))
 def test_indices_stay_inside_and_blocks_have_the_mean_length(
     T: int, block: float, seed: int

@@ -93,7 +93,7 @@ def test_isotonic_gives_the_worked_figures() -> None:
     assert seen.values == pytest.approx([0.0, 0.4, 0.4, 0.4, 0.85, 0.85])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     rows=st.lists(st.tuples(st.integers(-5, 5), st.floats(-10.0, 10.0)), min_size=1, max_size=40)
 )

@@ -145,7 +145,7 @@ def test_the_mixture_is_the_average_over_the_stakes() -> None:
     assert seen == pytest.approx(np.mean(parts, axis=0), rel=1e-12)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     d=st.lists(st.floats(-1.0, 1.0), min_size=2, max_size=40),
     change=st.floats(-1.0, 1.0),

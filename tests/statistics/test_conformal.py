@@ -21,7 +21,7 @@ def test_ranks_are_the_worked_figures(n: int, rank: int) -> None:
     assert conformal_rank(n, 0.1) == rank
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(n=st.integers(1, 2_000), hundredths=st.integers(1, 99))
 def test_ranks_do_not_suffer_from_rounding(n: int, hundredths: int) -> None:
     exact = -(-(n + 1) * (100 - hundredths) // 100)  # in whole numbers
@@ -46,7 +46,7 @@ def test_the_level_steps_by_its_rate() -> None:
     assert adaptive_alpha(0.1, False, target=0.1, rate=0.01) == pytest.approx(0.101)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     seed=st.integers(0, 1_000),
     target=st.floats(0.02, 0.5),

@@ -29,7 +29,7 @@ def test_likelihood_gives_the_worked_figures() -> None:
     assert gaussian_nll(*arguments, constant=False)[0] == pytest.approx(-0.513147, abs=5e-7)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(mean=st.floats(-3, 3), sd=st.floats(0.1, 3), outcome=st.floats(-5, 5))
 def test_scores_equal_scipy_and_the_integral_that_defines_crps(
     mean: float, sd: float, outcome: float
@@ -73,7 +73,7 @@ def test_uniformity_holds_its_size() -> None:
     assert 0.02 <= rejected / 400 <= 0.09
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(n=st.integers(1, 60), data=st.data())
 def test_coverage_and_its_interval_equal_scipy(n: int, data: st.DataObject) -> None:
     inside = data.draw(st.integers(0, n))

@@ -86,7 +86,7 @@ def test_a_winner_in_the_very_middle_outside_counts_as_overfitted() -> None:
     assert seen.probability == pytest.approx((seen.logits < 0.0).mean() + middle)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     seed=st.integers(0, 10_000),
     T=st.integers(8, 60),

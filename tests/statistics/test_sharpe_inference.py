@@ -70,7 +70,7 @@ def test_minimum_backtest_length_gives_the_published_figure() -> None:
     assert backtest_years_min(45, 1.0) == pytest.approx(4.998, abs=5e-4)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     ratio=st.floats(-0.5, 0.5),
     step=st.floats(1e-3, 0.3),
@@ -87,7 +87,7 @@ def test_psr_rises_with_the_ratio_s_lead_and_falls_with_the_benchmark(
     assert level == 0.5
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     ratio=st.floats(-0.2, 0.4),
     trials=st.floats(1.0, 1e5),
@@ -102,7 +102,7 @@ def test_dsr_never_exceeds_psr_and_falls_with_every_trial(
     assert deflated_sharpe(ratio, 500, trials=trials * more, ratio_variance=variance) <= dsr
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(ratio=st.floats(0.02, 0.5), skewness=st.floats(-2.0, 1.0), confidence=st.floats(0.6, 0.99))
 def test_a_track_record_of_the_minimum_length_reaches_the_confidence(
     ratio: float, skewness: float, confidence: float

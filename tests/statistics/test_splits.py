@@ -56,7 +56,7 @@ def test_splits_equal_those_of_skfolio(
     assert [list(split.paths) for split in ours] == theirs.get_path_ids().tolist()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_no_training_label_meets_a_test_label(data: st.DataObject) -> None:
     groups = data.draw(st.integers(2, 6))

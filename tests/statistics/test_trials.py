@@ -52,7 +52,7 @@ def test_the_expected_maximum_by_integration_is_the_known_one() -> None:
         independent_maximum(0.5)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(seed=st.integers(0, 1_000), trials=st.integers(2, 40))
 def test_independent_trials_count_each(seed: int, trials: int) -> None:
     x = np.random.default_rng(seed).standard_normal((600, trials))

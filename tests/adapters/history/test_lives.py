@@ -154,7 +154,7 @@ def test_a_feed_without_records_tells_of_no_life() -> None:
     assert list(feed.standing(at(20))) == []
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seed=st.integers(0, 10_000), cut=st.integers(1, 59))
 def test_nothing_that_is_told_hangs_on_what_comes_later(seed: int, cut: int) -> None:
     dice = np.random.default_rng(seed)

@@ -155,9 +155,7 @@ def test_a_file_cut_short_anywhere_is_refused(tmp_path: Path) -> None:
             read_bars(path, M30)
 
 
-@settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(place=st.floats(0, 1, exclude_max=True), flip=st.integers(1, 255))
 def test_a_flipped_byte_is_refused_or_harmless(tmp_path: Path, place: float, flip: int) -> None:
     path, bars = tmp_path / "a.parquet", bars_of(200)

@@ -60,9 +60,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 FILES = (bars_path(Path(), VENUE, BTC, M30), funding_path(Path(), VENUE, BTC))
-OFTEN = settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+OFTEN = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @OFTEN

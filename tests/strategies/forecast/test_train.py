@@ -133,14 +133,15 @@ def test_bars_of_a_wrong_shape_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("module", "kind", "steps"), [("train", "bilstm", 4), ("ridge_training", "ridge", 3)]
+    ("module", "kind", "steps"), [("network_training", "bilstm", 4), ("ridge_training", "ridge", 3)]
 )
 def test_the_training_process_writes_json_lines_and_a_model(
     tmp_path: Path, module: str, kind: str, steps: int
 ) -> None:
     settings = replace(SETTINGS, steps=4, members=1)
     path = write_job(job(reverting(75, 5, 0.05), tmp_path / "models", settings), tmp_path / "job")
-    command = [sys.executable, "-m", f"strategies.forecast.{module}", "--job", os.fspath(path)]
+    program = f"strategies.forecast.training.{module}"
+    command = [sys.executable, "-m", program, "--job", os.fspath(path)]
     ran = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path.cwd())
     assert ran.returncode == 0, ran.stderr
     lines = [json.loads(line) for line in ran.stdout.splitlines()]
@@ -151,10 +152,11 @@ def test_the_training_process_writes_json_lines_and_a_model(
     assert (tmp_path / "models" / lines[-1]["id"] / checkpoint.MANIFEST_FILE).exists()
 
 
-@pytest.mark.parametrize("module", ["train", "ridge_training"])
+@pytest.mark.parametrize("module", ["network_training", "ridge_training"])
 def test_the_training_process_says_what_is_wrong_and_fails(tmp_path: Path, module: str) -> None:
     path = write_job(job(walk(96, 5), tmp_path, SETTINGS), tmp_path / "job")
-    command = [sys.executable, "-m", f"strategies.forecast.{module}", "--job", os.fspath(path)]
+    program = f"strategies.forecast.training.{module}"
+    command = [sys.executable, "-m", program, "--job", os.fspath(path)]
     ran = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path.cwd())
     assert ran.returncode == ModelError.exit_code
     assert "too few bars" in json.loads(ran.stdout)["error"]

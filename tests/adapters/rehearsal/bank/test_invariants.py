@@ -183,7 +183,7 @@ def _sums_to_the_transfers(bank: Bank) -> None:
     assert total == transfers
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(walks, venues, ops)
 def test_every_schedule_keeps_the_books(
     walk: list[int], venue: BankSettings, schedule: list[Op]
@@ -206,7 +206,7 @@ def _ids_are_unique(bank: Bank) -> None:
     assert len(set(lines)) == len(lines)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
 @given(walks, venues, ops, st.integers(0, 40))
 def test_a_replay_and_a_restored_bank_have_the_same_future_to_the_byte(
     walk: list[int], venue: BankSettings, schedule: list[Op], cut: int
@@ -223,7 +223,7 @@ def test_a_replay_and_a_restored_bank_have_the_same_future_to_the_byte(
         assert frozen(first) == frozen(second)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
 @given(walks, venues, ops, st.lists(st.integers(1, 500), max_size=10))
 def test_many_short_advances_do_what_one_long_one_does(
     walk: list[int], venue: BankSettings, schedule: list[Op], cuts: list[int]

@@ -67,7 +67,7 @@ def test_orders_and_last_trades_are_listed() -> None:
     assert (bank.last_trade_ms(KEY, BTC), bank.last_trade_ms(KEY, ETH)) == (0, None)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     quantity=st.decimals("0.5", "30", places=3),
     long=st.booleans(),
