@@ -156,9 +156,8 @@ class Schedule:
         what, stand = self.troubles, self.venue.stand
         plan: list[tuple[int, Callable[[], None]]] = []
         for at_ms, action in what.wishes:
-            plan.append((at_ms, partial(self.wish, action)))
-            resumes_ms = at_ms + self.rng.randint(30_000, 1_500_000)
-            plan.append((resumes_ms, partial(self.wish, OperatorAction.RESUME)))
+            resumes_ms = self.rng.randint(30_000, 1_500_000)
+            plan.append((at_ms, partial(self.wish, action, resumes_ms)))
         for (since_ms, to_ms), index in what.halts:
             plan.append((since_ms, partial(stand, index, Standing.REDUCE_ONLY)))
             plan.append((to_ms, partial(stand, index, Standing.TRADING)))
@@ -179,11 +178,16 @@ class Schedule:
         if self.crashes and self.engine.quiescent:
             self.saved = (len(self.events), codec.decode(save_bytes(self.engine), dict[str, Any]))
 
-    def wish(self, action: OperatorAction) -> None:
-        """Let the operator ask for something; while the daemon is dead the wish waits."""
+    def wish(self, action: OperatorAction, resumes_ms: int | None = None) -> None:
+        """Let the operator ask for something; while the daemon is dead the wish waits.
+
+        resumes_ms: how long after it was heard he wants to go on, if ever.
+        """
         if not self.is_up:
-            self.agenda.later(WISH_WAITS_MS, partial(self.wish, action))
+            self.agenda.later(WISH_WAITS_MS, partial(self.wish, action, resumes_ms))
             return
+        if resumes_ms is not None:
+            self.agenda.later(resumes_ms, partial(self.wish, OperatorAction.RESUME))
         self.wishes_n += 1
         self.happened[f"operator: {action}"] += 1
         self.say(Operator(action, f"w{self.wishes_n}", self.agenda.now_ms))
