@@ -31,8 +31,10 @@ PATTERNS_MAX: Final = 12
 # Beyond this multiple of the uncapped scale the book would bet on differences too small to mean
 # anything, only to reach its gross.
 SCALE_STRETCH_MAX: Final = 2.0**16
+DETERMINANT_MIN: Final = 1e-9  # of its larger product: below it rounding would choose the scale
 NEUTRAL_TOLERANCE: Final = 1e-13
 GROSS_TOLERANCE: Final = 1e-10
+ROOT_TOLERANCE: Final = 1e-13
 TIE_TOLERANCE: Final = 1e-12
 CURVATURE_FLOOR: Final = 1e-9  # share of the unclipped curvature, where every leg is clipped
 SHORTFALL_WORTH_A_WORD: Final = 1e-6
@@ -165,8 +167,8 @@ def _by_pattern(legs: _Legs, total: float) -> Floats | None:
         first, second = total - float(carried.sum()), legs.gross - float(np.abs(carried).sum())
         a_sum, b_sum, a_side, b_side = float(a.sum()), float(b.sum()), side @ a, side @ b
         determinant = float(b_sum * a_side - a_sum * b_side)
-        if determinant <= 0:
-            return None
+        if determinant <= DETERMINANT_MIN * b_sum * abs(float(a_side)):
+            return None  # all legs of one side are capped: gross says nothing of the scale
         scale = (b_sum * second - b_side * first) / determinant
         level = (a_sum * second - a_side * first) / determinant
         if not 0 < scale * legs.aversion <= SCALE_STRETCH_MAX:
@@ -253,11 +255,15 @@ def _at_gross(legs: _Legs, weights_at: Callable[[float], Floats]) -> Book:
     if spent >= legs.gross:
         return Book(hedge, spent, legs.aversion, "offsetting the kept legs takes the whole gross")
 
+    # Where all legs of a side are capped, any larger scale gives the same gross. Aiming just below
+    # it finds the smallest one, whatever the order of the legs.
+    aim = legs.gross * (1.0 - GROSS_TOLERANCE)
+
     def missing(scale: float) -> float:
-        return legs.gross - float(np.abs(weights_at(scale)).sum())
+        return aim - float(np.abs(weights_at(scale)).sum())
 
     low, high = 0.0, 1.0 / legs.aversion
-    largest, tolerance = high * SCALE_STRETCH_MAX, GROSS_TOLERANCE * legs.gross
+    largest, tolerance = high * SCALE_STRETCH_MAX, ROOT_TOLERANCE * legs.gross
     left = missing(high)
     while left > tolerance and high < largest:
         low, high = high, high * 2.0
