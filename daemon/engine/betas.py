@@ -28,6 +28,12 @@ RETURNS_MIN: Final = 24
 HALF_LIFE_BARS: Final = 48.0
 BARS_MAX: Final = 169  # a week of hourly returns
 UNKNOWN: Final = 1.0
+# Of the bounds on net and beta, where both hold: the rest is for what closes.
+OPENING_SHARE: Final = 0.95
+# Prices can carry a book to where what brings net back takes beta past its bound, or the other way
+# round, and nothing fits. A book must always be closable: there a closing order, alone, may move
+# each by this share of its bound.
+RELIEF_SHARE: Final = 0.05
 
 
 class BetaRoom(Struct, frozen=True, gc=False):
@@ -37,6 +43,24 @@ class BetaRoom(Struct, frozen=True, gc=False):
     high: float
     low: float
     bound: float
+
+    def relieves(self, index: int, notional: float, net: float, net_bound: float) -> float | None:
+        """Give by how much a signed notional, alone, lowers the sum of both shares of the bounds.
+
+        net: quote currency. None unless one of them is beyond what opening may use, the larger
+        share is brought back, and neither is moved by more than RELIEF_SHARE; the other one may
+        come to RELIEF_SHARE past its bound, and further only where the sum does not grow.
+        """
+        shares = (net / net_bound, (self.high + self.low) / 2 / self.bound)
+        moves = (notional / net_bound, notional * self.betas[index] / self.bound)
+        worse = int(abs(shares[1]) > abs(shares[0]))
+        if abs(shares[worse]) <= OPENING_SHARE or shares[worse] * moves[worse] >= 0.0:
+            return None
+        if max(map(abs, moves)) > RELIEF_SHARE:
+            return None
+        after = (shares[0] + moves[0], shares[1] + moves[1])
+        gain = sum(map(abs, shares)) - sum(map(abs, after))
+        return gain if gain >= 0.0 or abs(after[1 - worse]) <= 1.0 + RELIEF_SHARE else None
 
     def is_past(self, index: int, *, buys: bool) -> bool:
         """Tell whether an open order of this side adds to a worst case that is past the bound."""

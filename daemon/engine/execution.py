@@ -7,6 +7,7 @@ that fit the room left. When nothing fits while orders are open, it waits for th
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from msgspec import Struct
 
 from daemon.domain.instrument import TradingRules
 from daemon.domain.units import quantise
-from daemon.engine.betas import BetaRoom
+from daemon.engine.betas import OPENING_SHARE, RELIEF_SHARE, BetaRoom
 
 # Leaves room for what a slice costs, which lowers the equity that the bound is a share of.
 ROOM_USED: Final = 0.99
@@ -185,7 +186,7 @@ class Plan:
         self, high: float, low: float, bound: float, order_max: float, least: float, beta: BetaRoom
     ) -> tuple[Leg, Decimal, float] | None:
         """Give the next child inside both bounds: where the first leg of a side does not fit, the
-        next one may, since its beta is another.
+        next one may, since its beta is another. What opens leaves a rest of both to what closes.
         """
         sides = (self.sells, self.buys) if high + low > 0 else (self.buys, self.sells)
         first, second = sides
@@ -201,13 +202,15 @@ class Plan:
                 continue
             up, down = beta.bound - beta.high, beta.bound + beta.low
             rises, falls = (up, down) if buys else (down, up)  # with a beta above and below zero
+            kept, beta_kept = (1.0 - OPENING_SHARE) * bound, (1.0 - OPENING_SHARE) * beta.bound
             for place, leg in _leaning_back(side, beta, buys=buys):
                 # In place, because this runs for every leg whenever something makes room.
-                slope, most = beta.betas[leg.index], cap
+                opens = not leg.reduces
+                slope, most = beta.betas[leg.index], cap - kept * opens
                 if slope:
-                    left = rises if slope > 0.0 else falls
+                    left = (rises if slope > 0.0 else falls) - beta_kept * opens
                     share = left / abs(slope) * ROOM_USED if left > 0.0 else 0.0
-                    most = share if share < cap else cap  # noqa: FURB136
+                    most = share if share < most else most  # noqa: FURB136
                 whole = leg.value <= most
                 if not whole and most < least:
                     continue
@@ -222,6 +225,33 @@ class Plan:
                 self.children_n += 1
                 return leg, quantity, size
         return None
+
+    def relief(self, net: float, bound: float, beta: BetaRoom) -> tuple[Leg, Decimal, float] | None:
+        """Give a closing slice that best brings back what is past its bound, or None.
+
+        For where nothing is open and `next_child` has nothing; see `BetaRoom.relieves`.
+        """
+        best, most = None, -math.inf
+        for side in (self.buys, self.sells):
+            for leg in side:
+                if not leg.reduces:
+                    continue
+                slope = abs(beta.betas[leg.index])
+                notional_max = min(bound, beta.bound / slope if slope else bound)
+                notional_max *= RELIEF_SHARE * ROOM_USED
+                part = leg.left if leg.value <= notional_max else _slice(leg, notional_max)
+                value = float(part) * leg.mark
+                gain = beta.relieves(leg.index, value, net, bound) if part else None
+                if gain is not None and gain / abs(value) > most:
+                    best, most = (side, leg, part), gain / abs(value)
+        if best is None:
+            return None
+        side, leg, quantity = best
+        leg.take(quantity)
+        if not leg.left:
+            side.remove(leg)
+        self.children_n += 1
+        return leg, quantity, float(quantity)
 
     def drop_next(self) -> Leg:
         """Give up the largest leg that cannot be placed at all; something must be left."""

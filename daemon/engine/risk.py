@@ -29,6 +29,7 @@ class TradingState(StrEnum):
 
 COST_SHARE_MAX: Final = 0.01  # of notional: fee, spread and impact of a fill, generously
 _STILL: Final = (int(Standing.GONE), int(Standing.DOUBTED))  # neither opened nor reduced
+_CORNERED: Final = (RefusalReason.NET, RefusalReason.BETA)
 _TRADING: Final = TradingState.TRADING  # looking up a member of an enum is slow
 
 
@@ -105,7 +106,19 @@ class Risk:
             if refused is not None:
                 return refused
         found = self._too_large(index, size, value, reduces)
-        return Approved(order) if found is None else Refused(order, *found)
+        if found is None or (not open_n and reduces and self._relieves(found[0], index, value)):
+            return Approved(order)
+        return Refused(order, *found)
+
+    def _relieves(self, reason: RefusalReason, index: int, value: float) -> bool:
+        """Tell whether a closing order, alone, may pass a bound: see `BetaRoom.relieves`."""
+        book, limits = self._book, self.limits
+        if reason not in _CORNERED or book.beta is None or limits.beta_weight_max is None:
+            return False
+        room = book.beta.room(limits.beta_weight_max * book.equity)
+        return (
+            room.relieves(index, value, book.net, limits.net_weight_max * book.equity) is not None
+        )
 
     def _too_large(
         self, index: int, quantity: float, value: float, reduces: bool

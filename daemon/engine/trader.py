@@ -381,8 +381,7 @@ class Trader:
         watch, state = self._watch, self._state
         while plan.buys or plan.sells or state.leg_lost:
             if state.leg_lost:
-                text = self._mender.mend(plan)
-                draft.notes += [text] if text else []
+                draft.notes += [text] if (text := self._mender.mend(plan)) else []
                 continue
             if watch is not None and watch.minute_is_full(state.now_ms):
                 return  # time will make room
@@ -394,6 +393,8 @@ class Trader:
             if book.beta is not None and beta_max is not None:
                 beta = book.beta.room(bound * (beta_max / net_max))
             child = plan.next_child(high, low, bound, order_max, least, beta)
+            if child is None and beta is not None and not open_orders:
+                child = plan.relief(book.net, bound, beta)
             if child is not None:
                 self._submit(draft, plan, *child)
             elif open_orders:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 
 import numpy as np
@@ -13,7 +14,7 @@ from daemon.domain.bar import Floats
 from daemon.domain.instrument import TradingRules
 from daemon.domain.order import RefusalReason
 from daemon.engine.balance import planned, trim_beta
-from daemon.engine.betas import BetaExposure, market_betas
+from daemon.engine.betas import RELIEF_SHARE, BetaExposure, market_betas
 from daemon.engine.execution import Leg, Plan
 from daemon.engine.risk import RiskLimits
 from strategies.risk import residual_risk
@@ -160,6 +161,60 @@ def test_no_subset_of_fills_can_push_net_or_beta_past_its_bound(
                 net += value
         else:
             break
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 400), st.floats(0.2, 2.0)), min_size=2, max_size=10),
+    st.integers(100, 1_000),
+    st.integers(100, 1_000),
+)
+@settings(max_examples=150)
+def test_a_book_in_the_corner_of_both_bounds_is_closed_and_hardly_leaves_them(
+    held: list[tuple[int, float]], bound: int, beta_bound: int
+) -> None:
+    """Long what moves more and short what moves less, with prices that took it out there."""
+    middle = sorted(beta for _, beta in held)[len(held) // 2]
+    sizes = [lots / 100 * (1 if beta >= middle else -1) for lots, beta in held]
+    exposure = BetaExposure(len(held))
+    exposure.betas = [beta for _, beta in held]
+    net = sum(size * 100.0 for size in sizes)
+    exposure.net = sum(size * 100.0 * beta for size, (_, beta) in zip(sizes, held, strict=True))
+    most = max(1.0, abs(net) / bound, abs(exposure.net) / beta_bound) + 0.0501
+    legs = [leg(i, str(round(-size, 2))) for i, size in enumerate(sizes)]
+    for one in legs:
+        one.reduces = True
+    plan = Plan.of(0, legs)
+    while not plan.done:
+        room = exposure.room(float(beta_bound))
+        child = plan.next_child(net, net, float(bound), 1e9, beta=room)
+        child = child or plan.relief(net, float(bound), room)
+        if child is None:
+            assert max(abs(net) / bound, abs(room.high) / beta_bound) > 1.0 + RELIEF_SHARE, "locked"
+            break
+        value = child[2] * 100.0
+        net += value
+        exposure.net += value * exposure.betas[child[0].index]
+        assert max(abs(net) / bound, abs(exposure.net) / beta_bound) <= most
+
+
+@pytest.mark.parametrize(
+    ("index", "quantity", "open_n", "expected"),
+    [
+        (0, "-0.1", 0, None),  # closes, brings beta back, and takes net further by 0.8 % of it
+        (0, "-0.3", 0, RefusalReason.NET),  # too much at once
+        (0, "-0.1", 1, RefusalReason.NET),  # not alone
+        (2, "-0.1", 0, RefusalReason.NET),  # opens
+        (1, "0.1", 0, RefusalReason.BETA),  # net is past its bound too, but not as far
+    ],
+)
+def test_the_last_word_lets_one_small_closing_order_out_of_the_corner(
+    index: int, quantity: str, open_n: int, expected: RefusalReason | None
+) -> None:
+    book = book_of("8", "-22")
+    book.count_beta([2.0, 0.5, 1.0, 1.0])
+    limits = replace(LIMITS, net_weight_max=0.13, beta_weight_max=0.04)
+    assert (book.net, book.beta and book.beta.net) == (-1400.0, 500.0)
+    assert verdict(book, order(quantity, index), open_n=open_n, limits=limits) is expected
 
 
 def test_a_plan_that_would_end_past_the_beta_bound_is_cut_in_pairs_and_keeps_its_net() -> None:

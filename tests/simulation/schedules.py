@@ -21,7 +21,7 @@ from daemon.domain.bar import FIELDS, Proof
 from daemon.domain.instrument import Instrument, InstrumentKey, TradingRules, Universe
 from daemon.domain.messages import BarsClosed, Started, VenueEvent
 from daemon.domain.order import DoneReason, Order, OrderId
-from daemon.engine.betas import betas_now
+from daemon.engine.betas import OPENING_SHARE, RELIEF_SHARE, betas_now
 from daemon.engine.cadence import CadenceRules
 from daemon.engine.engine import Engine
 from daemon.engine.risk import RiskLimits
@@ -135,7 +135,8 @@ class Worst:
     far open orders may still move it up and down. levels: where others than the engine put a side
     that is past its bound; it must not go further. unheard: what others did and nobody told yet.
     taken: the largest share of the bound alone, which others may have caused. is_moved: whether
-    others did anything.
+    others did anything. slack: how much further a closing order may take it that is out alone in a
+    corner of both bounds, quote currency.
     """
 
     def __init__(self, weight_max: float) -> None:
@@ -147,6 +148,7 @@ class Worst:
         self.unheard = [0.0, 0.0]
         self.taken = 0.0
         self.is_moved = False
+        self.slack = 0.0
 
     def recount(self, held: Sequence[Decimal], live: Sequence[Working]) -> None:
         """Sum everything anew, after marks or betas changed."""
@@ -180,7 +182,7 @@ class Worst:
         worst = 0.0
         for side, reach in enumerate((up, down)):
             unheard, level = self.unheard[side], self.levels[side]
-            worst = max(worst, reach / (max(bound, level) + unheard))
+            worst = max(worst, reach / (max(bound, level) + unheard + self.slack))
             self.levels[side] = max(min(level, reach - unheard), 0.0)
         return worst
 
@@ -205,6 +207,8 @@ class Truth:
         self.live: dict[OrderId, Working] = {}
         self.net, self.beta = Worst(NET_MAX), Worst(BETA_MAX)
         self.seen, self.sent = Exposures(), Exposures()
+        self.relief: Working | None = None  # the closing order that is out of a corner
+        self.reliefs_n = 0
         self.unheard: dict[str, tuple[int, Decimal]] = {}
         self.unheard_cash: dict[str, Decimal] = {}
         self.value(start.marks.tolist(), start.betas)
@@ -228,11 +232,34 @@ class Truth:
 
     def opens(self, work: Working) -> None:
         """Count an order from the moment that it leaves, and measure."""
-        self.live[work.order.order_id] = work
         index, size = work.order.index, float(work.left)
+        if self.net.is_moved and not self.live and self._relieves(index, work.left):
+            self.relief, self.reliefs_n = work, self.reliefs_n + 1
+            for one in (self.net, self.beta):
+                one.slack = RELIEF_SHARE * one.weight_max * self.equity
+        self.live[work.order.order_id] = work
         self.net.pend(index, size)
         self.beta.pend(index, size)
         self._measure(self.sent)
+
+    def _relieves(self, index: int, quantity: Decimal) -> bool:
+        """Tell whether an order may be the exception: it closes, is small, and brings back the
+        exposure that uses more of its bound.
+        """
+        held, equity = self.held[index], self.equity
+        if held * quantity >= 0 or abs(quantity) > abs(held):
+            return False
+        bounds = [one.weight_max * equity for one in (self.net, self.beta)]
+        shares = [one.net / bound for one, bound in zip((self.net, self.beta), bounds, strict=True)]
+        moves = [
+            float(quantity) * one.factors[index] / bound
+            for one, bound in zip((self.net, self.beta), bounds, strict=True)
+        ]
+        worse = int(abs(shares[1]) > abs(shares[0]))
+        is_small = max(map(abs, moves)) <= RELIEF_SHARE * (1 + 1e-9)
+        return (
+            is_small and abs(shares[worse]) > OPENING_SHARE and shares[worse] * moves[worse] < 0.0
+        )
 
     def closes(self, work: Working) -> None:
         """Count what an order left no more: it cannot trade again."""
@@ -240,6 +267,9 @@ class Truth:
         if self.live.pop(work.order.order_id, None) is not None:
             for one in (self.net, self.beta):
                 one.pend(work.order.index, float(work.left), -1.0)
+        if work is self.relief:  # where it has led counts as where others put the book
+            self.relief, self.net.slack, self.beta.slack = None, 0.0, 0.0
+            self.others_moved()
 
     def trades(self, index: int, quantity: Decimal, price: Decimal, fee: Decimal) -> None:
         """Book a trade, whoever's it is."""
