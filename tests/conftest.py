@@ -20,7 +20,9 @@ RECORDED_DATA = ROOT.parent / "shared" / "data"
 SKIP_REASON = f"no recorded market data at ../{RECORDED_DATA.relative_to(ROOT.parent)}"
 
 # how long an example takes says how busy the machine is; whole tests have a timeout
-hypothesis.settings.register_profile("unhurried", deadline=None)
+hypothesis.settings.register_profile(
+    "unhurried", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
 hypothesis.settings.load_profile("unhurried")
 
 # before any test, because a foreign `daemon` or `adapters` would be tested in the place of ours

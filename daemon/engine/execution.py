@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from decimal import ROUND_UP, Decimal
+from itertools import product
 from typing import Final
 
 from msgspec import Struct
@@ -22,6 +23,7 @@ from daemon.engine.betas import OPENING_SHARE, RELIEF_SHARE, BetaRoom
 
 # Leaves room for what a slice costs, which lowers the equity that the bound is a share of.
 ROOM_USED: Final = 0.99
+RELIEF_PARTS: Final = (1.0, 0.5, 0.25, 0.1)  # of the largest slice that may leave a corner
 
 
 class Leg(Struct, gc=False):
@@ -232,18 +234,16 @@ class Plan:
         For where nothing is open and `next_child` has nothing; see `BetaRoom.relieves`.
         """
         best, most = None, -math.inf
-        for side in (self.buys, self.sells):
-            for leg in side:
-                if not leg.reduces:
-                    continue
-                slope = abs(beta.betas[leg.index])
-                notional_max = min(bound, beta.bound / slope if slope else bound)
-                notional_max *= RELIEF_SHARE * ROOM_USED
-                part = leg.left if leg.value <= notional_max else _slice(leg, notional_max)
-                value = float(part) * leg.mark
-                gain = beta.relieves(leg.index, value, net, bound) if part else None
-                if gain is not None and gain / abs(value) > most:
-                    best, most = (side, leg, part), gain / abs(value)
+        closing = [(side, leg) for side in (self.buys, self.sells) for leg in side if leg.reduces]
+        for (side, leg), share in product(closing, RELIEF_PARTS):
+            slope = abs(beta.betas[leg.index])
+            widest = min(bound, beta.bound / slope if slope else bound)
+            notional_max = share * RELIEF_SHARE * ROOM_USED * widest
+            part = leg.left if leg.value <= notional_max else _slice(leg, notional_max)
+            value = float(part) * leg.mark
+            gain = beta.relieves(leg.index, value, net, bound) if part else None
+            if gain is not None and gain / abs(value) > most:
+                best, most = (side, leg, part), gain / abs(value)
         if best is None:
             return None
         side, leg, quantity = best

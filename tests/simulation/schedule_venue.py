@@ -300,7 +300,8 @@ class Venue:
 
     def _unheard(self, event: OrderFilled) -> None:
         fill = event.fill
-        self.truth.unheard[fill.trade_id] = (fill.index, fill.quantity)
+        paid = float(fill.quantity * fill.price + fill.fee)
+        self.truth.unheard[fill.trade_id] = (fill.index, fill.quantity, paid)
         self.truth.others_moved()
         self.tell(event)
 

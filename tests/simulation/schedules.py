@@ -198,7 +198,7 @@ class Truth:
     """Hold the venue's account and what may still trade; note how near to its bounds that is.
 
     seen: after each fill; sent: after each order that left. unheard: trades of others that nobody
-    told the engine yet, (index, quantity) by id; unheard_cash: transfers likewise.
+    told the engine yet, (index, quantity, paid with the fee) by id; unheard_cash: transfers.
     """
 
     def __init__(self, start: World, held: Sequence[Decimal], cash: Decimal) -> None:
@@ -209,17 +209,22 @@ class Truth:
         self.seen, self.sent = Exposures(), Exposures()
         self.relief: Working | None = None  # the closing order that is out of a corner
         self.reliefs_n = 0
-        self.unheard: dict[str, tuple[int, Decimal]] = {}
+        self.unheard: dict[str, tuple[int, Decimal, float]] = {}
         self.unheard_cash: dict[str, Decimal] = {}
         self.value(start.marks.tolist(), start.betas)
 
     @property
     def equity(self) -> float:
-        """Give cash and positions at their marks, without transfers that nobody told yet."""
+        """Give cash and positions at their marks, without what nobody told yet."""
         told = self.cash
         if self.unheard_cash:
             told -= sum(self.unheard_cash.values())
-        return float(told) + self.net.net
+        marks = self.marks
+        return (
+            float(told)
+            + self.net.net
+            + sum(paid - float(q) * marks[i] for i, q, paid in self.unheard.values())
+        )
 
     def value(self, marks: Sequence[float], betas: Sequence[float]) -> None:
         """Value everything at these marks and betas."""
@@ -300,7 +305,7 @@ class Truth:
         equity = self.equity
         for one in (self.net, self.beta):
             one.unheard = [0.0, 0.0]
-            for index, quantity in self.unheard.values():
+            for index, quantity, _ in self.unheard.values():
                 value = float(quantity) * one.factors[index]
                 one.unheard[value < 0] += abs(value)
             one.moved(equity)

@@ -195,7 +195,7 @@ def test_what_nobody_told_yet_is_no_fault_and_counts_once_it_is_told() -> None:
     truth, mark = truth_of(), float(world(0).marks[0])
     size = Decimal(repr(0.5 * NET_MAX * float(CASH) / mark)).quantize(Decimal("0.001"))
     truth.trades(0, size, Decimal(repr(mark)), Decimal(0))
-    truth.unheard["x1"] = (0, size)
+    truth.unheard["x1"] = (0, size, float(size) * truth.marks[0])
     truth.others_moved()
     truth.opens(working(0, str(size)))
     assert truth.sent.net[-1] < 1.0
