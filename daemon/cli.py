@@ -37,6 +37,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "revisions": "daemon.commands.revisions:revisions",
     "train": "daemon.commands.models:train",
     "models": "daemon.commands.models:models",
+    "predict": "daemon.commands.predicting:predict",
     "backtest": "daemon.commands.backtest:backtest",
     "trade": "daemon.commands.trade:trade",
     "rehearse": "daemon.commands.rehearse:rehearse",
@@ -54,9 +55,11 @@ COMMANDS: Final[Mapping[str, str]] = {
     "evaluate hypotheses": "daemon.commands.evaluate.hypotheses:hypotheses",
     "evaluate lookahead": "daemon.commands.evaluate.lookahead:lookahead",
     "evaluate null": "daemon.commands.evaluate.null:null",
+    "evaluate planted": "daemon.commands.evaluate.planted:planted",
     "evaluate report": "daemon.commands.evaluate.report:report",
     "evaluate stress": "daemon.commands.evaluate.stress:stress",
     "evaluate trials": "daemon.commands.evaluate.trials:trials",
+    "evaluate walkforward": "daemon.commands.evaluate.walkforward:walkforward",
 }
 FAMILIES: Final[Mapping[str, str]] = {
     "evaluate": "Judge runs, data and the machine itself.",

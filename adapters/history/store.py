@@ -9,7 +9,7 @@ at `close_ms`; holes stay holes (NaN), nothing is filled in.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -163,7 +163,12 @@ class Panel(NamedTuple):
 
 def stored_symbols(root: Path, venue: str, timeframe: Timeframe) -> list[str]:
     """Name the instruments that have a file of such bars, sorted; nothing is opened."""
-    paths = (root / BARS_FOLDER / venue).glob(f"*-*{_SUFFIX}")
+    return symbols_in(root / BARS_FOLDER / venue, timeframe)
+
+
+def symbols_in(folder: Path, timeframe: Timeframe) -> list[str]:
+    """Name the instruments of which a folder itself has such a file, sorted."""
+    paths = folder.glob(f"*-*{_SUFFIX}")
     names = (p.name.removesuffix(_SUFFIX).rpartition("-") for p in paths)
     return sorted(s for s, _, label in names if label == timeframe.label and s[:1] != ".")
 
@@ -189,16 +194,26 @@ def load_panel(
     require(symbols, "a panel needs at least one symbol")
     _refuse_missing(root, venue, symbols, timeframe)
     paths = [bars_path(root, venue, symbol, timeframe) for symbol in symbols]
+    return panel_of(paths, timeframe, since_ms, until_ms)
+
+
+def panel_of(
+    paths: Sequence[Path],
+    timeframe: Timeframe,
+    since_ms: int | None = None,
+    until_ms: int | None = None,
+) -> Panel:
+    """Do what `load_panel` does with files that lie anywhere, one an instrument."""
     since = -np.inf if since_ms is None else since_ms
     until = np.inf if until_ms is None else until_ms
     bounds: list[tuple[int, int]] = []
     spans: list[tuple[int, int]] = []
-    times = _times_of(paths)
-    for open_ms in times:
-        closes = open_ms + timeframe.ms
+    empty: list[Path] = []
+    for path, closes in _closes_of(paths, timeframe):  # the times of one file at a time
         chosen = closes[(closes > since) & (closes <= until)]
         bounds += [(int(chosen[0]), int(chosen[-1]))] if len(chosen) else []
         spans += [(int(closes[0]), int(closes[-1]))] if len(closes) else []
+        empty += [] if len(closes) else [path]
     if not bounds:
         asked = _asked(since_ms, until_ms)
         raise DataError(
@@ -207,24 +222,23 @@ def load_panel(
     first_ms, last_ms = min(first for first, _ in bounds), max(last for _, last in bounds)
     close_ms = np.arange(first_ms, last_ms + 1, timeframe.ms, dtype=np.int64)
     # one row more than closes: it holds the opens at the last instant
-    rows = np.full((len(close_ms) + 1, len(symbols), FIELDS), np.nan)
+    rows = np.full((len(close_ms) + 1, len(paths), FIELDS), np.nan)
     for i, path in enumerate(paths):  # one file at a time, so that memory holds the panel once
         _place(read_bars(path, timeframe), rows[:, i], first_ms - timeframe.ms, timeframe)
     rows.flags.writeable = close_ms.flags.writeable = False
-    empty = tuple(path for path, open_ms in zip(paths, times, strict=True) if not len(open_ms))
-    return Panel(close_ms, rows[:-1], rows[1:, :, Field.OPEN], empty)
+    return Panel(close_ms, rows[:-1], rows[1:, :, Field.OPEN], tuple(empty))
 
 
-def _times_of(paths: Sequence[Path]) -> list[Instants]:
-    times, broken = [], []
+def _closes_of(paths: Sequence[Path], timeframe: Timeframe) -> Iterator[tuple[Path, Instants]]:
+    """Give file after file; raise CorruptFile at the end, naming all that are broken."""
+    broken = []
     for path in paths:
         try:
-            times.append(read_times(path))
+            yield path, read_times(path) + timeframe.ms
         except CorruptFile as e:
             broken.append(str(e))
     if broken:
         raise CorruptFile("; ".join(broken))
-    return times
 
 
 def _place(bars: Bars, rows: Floats, first_open_ms: int, timeframe: Timeframe) -> None:

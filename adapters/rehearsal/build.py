@@ -49,6 +49,7 @@ def seeded_market(settings: RehearsalSettings) -> SeededMarket:
         origin_ms=settings.origin_ms,
         step_minutes=settings.step_minutes,
         planted_ic=settings.planted_ic,
+        pattern=settings.pattern,
     )
 
 

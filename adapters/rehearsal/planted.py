@@ -1,4 +1,4 @@
-"""The planted pattern: what can be known about the next six hours, and exactly how much.
+"""The pattern that is planted by default: what can be known about six hours, and how much.
 
 Per coin let u_k be hour k's own shock in standard deviations (independent, mean 0, variance 1) and
 s_k = (u_{k-1} + .. + u_{k-24}) / sqrt(24) the move of the day before it. The pattern of hour k is
@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Final
 
 import numpy as np
@@ -45,18 +46,27 @@ _SLOW_GAIN: Final = 1.5
 _WEIGHTS: Final = (6.0, 5.0, 4.0, 3.0, 2.0, 1.0)  # of p_k, p_{k-1}, .. p_{k-5}
 
 
+class PatternKind(StrEnum):
+    """Name what is planted: a move in the context of its day, or the order of moves."""
+
+    CONTEXT = "context"  # this module
+    SEQUENCE = "sequence"  # planted_sequence
+
+
 @dataclass(frozen=True, slots=True)
 class PlantedTruth:
-    """Hold what the generator knows, hour by hour; NaN where a coin does not trade.
+    """Hold what the generator knows, close by close; NaN where a coin does not trade.
 
-    `close_ms` (T,) is the close of each hour; `alpha` (T, N) the expected six-hour residual return
-    known at that close, `label` (T, N) the one that came, both in standard deviations.
+    `close_ms` (T,) are the closes; `alpha` (T, N) the expected six-hour residual return known at
+    that close, `label` (T, N) the one that came, both in standard deviations. The six hours begin
+    `lag_ms` after the close.
     """
 
     close_ms: IntArray
     symbols: tuple[str, ...]
     alpha: FloatArray
     label: FloatArray
+    lag_ms: int = 0
 
 
 def drift_scale(planted_ic: float) -> float:

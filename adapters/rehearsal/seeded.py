@@ -14,13 +14,10 @@ from typing import Final
 import numpy as np
 
 from adapters.rehearsal.market import Coin, FloatArray, Settlement, Steps, coin_named, on_grid
-from adapters.rehearsal.planted import (
-    HORIZON_HOURS,
-    PlantedTruth,
-)
+from adapters.rehearsal.planted import HORIZON_HOURS, PatternKind, PlantedTruth
+from adapters.rehearsal.planted_sequence import PAUSE_SLOTS, SLOT_MS
 from adapters.rehearsal.seeded_day import (
     FUNDING_SLOTS,
-    HOURS,
     Day,
     DayState,
     first_state,
@@ -48,6 +45,7 @@ class SeededMarket:
         origin_ms: int,
         step_minutes: int = 5,
         planted_ic: float = 0.05,
+        pattern: PatternKind = PatternKind.CONTEXT,
     ) -> None:
         if step_minutes not in STEP_MINUTES_ACCEPTED:
             raise ConfigurationError(
@@ -59,7 +57,12 @@ class SeededMarket:
         self._coins = {t.coin.symbol: t.coin for t in traits}
         require(len(self._coins) == len(traits), "a symbol is named twice")
         self._place = {symbol: i for i, symbol in enumerate(self._coins)}
-        self._recipe = recipe_of(traits, seed=seed, planted_ic=planted_ic, step_ms=self._step_ms)
+        self._recipe = recipe_of(
+            traits, seed=seed, planted_ic=planted_ic, step_ms=self._step_ms, pattern=pattern
+        )
+        sequence = pattern is PatternKind.SEQUENCE
+        self._truth_ms = SLOT_MS if sequence else HOUR_MS  # of a column of a day's alpha
+        self._lag_ms = PAUSE_SLOTS * SLOT_MS if sequence else 0  # from a close to its label
         self._before: dict[int, DayState] = {0: first_state(self._recipe)}
         self._days: OrderedDict[int, Day] = OrderedDict()
         day_bytes = len(traits) * (DAY_MS // self._step_ms) * 5 * 8
@@ -117,40 +120,56 @@ class SeededMarket:
         day = self._day(slot // FUNDING_SLOTS)
         return float(day.announced[self._place[symbol], slot % FUNDING_SLOTS])
 
-    def planted_truth(self, start_ms: int, end_ms: int) -> PlantedTruth:
-        """Give alpha and label of each hour closing in (start, end]; see PlantedTruth."""
-        first, count = on_grid(start_ms - self._origin_ms, end_ms - self._origin_ms, HOUR_MS)
-        ahead = count + HORIZON_HOURS
-        known, residual, sigma = self._hourly(first, ahead)
-        alpha = known[:count]
-        label = _forward_sums(residual) / np.sqrt(_forward_sums(sigma**2))
-        close_ms = self._origin_ms + HOUR_MS * np.arange(first + 1, first + count + 1)
+    def planted_truth(self, start_ms: int, end_ms: int, *, every_ms: int = HOUR_MS) -> PlantedTruth:
+        """Give alpha and label of each close in (start, end]; see PlantedTruth.
+
+        every_ms: length of the bars that close, counted from `start_ms`; whole hours, or whole half
+        hours where a sequence is planted.
+        """
+        require(every_ms % self._truth_ms == 0, f"closes {every_ms} ms apart have no truth")
+        require((end_ms - start_ms) % every_ms == 0, "the end lies inside a bar")
+        first, count = on_grid(start_ms - self._origin_ms, end_ms - self._origin_ms, self._truth_ms)
+        known, residual, sigma = self._truths(first, count + self._reach)
+        label = self._forward(residual)[:count] / np.sqrt(self._forward(sigma**2)[:count])
+        step = every_ms // self._truth_ms
+        chosen = slice(step - 1, count, step)
+        alpha, label = known[chosen], label[chosen]
+        ends = np.arange(first + 1, first + count + 1)[chosen]
+        close_ms = self._origin_ms + self._truth_ms * ends
+        over_ms = close_ms + self._lag_ms + HORIZON_HOURS * HOUR_MS
         for place, coin in enumerate(self._coins.values()):
-            ends = coin.delisted_ms if coin.delisted_ms is not None else close_ms[-1] + DAY_MS
-            lives = (close_ms > coin.listed_ms) & (close_ms + HORIZON_HOURS * HOUR_MS <= ends)
+            last_ms = coin.delisted_ms if coin.delisted_ms is not None else over_ms[-1]
+            lives = (close_ms > coin.listed_ms) & (over_ms <= last_ms)
             alpha[~lives, place] = np.nan
             label[~lives, place] = np.nan
-        return PlantedTruth(close_ms, tuple(self._coins), alpha, label)
+        return PlantedTruth(close_ms, tuple(self._coins), alpha, label, self._lag_ms)
 
     def planted_deviation(self, start_ms: int, end_ms: int) -> FloatArray:
-        """Give the deviation (T, N) of the own log return over the six hours after each hour.
+        """Give the deviation (T, N) of the own log return over the label's six hours, each hour.
 
         Alpha and label of `planted_truth` of the same hours are in this unit.
         """
         first, count = on_grid(start_ms - self._origin_ms, end_ms - self._origin_ms, HOUR_MS)
-        _, _, sigma = self._hourly(first, count + HORIZON_HOURS)
-        deviation: FloatArray = np.sqrt(_forward_sums(sigma**2))
+        step = HOUR_MS // self._truth_ms
+        _, _, sigma = self._truths(first * step, count * step + self._reach)
+        deviation: FloatArray = np.sqrt(self._forward(sigma**2))[step - 1 : count * step : step]
         return deviation
 
     def prepare(self, until_ms: int) -> None:
         """Generate everything up to `until_ms` now, so that the first request does not wait."""
         self._day(max(0, (until_ms - 1 - self._origin_ms) // DAY_MS))
 
-    def _hourly(self, first: int, count: int) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Collect alpha, residual and sigma as (T, N) each, from hour `first` since the origin."""
-        numbers = range(first // HOURS, (first + count - 1) // HOURS + 1)
+    @property
+    def _reach(self) -> int:
+        """Give how many columns of days a label reaches beyond its close."""
+        return (self._lag_ms + HORIZON_HOURS * HOUR_MS) // self._truth_ms
+
+    def _truths(self, first: int, count: int) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Collect alpha, residual and sigma as (T, N) each, from column `first` on."""
+        per_day = DAY_MS // self._truth_ms
+        numbers = range(first // per_day, (first + count - 1) // per_day + 1)
         days = [self._day(number) for number in numbers]
-        rows = slice(first - numbers[0] * HOURS, first - numbers[0] * HOURS + count)
+        rows = slice(first - numbers[0] * per_day, first - numbers[0] * per_day + count)
 
         def joined(pieces: list[FloatArray]) -> FloatArray:
             return np.array(np.concatenate(pieces, axis=1)[:, rows].T)
@@ -160,6 +179,13 @@ class SeededMarket:
             joined([day.residual for day in days]),
             joined([day.sigma for day in days]),
         )
+
+    def _forward(self, values: FloatArray) -> FloatArray:
+        """Sum the label's six hours after each row, (T, N) -> (T - reach, N)."""
+        lag, reach = self._lag_ms // self._truth_ms, self._reach
+        sums = np.cumsum(np.pad(values, ((1, 0), (0, 0))), axis=0)  # (T + 1, N)
+        forward: FloatArray = sums[reach + 1 :] - sums[lag + 1 : len(sums) - reach + lag]
+        return forward
 
     def _columns(self, place: int, start_ms: int, end_ms: int) -> FloatArray:
         """Cut (5, T) columns of one coin out of the days they lie in; not to be written to."""
@@ -195,10 +221,3 @@ class SeededMarket:
         self._days.move_to_end(number)
         while len(self._days) > self._days_max:
             self._days.popitem(last=False)
-
-
-def _forward_sums(hourly: FloatArray) -> FloatArray:
-    """Sum the six hours after each hour, (T, N) -> (T - 6, N)."""
-    sums = np.cumsum(np.pad(hourly, ((1, 0), (0, 0))), axis=0)  # (T + 1, N)
-    forward: FloatArray = sums[HORIZON_HOURS + 1 :] - sums[1:-HORIZON_HOURS]
-    return forward

@@ -26,9 +26,19 @@ from adapters.rehearsal.planted import (
     PATTERNS_KEPT,
     SHOCK_SCALE,
     SHOCKS_KEPT,
+    PatternKind,
     drift_and_alpha,
     drift_scale,
     patterns,
+)
+from adapters.rehearsal.planted_sequence import (
+    AHEAD_SLOTS,
+    PAUSE_SLOTS,
+    SLOTS,
+    SequenceState,
+    first_sequence,
+    sequence_day,
+    sequence_scale,
 )
 from adapters.rehearsal.universe import CoinTraits
 from daemon.domain.units import HOUR_MS
@@ -61,7 +71,8 @@ class Recipe:
     """Hold what stays the same over all days, as arrays over N coins."""
 
     seed: int
-    drift_scale: float  # c of the planted pattern
+    pattern: PatternKind
+    scale: float  # c of the planted pattern
     steps_per_hour: int
     beta: FloatArray
     volatility_hour: FloatArray
@@ -84,6 +95,7 @@ class DayState:
     close_ticks: IntArray  # (N,)
     shocks: FloatArray  # (N, 24)
     patterns: FloatArray  # (N, 6)
+    sequence: SequenceState
     slot_log_prices: FloatArray  # (N, 6) at the funding slots of the day before
     premium: FloatArray  # (N,)
     announced: FloatArray  # (N,) rate of the next settlement
@@ -96,14 +108,19 @@ class Day:
     columns: FloatArray  # (5, N, steps): open, high, low, close in USDT, volume in base units
     settled: FloatArray  # (N, 6) funding rate paid at each slot, NaN where none is due
     announced: FloatArray  # (N, 6) rate of the next settlement, known from each slot on
-    alpha: FloatArray  # (N, 24)
-    residual: FloatArray  # (N, 24) own log return of each hour, drift included
-    sigma: FloatArray  # (N, 24) its standard deviation
+    alpha: FloatArray  # (N, 24), or (N, 48) of half hours where a sequence is planted
+    residual: FloatArray  # as alpha: own log return, drift included
+    sigma: FloatArray  # as alpha: its standard deviation
     after: DayState
 
 
 def recipe_of(
-    traits: Sequence[CoinTraits], *, seed: int, planted_ic: float, step_ms: int
+    traits: Sequence[CoinTraits],
+    *,
+    seed: int,
+    planted_ic: float,
+    step_ms: int,
+    pattern: PatternKind = PatternKind.CONTEXT,
 ) -> Recipe:
     """Turn the coins' traits into arrays."""
     coins = [t.coin for t in traits]
@@ -113,7 +130,12 @@ def recipe_of(
     slots = [c.funding_interval_ms // (_SLOT_HOURS * HOUR_MS) for c in coins]
     return Recipe(
         seed=seed,
-        drift_scale=drift_scale(planted_ic),
+        pattern=pattern,
+        scale=(
+            drift_scale(planted_ic)
+            if pattern is PatternKind.CONTEXT
+            else sequence_scale(planted_ic)
+        ),
         steps_per_hour=HOUR_MS // step_ms,
         beta=np.array([t.beta for t in traits]),
         volatility_hour=np.array([t.volatility_hour for t in traits]),
@@ -138,6 +160,7 @@ def first_state(recipe: Recipe) -> DayState:
         close_ticks=np.rint(np.exp(recipe.log_price_start) / tick).astype(np.int64),
         shocks=np.zeros((n, SHOCKS_KEPT)),
         patterns=np.zeros((n, PATTERNS_KEPT)),
+        sequence=first_sequence(n),
         slot_log_prices=np.repeat(recipe.log_price_start[:, None], FUNDING_SLOTS, axis=1),
         premium=np.zeros(n),
         announced=np.full(n, _FUNDING_INTEREST),
@@ -147,16 +170,17 @@ def first_state(recipe: Recipe) -> DayState:
 def generate_day(recipe: Recipe, day: int, before: DayState) -> Day:
     """Generate the day with number `day` (days since the market's origin)."""
     n, k = len(recipe.beta), recipe.steps_per_hour
-    common, own = _volatilities(recipe, day, before)
+    common, own = _volatilities(
+        recipe, day, before.common_log_volatility, before.own_log_volatility
+    )
     sigma_factor, sigma = _hourly_sigmas(recipe, common, own)  # (24,), (N, 24)
     factor = _factor_returns(recipe, day, sigma_factor)  # (24 k,)
-    shocks = _own_shocks(recipe, day)  # (N, 24, k) in standard deviations of the hour
-    hourly = shocks.sum(axis=2)
-    pattern = np.concatenate(
-        [before.patterns, patterns(np.concatenate([before.shocks, hourly], axis=1))], axis=1
+    planted = (
+        _context_day(recipe, day, before, sigma)
+        if recipe.pattern is PatternKind.CONTEXT
+        else _sequence_day(recipe, day, before, sigma, (float(common[-1]), own[:, -1]))
     )
-    drift, alpha = drift_and_alpha(pattern, recipe.drift_scale)  # (N, 24) each
-    own_returns = sigma[:, :, None] * (shocks + drift[:, :, None] / k)  # (N, 24, k)
+    own_returns = planted.returns  # (N, 24, k)
     variance = (recipe.beta[:, None] ** 2 * sigma_factor**2 + sigma**2) / k  # (N, 24) per step
     per_step = np.repeat(variance, k, axis=1)  # (N, 24 k)
     returns = recipe.beta[:, None] * factor + own_returns.reshape(n, -1) - per_step / 2
@@ -170,15 +194,78 @@ def generate_day(recipe: Recipe, day: int, before: DayState) -> Day:
         turnover_noise=turnover_noise,
         log_price=log_prices[:, -1],
         close_ticks=ticks[3, :, -1].astype(np.int64),
-        shocks=hourly,
-        patterns=pattern[:, -PATTERNS_KEPT:],
+        shocks=planted.shocks,
+        patterns=planted.patterns,
+        sequence=planted.sequence,
         slot_log_prices=slots,
         premium=premium,
         announced=announced[:, -1],
     )
-    residual = own_returns.sum(axis=2)
     columns = _exact(recipe, ticks, lots)
-    return Day(columns, settled, announced, alpha, residual, sigma, after)
+    return Day(columns, settled, announced, planted.alpha, planted.residual, planted.sigma, after)
+
+
+@dataclass(frozen=True, slots=True)
+class _Planted:
+    """Hold a day's own returns with the pattern in them, and what of it goes on."""
+
+    returns: FloatArray  # (N, 24, k)
+    alpha: FloatArray
+    residual: FloatArray
+    sigma: FloatArray
+    shocks: FloatArray  # (N, 24)
+    patterns: FloatArray  # (N, 6)
+    sequence: SequenceState
+
+
+def _context_day(recipe: Recipe, day: int, before: DayState, sigma: FloatArray) -> _Planted:
+    """Plant the moves of hours in the context of their day; see `planted`."""
+    k = recipe.steps_per_hour
+    shocks = _own_shocks(recipe, day)  # (N, 24, k) in standard deviations of the hour
+    hourly = shocks.sum(axis=2)
+    pattern = np.concatenate(
+        [before.patterns, patterns(np.concatenate([before.shocks, hourly], axis=1))], axis=1
+    )
+    drift, alpha = drift_and_alpha(pattern, recipe.scale)  # (N, 24) each
+    returns = sigma[:, :, None] * (shocks + drift[:, :, None] / k)
+    kept = pattern[:, -PATTERNS_KEPT:]
+    return _Planted(returns, alpha, returns.sum(axis=2), sigma, hourly, kept, before.sequence)
+
+
+def _sequence_day(
+    recipe: Recipe,
+    day: int,
+    before: DayState,
+    sigma: FloatArray,
+    levels: tuple[float, FloatArray],
+) -> _Planted:
+    """Plant the order of moves, half hour by half hour; see `planted_sequence`.
+
+    What a close pays is a part of the deviation of the six hours after it: volatility is drawn
+    apart from prices, so that of the next morning is known to the generator.
+    """
+    n, k = len(sigma), recipe.steps_per_hour
+    shocks = _own_shocks(recipe, day, per_hour=2)
+    halves = shocks.reshape(n, SLOTS, k // 2).sum(axis=2)
+    next_sigma = _hourly_sigmas(recipe, *_volatilities(recipe, day + 1, *levels))[1]
+    variance = np.repeat(np.concatenate([sigma, next_sigma], axis=1) ** 2, 2, axis=1) / 2
+    sums = np.cumsum(np.pad(variance, ((0, 0), (1, 0))), axis=1)  # (N, 96 + 1)
+    ends = np.arange(1, SLOTS + 1)
+    deviation = np.sqrt(sums[:, ends + AHEAD_SLOTS] - sums[:, ends + PAUSE_SLOTS])
+    found = sequence_day(before.sequence, math.sqrt(2.0) * halves, deviation, recipe.scale)
+    half_sigma = np.sqrt(variance[:, :SLOTS])
+    residual = half_sigma * math.sqrt(2.0) * halves + found.paid
+    paid = np.repeat(found.paid / (k // 2), k // 2, axis=1).reshape(n, HOURS, k)
+    returns = sigma[:, :, None] * shocks + paid
+    return _Planted(
+        returns,
+        found.alpha,
+        residual,
+        half_sigma,
+        shocks.sum(axis=2),
+        before.patterns,
+        found.after,
+    )
 
 
 def _exact(recipe: Recipe, ticks: IntArray, lots: IntArray) -> FloatArray:
@@ -197,12 +284,13 @@ def _stream(recipe: Recipe, day: int, purpose: int) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64([recipe.seed, day + 1, purpose]))
 
 
-def _volatilities(recipe: Recipe, day: int, before: DayState) -> tuple[FloatArray, FloatArray]:
+def _volatilities(
+    recipe: Recipe, day: int, level: float, levels: FloatArray
+) -> tuple[FloatArray, FloatArray]:
     """Move the log volatilities through 24 hours: (24,) common, (N, 24) own."""
     common_noise = _stream(recipe, day, 2).standard_normal(HOURS)
     own_noise = _stream(recipe, day, 3).standard_normal((len(recipe.beta), HOURS))
     common, own = np.empty(HOURS), np.empty_like(own_noise)
-    level, levels = before.common_log_volatility, before.own_log_volatility
     common_step = _COMMON_SPREAD * math.sqrt(1 - _COMMON_MEMORY**2)
     own_step = _OWN_SPREAD * math.sqrt(1 - _OWN_MEMORY**2)
     for hour in range(HOURS):
@@ -234,15 +322,20 @@ def _factor_returns(recipe: Recipe, day: int, sigma: FloatArray) -> FloatArray:
     return (shocks * sigma[:, None]).ravel()
 
 
-def _own_shocks(recipe: Recipe, day: int) -> FloatArray:
-    """Draw the own shocks, (N, 24, k); an hour's sum has variance 1, jumps included."""
+def _own_shocks(recipe: Recipe, day: int, *, per_hour: int = 1) -> FloatArray:
+    """Draw the own shocks, (N, 24, k); an hour's sum has variance 1, jumps included.
+
+    per_hour: parts of an hour that may each have a jump, whatever the others have.
+    """
     n, k = len(recipe.beta), recipe.steps_per_hour
     shocks = _stream(recipe, day, 6).standard_normal((n, HOURS, k)) / math.sqrt(k)
-    happens = _stream(recipe, day, 7).random((n, HOURS)) < JUMP_CHANCE_HOUR
-    sizes = JUMP_SIZE * _stream(recipe, day, 8).standard_normal((n, HOURS))
-    steps = (_stream(recipe, day, 9).random((n, HOURS)) * k).astype(np.int64)
-    coins, hours = np.nonzero(happens)
-    shocks[coins, hours, steps[coins, hours]] += sizes[coins, hours]
+    parts = shocks.reshape(n, HOURS * per_hour, k // per_hour)
+    shape = parts.shape[:2]
+    happens = _stream(recipe, day, 7).random(shape) < JUMP_CHANCE_HOUR / per_hour
+    sizes = JUMP_SIZE * _stream(recipe, day, 8).standard_normal(shape)
+    steps = (_stream(recipe, day, 9).random(shape) * (k // per_hour)).astype(np.int64)
+    coins, places = np.nonzero(happens)
+    parts[coins, places, steps[coins, places]] += sizes[coins, places]
     return SHOCK_SCALE * shocks
 
 

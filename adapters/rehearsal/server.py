@@ -261,6 +261,7 @@ class _Controls:
             "kind": settings.kind.value,
             "seed": settings.seed,
             "planted_ic": settings.planted_ic,
+            "pattern": settings.pattern,
             "source_minutes": settings.source_minutes,
             "coins_listed": sum(c.lives_at(now_ms) for c in exchange.market.coins.values()),
             "instants": exchange.instants,

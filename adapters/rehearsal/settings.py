@@ -16,6 +16,8 @@ from msgspec import to_builtins
 from adapters.rehearsal.accounts import KeySettings, bank_settings_of, keys_of
 from adapters.rehearsal.bank.terms import BankSettings
 from adapters.rehearsal.fault_plan import PlannedStrike, strike_of
+from adapters.rehearsal.planted import PLANTED_IC_MAX, PatternKind
+from adapters.rehearsal.planted_sequence import SEQUENCE_IC_MAX
 from daemon.domain.failures import ConfigurationError
 from daemon.domain.units import DAY_MS, MINUTE_MS, instant_ms
 
@@ -70,7 +72,8 @@ class RehearsalSettings:
     The market starts at `resume_at_ms` if given, else at `start_ms`, else `history_days` after the
     origin (seeded) or after the first bar (Parquet). `planted_ic` is the true information
     coefficient of the planted pattern: 0 is a fair game, 0.03 typical of a real edge, 0.05 the
-    demonstration's default. `clients_min` is how many named clients a lock-step waits for.
+    demonstration's default; `pattern` says what is planted. `clients_min` is how many named clients
+    a lock-step waits for.
     `weight_limit_minute` 0 counts request weight without refusing any. `faults` strike at their
     instants; with a `fault_seed`, random ones do as well, the same for the same seed. `accounts`
     have the keys that may trade, at the terms of `bank`.
@@ -82,6 +85,7 @@ class RehearsalSettings:
     symbols: tuple[str, ...] = ()
     step_minutes: int = 5
     planted_ic: float = 0.05
+    pattern: PatternKind = PatternKind.CONTEXT
     origin_ms: int = ORIGIN_MS_DEFAULT
     history_days: int = 150
     start_ms: int | None = None
@@ -117,7 +121,8 @@ class RehearsalSettings:
         _accept("clients_min", self.clients_min, self.clients_min >= 1, "1 or more")
         seed = self.fault_seed
         _accept("fault_seed", seed, seed is None or seed >= 0, "0 or more, or none")
-        _accept("planted_ic", self.planted_ic, 0 <= self.planted_ic <= 0.5, "0..0.5")
+        most = SEQUENCE_IC_MAX if self.pattern is PatternKind.SEQUENCE else PLANTED_IC_MAX
+        _accept("planted_ic", self.planted_ic, 0 <= self.planted_ic <= most, f"0..{most}")
         _accept("origin_ms", self.origin_ms, self.origin_ms % DAY_MS == 0, "00:00 UTC of a day")
         minutes = self.source_minutes
         fits = minutes > 0 and 1440 % minutes == 0
@@ -172,6 +177,7 @@ _ENUMS: Final[dict[str, type[StrEnum]]] = {
     "kind": MarketKind,
     "pace": PaceKind,
     "dialect": DialectKind,
+    "pattern": PatternKind,
 }
 
 

@@ -25,7 +25,7 @@ from daemon.runtime.logs import configure_logs
 from daemon.settings import Settings
 from daemon.wiring.estimator import list_models, promote_model, rollback_model
 from daemon.wiring.rehearsal import rehearsal_exchange
-from daemon.wiring.training import bars_from_files, promote_first
+from daemon.wiring.training import Tuned, bars_from_files, promote_first
 
 
 class TrainOn(StrEnum):
@@ -34,6 +34,15 @@ class TrainOn(StrEnum):
     EXCHANGE = "exchange"
     FILES = "files"
     REHEARSAL = "rehearsal"
+
+
+class TuneHow(StrEnum):
+    """Say how much of a stored model learns on."""
+
+    RECALIBRATE = "recalibrate"
+    HEAD = "head"
+    LAST = "last"
+    FULL = "full"
 
 
 class ModelAction(StrEnum):
@@ -52,14 +61,25 @@ def train(
         TrainOn, typer.Option(help="The exchange's own history, files, or the rehearsal market.")
     ] = TrainOn.EXCHANGE,
     kind: Annotated[
-        str | None, typer.Option(help="bilstm or ridge; default from settings: training.kind.")
+        str | None,
+        typer.Option(help="bilstm, lstm, gru, tcn, transformer or ridge; else training.kind."),
+    ] = None,
+    parent: Annotated[
+        str | None, typer.Option("--from", help="Go on from this model: an id, or champion.")
+    ] = None,
+    tune: Annotated[
+        TuneHow | None, typer.Option(help="How much of that model learns; default recalibrate.")
     ] = None,
 ) -> None:
     """Train a model and store it.
 
     The first model of a folder becomes its champion. Files are those of [backtest]: the last
-    training.days before backtest.until.
+    training.days before backtest.until. With --from a stored network is tuned; the new model keeps
+    its kind, shape and settings.
     """
+    if tune is not None and parent is None:
+        raise ConfigurationError("train --tune: name the model with --from; `models` lists them")
+    tuned = None if parent is None else Tuned(parent, (tune or TuneHow.RECALIBRATE).value)
     bases = {TrainOn.EXCHANGE: "paper", TrainOn.FILES: "backtest", TrainOn.REHEARSAL: "rehearsal"}
     chosen = [*(overrides or []), *([f"training.kind={kind}"] if kind is not None else [])]
     settings = read_settings(config, chosen, base=f"{bases[on]}.toml")
@@ -72,7 +92,7 @@ def train(
         bars = load_bars(settings, as_json=as_json)
     else:
         bars = bars_from_files(settings)
-    trained = run_training(settings, bars, as_json=as_json)
+    trained = run_training(settings, bars, as_json=as_json, tuned=tuned)
     first = promote_first(settings, trained.model_id)
     show_card(trained, bars, as_json=as_json)
     if first and not as_json:

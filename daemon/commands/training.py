@@ -26,6 +26,7 @@ from daemon.wiring.training import (
     SourceBars,
     Trained,
     TrainingProgress,
+    Tuned,
     bars_from_exchange,
     promote_first,
     train,
@@ -62,7 +63,9 @@ def load_bars(settings: Settings, *, as_json: bool) -> SourceBars:
         return asyncio.run(bars_from_exchange(settings, told))
 
 
-def run_training(settings: Settings, bars: SourceBars, *, as_json: bool) -> Trained:
+def run_training(
+    settings: Settings, bars: SourceBars, *, as_json: bool, tuned: Tuned | None = None
+) -> Trained:
     """Train with a progress bar that shows the live metric."""
     columns = (
         TextColumn("training {task.fields[stage]}"),
@@ -86,7 +89,7 @@ def run_training(settings: Settings, bars: SourceBars, *, as_json: bool) -> Trai
                 metric=metric,
             )
 
-        return train(settings, bars, told)
+        return train(settings, bars, told, tuned)
 
 
 def show_card(trained: Trained, bars: SourceBars, *, as_json: bool) -> None:

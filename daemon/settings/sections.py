@@ -161,11 +161,12 @@ class StrategySettings(Section):
 class EstimatorSettings(Section):
     """Choose where forecasts come from."""
 
-    kind: Literal["model", "zero", "last_return", "momentum", "none"] = setting(
-        "model", "A trained model, a baseline, or no forecasts."
+    kind: Literal["model", "table", "zero", "last_return", "momentum", "none"] = setting(
+        "model", "A trained model, a table of predictions (backtests), a baseline, or no forecasts."
     )
     models_folder: Path = setting(Path("models"), "Folder of the model store.")
     model: str = setting("champion", "Id of a model, or champion.", min_length=1)
+    table: str = setting("", "Parquet file of predictions that kind = table replays.")
     series_folder: str = setting(
         "",
         "Root of the store of series beside the bars, for models with covariates; empty takes that "
@@ -179,8 +180,10 @@ class EstimatorSettings(Section):
 class TrainingSettings(Section):
     """Choose what is trained, and bound the run."""
 
-    kind: Literal["bilstm", "ridge"] = setting(
-        "bilstm", "The network, or a ridge regression: linear, in closed form, trained in seconds."
+    kind: Literal["bilstm", "lstm", "gru", "tcn", "transformer", "ridge"] = setting(
+        "bilstm",
+        "A network, or a ridge regression: linear, in closed form, trained in seconds. All but "
+        "days and covariates below is for networks.",
     )
     covariates: Covariates = setting(
         (), "What models read beside bars; a model remembers it. Empty is bars alone."
@@ -198,7 +201,59 @@ class TrainingSettings(Section):
         2, "Networks trained from consecutive seeds and averaged.", unit="networks", ge=1, le=20
     )
     hidden_size: int = setting(
-        32, "Hidden units of a network in each direction.", unit="units", ge=4, le=256
+        32, "Hidden units of a network, in each direction of a bilstm.", unit="units", ge=4, le=256
+    )
+    layers_n: int = setting(1, "Layers of a network's encoder.", unit="layers", ge=1, le=4)
+    embedding_size: int = setting(
+        32, "Width to which the inputs of a bar are projected first.", unit="units", ge=4, le=256
+    )
+    sequence_bars: int = setting(
+        12,
+        "Rows that a model reads, each with 131 bars before it; a model remembers it. "
+        "market.window_bars must be at least 131 more.",
+        unit="bars",
+        ge=6,
+        le=512,
+    )
+    cross_asset: bool = setting(
+        False, "Let the instruments of an instant see each other inside a network."
+    )
+    batch_rows: int = setting(
+        576,
+        "Sequences of a step, cut to whole cross-sections of every timeframe.",
+        unit="sequences",
+        ge=16,
+        le=65_536,
+    )
+    learning_rate: float = setting(0.003, "Highest learning rate.", ge=1e-6, le=1.0)
+    feature_dropout: float = setting(
+        0.3, "Share of input features blanked, at every bar of a sequence alike.", ge=0.0, le=0.9
+    )
+    time_dropout: float = setting(
+        0.0, "Share of the encoder's inputs blanked, at every bar alike.", ge=0.0, le=0.9
+    )
+    weight_drop: float = setting(
+        0.0, "Share of recurrent weights blanked in a step.", ge=0.0, le=0.9
+    )
+    zoneout: float = setting(
+        0.0,
+        "Share of recurrent states that keep their last value; slows recurrent networks.",
+        ge=0.0,
+        le=0.9,
+    )
+    dropout: float = setting(0.3, "Share of what the heads read blanked.", ge=0.0, le=0.9)
+    weight_decay: float = setting(0.1, "Pull of all weights towards 0.", ge=0.0, le=10.0)
+    weight_averaging: bool = setting(
+        False, "Keep the mean of the weights over the last quarter of the steps."
+    )
+    list_loss: Literal["none", "listmle", "listnet"] = setting(
+        "none", "List-wise loss on the highest and lowest fifth, beside the correlation."
+    )
+    device: Literal["cpu", "cuda", "auto"] = setting(
+        "cpu", "What networks are trained on; auto is a GPU where there is one."
+    )
+    precision: Literal["fp32", "bf16"] = setting(
+        "fp32", "Arithmetic of training; bf16 is faster where the processor knows it, and coarser."
     )
 
 
@@ -283,6 +338,10 @@ class RehearsalSettings(Section):
         ge=0,
         le=0.5,
     )
+    pattern: Literal["context", "sequence"] = setting(
+        "context",
+        "What is planted: hours in the context of their day, or the order of 1h, 90m and 2h moves.",
+    )
     data_folder: str = setting("", "Folder of Parquet bars; empty generates the market.")
     until: Instant = setting(None, "End of the market; empty never ends or takes all.")
     irregularities: tuple[Irregularity, ...] = setting((), "Bars that shall be absent or late.")
@@ -292,6 +351,30 @@ class RehearsalSettings(Section):
     port: int = setting(0, "Port on 127.0.0.1; 0 takes any free one.", ge=0, le=65535)
     fault_seed: int = setting(
         0, "Seed of random faults of REST and streams; 0 has none.", ge=0, le=2**32 - 1
+    )
+
+
+class WalkforwardSettings(Section):
+    """Say when `evaluate walkforward` fits models again, and on what."""
+
+    first_test: Instant = setting(
+        None, "First instant that is forecast; empty leaves train_days, or half of all, before it."
+    )
+    refit_days: float = setting(
+        60.0, "How long a fit forecasts before the next one.", unit="days", gt=0, le=3650
+    )
+    train_days: float = setting(
+        0.0, "Window that a fit learns from; 0 takes all that came before.", unit="days", ge=0
+    )
+    stop_days: float = setting(
+        30.0, "Part after the window that stops a fit early.", unit="days", gt=0, le=3650
+    )
+    embargo_h: float = setting(
+        24.0,
+        "Left out between two parts beyond the reach of a label (12 hours and the lag).",
+        unit="hours",
+        ge=0,
+        le=10_000,
     )
 
 
@@ -346,5 +429,8 @@ class Settings(Section):
     mqtt: MqttSettings = setting(MqttSettings(), MqttSettings.__doc__ or "")
     rehearsal: RehearsalSettings = setting(RehearsalSettings(), RehearsalSettings.__doc__ or "")
     backtest: BacktestSettings = setting(BacktestSettings(), BacktestSettings.__doc__ or "")
+    walkforward: WalkforwardSettings = setting(
+        WalkforwardSettings(), WalkforwardSettings.__doc__ or ""
+    )
     evaluation: EvaluationSettings = setting(EvaluationSettings(), EvaluationSettings.__doc__ or "")
     data: DataSettings = setting(DataSettings(), DataSettings.__doc__ or "")

@@ -73,6 +73,7 @@ SHOWN_FILES: Final = (
     ("backtest", "data_folder"),
     ("backtest", "rules_file"),
     ("estimator", "models_folder"),
+    ("estimator", "table"),
 )
 
 
@@ -426,6 +427,7 @@ def _shown(settings: Settings) -> Mapping[str, object]:
     del shown["market"]["source"]  # backtest.source takes its place
     del shown["backtest"]["report"]
     for section, name in SHOWN_FILES:
-        shown[section][name] = shown_file(Path(shown[section][name]))
+        if shown[section][name]:
+            shown[section][name] = shown_file(Path(shown[section][name]))
     shown["evaluation"] = {"seed": settings.evaluation.seed}
     return shown

@@ -51,7 +51,7 @@ def strategy_of(settings: Settings) -> Strategy:
     if strategy.needs_estimates and settings.estimator.kind == "none":
         raise ConfigurationError(
             f"estimator.kind = 'none': strategy {strategy.name} needs forecasts; accepted: model, "
-            "zero, last_return, momentum"
+            "table, zero, last_return, momentum"
         )
     return strategy
 

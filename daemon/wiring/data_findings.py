@@ -12,7 +12,7 @@ from daemon.research.point_in_time import DataFacts, Finding, point_in_time
 from daemon.research.worlds import Data
 from daemon.settings import Settings
 from daemon.wiring.bar_files import named_symbols
-from daemon.wiring.estimator import model_facts, needs_model
+from daemon.wiring.estimator import TRAINED_UNTIL, model_facts, needs_model, table_in_use
 
 if TYPE_CHECKING:
     from daemon.wiring.backtest import History
@@ -34,14 +34,14 @@ def data_findings(
     """
     root, venue = data_root(Path(settings.backtest.data_folder)), settings.backtest.venue
     paths = {s: bars_path(root, venue, s, history.source) for s in history.symbols}
-    model = model_facts(settings) if needs_model(settings) else None
+    trained_until_ms = _trained_until_ms(settings)
     facts = DataFacts(
         data=replace(data_of(history), series=series),
         venue=venue,
         named=is_book or bool(named_symbols(settings)),
         rules_from_table=not is_book,
         defaulted=history.defaulted,
-        trained_until_ms=None if model is None else model.trained_until_ms,
+        trained_until_ms=trained_until_ms,
         used_from_ms=used_from_ms,
         rank_max=settings.universe.volume_rank_max,
         ends_noted=_ends_noted(history),
@@ -50,6 +50,16 @@ def data_findings(
         written_ms={s: round(p.stat().st_mtime * 1000) for s, p in paths.items() if p.is_file()},
     )
     return point_in_time(facts)
+
+
+def _trained_until_ms(settings: Settings) -> int | None:
+    """Give how far the model learned whose forecasts are used; None without one."""
+    table = table_in_use(settings)
+    if table is not None:
+        noted = table.facts.get(TRAINED_UNTIL, "")
+        return int(noted) if noted.isdecimal() else None
+    model = model_facts(settings) if needs_model(settings) else None
+    return None if model is None else model.trained_until_ms
 
 
 def _ends_noted(history: History) -> tuple[str, ...]:

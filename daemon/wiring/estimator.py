@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from adapters.estimate_worker import EstimateWorker
+from adapters.history.predictions_file import Stored, read_predictions
 from adapters.model_store import ModelRecord, ModelStore, require_origin_fits
-from daemon.domain.failures import ModelError
+from daemon.domain.failures import ConfigurationError, ModelError
 from daemon.domain.instrument import Instrument
 from daemon.domain.messages import MarketEvent
 from daemon.engine.engine import Engine
@@ -20,7 +21,11 @@ from daemon.wiring.covariates import names_of, noted, series_root
 
 BUILD: Final = "strategies.forecast.inference:build"
 BUILD_WITH_SERIES: Final = "daemon.wiring.series_worker:build"
+BUILD_TABLE: Final = "daemon.wiring.table_worker:build"
+TABLE: Final = "table"
 GENERATED: Final = "generated"
+ORIGIN: Final = "origin"  # among the facts of a table: where its model learned
+TRAINED_UNTIL: Final = "trained_until_ms"  # of the one model that made a table
 CHAMPION: Final = "champion"
 REPLAY_DEADLINE_S: Final = 600.0
 
@@ -70,6 +75,16 @@ def model_facts(settings: Settings) -> ModelFacts | None:
     return None if record is None else _facts(settings, record)
 
 
+def table_in_use(settings: Settings) -> Stored | None:
+    """Read the table of predictions that settings name; None where forecasts come otherwise.
+
+    Raises ConfigurationError, CorruptFile or DataError.
+    """
+    if settings.estimator.kind != TABLE:
+        return None
+    return read_predictions(_table_path(settings))
+
+
 def covariates_in_use(settings: Settings) -> tuple[str, ...]:
     """Name what the chosen model or a training with these settings reads beside bars."""
     record = _chosen(settings) if settings.estimator.kind == "model" else None
@@ -111,8 +126,12 @@ async def estimator_of(
     """Start the worker with the chosen model or baseline; stop it at the end.
 
     Raises ModelError for a missing, damaged or unfit model, and for a model of a generated market
-    on a real venue unless settings allow it.
+    on a real venue unless settings allow it; ConfigurationError for a table, which knows the past.
     """
+    if settings.estimator.kind == TABLE:
+        raise ConfigurationError(
+            "estimator.kind = 'table' replays the past: accepted in backtests only"
+        )
     worker = _worker(settings, settings.market.estimate_deadline_s, beside)
     await worker.start()
     try:
@@ -139,12 +158,14 @@ def estimator_in_place(
 
 def _worker(settings: Settings, deadline_s: float, beside: Beside | None) -> EstimateWorker:
     config = _config(settings, beside)
-    build = BUILD_WITH_SERIES if "symbols" in config else BUILD
-    with_series = build == BUILD_WITH_SERIES
+    with_series = "series_root" in config
+    build = BUILD_TABLE if "table" in config else BUILD_WITH_SERIES if with_series else BUILD
     return EstimateWorker(build, config, deadline_seconds=deadline_s, notes=with_series)
 
 
 def _config(settings: Settings, beside: Beside | None) -> dict[str, Any]:
+    if settings.estimator.kind == TABLE:
+        return _table_config(settings, beside)
     if settings.estimator.kind != "model":
         return {"kind": settings.estimator.kind}
     record = _chosen(settings)
@@ -162,6 +183,7 @@ def _config(settings: Settings, beside: Beside | None) -> dict[str, Any]:
         "kind": "network",
         "model": str(record.folder.resolve()),
         "timeframes_minutes": [t.minutes for t in timeframes_of(settings)],
+        "window_bars": settings.market.window_bars,
     }
     if not record.manifest.covariates:
         return config
@@ -173,6 +195,34 @@ def _config(settings: Settings, beside: Beside | None) -> dict[str, Any]:
     root = series_root(settings, beside.folder).resolve()
     more = {"symbols": names_of(beside.instruments), "series_root": str(root)}
     return config | more | {"venue": beside.venue}
+
+
+def _table_config(settings: Settings, beside: Beside | None) -> dict[str, Any]:
+    path = _table_path(settings)
+    facts = read_predictions(path).facts  # once more in the worker: a few seconds for years
+    made_on = facts.get(ORIGIN, "")
+    estimator, exchange = settings.estimator, settings.exchange
+    if made_on == GENERATED and not (exchange.generated or estimator.allow_foreign_model):
+        raise ModelError(
+            f"{path}: its model learned from a generated market and would trade on real prices; "
+            "set estimator.allow_foreign_model = true to let it, for practice only"
+        )
+    if beside is None:
+        raise ModelError(f"{path}: a table needs to be told whose bars are shown")
+    return {
+        "kind": TABLE,
+        "table": str(path.resolve()),
+        "symbols": names_of(beside.instruments),
+        "timeframes_minutes": [t.minutes for t in timeframes_of(settings)],
+    }
+
+
+def _table_path(settings: Settings) -> Path:
+    if not settings.estimator.table:
+        raise ConfigurationError(
+            "estimator.table is empty: kind = 'table' needs the path of a table of predictions"
+        )
+    return Path(settings.estimator.table)
 
 
 def _chosen(settings: Settings) -> ModelRecord | None:

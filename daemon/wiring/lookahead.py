@@ -44,7 +44,7 @@ from daemon.wiring.backtest import History, book_row, feed_of, instruments_of, l
 from daemon.wiring.bar_files import named_symbols
 from daemon.wiring.core import engine_of, history_ms, paper_settings, universe_of
 from daemon.wiring.data_findings import data_findings
-from daemon.wiring.estimator import beside_files, estimator_in_place, needs_model, told
+from daemon.wiring.estimator import TABLE, beside_files, estimator_in_place, needs_model, told
 from daemon.wiring.lives import copy_records
 from daemon.wiring.training import bars_from_files, train_unlogged
 from daemon.wiring.world_files import StoredWorld, in_folder, stored_world, write_world
@@ -356,6 +356,8 @@ def _uncovered(settings: Settings, *, with_training: bool) -> list[str]:
         "changes of bars after they were stored: files hold one version of each bar",
         "what reads other files than bars at backtest.source, funding rates and series in use",
     ]
+    if settings.estimator.kind == TABLE:
+        found.append("the table of predictions: whoever made it may have known the future")
     if needs_model(settings):
         found.append("what the model in use was trained on: its manifest says until when")
         if not with_training:

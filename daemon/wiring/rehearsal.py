@@ -15,6 +15,7 @@ from adapters.history.rules import load_rules
 from adapters.history.store import data_root
 from adapters.journal import JournalReader
 from adapters.rehearsal.launch import LaunchedExchange, launch, options_of
+from adapters.rehearsal.planted import PatternKind
 from adapters.rehearsal.server import serve
 from adapters.rehearsal.settings import (
     ORIGIN_MS_DEFAULT,
@@ -41,6 +42,8 @@ PINNED: Final = (
 )  # what makes a market
 DIALECT: Final = "dialect"  # part of every contract's name; older books lack it
 DIALECT_OF_OLD: Final = "binanceusdm"
+PATTERN: Final = "pattern"  # older books lack it
+PATTERN_OF_OLD: Final = "context"
 LATER: Final = "listings"  # coins listed later, [symbol, hours, instant]; older books lack the key
 
 
@@ -130,6 +133,7 @@ def exchange_settings(settings: Settings, *, resume_at_ms: int | None) -> Rehear
         symbols=_named(settings),
         step_minutes=wanted.base_minutes,
         planted_ic=wanted.planted_ic,
+        pattern=PatternKind(wanted.pattern),
         history_days=_history_days(settings),
         start_ms=None if wanted.start is None else instant_ms(wanted.start),
         resume_at_ms=resume_at_ms,
@@ -205,7 +209,7 @@ def _is_generated(settings: Settings) -> bool:
 def _pin_market(settings: Settings) -> None:
     """Keep a book on the market it was begun with; raises ConfigurationError naming the key."""
     path = settings.run.state_folder / REHEARSAL_FILE
-    wanted = {key: getattr(settings.rehearsal, key) for key in (*PINNED, DIALECT)}
+    wanted = {key: getattr(settings.rehearsal, key) for key in (*PINNED, PATTERN, DIALECT)}
     if not (settings.run.state_folder / JOURNAL_NAME).exists():
         made_folder(settings.run.state_folder)
         wanted[LATER] = later_listings(settings)
@@ -216,8 +220,8 @@ def _pin_market(settings: Settings) -> None:
             f"run.state_folder = {str(settings.run.state_folder)!r}: the book there was not begun "
             "by a rehearsal; name another folder"
         )
-    book = {DIALECT: DIALECT_OF_OLD, **_market_of(path)}
-    for key in (*PINNED, DIALECT):
+    book = {DIALECT: DIALECT_OF_OLD, PATTERN: PATTERN_OF_OLD, **_market_of(path)}
+    for key in (*PINNED, PATTERN, DIALECT):
         if book.get(key) != wanted[key]:
             raise ConfigurationError(
                 f"rehearsal.{key} = {wanted[key]!r}: the book in {settings.run.state_folder} was "

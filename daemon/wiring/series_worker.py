@@ -23,10 +23,9 @@ from daemon.domain.covariates import Series
 from daemon.domain.forecast import Estimates
 from daemon.domain.log_events import LogEvent
 from daemon.domain.messages import FundingRates
-from daemon.domain.units import DAY_MS, Timeframe, iso
+from daemon.domain.units import DAY_MS, iso
 from daemon.wiring.covariates import ToldFunding, hourly_of
-from strategies.forecast.checkpoint import load
-from strategies.forecast.inference import ModelEstimator
+from strategies.forecast.inference import ModelEstimator, load_for
 from strategies.forecast.inputs.covariates import FUNDING, CovariateTable, Known, needed
 
 TOLD_MS: Final = DAY_MS  # of market time, that late values are told of
@@ -38,9 +37,7 @@ class HostedWithSeries:
     """Forecast with a model that reads more than bars; what a worker hosts for it."""
 
     def __init__(self, config: Mapping[str, Any]) -> None:
-        folder = Path(str(config["model"]))
-        timeframes = tuple(Timeframe(m) for m in config.get("timeframes_minutes", ()))
-        checkpoint = load(folder, timeframes=timeframes)
+        checkpoint = load_for(config)
         self._names = checkpoint.manifest.covariates
         self._symbols_n = len(config["symbols"])
         wanted = [name for name in needed(self._names) if name != FUNDING]

@@ -11,8 +11,8 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,7 +23,7 @@ from adapters.clocks import LockStepClock, SystemClock, TransportClock, VenueClo
 from adapters.exchange.feed import CcxtFeed
 from adapters.history.store import Panel, any_generated, data_root, disk_symbol, load_panel
 from adapters.model_store import ModelStore
-from adapters.trial_ledger import Training
+from adapters.trial_ledger import Training, TrialLedger
 from daemon.domain.bar import Field, Floats, Proof
 from daemon.domain.bar_builder import aggregate_all
 from daemon.domain.failures import ModelError
@@ -32,21 +32,34 @@ from daemon.domain.log_events import LogEvent
 from daemon.domain.messages import BarsClosed, FundingRates
 from daemon.domain.units import DAY_MS, Timeframe, iso
 from daemon.ports import Warmup
-from daemon.settings import Settings
+from daemon.settings import Settings, TrainingSettings
 from daemon.wiring.bar_files import named_symbols, refuse_empty, symbols_of
 from daemon.wiring.cleansing import cleansed_panel, cleansed_values, log_removed
 from daemon.wiring.core import timeframes_of
 from daemon.wiring.covariates import file_funding, stored_known, told_funding
+from daemon.wiring.estimator import CHAMPION
 from daemon.wiring.recording import recording_folder
 from daemon.wiring.series_ready import check_outside, ready_series
 from daemon.wiring.session import feed_settings, pinned_symbols
 from daemon.wiring.trials import ledger_of, trial_of_training
+from strategies.forecast import checkpoint
 from strategies.forecast.inputs.covariates import FUNDING, CovariateTable, Known
-from strategies.forecast.training.job import Job, Origin, OriginKind, TrainSettings, write_job
+from strategies.forecast.networks.config import ListLoss, NetworkKind
+from strategies.forecast.training.job import (
+    Device,
+    Job,
+    Origin,
+    OriginKind,
+    Precision,
+    TrainSettings,
+    Tune,
+    write_job,
+)
 
 _ROOT: Final = Path(__file__).resolve().parents[2]
-TRAINERS: Final = {  # by the kind that settings and manifests name
-    "bilstm": "strategies.forecast.training.network_training",
+_NETWORKS: Final = "strategies.forecast.training.network_training"
+TRAINERS: Final[dict[str, str]] = {  # by the kind that settings and manifests name
+    **{kind.value: _NETWORKS for kind in NetworkKind},
     "ridge": "strategies.forecast.training.ridge_training",
 }
 log = structlog.get_logger()
@@ -86,6 +99,14 @@ class Trained:
     kind: str
     path: Path
     scores: list[dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Tuned:
+    """Name the model that is tuned, an id or champion, and how much of it learns (see `Tune`)."""
+
+    model: str
+    how: str
 
 
 async def bars_from_exchange(settings: Settings, on_warmup: Callable[[Warmup], None]) -> SourceBars:
@@ -134,8 +155,11 @@ async def bars_from_exchange(settings: Settings, on_warmup: Callable[[Warmup], N
     return SourceBars(symbols, source, close_ms, values, origin_of(settings), known)
 
 
-def bars_from_files(settings: Settings) -> SourceBars:
-    """Read the backtest's folder: the last `training.days` before backtest.until."""
+def bars_from_files(settings: Settings, *, since_ms: int | None = None) -> SourceBars:
+    """Read the backtest's folder: the last `training.days` before backtest.until.
+
+    since_ms: read the bars that close after it instead, 0 for all.
+    """
     chosen = settings.backtest
     source, symbols = Timeframe.parse(chosen.source), symbols_of(settings)
     until = None if chosen.until is None else round(chosen.until.timestamp() * 1000)
@@ -147,6 +171,7 @@ def bars_from_files(settings: Settings) -> SourceBars:
     if named_symbols(settings):
         refuse_empty(panel.empty)
     first = int(panel.close_ms[-1]) - settings.training.days * DAY_MS
+    first = first if since_ms is None else since_ms
     keep = panel.close_ms > first
     made = any_generated(root, chosen.venue, symbols, source)
     kind = OriginKind.GENERATED if made else OriginKind.FILES
@@ -168,21 +193,54 @@ def origin_of(settings: Settings) -> Origin:
 
 
 def train(
-    settings: Settings, bars: SourceBars, progress: Callable[[TrainingProgress], None]
+    settings: Settings,
+    bars: SourceBars,
+    progress: Callable[[TrainingProgress], None],
+    tuned: Tuned | None = None,
+    *,
+    chosen: Mapping[str, Any] | None = None,
 ) -> Trained:
     """Train on `bars` in a child process, and log what it shows as a trial.
+
+    tuned: go on from a stored model; its shape and settings then take the place of those here, but
+    for seed, budget, device and precision. chosen: fields of TrainSettings that stand in no file,
+    as campaigns set them.
 
     Raises ModelError with the child's own words, and ConfigurationError before it starts for a
     ledger of trials that cannot be written.
     """
     ledger = ledger_of(settings)
     _tell_silent(settings, bars)
-    trained = train_unlogged(settings, bars, progress)
-    panel = Panel(bars.close_ms, bars.values, bars.values[:, :, Field.OPEN])  # opens: not sampled
-    made = {"kind": trained.kind, "origin": f"{bars.origin.kind}: {bars.origin.name}"}
-    facts = Training(trained.model_id, trained.kind, [_plain(one) for one in trained.scores])
-    ledger.append(trial_of_training(settings, panel, bars.symbols, bars.source, made, facts))
+    trained = train_unlogged(settings, bars, progress, tuned, chosen=chosen)
+    scores = [_plain(one) for one in trained.scores]
+    more = dict(chosen or {})
+    if tuned is not None:
+        more |= {"from": tuned.model, "tune": tuned.how}
+    _log(ledger, settings, bars, Training(trained.model_id, trained.kind, scores), more)
     return trained
+
+
+def log_figures(
+    settings: Settings,
+    bars: SourceBars,
+    model: str,
+    kind: str,
+    scores: Sequence[Mapping[str, object]],
+) -> None:
+    """Log as a trial what a forecaster showed that needs no training."""
+    _log(ledger_of(settings), settings, bars, Training(model, kind, [*map(_plain, scores)]), {})
+
+
+def _log(
+    ledger: TrialLedger,
+    settings: Settings,
+    bars: SourceBars,
+    facts: Training,
+    chosen: Mapping[str, Any],
+) -> None:
+    panel = Panel(bars.close_ms, bars.values, bars.values[:, :, Field.OPEN])  # opens: not sampled
+    made = {"kind": facts.kind, "origin": f"{bars.origin.kind}: {bars.origin.name}", **chosen}
+    ledger.append(trial_of_training(settings, panel, bars.symbols, bars.source, made, facts))
 
 
 def _tell_silent(settings: Settings, bars: SourceBars) -> None:
@@ -193,7 +251,7 @@ def _tell_silent(settings: Settings, bars: SourceBars) -> None:
             log.warning(LogEvent.SERIES_SILENT, series=name, at=iso(at_ms), why=text)
 
 
-def _plain(score: dict[str, Any]) -> dict[str, object]:
+def _plain(score: Mapping[str, object]) -> dict[str, object]:
     """Give a score without what JSON cannot hold."""
     return {
         key: _plain(value)
@@ -206,20 +264,43 @@ def _plain(score: dict[str, Any]) -> dict[str, object]:
 
 
 def train_unlogged(
-    settings: Settings, bars: SourceBars, progress: Callable[[TrainingProgress], None]
+    settings: Settings,
+    bars: SourceBars,
+    progress: Callable[[TrainingProgress], None],
+    tuned: Tuned | None = None,
+    *,
+    chosen: Mapping[str, Any] | None = None,
 ) -> Trained:
     """Train where nobody sees or uses the skill, as in the search for look-ahead."""
-    training = settings.training
-    wanted = TrainSettings(
-        seed=training.seed,
-        members=training.seeds_n,
-        hidden=training.hidden_size,
-        budget_seconds=training.budget_s,
-    )
+    job = job_of(settings, bars, tuned, chosen)
+    module = TRAINERS[settings.training.kind] if tuned is None else _NETWORKS
+    with tempfile.TemporaryDirectory(prefix="equipoise-train-") as folder:
+        return _run_child(module, write_job(job, Path(folder)), progress)
+
+
+def job_of(
+    settings: Settings,
+    bars: SourceBars,
+    tuned: Tuned | None = None,
+    chosen: Mapping[str, Any] | None = None,
+) -> Job:
+    """Describe what settings ask to learn from these bars; chosen: other `TrainSettings`."""
+    wanted, parent = train_settings(settings.training), None
+    if tuned is not None:
+        parent = _parent_of(settings, tuned)
+        before = checkpoint.load(parent).manifest.settings
+        wanted = replace(
+            before,
+            tune=Tune(tuned.how),
+            seed=wanted.seed,
+            budget_seconds=wanted.budget_seconds,
+            device=wanted.device,
+            precision=wanted.precision,
+        )
     timeframes = timeframes_of(settings)
     open_ms = bars.close_ms - bars.source.ms
     derived = aggregate_all(open_ms, bars.values, bars.source, timeframes)
-    job = Job(
+    return Job(
         bars={bars.source: (bars.close_ms, bars.values)}
         | dict(zip(timeframes, derived, strict=True)),
         symbols=bars.symbols,
@@ -227,12 +308,52 @@ def train_unlogged(
         timeframes=timeframes,
         origin=bars.origin,
         out=settings.estimator.models_folder,
-        settings=wanted,
+        settings=replace(wanted, **(chosen or {})),
         covariates=settings.training.covariates,
         series=bars.known,
+        parent=parent,
     )
-    with tempfile.TemporaryDirectory(prefix="equipoise-train-") as folder:
-        return _run_child(TRAINERS[training.kind], write_job(job, Path(folder)), progress)
+
+
+def train_settings(training: TrainingSettings) -> TrainSettings:
+    """Translate settings for a training run."""
+    given = TrainSettings(
+        seed=training.seed,
+        members=training.seeds_n,
+        budget_seconds=training.budget_s,
+        hidden=training.hidden_size,
+        layers=training.layers_n,
+        embedding=training.embedding_size,
+        sequence_bars=training.sequence_bars,
+        cross_asset=training.cross_asset,
+        batch_rows=training.batch_rows,
+        learning_rate=training.learning_rate,
+        feature_dropout=training.feature_dropout,
+        time_dropout=training.time_dropout,
+        weight_drop=training.weight_drop,
+        zoneout=training.zoneout,
+        dropout=training.dropout,
+        weight_decay=training.weight_decay,
+        weight_averaging=training.weight_averaging,
+        list_loss=ListLoss(training.list_loss),
+        device=Device(training.device),
+        precision=Precision(training.precision),
+    )
+    return settings_for(training.kind, given)
+
+
+def settings_for(kind: str, settings: TrainSettings) -> TrainSettings:
+    """Ask for a kind of model; what is no network leaves that choice alone."""
+    networks = tuple(NetworkKind)
+    return replace(settings, network=NetworkKind(kind)) if kind in networks else settings
+
+
+def _parent_of(settings: Settings, tuned: Tuned) -> Path:
+    store = ModelStore(settings.estimator.models_folder)
+    record = store.champion() if tuned.model == CHAMPION else store.show(tuned.model)
+    if record is None:
+        raise ModelError(f"no champion in {settings.estimator.models_folder} to tune")
+    return record.folder
 
 
 def promote_first(settings: Settings, model_id: str) -> bool:

@@ -41,7 +41,7 @@ from daemon.report.run_record import RunRecord
 from daemon.report.trials import LedgerFacts, Trials, shown_file
 from daemon.settings import Settings, effective
 from daemon.wiring.core import strategy_of
-from daemon.wiring.estimator import model_facts
+from daemon.wiring.estimator import model_facts, table_in_use
 
 if TYPE_CHECKING:
     from daemon.wiring.backtest import History
@@ -101,6 +101,7 @@ def trial_of_training(
     source: Timeframe,
     made: Mapping[str, object],
     training: Training,
+    command: str = "train",
 ) -> Trial:
     """Give the line of a training, which shows its skill and so is a trial without returns.
 
@@ -114,7 +115,7 @@ def trial_of_training(
     print_, data = _digest(configuration), fingerprint(panel, symbols, source)
     return Trial(
         id=_digest([print_, data])[:ID_DIGITS],
-        command="train",
+        command=command,
         configuration_fingerprint=print_,
         data_fingerprint=data,
         configuration=configuration,
@@ -152,7 +153,9 @@ def fingerprint_of(configuration: Mapping[str, object]) -> str:
 def _forecasts(settings: Settings) -> Mapping[str, object]:
     if not strategy_of(settings).needs_estimates:
         return {"kind": "none", "model": None}
-    model = model_facts(settings)
+    model, table = model_facts(settings), table_in_use(settings)
+    if table is not None:
+        return {"kind": settings.estimator.kind, "model": table.table_id}
     return {"kind": settings.estimator.kind, "model": None if model is None else model.model_id}
 
 

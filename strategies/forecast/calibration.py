@@ -74,14 +74,16 @@ def calibrate(
     """Fit one Calibration per timeframe from out-of-sample raw forecasts.
 
     members[k]: (M, T_k, N) raw forecasts, outcomes[k]: (T_k, N) labels, lags[k]: instants that
-    share a label's horizon.
+    share a label's horizon. Without any outcome the slope is the prior and the size that of all
+    forecasts.
     """
     scaled, scales, slopes = [], [], []
     for raw, y, lag in zip(members, outcomes, lags, strict=True):
         f = centred(raw)
         mean = f.mean(axis=0)
         known = np.isfinite(mean) & np.isfinite(y)
-        size = np.sqrt(np.mean(mean[known] ** 2)) if known.any() else 0.0
+        sized = known if known.any() else np.isfinite(mean)
+        size = np.sqrt(np.mean(mean[sized] ** 2)) if sized.any() else 0.0
         scales.append(1.0 / max(float(size), _SIZE_FLOOR))
         scaled.append(f * scales[-1])
         slopes.append(_slope(mean * scales[-1], y, lag))

@@ -28,14 +28,15 @@ from daemon.domain.units import Timeframe
 from strategies.forecast.calibration import Calibration
 from strategies.forecast.inputs.covariates import column_names
 from strategies.forecast.inputs.features import feature_hash
+from strategies.forecast.networks.config import NetworkKind
 from strategies.forecast.training.job import Origin, TrainSettings
 
 MANIFEST_FILE: Final = "manifest.json"
 WEIGHTS_FILE: Final = "weights.safetensors"
-SCHEMA: Final = 1
-BILSTM: Final = "bilstm"
+SCHEMA: Final = 2
+NETWORKS: Final = tuple(kind.value for kind in NetworkKind)
 RIDGE: Final = "ridge"
-KINDS: Final = (BILSTM, RIDGE)
+KINDS: Final = (*NETWORKS, RIDGE)
 ID_LENGTH: Final = 16
 
 Weights = Mapping[str, npt.NDArray[np.float32] | npt.NDArray[np.float64]]
@@ -45,7 +46,7 @@ Weights = Mapping[str, npt.NDArray[np.float32] | npt.NDArray[np.float64]]
 class Shape:
     """Hold the shape of the networks (see NetworkConfig) and how many members there are.
 
-    Of a ridge, channels counts the columns of its design; hidden and embedding are 0.
+    Of a ridge, channels counts the columns of its design; hidden, embedding and layers are 0.
     """
 
     channels: int
@@ -54,11 +55,18 @@ class Shape:
     embedding: int
     sequence_bars: int
     members: int
+    layers: int = 0
+    cross_asset: bool = False
+    zoneout: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Data:
-    """Name the data: fingerprint of all bars, first and last decision, source length, lag."""
+    """Name the data: fingerprint of all bars, first and last decision, source length, lag.
+
+    learned_until_ms: where the part ends that weights were fitted to; after it lie the parts for
+    early stopping, scores and calibration.
+    """
 
     fingerprint: str
     from_ms: int
@@ -66,6 +74,7 @@ class Data:
     source_minutes: int
     lag_ms: int
     horizon_ms: int
+    learned_until_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,11 +119,16 @@ class Manifest:
     disagreement: tuple[tuple[float, ...], ...]
     weights_sha256: str
     covariates: tuple[str, ...] = ()
+    parent: str = ""  # the id of the model that was tuned to get this one
 
     @property
     def timeframes(self) -> tuple[Timeframe, ...]:
         """Give the timeframes in the order of calibration and disagreement."""
         return tuple(Timeframe(m) for m in self.timeframes_minutes)
+
+
+class _Versioned(msgspec.Struct):
+    schema: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +174,9 @@ def load(folder: Path, *, timeframes: tuple[Timeframe, ...] | None = None) -> Ch
     path = folder / MANIFEST_FILE
     text = _read(path)
     try:
+        schema = msgspec.json.decode(text, type=_Versioned).schema
+        if schema != SCHEMA:
+            raise ModelError(f"{path}: schema {schema}, this version reads {SCHEMA}: train again")
         manifest = msgspec.json.decode(text, type=Manifest)
     except (msgspec.DecodeError, ValueError, ConfigurationError) as e:
         raise ModelError(f"{path}: no manifest of ours: {e}") from e
@@ -182,8 +199,6 @@ def model_id_of(manifest_text: bytes) -> str:
 
 
 def _check(manifest: Manifest, path: Path, timeframes: tuple[Timeframe, ...] | None) -> None:
-    if manifest.schema != SCHEMA:
-        raise ModelError(f"{path}: schema {manifest.schema}, this version reads {SCHEMA}")
     if manifest.kind not in KINDS:
         accepted = " or ".join(map(repr, KINDS))
         raise ModelError(f"{path}: a model of kind {manifest.kind!r}, this version runs {accepted}")

@@ -8,7 +8,6 @@ is the same. Runs inside the estimate worker; torch is loaded only for a network
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -19,16 +18,16 @@ from daemon.domain.failures import ConfigurationError, ModelError
 from daemon.domain.forecast import Estimates, Prediction
 from daemon.domain.units import Timeframe, require
 from strategies.forecast.baselines import Baseline, BaselineEstimator
-from strategies.forecast.checkpoint import RIDGE, Checkpoint, Weights, load
+from strategies.forecast.checkpoint import RIDGE, Checkpoint, Shape, Weights, load
 from strategies.forecast.inputs.covariates import CovariateTable, column_names, with_covariates
-from strategies.forecast.inputs.features import FEATURE_MEMORY_BARS, features
+from strategies.forecast.inputs.newest import FeatureRows
 from strategies.forecast.inputs.windows import (
     CHANNELS_N,
-    SEQUENCE_BARS,
-    WINDOW_BARS,
     channels,
     forecastable,
+    window_bars,
 )
+from strategies.forecast.networks.config import NetworkConfig, NetworkKind
 from strategies.forecast.ridge import COEFFICIENTS, columns_n, design
 
 PAD_TO: Final = 8
@@ -52,8 +51,8 @@ def build(config: Mapping[str, Any]) -> WindowEstimator:
     """Build the estimator that a configuration names.
 
     {"kind": "zero" | "last_return" | "momentum"} or
-    {"kind": "network", "model": folder, "timeframes_minutes": [60, 90, 120]}, where the folder's
-    manifest says whether it holds networks or a ridge.
+    {"kind": "network", "model": folder, "timeframes_minutes": [60, 90, 120], "window_bars": 200},
+    where the folder's manifest says whether it holds networks or a ridge.
     Raises ConfigurationError for another kind, ModelError for a model that must not be used.
     """
     kind = config.get("kind")
@@ -62,9 +61,24 @@ def build(config: Mapping[str, Any]) -> WindowEstimator:
     if kind != NETWORK:
         accepted = ", ".join([NETWORK, *Baseline])
         raise ConfigurationError(f"estimator kind {kind!r}: accepted is {accepted}")
-    folder = Path(str(config["model"]))
+    return ModelEstimator(load_for(config))
+
+
+def load_for(config: Mapping[str, Any]) -> Checkpoint:
+    """Load the model that a configuration names; raise ModelError for one that does not fit it.
+
+    `window_bars`, where it is given, is how many bars every window has: too few for the model's
+    sequences would leave it silent for ever.
+    """
     timeframes = tuple(Timeframe(m) for m in config.get("timeframes_minutes", ()))
-    return ModelEstimator(load(folder, timeframes=timeframes))
+    checkpoint = load(Path(str(config["model"])), timeframes=timeframes)
+    bars = window_bars(checkpoint.manifest.shape.sequence_bars)
+    if config.get("window_bars", bars) < bars:
+        raise ModelError(
+            f"model {checkpoint.model_id} reads windows of {bars} bars and market.window_bars ="
+            f" {config['window_bars']}: raise it"
+        )
+    return checkpoint
 
 
 class Beside(Protocol):
@@ -83,6 +97,11 @@ class RawModel(Protocol):
         ...
 
 
+def raw_model(checkpoint: Checkpoint) -> RawModel:
+    """Build what a stored model says before calibration; ModelError for one of another version."""
+    return RidgeModel(checkpoint) if checkpoint.manifest.kind == RIDGE else Ensemble(checkpoint)
+
+
 class ModelEstimator:
     """Forecast with a stored model: features from the windows, its raw forecast, calibration."""
 
@@ -98,10 +117,9 @@ class ModelEstimator:
         self._timeframes = manifest.timeframes
         self._calibration = manifest.calibration
         self._disagreement = np.array(manifest.disagreement)
-        self._model: RawModel = (
-            RidgeModel(checkpoint) if manifest.kind == RIDGE else Ensemble(checkpoint)
-        )
-        self._rows = {timeframe: FeatureRows() for timeframe in self._timeframes}
+        self._model = raw_model(checkpoint)
+        self._sequence_bars = manifest.shape.sequence_bars
+        self._rows = FeatureRows(self._sequence_bars)
 
     @property
     def model_id(self) -> str:
@@ -111,26 +129,53 @@ class ModelEstimator:
     def estimate(self, as_of_ms: int, windows: Sequence[Window]) -> Estimates:
         """Forecast every window; instruments without enough bars are NaN, never zero."""
         table = None if self._beside is None else self._beside.table()
-        predictions = tuple(self._predict(window, table) for window in windows)
+        for window in windows:
+            require(
+                window.timeframe in self._timeframes,
+                f"model {self._id} knows no {window.timeframe.label} bars",
+            )
+        predictions = tuple(
+            self._predict(window, rows, table)
+            for window, rows in zip(windows, self._rows.newest(windows), strict=True)
+        )
         silent = {} if table is None else table.silent(as_of_ms, _traded(windows))
         return Estimates(as_of_ms, predictions, disagreement=self._disagreement, silent=silent)
 
-    def _predict(self, window: Window, table: CovariateTable | None) -> Prediction:
-        require(
-            window.timeframe in self._timeframes,
-            f"model {self._id} knows no {window.timeframe.label} bars",
-        )
-        place = self._timeframes.index(window.timeframe)
-        rows = self._rows[window.timeframe].newest(window)  # (L, N, F)
+    def _predict(self, window: Window, rows: Floats, table: CovariateTable | None) -> Prediction:
+        """Forecast a window from its feature rows (L, N, F)."""
         if table is not None:  # all rows anew: what was kept may lack what came in since
             steps = np.arange(1 - len(rows), 1, dtype=np.int64)
             rows = with_covariates(rows, table, window.newest_ms + window.timeframe.ms * steps)
+        mean, variance = self.forecast(rows, window.timeframe)
+        return Prediction(window.timeframe, window.newest_ms, mean, variance, self._id)
+
+    def forecast(self, rows: Floats, timeframe: Timeframe) -> tuple[Floats, Floats]:
+        """Give calibrated mean and variance (N,) from feature rows (L, N, F).
+
+        rows: the `sequence_bars` newest of bars and, where the model reads them, of covariates, the
+        newest one last. NaN where no forecast can be made.
+        """
+        place = self._timeframes.index(timeframe)
         raw, noise = self._model.forward(rows, place)  # (M, N), (N,)
         known = forecastable(channels(rows))
-        mean, variance = self._calibration[place].apply(
+        return self._calibration[place].apply(
             np.where(known, raw, np.nan), np.where(known, noise, np.nan)
         )
-        return Prediction(window.timeframe, window.newest_ms, mean, variance, self._id)
+
+    @property
+    def timeframes(self) -> tuple[Timeframe, ...]:
+        """Give the timeframes that the model knows, in the order of its disagreement."""
+        return self._timeframes
+
+    @property
+    def sequence_bars(self) -> int:
+        """Give the rows that a forecast reads."""
+        return self._sequence_bars
+
+    @property
+    def disagreement(self) -> Floats:
+        """Give the correlation (K, K) of the timeframes' errors."""
+        return self._disagreement
 
 
 def _traded(windows: Sequence[Window]) -> Flags:
@@ -164,30 +209,25 @@ class Ensemble:
     """Run the networks of a model on one padded call shape."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:
-        shape = checkpoint.manifest.shape
-        wanted = CHANNELS_N + len(column_names(checkpoint.manifest.covariates))
-        if (shape.channels, shape.sequence_bars) != (wanted, SEQUENCE_BARS):
+        manifest = checkpoint.manifest
+        shape = manifest.shape
+        wanted = CHANNELS_N + len(column_names(manifest.covariates))
+        if shape.channels != wanted:
             raise ModelError(
-                f"model {checkpoint.model_id} reads {shape.sequence_bars} bars of {shape.channels}"
-                f" channels, this version gives {SEQUENCE_BARS} of {wanted}"
+                f"model {checkpoint.model_id} reads {shape.channels} channels, this version gives"
+                f" {wanted}"
             )
         import torch
 
-        from strategies.forecast.networks.bilstm import BiLstm, NetworkConfig
+        from strategies.forecast.networks.network import Network
 
         torch.set_num_threads(1)
         torch.use_deterministic_algorithms(True)
-        config = NetworkConfig(
-            channels=shape.channels,
-            timeframes=shape.timeframes,
-            hidden=shape.hidden,
-            embedding=shape.embedding,
-            sequence_bars=shape.sequence_bars,
-        )
+        config = network_config(shape, NetworkKind(manifest.kind))
         self._members = []
         for member in range(shape.members):
-            network = BiLstm(config)
-            mine = _member_weights(checkpoint.weights, member)
+            network = Network(config)
+            mine = member_weights(checkpoint.weights, member)
             try:
                 network.load_state_dict({k: torch.from_numpy(w.copy()) for k, w in mine.items()})
             except RuntimeError as e:
@@ -200,60 +240,32 @@ class Ensemble:
 
         sequence = channels(rows)
         L, N, C = sequence.shape
-        padded = np.zeros((-(-N // PAD_TO) * PAD_TO, L, C), dtype=np.float32)
-        padded[:N] = sequence.transpose(1, 0, 2)  # (L, N, C) -> (N, L, C)
-        x = torch.from_numpy(padded)
+        padded = np.zeros((1, -(-N // PAD_TO) * PAD_TO, L, C), dtype=np.float32)
+        padded[0, :N] = sequence.transpose(1, 0, 2)  # (L, N, C) -> (N, L, C)
+        x, place = torch.from_numpy(padded), torch.tensor([timeframe])
         with torch.inference_mode():
-            answers = [member(x, timeframe) for member in self._members]
-        means = np.array([mean.numpy()[:N] for mean, _ in answers], dtype=np.float64)
-        logs = np.array([log.numpy()[:N] for _, log in answers], dtype=np.float64)
+            answers = [member(x, place) for member in self._members]
+        means = np.array([a.mean[0, :N, 0].numpy() for a in answers], dtype=np.float64)
+        logs = np.array([a.log_variance[0, :N, 0].numpy() for a in answers], dtype=np.float64)
         return means, np.exp(logs).mean(axis=0)
 
 
-def _member_weights(weights: Weights, member: int) -> Weights:
+def network_config(shape: Shape, kind: NetworkKind) -> NetworkConfig:
+    """Say what network a manifest describes; what acts in training only is left out."""
+    return NetworkConfig(
+        kind=kind,
+        channels=shape.channels,
+        timeframes=shape.timeframes,
+        hidden=shape.hidden,
+        embedding=shape.embedding,
+        sequence_bars=shape.sequence_bars,
+        layers=shape.layers,
+        cross_asset=shape.cross_asset,
+        zoneout=shape.zoneout,
+    )
+
+
+def member_weights(weights: Weights, member: int) -> Weights:
+    """Take one member's weights out of an ensemble's."""
     prefix = f"{member}."
     return {k.removeprefix(prefix): w for k, w in weights.items() if k.startswith(prefix)}
-
-
-@dataclass(slots=True)
-class FeatureRows:
-    """Keep the feature rows of the last window, so that the next window costs one new row.
-
-    A row depends to the bit on its last FEATURE_MEMORY_BARS bars only: a kept row is used when all
-    its bars are unchanged, else everything is computed anew. The answer is the same either way.
-    """
-
-    window: Window | None = None
-    rows: Floats | None = None
-
-    def newest(self, window: Window) -> Floats:
-        """Give the last SEQUENCE_BARS feature rows (L, N, F); short windows give NaN rows first."""
-        values = _padded(window.values)
-        current = Window(window.timeframe, window.newest_ms, values)
-        wanted = 1 if self._continues(current) else SEQUENCE_BARS
-        fresh = features(
-            values[-(FEATURE_MEMORY_BARS - 1 + wanted) :],
-            newest_close_ms=window.newest_ms,
-            timeframe=window.timeframe,
-            newest=wanted,
-        )
-        rows = fresh if wanted > 1 or self.rows is None else np.concatenate([self.rows[1:], fresh])
-        self.window, self.rows = current, rows
-        return rows
-
-    def _continues(self, current: Window) -> bool:
-        """Tell whether `current` is the kept window moved on by one bar."""
-        before = self.window
-        return (
-            before is not None
-            and current.newest_ms == before.newest_ms + current.timeframe.ms
-            and np.array_equal(before.values[1:], current.values[:-1], equal_nan=True)
-        )
-
-
-def _padded(values: Floats) -> Floats:
-    """Cut or extend (T, N, 5) to WINDOW_BARS rows; rows in front are missing bars."""
-    if len(values) >= WINDOW_BARS:
-        return values[-WINDOW_BARS:]
-    missing = np.full((WINDOW_BARS - len(values), *values.shape[1:]), np.nan)
-    return np.concatenate([missing, values])

@@ -16,7 +16,7 @@ from daemon.domain.units import Timeframe
 from daemon.domain.view import View
 from daemon.ports import Strategy
 from strategies.forecast.baselines import Baseline, BaselineEstimator
-from strategies.forecast.inference import FeatureRows
+from strategies.forecast.inputs.newest import FeatureRows
 from strategies.forecast.inputs.windows import WINDOW_BARS, channels, forecastable
 from strategies.registry import make_strategy
 
@@ -97,7 +97,7 @@ def test_the_network_is_shown_nothing_of_a_column_before_its_features_are_whole(
 
 
 def _is_forecastable(values: Floats) -> bool:
-    rows = FeatureRows().newest(Window(H1, NOW_MS, values))
+    (rows,) = FeatureRows().newest([Window(H1, NOW_MS, values)])
     there = forecastable(channels(rows))
     assert there[:JOINED].all()
     return bool(there[JOINED])

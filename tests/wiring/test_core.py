@@ -105,7 +105,7 @@ def test_a_strategy_that_needs_a_timeframe_nobody_builds_is_refused_by_name() ->
 
 
 def test_a_strategy_without_its_forecasts_is_refused_with_what_is_accepted() -> None:
-    with pytest.raises(ConfigurationError, match=r"needs forecasts; accepted: model, zero"):
+    with pytest.raises(ConfigurationError, match=r"needs forecasts; accepted: model, table, zero"):
         strategy_of(settings_of("estimator.kind=none"))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from daemon.wiring.training import (
     bars_from_files,
     promote_first,
     train,
+    train_settings,
 )
 from daemon.wiring.trials import different_trials, read_trials
 from strategies.forecast import checkpoint
@@ -176,7 +177,10 @@ def test_an_unknown_kind_is_named_with_what_is_accepted(
 ) -> None:
     assert cli.run(["train", "--kind", "prophet"]) == ConfigurationError.exit_code
     said = capsys.readouterr().err
-    assert 'training.kind = "prophet"; accepted: one of bilstm, ridge' in said
+    assert (
+        'training.kind = "prophet"; accepted: one of bilstm, lstm, gru, tcn, transformer, ridge'
+        in said
+    )
 
 
 def test_every_kind_that_settings_accept_has_a_trainer_and_can_be_loaded() -> None:
@@ -185,13 +189,99 @@ def test_every_kind_that_settings_accept_has_a_trainer_and_can_be_loaded() -> No
     assert set(TRAINERS) == set(checkpoint.KINDS)
 
 
-@pytest.mark.parametrize(
-    ("key", "field", "most"),
-    [("seeds_n", "members", 20), ("hidden_size", "hidden", 256), ("seed", "seed", 2**31 - 1)],
+def test_every_setting_of_a_network_reaches_its_training() -> None:
+    chosen = {
+        "seed": 3,
+        "seeds_n": 4,
+        "budget_s": 9.0,
+        "kind": "tcn",
+        "hidden_size": 24,
+        "layers_n": 2,
+        "embedding_size": 16,
+        "sequence_bars": 40,
+        "cross_asset": True,
+        "batch_rows": 99,
+        "learning_rate": 0.01,
+        "feature_dropout": 0.11,
+        "time_dropout": 0.12,
+        "weight_drop": 0.13,
+        "zoneout": 0.14,
+        "dropout": 0.15,
+        "weight_decay": 0.16,
+        "weight_averaging": True,
+        "list_loss": "listmle",
+        "device": "auto",
+        "precision": "bf16",
+    }
+    loaded = load_settings(
+        overrides=[
+            f"training.{k}={v if isinstance(v, str) else json.dumps(v)}" for k, v in chosen.items()
+        ],
+        environment={},
+    )
+    renamed = {
+        "seeds_n": "members",
+        "budget_s": "budget_seconds",
+        "kind": "network",
+        "hidden_size": "hidden",
+        "layers_n": "layers",
+        "embedding_size": "embedding",
+    }
+    found = asdict(train_settings(loaded.training))
+    assert {k: found[renamed.get(k, k)] for k in chosen} == chosen
+    untold = {"folds", "lag_bars", "stop_share", "test_share", "steps", "tune", "shuffled"}
+    assert set(found) == {renamed.get(k, k) for k in chosen} | untold
+
+
+BOUNDED = (
+    ("seeds_n", "members", 20),
+    ("hidden_size", "hidden", 256),
+    ("seed", "seed", 2**31 - 1),
+    ("layers_n", "layers", 4),
+    ("embedding_size", "embedding", 256),
+    ("sequence_bars", "sequence_bars", 512),
+    ("batch_rows", "batch_rows", 65_536),
 )
+
+
+@pytest.mark.parametrize(("key", "field", "most"), BOUNDED)
 def test_what_settings_accept_a_training_accepts(key: str, field: str, most: int) -> None:
     accepted = load_settings(overrides=[f"training.{key}={most}"], environment={})
     assert getattr(accepted.training, key) == most
-    assert getattr(replace(TrainSettings(), **{field: most}), field) == most
+    bound: dict[str, Any] = {field: most}
+    assert getattr(replace(TrainSettings(), **bound), field) == most
     with pytest.raises(ConfigurationError, match=f"training.{key} = {most + 1}; accepted"):
         load_settings(overrides=[f"training.{key}={most + 1}"], environment={})
+    bound[field] += 1
+    with pytest.raises(ConfigurationError, match=f"train.{field} = {most + 1}: accepted"):
+        replace(TrainSettings(), **bound)
+
+
+def test_a_model_whose_windows_settings_do_not_keep_is_refused_at_the_start(
+    folder: Path, fitted: Fitted
+) -> None:
+    with pytest.raises(ModelError, match=r"windows of 143 bars and market\.window_bars = 140"):
+        run_backtest(settings(folder, "market.window_bars=140"))
+
+
+def test_a_network_of_the_registry_is_tuned_and_does_not_trade_unasked(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = ("training.kind=gru", "training.seeds_n=1", "training.hidden_size=4")
+    own = (f"estimator.models_folder={tmp_path}", "training.budget_s=1", *small)
+    first = settings(folder, *own, f"backtest.until={utc(END_MS).isoformat()}")
+    parent = train(first, bars_from_files(first), lambda _: None)
+    promote_first(first, parent.model_id)
+    words = [w for one in options(folder, *own, "training.days=52") for w in ("--set", one)]
+    command = ["train", "--on", "files", "--json", "--from", "champion", *words]
+    assert cli.run([*command, "--set", "training.hidden_size=8"]) == 0
+    card = json.loads(capsys.readouterr().out)
+    manifest = checkpoint.load(tmp_path / card["model"]).manifest
+    assert (card["kind"], manifest.parent) == ("gru", parent.model_id)
+    assert (manifest.settings.tune, manifest.settings.hidden) == ("recalibrate", 4)
+    assert manifest.data.to_ms > END_MS
+    facts = model_facts(first)
+    assert facts is not None
+    assert facts.model_id == parent.model_id, "the champion is the same"
+    assert cli.run(["train", "--tune", "full"]) == ConfigurationError.exit_code
+    assert "name the model with --from" in capsys.readouterr().err

@@ -10,14 +10,16 @@ term structure, ranks, time of day, state of the market. Knows nothing of models
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from daemon.domain.bar import FIELDS, Field, Floats
+from daemon.domain.bar import FIELDS, Field, Flags, Floats
 from daemon.domain.units import DAY_MS, Timeframe, require
 
 RETURN_BARS: Final = (1, 2, 4, 8, 24, 72)
@@ -30,7 +32,7 @@ SCALE_OBSERVATIONS_MIN: Final = 16
 FILL_BARS: Final = 4  # a lagged close may stand in for at most this many missing bars
 CLIP: Final = 5.0
 SIGMA_FLOOR: Final = 1e-7  # a price that does not move has no forecast
-_MAD_TO_SIGMA: Final = 1.4826
+MAD_TO_SIGMA: Final = 1.4826
 _SORT_ELEMENTS_MAX: Final = 4_000_000  # sliding windows are sorted in chunks of at most this size
 
 # Rows needed for one row of features: scaling window, then sigma window, then the gap filler.
@@ -84,12 +86,18 @@ def features(
         values.ndim == 3 and values.shape[2] == FIELDS, f"bars of shape {values.shape}: (T, N, 5)"
     )
     rows = len(values) if newest is None else min(newest, len(values))
-    with np.errstate(all="ignore"):
-        columns = _columns(np.asarray(values, dtype=np.float64), rows)
-    shape = (rows, values.shape[1])
-    columns.extend(_day(shape, newest_close_ms, timeframe))
+    prepared = prepare(np.asarray(values, dtype=np.float64))
+    return rows_of(prepared, rows, newest_close_ms=newest_close_ms, timeframe=timeframe)
+
+
+@np.errstate(all="ignore")
+def rows_of(prepared: Prepared, rows: int, *, newest_close_ms: int, timeframe: Timeframe) -> Floats:
+    """Give the last feature rows (rows, N, F) of prepared bars; see `features`."""
+    columns = prepared.bars.newest(rows).columns(robust(prepared.to_scale, rows))
+    shape = (rows, prepared.closed.shape[1])
+    columns.extend(day(shape, newest_close_ms, timeframe))
     out = np.empty((*shape, FEATURES_N))
-    for place, column in zip(_PLACES, columns, strict=True):
+    for place, column in enumerate(in_order(columns)):
         out[:, :, place] = column
     return np.clip(out, -CLIP, CLIP, out=out)  # NaN stays NaN
 
@@ -99,107 +107,241 @@ def usable(rows: Floats) -> npt.NDArray[np.bool_]:
     return np.isfinite(rows[..., 0])
 
 
-# The day columns are computed apart and stand last in the raw stack: this puts them in their place.
+# The day columns are computed apart and stand last in the raw stack.
 _RAW_NAMES: Final = (*(n for n in FEATURE_NAMES if not n.startswith("day_")), "day_sin", "day_cos")
-_PLACES: Final = [FEATURE_NAMES.index(name) for name in _RAW_NAMES]
+_RAW_PLACES: Final = [_RAW_NAMES.index(name) for name in FEATURE_NAMES]
 
 
-def _columns(values: Floats, rows: int) -> list[Floats]:
-    """Compute the last `rows` rows of all features but the time of day, each (rows, N)."""
-    prices = np.where(values[:, :, : Field.VOLUME] > 0, values[:, :, : Field.VOLUME], np.nan)
-    present = np.isfinite(values).all(axis=2) & np.isfinite(prices).all(axis=2)
-    opened, high, low, closed = (
-        np.log(np.ascontiguousarray(np.where(present, prices[:, :, f], np.nan))) for f in range(4)
-    )
-    filled = _filled(closed)
-    moves = np.where(present, filled - _lagged(filled, 1), np.nan)  # (T, N) one-bar log returns
-    variance = _mean_over(moves * moves, SIGMA_BARS, SIGMA_OBSERVATIONS_MIN)
-    sigma = np.sqrt(np.where(present & (variance > SIGMA_FLOOR**2), variance, np.nan))
-    short = np.sqrt(_mean_over(moves * moves, SIGMA_SHORT_BARS, SIGMA_SHORT_BARS // 2))
-    turnover = np.where(present, values[:, :, Field.VOLUME] * prices[:, :, Field.CLOSE], np.nan)
-    to_scale = [np.log1p(turnover), _illiquidity(moves, turnover), np.log(sigma)]
-    scaled = np.split(_robust(np.concatenate(to_scale, axis=1), rows), 3, axis=1)
-    market = _market(moves, variance, filled - _lagged(filled, 24), rows)
-    tail = slice(len(values) - rows, None)
-    bars = _Bars(
-        sigma=sigma[tail],
-        short=short[tail],
-        over=[(filled - _lagged(filled, k))[tail] for k in RETURN_BARS],
-        width=(high - low)[tail],
-        above=(2 * closed - high - low)[tail],
-        body=(closed - opened)[tail],
-    )
-    return bars.columns(scaled, market)
+def in_order(columns: Sequence[Floats]) -> list[Floats]:
+    """Put columns whose last two are the day's in the order of FEATURE_NAMES."""
+    return [columns[place] for place in _RAW_PLACES]
 
 
 @dataclass(frozen=True, slots=True)
-class _Bars:
-    """Hold what is left to combine row by row, each (rows, N); sigma is NaN in unusable rows."""
+class Prepared:
+    """Hold what the features of bars are made of, row by row; each row knows no later one.
+
+    closed, filled: (T, N) log closes, without and with stand-ins for missing ones. terms: (T, W)
+    what is summed over windows, zero where unknown, W = 5 N + 2: squared moves, their count, the
+    squared market move, its count, absolute moves, turnovers, their count. to_scale: (T, 3 N + 1)
+    what is scored against its own past: turnover, illiquidity, volatility, the market's spread.
+    """
+
+    closed: Floats
+    filled: Floats
+    terms: Floats
+    to_scale: Floats
+    bars: Bars
+
+
+@np.errstate(all="ignore")
+def prepare(values: Floats) -> Prepared:
+    """Prepare bars (T, N, 5), NaN where there is none."""
+    logs, turnover, present = logged(values)
+    closed = logs[3]
+    filled = _filled(closed)
+    moves = np.where(present, filled - _lagged(filled, 1), np.nan)  # (T, N) one-bar log returns
+    market = across(moves)  # (T, 1)
+    terms = terms_of(moves, market, turnover)
+    N = moves.shape[1]
+    short = sum_over(terms, SIGMA_SHORT_BARS)
+    long = sum_over(short[:, : long_terms(N)], SIGMA_BARS, of=SIGMA_SHORT_BARS)
+    lagged = {bars: filled - _lagged(filled, bars) for bars in RETURN_BARS}
+    bars, to_scale = combine(logs, turnover, present, moves, market, Sums(short, long, N), lagged)
+    return Prepared(closed, filled, terms, to_scale, bars)
+
+
+def logged(values: Floats) -> tuple[list[Floats], Floats, Flags]:
+    """Give log open, high, low, close, then turnover, each (T, N), NaN where not `present`."""
+    # contiguous: the logarithm of a strided array may differ in its last bit
+    *prices, volume = (np.ascontiguousarray(values[:, :, field]) for field in range(FIELDS))
+    present = np.isfinite(volume)
+    for price in prices:
+        present &= (price > 0) & (price < np.inf)
+    if not present.all():
+        prices = [np.where(present, price, np.nan) for price in prices]
+    logs = [np.log(price) for price in prices]
+    turnover = np.where(present, volume * prices[Field.CLOSE], np.nan)
+    return logs, turnover, present
+
+
+def terms_of(moves: Floats, market: Floats, turnover: Floats) -> Floats:
+    """Put side by side what is summed over windows, (T, 5 N + 2); see `Prepared`."""
+    known, market_known, traded = np.isfinite(moves), np.isfinite(market), np.isfinite(turnover)
+    return np.concatenate(
+        [
+            np.where(known, moves * moves, 0.0),
+            known,
+            np.where(market_known, market * market, 0.0),
+            market_known,
+            np.where(known, np.abs(moves), 0.0),
+            np.where(traded, turnover, 0.0),
+            traded,
+        ],
+        axis=1,
+        dtype=np.float64,
+    )
+
+
+def long_terms(instruments_n: int) -> int:
+    """Give how many of the terms, from the first, are summed over the long window too."""
+    return 2 * instruments_n + 2
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """Hold the terms' sums over the short and the long window, (T, W) and (T, long_terms(N))."""
+
+    short: Floats
+    long: Floats
+    instruments_n: int
+
+    def variance(self) -> Floats:
+        """Give mean squared moves of the long window, (T, N)."""
+        N = self.instruments_n
+        return mean(self.long[:, :N], self.long[:, N : 2 * N], SIGMA_OBSERVATIONS_MIN)
+
+    def power(self) -> Floats:
+        """Give the mean squared market move of the long window, (T, 1)."""
+        N = self.instruments_n
+        total, count = self.long[:, 2 * N : 2 * N + 1], self.long[:, 2 * N + 1 : 2 * N + 2]
+        return mean(total, count, SIGMA_OBSERVATIONS_MIN)
+
+    def brief(self) -> tuple[Floats, Floats, Floats]:
+        """Give mean squared moves, absolute moves and turnovers of the short window, (T, N)."""
+        N, at_least = self.instruments_n, SIGMA_SHORT_BARS // 2
+        short, behind = self.short, long_terms(N)
+        count = short[:, N : 2 * N]
+        paces, traded, traded_n = (short[:, behind + i * N :][:, :N] for i in range(3))
+        return (
+            mean(short[:, :N], count, at_least),
+            mean(paces, count, at_least),
+            mean(traded, traded_n, at_least),
+        )
+
+
+def combine(
+    logs: list[Floats],
+    turnover: Floats,
+    present: Flags,
+    moves: Floats,
+    market: Floats,
+    sums: Sums,
+    over: dict[int, Floats],
+) -> tuple[Bars, Floats]:
+    """Combine prices, sums and returns `over` so many bars; give also what is to be scored."""
+    opened, high, low, closed = logs
+    variance, power = sums.variance(), sums.power()
+    short, pace, traded = sums.brief()
+    sigma = np.sqrt(np.where(present & (variance > SIGMA_FLOOR**2), variance, np.nan))
+    alive = np.where(np.isfinite(sigma), 0.0, np.nan)
+    T = len(sigma)
+    levels = across(
+        np.concatenate(
+            [*(over[k] + alive for k in RESIDUAL_BARS), over[24], variance, (moves - market) ** 2]
+        )
+    )
+    *centres, day, usual, spread = (levels[i * T : (i + 1) * T] for i in range(6))  # (T, 1) each
+    steady = np.sqrt(np.where(power > SIGMA_FLOOR**2, power, np.nan))
+    bars = Bars(
+        sigma=sigma,
+        alive=alive,
+        short=np.sqrt(short),
+        over=over,
+        centres=centres,
+        width=high - low,
+        above=2 * closed - high - low,
+        body=closed - opened,
+        # Var of the mean over the mean variance: about the mean correlation of many instruments.
+        market=[market / steady, day / (steady * np.sqrt(24)), 4.0 * (power / usual - 0.5)],
+    )
+    # Amihud: absolute return per traded quote unit
+    illiquidity = np.log((pace + 1e-9) / (traded + 1.0))
+    scored = [np.log1p(turnover), illiquidity, np.log(sigma), np.log(np.sqrt(spread) + 1e-6)]
+    return bars, np.concatenate(scored, axis=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Bars:
+    """Hold what is left to combine row by row, each (T, N); centres and market (T, 1).
+
+    sigma is NaN in unusable rows, alive is NaN there and else zero.
+    """
 
     sigma: Floats
+    alive: Floats
     short: Floats
-    over: list[Floats]
+    over: dict[int, Floats]
+    centres: list[Floats]
     width: Floats
     above: Floats
     body: Floats
+    market: list[Floats]
 
-    def columns(self, scaled: list[Floats], market: list[Floats]) -> list[Floats]:
-        """Combine everything in the order of FEATURE_NAMES without the time of day."""
-        alive = np.where(np.isfinite(self.sigma), 0.0, np.nan)
-        over = dict(zip(RETURN_BARS, self.over, strict=True))
-        roots = {k: self.sigma * np.sqrt(k) for k in RETURN_BARS}
-        residuals = [(over[k] - _across(over[k] + alive)) / roots[k] for k in RESIDUAL_BARS]
-        volume, illiquidity, volatility = scaled
+    def newest(self, rows: int) -> Bars:
+        """Keep the last rows."""
+        tail = slice(len(self.sigma) - rows, None)
+        return Bars(
+            sigma=self.sigma[tail],
+            alive=self.alive[tail],
+            short=self.short[tail],
+            over={bars: column[tail] for bars, column in self.over.items()},
+            centres=[column[tail] for column in self.centres],
+            width=self.width[tail],
+            above=self.above[tail],
+            body=self.body[tail],
+            market=[column[tail] for column in self.market],
+        )
+
+    def columns(self, scored: Floats) -> list[Floats]:
+        """Combine everything in the order of FEATURE_NAMES without the time of day, (T, N) each.
+
+        scored: (T, 3 N + 1), the scores of what was to be scored.
+        """
+        T, N = self.sigma.shape
+        alive, sigma = self.alive, self.sigma
+        volume, illiquidity, volatility = (scored[:, i * N :][:, :N] for i in range(3))
+        dispersion = scored[:, 3 * N :]
+        one, many, together = self.market
+        roots = {k: sigma * math.sqrt(k) for k in RETURN_BARS}
+        residuals = [
+            (self.over[k] - centre) / roots[k]
+            for k, centre in zip(RESIDUAL_BARS, self.centres, strict=True)
+        ]
+        volume = volume + alive
+        ranked = ranks(np.concatenate([*residuals, volume, sigma]))
         place = np.where(self.width > 0, self.above / self.width, 0.0)
         return [
-            *(over[k] / roots[k] for k in RETURN_BARS),
+            *(self.over[k] / roots[k] for k in RETURN_BARS),
             *residuals,
-            np.log((self.width + 1e-6) / self.sigma),
+            np.log((self.width + 1e-6) / sigma),
             place + alive,
-            self.body / self.sigma,
-            volume + alive,
+            self.body / sigma,
+            volume,
             illiquidity + alive,
             volatility + alive,
-            np.log(self.short / self.sigma),
-            *(ranks(residual) for residual in residuals),
-            ranks(volume + alive),
-            ranks(self.sigma),
-            *(column + alive for column in market),
+            np.log(self.short / sigma),
+            *(ranked[i * T : (i + 1) * T] for i in range(5)),
+            *(column + alive for column in (one, many, dispersion, together)),
         ]
 
 
-def _market(moves: Floats, variance: Floats, day: Floats, rows: int) -> list[Floats]:
-    """Describe the state of the market, each (rows, 1): returns, dispersion, mean correlation."""
-    market = _across(moves)  # (T, 1)
-    power = _mean_over(market * market, SIGMA_BARS, SIGMA_OBSERVATIONS_MIN)
-    sigma = np.sqrt(np.where(power > SIGMA_FLOOR**2, power, np.nan))
-    spread = np.log(np.sqrt(_across((moves - market) ** 2)) + 1e-6)
-    # Var of the mean over the mean variance: about the mean correlation of many instruments.
-    correlation = 4.0 * (power / _across(variance) - 0.5)
-    state = [market / sigma, _across(day) / (sigma * np.sqrt(24)), correlation]
-    one, many, together = (column[len(moves) - rows :] for column in state)
-    return [one, many, _robust(spread, rows), together]
-
-
-def _illiquidity(moves: Floats, turnover: Floats) -> Floats:
-    """Give the log of absolute return per traded quote unit over the short window (Amihud)."""
-    pace = _mean_over(np.abs(moves), SIGMA_SHORT_BARS, SIGMA_SHORT_BARS // 2)
-    traded = _mean_over(turnover, SIGMA_SHORT_BARS, SIGMA_SHORT_BARS // 2)
-    return np.asarray(np.log((pace + 1e-9) / (traded + 1.0)))
-
-
-def _day(
+def day(
     shape: tuple[int, ...], newest_close_ms: int, timeframe: Timeframe
 ) -> tuple[Floats, Floats]:
     """Give sine and cosine of the close's place in the UTC day, each (T, N)."""
     T, N = shape[:2]
-    slots = DAY_MS // timeframe.ms
-    # A table over the slots of a day: a place in the day has one value, whatever T is.
-    angles = 2 * np.pi * np.arange(slots) / slots
     closes = newest_close_ms - timeframe.ms * np.arange(T - 1, -1, -1, dtype=np.int64)
-    slot = closes // timeframe.ms % slots
+    sine, cosine = _day_table(DAY_MS // timeframe.ms)
+    slot = closes // timeframe.ms % len(sine)
     wide = np.ones((1, N))
-    return np.sin(angles)[slot][:, None] * wide, np.cos(angles)[slot][:, None] * wide
+    return sine[slot][:, None] * wide, cosine[slot][:, None] * wide
+
+
+@cache  # over the slots of a day: a place in the day has one value, whatever T is
+def _day_table(slots: int) -> tuple[Floats, Floats]:
+    angles = 2 * np.pi * np.arange(slots) / slots
+    return np.sin(angles), np.cos(angles)
 
 
 def _lagged(x: Floats, bars: int) -> Floats:
@@ -218,9 +360,12 @@ def _filled(x: Floats) -> Floats:
     return out
 
 
-def _sum_over(x: Floats, bars: int) -> Floats:
-    """Sum the last `bars` rows (a power of two) by doubling: the same order for every row."""
-    out, width = x, 1
+def sum_over(x: Floats, bars: int, *, of: int = 1) -> Floats:
+    """Sum the last `bars` rows (a power of two) by doubling: the same order for every row.
+
+    of: how many rows each row of x holds the sum of already.
+    """
+    out, width = x, of
     while width < bars:
         shifted = np.zeros_like(out)
         shifted[width:] = out[: max(0, len(out) - width)]
@@ -229,27 +374,23 @@ def _sum_over(x: Floats, bars: int) -> Floats:
     return out
 
 
-def _mean_over(x: Floats, bars: int, observations_min: int) -> Floats:
-    """Average the finite values of the last `bars` rows; NaN with too few of them."""
-    finite = np.isfinite(x)
-    count = _sum_over(finite.astype(np.float64), bars)
-    total = _sum_over(np.where(finite, x, 0.0), bars)
+def mean(total: Floats, count: Floats, observations_min: int) -> Floats:
+    """Divide sums by counts; NaN with too few observations."""
     return np.where(count >= observations_min, total / count, np.nan)
 
 
-def _across(x: Floats) -> Floats:
+def across(x: Floats) -> Floats:
     """Average the finite values of a row over instruments, (T, N) -> (T, 1); NaN when none."""
     finite = np.isfinite(x)
     total, N = np.where(finite, x, 0.0), x.shape[1]
     while N > 1:  # halves are folded, so that only element-wise additions happen
         half = (N + 1) // 2
-        folded = total[:, :half].copy()
-        folded[:, : N - half] += total[:, half:]
-        total, N = folded, half
-    return np.asarray(total / finite.sum(axis=1, keepdims=True))
+        total[:, : N - half] += total[:, half:N]
+        N = half
+    return np.asarray(total[:, :1] / finite.sum(axis=1, keepdims=True))
 
 
-def _robust(x: Floats, rows: int) -> Floats:
+def robust(x: Floats, rows: int) -> Floats:
     """Score the last `rows` values against median and MAD of their own last SCALE_BARS values."""
     padded = np.concatenate([np.full((SCALE_BARS - 1, x.shape[1]), np.nan), x])
     windows = np.lib.stride_tricks.sliding_window_view(padded, SCALE_BARS, axis=0)[-rows:]
@@ -258,7 +399,7 @@ def _robust(x: Floats, rows: int) -> Floats:
     for start in range(0, rows, step):
         chunk = windows[start : start + step]  # (rows, M, SCALE_BARS)
         middle = _median(chunk)
-        spread = _MAD_TO_SIGMA * _median(np.abs(chunk - middle[:, :, None]))
+        spread = MAD_TO_SIGMA * _median(np.abs(chunk - middle[:, :, None]))
         out[start : start + step] = np.where(
             spread > 1e-9, (chunk[:, :, -1] - middle) / spread, np.nan
         )
@@ -276,20 +417,33 @@ def _median(windows: Floats) -> Floats:
 
 def ranks(x: Floats) -> Floats:
     """Rank over instruments to [-1, 1], ties share their mean rank, NaN stays NaN."""
-    count = np.isfinite(x).sum(axis=1, keepdims=True)
+    T, N = x.shape
+    finite = np.isfinite(x)
+    count = finite.sum(axis=1, keepdims=True)
     order = np.argsort(x, axis=1, kind="stable")
-    ordered = np.take_along_axis(x, order, axis=1)
-    place = np.arange(x.shape[1])[None, :]
+    order += N * np.arange(T)[:, None]  # places in the flat array
+    ordered = x.ravel()[order]
+    place = np.arange(N)[None, :]
     starts = np.ones(x.shape, dtype=bool)
     starts[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
-    ends = np.ones(x.shape, dtype=bool)
+    ranks = np.empty_like(x)
+    ranks.ravel()[order] = place if starts.all() else _shared(place, starts)
+    ranks *= 2.0
+    ranks /= np.maximum(count - 1, 1)
+    ranks -= 1.0
+    if count.min(initial=N) < max(2, N):  # somebody has no rank, or nobody to be ranked with
+        ranks[finite & (count == 1)] = 0.0
+        ranks[~finite] = np.nan
+    return ranks
+
+
+def _shared(place: Longs, starts: Flags) -> Floats:
+    """Give the mean place of each run of equal values, (T, N); starts: does a run begin here."""
+    ends = np.ones(starts.shape, dtype=bool)
     ends[:, :-1] = starts[:, 1:]
     first = np.maximum.accumulate(np.where(starts, place, 0), axis=1)
-    last = _from_the_end(np.minimum.accumulate, np.where(ends, place, x.shape[1]))
-    ranks = np.empty_like(x)
-    np.put_along_axis(ranks, order, 0.5 * (first + last), axis=1)
-    scaled = np.where(count > 1, 2.0 * ranks / np.maximum(count - 1, 1) - 1.0, 0.0)
-    return np.where(np.isfinite(x), scaled, np.nan)
+    last = _from_the_end(np.minimum.accumulate, np.where(ends, place, starts.shape[1]))
+    return np.asarray(0.5 * (first + last), dtype=np.float64)
 
 
 def _from_the_end(accumulate: Callable[..., Longs], x: Longs) -> Longs:

@@ -19,6 +19,7 @@ from daemon.domain.units import HOUR_MS, Timeframe, require
 from daemon.statistics.outcomes import ahead_of, residual_outcome, residual_risk
 
 HORIZON_MS: Final = 6 * HOUR_MS
+SECONDARY_MS: Final = 12 * HOUR_MS  # learned beside it by networks, with a small weight
 
 Longs = npt.NDArray[np.int64]
 

@@ -1,7 +1,7 @@
 """Put bars on an unbroken grid and feature rows into the shape that networks read.
 
-A network sees `SEQUENCE_BARS` rows; each needs `FEATURE_MEMORY_BARS` bars. A gap is a row of zeros
-with its flag down, never an invented bar.
+A network sees the newest L rows (`training.sequence_bars`, said by its manifest); each needs
+`FEATURE_MEMORY_BARS` bars. A gap is a row of zeros with its flag down, never an invented bar.
 """
 
 from __future__ import annotations
@@ -16,12 +16,22 @@ from daemon.domain.failures import ModelError
 from daemon.domain.units import Timeframe
 from strategies.forecast.inputs.features import FEATURE_MEMORY_BARS, FEATURES_N, usable
 
-SEQUENCE_BARS: Final = 12  # each row already carries up to 131 bars before it
+SEQUENCE_BARS: Final = 12  # unless told otherwise; each row carries up to 131 bars before it
+SEQUENCE_BARS_MIN: Final = 6  # what a ridge multiplies
+SEQUENCE_BARS_MAX: Final = 512
 CHANNELS_N: Final = FEATURES_N + 1  # without covariates; the last: is it usable
-WINDOW_BARS: Final = FEATURE_MEMORY_BARS - 1 + SEQUENCE_BARS  # rows a live window should have
+USABLE_SHARE_MIN: Final = 0.5  # of a sequence's bars
 
 Longs = npt.NDArray[np.int64]
 Singles = npt.NDArray[np.float32]
+
+
+def window_bars(sequence_bars: int) -> int:
+    """Give the bars that a live window needs for so many rows."""
+    return FEATURE_MEMORY_BARS - 1 + sequence_bars
+
+
+WINDOW_BARS: Final = window_bars(SEQUENCE_BARS)  # for what reads no longer sequence
 
 
 def on_grid(close_ms: Longs, values: Floats, timeframe: Timeframe) -> tuple[Longs, Floats]:
@@ -54,11 +64,11 @@ def channels(rows: Floats) -> Singles:
 def forecastable(sequence: Singles) -> Flags:
     """Tell for which instruments (L, N, F + 1) allows a forecast: newest row and half of all."""
     flags = sequence[..., -1] > 0
-    return np.asarray(flags[-1] & (flags.mean(axis=0) >= 0.5))
+    return np.asarray(flags[-1] & (flags.mean(axis=0) >= USABLE_SHARE_MIN))
 
 
-def sequences(table: Singles, places: Longs) -> Singles:
-    """Gather the sequences that end at rows `places` of (T, N, C): gives (M, L, N, C)."""
-    index = places[:, None] + np.arange(1 - SEQUENCE_BARS, 1, dtype=np.int64)[None, :]
+def sequences(table: Singles, places: Longs, bars: int = SEQUENCE_BARS) -> Singles:
+    """Gather the sequences of `bars` rows that end at rows `places` of (T, N, C): (M, L, N, C)."""
+    index = places[:, None] + np.arange(1 - bars, 1, dtype=np.int64)[None, :]
     gathered: Singles = table[index]
     return gathered

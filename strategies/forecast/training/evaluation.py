@@ -34,9 +34,11 @@ class OutOfSample:
         self._rows: list[list[Longs]] = [[] for _ in tables]
         self._raw: list[list[Floats]] = [[] for _ in tables]
         self.scores: list[Score] = []
+        self.learned_until_ms = 0
 
     def add(self, number: int, fold: Fold, forecast: Forecaster) -> None:
         """Forecast a fold's test part and score it beside the baselines."""
+        self.learned_until_ms = fold.train.end_ms
         for k, table in enumerate(self._tables):
             rows = table.within(fold.test)
             raw = forecast(table, rows)  # (M, T, N)
@@ -112,6 +114,7 @@ def describe(
             source_minutes=source.minutes,
             lag_ms=settings.lag_bars * source.ms,
             horizon_ms=HORIZON_MS,
+            learned_until_ms=outcome.learned_until_ms,
         ),
         settings=settings,
         steps=steps,
@@ -121,4 +124,5 @@ def describe(
         disagreement=tuple(tuple(map(float, row)) for row in outcome.disagreement()),
         weights_sha256="",
         covariates=job.covariates,
+        parent="" if job.parent is None else job.parent.name,
     )

@@ -24,6 +24,8 @@ from daemon.domain.failures import ConfigurationError, ModelError
 from daemon.domain.units import Timeframe
 from strategies.forecast.inputs.covariates import Known, checked, needed
 from strategies.forecast.inputs.series_file import read_known, write_known
+from strategies.forecast.inputs.windows import SEQUENCE_BARS, SEQUENCE_BARS_MAX, SEQUENCE_BARS_MIN
+from strategies.forecast.networks.config import ListLoss, NetworkKind
 
 Longs = npt.NDArray[np.int64]
 Bars = Mapping[Timeframe, tuple[Longs, Floats]]  # close_ms (T,), values (T, N, 5)
@@ -31,6 +33,31 @@ Bars = Mapping[Timeframe, tuple[Longs, Floats]]  # close_ms (T,), values (T, N, 
 _JOB_FILE: Final = "job.json"
 _BARS_FILE: Final = "bars.npz"
 _SERIES_FILE: Final = "series.npz"
+
+
+class Device(StrEnum):
+    """Name what networks are trained on; auto is a GPU where there is one."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
+class Precision(StrEnum):
+    """Name what networks are trained in; bf16 is torch's autocast, weights stay fp32."""
+
+    FP32 = "fp32"
+    BF16 = "bf16"
+
+
+class Tune(StrEnum):
+    """Name how much of a stored model learns on; none trains a new one."""
+
+    NONE = "none"
+    RECALIBRATE = "recalibrate"
+    HEAD = "head"
+    LAST = "last"
+    FULL = "full"
 
 
 class OriginKind(StrEnum):
@@ -55,7 +82,11 @@ class TrainSettings:
 
     budget_seconds buys a number of optimiser steps at the nominal speed of one thread; the clock is
     never asked, so the same settings and data give the same model. lag_bars: source bars from the
-    decision to the entry price of the label. Shares are of the whole stretch of data.
+    decision to the entry price of the label. Shares are of the whole stretch of data. shuffled:
+    labels change places within each instant, which leaves nothing to find: for controls only.
+    batch_rows: sequences of a step, all timeframes together, cut to whole cross-sections. What
+    networks alone read begins at `network`; for shape and regularisation see `NetworkConfig`.
+    weight_averaging: the mean of the weights over the last quarter of the steps is kept.
     """
 
     seed: int = 7
@@ -73,6 +104,19 @@ class TrainSettings:
     stop_share: float = 0.12
     test_share: float = 0.18
     steps: int | None = None
+    shuffled: bool = False
+    sequence_bars: int = SEQUENCE_BARS
+    network: NetworkKind = NetworkKind.BILSTM
+    layers: int = 1
+    cross_asset: bool = False
+    time_dropout: float = 0.0
+    weight_drop: float = 0.0
+    zoneout: float = 0.0
+    weight_averaging: bool = False
+    list_loss: ListLoss = ListLoss.NONE
+    device: Device = Device.CPU
+    precision: Precision = Precision.FP32
+    tune: Tune = Tune.NONE
 
     def __post_init__(self) -> None:
         for name, low, high in _RANGES:
@@ -97,6 +141,11 @@ _RANGES: Final = (
     ("stop_share", 0.05, 0.4),
     ("test_share", 0.05, 0.5),
     ("steps", 1, 10_000_000),
+    ("sequence_bars", SEQUENCE_BARS_MIN, SEQUENCE_BARS_MAX),
+    ("layers", 1, 4),
+    ("time_dropout", 0.0, 0.9),
+    ("weight_drop", 0.0, 0.9),
+    ("zoneout", 0.0, 0.9),
 )
 
 
@@ -105,7 +154,8 @@ class Job:
     """Hold one training run: what to learn from, for which timeframes, and where to put it.
 
     bars must hold `source` and all `timeframes`; `out` is the registry folder of models. series: of
-    each instrument what the covariates need.
+    each instrument what the covariates need. parent: folder of the model that is tuned, where
+    `settings.tune` says so.
     """
 
     bars: Bars
@@ -117,11 +167,14 @@ class Job:
     settings: TrainSettings = field(default_factory=TrainSettings)
     covariates: tuple[str, ...] = ()
     series: Known = field(default_factory=dict)
+    parent: Path | None = None
 
     def __post_init__(self) -> None:
         for name in needed(checked(self.covariates)):
             if len(self.series.get(name, ())) != len(self.symbols):
                 raise ModelError(f"the training job holds no series {name} of its symbols")
+        if (self.parent is None) is not (self.settings.tune is Tune.NONE):
+            raise ModelError("a training job tunes a model, or names none")
         if not self.timeframes or len(set(self.timeframes)) != len(self.timeframes):
             raise ModelError("a training job names each of its timeframes once")
         for timeframe in sorted({self.source, *self.timeframes}):
@@ -156,6 +209,7 @@ def write_job(job: Job, folder: Path) -> Path:
             "origin": asdict(job.origin),
             "out": os.fspath(job.out.absolute()),
             "settings": asdict(job.settings),
+            "parent": None if job.parent is None else os.fspath(job.parent.absolute()),
         },
         indent=1,
     )
@@ -172,6 +226,7 @@ class _Written(msgspec.Struct, forbid_unknown_fields=True):
     origin: Origin
     out: str
     settings: TrainSettings
+    parent: str | None
     covariates: tuple[str, ...] = ()
 
 
@@ -212,6 +267,7 @@ def read_job(path: Path) -> Job:
         out=Path(written.out),
         settings=written.settings,
         covariates=written.covariates,
+        parent=None if written.parent is None else Path(written.parent),
         series=read_known(path.parent / _SERIES_FILE) if written.covariates else {},
     )
 

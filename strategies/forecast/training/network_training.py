@@ -1,67 +1,99 @@
-"""Train the network: the whole loop, top to bottom, in one file.
+"""Train networks: the whole loop, top to bottom, in one file.
 
     python -m strategies.forecast.training.network_training --job job.json
 
 trains in a process of its own (see `process`), so the one that trades never loads torch. One number
 seeds Python, NumPy and torch; the number of steps follows from the settings and the data, never
-from a clock: the same job gives the same model.
+from a clock: the same job gives the same model, also when it was killed and begun again (`resume`).
 
-Loss: beta-NLL (beta 0.5) first, then the mean over instants of minus the cross-section's
-correlation, with a tenth of the NLL to keep scale and variance honest. A batch is some instants of
-one timeframe with all their instruments. Early stopping keeps the state with the best RankIC on the
-part of time after the training part; the test part after that is seen once, for scores and
-calibration.
+Losses stand in `networks.losses`: a likelihood for the first steps, then the order within each
+cross-section. A step sees some instants of every timeframe with all their instruments. Early
+stopping keeps the weights with the best RankIC on the part of time after the training part; the
+test part after that is seen once, for scores and calibration.
 """
 
 from __future__ import annotations
 
+import copy
+import math
+import os
 import random
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from daemon.domain.bar import Floats
+from daemon.domain.failures import ConfigurationError
 from strategies.forecast import checkpoint
 from strategies.forecast.inputs.covariates import column_names
 from strategies.forecast.inputs.dataset import Table, build_tables, cut_folds
-from strategies.forecast.inputs.windows import CHANNELS_N, SEQUENCE_BARS, sequences
-from strategies.forecast.networks.bilstm import BiLstm, NetworkConfig
+from strategies.forecast.inputs.windows import CHANNELS_N
+from strategies.forecast.networks.config import NetworkConfig, NetworkKind
+from strategies.forecast.networks.losses import total_loss
+from strategies.forecast.networks.network import Network
+from strategies.forecast.training.averaging import AVERAGED_SHARE, WeightAverage
+from strategies.forecast.training.batches import Batches
 from strategies.forecast.training.evaluation import Forecaster, OutOfSample, describe, score
-from strategies.forecast.training.job import Job, Longs, TrainSettings
+from strategies.forecast.training.fitting import Fitted, Told
+from strategies.forecast.training.job import (
+    Device,
+    Job,
+    Longs,
+    Precision,
+    TrainSettings,
+    Tune,
+)
 from strategies.forecast.training.process import Progress, Report, run_process
+from strategies.forecast.training.resume import TrainingFolder
 from strategies.forecast.training.splits import Fold, Span
+from strategies.forecast.training.tuning import RATE_SHARE, Tuning
 
 SPEED: Final = 17_000 * 12 * 32  # rows x bars x hidden that one thread learns from in a second
+COST: Final = {  # of a kind, beside a Bi-LSTM of so many hidden units in each direction
+    NetworkKind.BILSTM: 1.0,
+    NetworkKind.LSTM: 0.55,
+    NetworkKind.GRU: 0.55,
+    NetworkKind.TCN: 0.8,
+    NetworkKind.TRANSFORMER: 1.0,
+}
 EPOCHS_MAX: Final = 12
 STEPS_MIN: Final = 20
 EVALUATIONS: Final = 8
-WARM_UP_SHARE: Final = 0.15  # share of steps with the likelihood alone
-NLL_WEIGHT: Final = 0.1
-BETA: Final = 0.5
+STATES_KEPT: Final = 20  # times that the state of a member is kept on its way
+FIRST_STAGE_SHARE: Final = 0.15  # of the steps, with the likelihood alone
+RATE_RISE_SHARE: Final = 0.3  # of the steps
+RATE_START: Final = 0.04  # of the settings' learning rate
 GRADIENT_NORM_MAX: Final = 1.0
-PREDICT_INSTANTS: Final = 256
 LIBRARIES: Final = ("numpy", "torch", "safetensors")
+SEEDED: Final = True
 
 
 def train_model(job: Job, *, progress: Report | None = None) -> Path:
     """Train, score, calibrate and save a model into `job.out`; give its folder (named by its id).
 
-    Raises ModelError when the data are too few for the folds.
+    Raises ModelError when the data are too few for the folds, ConfigurationError for a device that
+    is not there.
     """
     settings, report = job.settings, progress or (lambda _: None)
+    device = device_of(settings)
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
     tables = build_tables(job)
     folds = cut_folds(job, tables)
-    steps = steps_for(settings, tables, folds)
+    batches = Batches(tables, settings, device)
+    steps = steps_for(settings, batches, tables, folds)
+    states = TrainingFolder(job, str(device))
+    tuning = None if job.parent is None else Tuning(job)
+    arm = _Arm(settings, config_of(job), tables, batches, states, steps, tuning)
     total = steps * settings.members * len(folds)
     outcome = OutOfSample(tables)
-    members: list[BiLstm] = []
+    members: list[Network] = []
     for number, fold in enumerate(folds):
         members = []
         for member in range(settings.members):
@@ -71,193 +103,325 @@ def train_model(job: Job, *, progress: Report | None = None) -> Path:
             def told(step: int, ic: float, *, done: int = done, stage: str = stage) -> None:
                 report(Progress(done + step, total, stage, ic))
 
-            seed = settings.seed + 1000 * number + member
-            members.append(_train_member(settings, tables, fold, steps, seed, told))
-        outcome.add(number, fold, _forecaster(members))
-    manifest = _describe(job, steps, outcome)
-    return checkpoint.save(manifest, _weights(members), job.out)
+            members.append(_member(arm, fold, (number, member), told))
+        outcome.add(number, fold, _forecaster(batches, members))
+    manifest = _describe(job, steps, outcome, device)
+    folder = checkpoint.save(manifest, _weights(members), job.out)
+    states.remove()
+    return folder
+
+
+@dataclass(frozen=True, slots=True)
+class _Arm:
+    """Hold what all members of a training share; without a folder nothing is kept on the way."""
+
+    settings: TrainSettings
+    config: NetworkConfig
+    tables: Sequence[Table]
+    batches: Batches
+    folder: TrainingFolder | None
+    steps: int
+    tuning: Tuning | None
 
 
 # ---- the loop ------------------------------------------------------------------------------------
 
 
-def steps_for(settings: TrainSettings, tables: Sequence[Table], folds: Sequence[Fold]) -> int:
+def _train(
+    arm: _Arm, fold: Fold, mine: tuple[int, int], told: Callable[[int, float], None]
+) -> Network:
+    """Train member `mine` (fold, member) or go on with it; give the network with its best state."""
+    settings, steps = arm.settings, arm.steps
+    seed = settings.seed + 1000 * mine[0] + mine[1]
+    seed_everything(seed)
+    network = Network(arm.config)
+    rows = [[table.within(fold.train)] for table in arm.tables]
+    if arm.tuning is not None:
+        arm.tuning.begin(network, mine[1])
+        rows = arm.tuning.rows(arm.tables, fold) if steps else rows
+    network.to(arm.batches.device)
+    state = _State(arm, fold, network)
+    done = state.restore(mine)
+    if arm.tuning is not None and done == 0:
+        state.keeper.look(network.state_dict())  # what it began with may stay the best
+    for step in range(done, steps):
+        batch = arm.batches.draw(seed_step(seed, step), rows)
+        with _autocast(settings, arm.batches.device):
+            forecast = network(batch.x, batch.place)
+        warm = arm.tuning is None and step < FIRST_STAGE_SHARE * steps
+        value = total_loss(forecast, batch.y, warm=warm, listed=settings.list_loss)
+        state.optimiser.zero_grad(set_to_none=True)
+        value.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(network.parameters(), GRADIENT_NORM_MAX)
+        for group in state.optimiser.param_groups:
+            group["lr"] = rate(step, steps, settings)
+        state.optimiser.step()
+        if arm.tuning is not None:
+            arm.tuning.pull(network, rate(step, steps, settings))
+        if settings.weight_averaging and step >= (1 - AVERAGED_SHARE) * steps:
+            state.average.add(network)
+        if (step + 1) % max(1, steps // EVALUATIONS) == 0 or step + 1 == steps:
+            state.keeper.look(state.average.mean or network.state_dict())
+        told(step + 1, state.keeper.rank_ic)
+        if (step + 1) % max(1, steps // STATES_KEPT) == 0:
+            state.keep(mine, step + 1)
+    return state.keeper.best()
+
+
+def _member(
+    arm: _Arm, fold: Fold, mine: tuple[int, int], told: Callable[[int, float], None]
+) -> Network:
+    """Give a member: the one that was finished before a kill, or train it."""
+    finished = arm.folder.finished(*mine) if arm.folder else None
+    if finished is not None:
+        network = Network(arm.config)
+        network.load_state_dict(dict(finished))
+        return network.to(arm.batches.device).eval()
+    network = _train(arm, fold, mine, told)
+    if arm.folder:
+        arm.folder.finish(*mine, network.state_dict())
+    return network
+
+
+def rate(step: int, steps: int, settings: TrainSettings) -> float:
+    """Give the learning rate of a step: it rises, then falls to 0 along cosines.
+
+    With weight averaging it stays where it is when the averaged part begins.
+    """
+    highest = settings.learning_rate * (1.0 if settings.tune is Tune.NONE else RATE_SHARE)
+    share = (step + 1) / (steps + 1)
+    if settings.weight_averaging:
+        share = min(share, 1 - AVERAGED_SHARE)
+    if share < RATE_RISE_SHARE:
+        risen = 0.5 - 0.5 * math.cos(math.pi * share / RATE_RISE_SHARE)
+        return highest * (RATE_START + (1 - RATE_START) * risen)
+    fallen = (share - RATE_RISE_SHARE) / (1 - RATE_RISE_SHARE)
+    return highest * (0.5 + 0.5 * math.cos(math.pi * fallen))
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python, NumPy and torch from one number."""
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
+
+def seed_step(seed: int, step: int) -> np.random.Generator:
+    """Seed a step from its number, so that it draws the same whatever was done before it."""
+    draw = np.random.default_rng((seed, step))
+    torch.manual_seed(int(draw.integers(2**63)))
+    return draw
+
+
+def steps_for(
+    settings: TrainSettings, batches: Batches, tables: Sequence[Table], folds: Sequence[Fold]
+) -> int:
     """Turn the budget into optimiser steps per member, from sizes alone."""
+    if settings.tune is Tune.RECALIBRATE:
+        return 0
     if settings.steps is not None:
         return settings.steps
-    N = int(tables[0].y.shape[1])
-    rows = _instants_per_batch(settings, tables) * N
+    N, rows = int(tables[0].y.shape[1]), batches.rows_n
     runs = settings.members * len(folds)
-    speed = SPEED / (SEQUENCE_BARS * settings.hidden)
-    bought = int(settings.budget_seconds * speed / (rows * runs))
+    width = settings.hidden * settings.layers * COST[settings.network]
+    bought = int(settings.budget_seconds * SPEED / (settings.sequence_bars * width * rows * runs))
     samples = sum(len(t.within(folds[-1].train)) for t in tables) * N
     return max(STEPS_MIN, min(bought, EPOCHS_MAX * samples // rows))
 
 
-def _instants_per_batch(settings: TrainSettings, tables: Sequence[Table]) -> int:
-    return max(4, round(settings.batch_rows / int(tables[0].y.shape[1])))
+def device_of(settings: TrainSettings) -> torch.device:
+    """Choose the device; raise ConfigurationError where a GPU is asked for and there is none."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # else cuBLAS may vary by run
+    if settings.device is Device.CUDA and not torch.cuda.is_available():
+        raise ConfigurationError("training.device = cuda: torch finds no GPU here; accepted: cpu")
+    use_gpu = settings.device is not Device.CPU and torch.cuda.is_available()
+    return torch.device("cuda" if use_gpu else "cpu")
 
 
-def _train_member(
-    settings: TrainSettings,
-    tables: Sequence[Table],
-    fold: Fold,
-    steps: int,
-    seed: int,
-    told: Callable[[int, float], None],
-) -> BiLstm:
-    draw = seed_everything(seed)
-    network = BiLstm(_config(settings, tables))
-    optimiser = torch.optim.AdamW(
-        network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
-    )
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, max_lr=settings.learning_rate, total_steps=steps + 1
-    )
-    train = [t.within(fold.train) for t in tables]
-    keeper = _Keeper(network, tables, fold.stop)
-    batch = _instants_per_batch(settings, tables)
-    for step in range(steps):
-        place = step % len(tables)
-        chosen = draw.choice(train[place], size=min(batch, len(train[place])), replace=False)
-        x, y = _batch(tables[place], chosen)
-        mean, log_variance = network(x, place)
-        warm = step < WARM_UP_SHARE * steps
-        value = loss(mean.view_as(y), log_variance.view_as(y), y, warm=warm)
-        optimiser.zero_grad(set_to_none=True)
-        value.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(network.parameters(), GRADIENT_NORM_MAX)
-        optimiser.step()
-        schedule.step()
-        if (step + 1) % max(1, steps // EVALUATIONS) == 0 or step + 1 == steps:
-            keeper.look()
-        told(step + 1, keeper.rank_ic)
-    return keeper.best()
+def _autocast(settings: TrainSettings, device: torch.device) -> torch.autocast:
+    enabled = settings.precision is Precision.BF16
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled)
 
 
-def seed_everything(seed: int) -> np.random.Generator:
-    """Seed Python, NumPy and torch from one number and give a generator for batches."""
-    random.seed(seed)
-    np.random.seed(seed)
-    torch.manual_seed(seed)
-    return np.random.default_rng(seed)
+class _State:
+    """Hold what changes while a member is trained, and put it where a next process finds it."""
 
+    def __init__(self, arm: _Arm, fold: Fold, network: Network) -> None:
+        settings = arm.settings
+        self._folder = arm.folder
+        self._network = network
+        decay = settings.weight_decay if arm.tuning is None else 0.0  # tuning pulls elsewhere
+        learning = [weight for weight in network.parameters() if weight.requires_grad]
+        self.optimiser = torch.optim.AdamW(
+            learning or network.parameters(), lr=settings.learning_rate, weight_decay=decay
+        )
+        self.average = WeightAverage()
+        self.keeper = _Keeper(copy.deepcopy(network), arm.batches, arm.tables, fold.stop)
 
-def loss(mean: Tensor, log_variance: Tensor, y: Tensor, *, warm: bool) -> Tensor:
-    """Give the loss of a batch (B, N); labels that are NaN do not count.
+    def keep(self, mine: tuple[int, int], step: int) -> None:
+        """Keep everything as it is after so many steps, where there is a folder for it."""
+        if self._folder is None:
+            return
+        moments = self.optimiser.state_dict()["state"]
+        parts: Mapping[str, Mapping[str, Tensor]] = {
+            "network": self._network.state_dict(),
+            "average": self.average.mean,
+            "best": self.keeper.weights,
+            **{f"optimiser.{number}": values for number, values in moments.items()},
+        }
+        tensors = {f"{part}/{name}": v for part, own in parts.items() for name, v in own.items()}
+        more = {"step": step, "averaged": self.average.steps_n, "keeper": self.keeper.seen()}
+        self._folder.keep(*mine, tensors, more)
 
-    warm: beta-NLL alone; else minus the mean correlation per instant plus a tenth of it.
-    """
-    known = torch.isfinite(y)
-    y = torch.where(known, y, 0.0)
-    count = known.sum(dim=1, keepdim=True).clamp(min=1)
-    centre = torch.where(known, mean, 0.0).sum(dim=1, keepdim=True) / count  # (B, 1)
-    f = torch.where(known, mean - centre, 0.0)  # (B, N)
-    nll = 0.5 * (log_variance + (y - f) ** 2 * torch.exp(-log_variance))
-    weight = torch.exp(BETA * log_variance).detach()
-    likelihood = (torch.where(known, nll * weight, 0.0)).sum() / known.sum().clamp(min=1)
-    if warm:
-        return likelihood
-    size = ((f * f).sum(dim=1) * (y * y).sum(dim=1) + 1e-8).sqrt()
-    correlation = (f * y).sum(dim=1) / size  # (B, N) -> (B,)
-    return NLL_WEIGHT * likelihood - correlation.mean()
+    def restore(self, mine: tuple[int, int]) -> int:
+        """Take over what was kept of this member, if anything; give the steps done."""
+        found = self._folder.state(*mine) if self._folder else None
+        if found is None:
+            return 0
+        tensors, more = found
+        parts: dict[str, dict[str, Tensor]] = {"average": {}, "best": {}}
+        for key, value in tensors.items():
+            part, _, name = key.partition("/")
+            device = self.keeper.device if part in ("average", "best") else value.device
+            parts.setdefault(part, {})[name] = value.to(device)
+        self._network.load_state_dict(parts.pop("network"))
+        self.average.restore(parts.pop("average"), more["averaged"])
+        self.keeper.restore(parts.pop("best"), more["keeper"])
+        moments = {int(part.removeprefix("optimiser.")): own for part, own in parts.items()}
+        groups = self.optimiser.state_dict()["param_groups"]
+        self.optimiser.load_state_dict({"state": moments, "param_groups": groups})
+        return int(more["step"])
 
 
 class _Keeper:
-    """Keep the state with the best RankIC on the stop part, averaged over two looks in a row."""
+    """Keep the weights with the best RankIC on the stop part, averaged over two looks in a row."""
 
-    def __init__(self, network: BiLstm, tables: Sequence[Table], span: Span) -> None:
-        self._network = network
+    def __init__(
+        self, probe: Network, batches: Batches, tables: Sequence[Table], span: Span
+    ) -> None:
+        self._probe = probe
+        self._batches = batches
         self._tables = tables
         self._rows = [t.within(span) for t in tables]
+        self.device = batches.device
         self._best = float("-inf")
-        self._state: Mapping[str, Tensor] = {}
         self._last = float("nan")
         self.rank_ic = float("nan")
+        self.weights: dict[str, Tensor] = {}
 
-    def look(self) -> None:
-        """Measure the stop part and remember the state if it is the best so far."""
+    def look(self, weights: Mapping[str, Tensor]) -> None:
+        """Measure weights on the stop part and remember them if they are the best so far."""
+        self._probe.load_state_dict(dict(weights))
         found = []
         for table, rows in zip(self._tables, self._rows, strict=True):
-            forecasts = predict(self._network, table, rows)
+            forecasts = self._batches.predict(self._probe, table, rows)
             found.append(score(table, rows, forecasts).rank_ic)
         now = float(np.nanmean(found)) if np.isfinite(found).any() else 0.0
         self.rank_ic = now if np.isnan(self._last) else 0.5 * (now + self._last)
         self._last = now
         if self.rank_ic > self._best:
             self._best = self.rank_ic
-            self._state = {k: v.clone() for k, v in self._network.state_dict().items()}
+            self.weights = {k: v.detach().clone() for k, v in weights.items()}
 
-    def best(self) -> BiLstm:
-        """Put the best state back and give the network."""
-        self._network.load_state_dict(self._state)
-        return self._network.eval()
+    def best(self) -> Network:
+        """Give the network with the best weights."""
+        self._probe.load_state_dict(self.weights)
+        return self._probe.eval()
 
+    def seen(self) -> dict[str, float]:
+        """Give what was measured, for `restore`."""
+        return {"best": self._best, "last": self._last, "rank_ic": self.rank_ic}
 
-def predict(network: BiLstm, table: Table, rows: Longs) -> Floats:
-    """Forecast rows (M,) of a table: (M, N) raw means, NaN where there is no sequence."""
-    was_training = network.training
-    network.eval()
-    found = []
-    with torch.inference_mode():
-        for start in range(0, len(rows), PREDICT_INSTANTS):
-            part = rows[start : start + PREDICT_INSTANTS]
-            x, _ = _batch(table, part)
-            mean, _ = network(x, table.place)
-            found.append(mean.view(len(part), -1).numpy().astype(np.float64))
-    network.train(was_training)
-    N = table.y.shape[1]
-    raw = np.concatenate(found) if found else np.empty((0, N))
-    return np.where(np.isfinite(table.y[rows]), raw, np.nan)
+    def restore(self, weights: dict[str, Tensor], seen: Mapping[str, Any]) -> None:
+        """Go on from what was kept."""
+        self.weights = weights
+        self._best, self._last, self.rank_ic = seen["best"], seen["last"], seen["rank_ic"]
 
 
-def _batch(table: Table, rows: Longs) -> tuple[Tensor, Tensor]:
-    x = torch.from_numpy(sequences(table.inputs, rows))  # (B, L, N, C)
-    B, L, N, C = x.shape
-    x = x.permute(0, 2, 1, 3).reshape(B * N, L, C)  # (B, L, N, C) -> (B * N, L, C)
-    return x, torch.from_numpy(table.y[rows].astype(np.float32))
+# ---- one fold, for walk-forwards -----------------------------------------------------------------
 
 
-def _config(settings: TrainSettings, tables: Sequence[Table]) -> NetworkConfig:
-    return NetworkConfig(
-        channels=tables[0].inputs.shape[-1],
-        timeframes=len(tables),
-        hidden=settings.hidden,
-        embedding=settings.embedding,
-        sequence_bars=SEQUENCE_BARS,
-        feature_dropout=settings.feature_dropout,
-        dropout=settings.dropout,
-    )
+class FittedNetwork:
+    """Forecast with one trained network."""
+
+    def __init__(self, network: Network, batches: Batches) -> None:
+        self._network = network
+        self._batches = batches
+
+    def forecast(self, table: Table, rows: Longs) -> tuple[Floats, Floats]:
+        """Give raw means and variances, (M, N) each; see `fitting.Fitted`."""
+        mean, variance = self._batches.forecast(self._network, table, rows)
+        allowed = table.allowed[rows]
+        return np.where(allowed, mean, np.nan), np.where(allowed, variance, np.nan)
+
+
+def fit_fold(job: Job, tables: Sequence[Table], fold: Fold, *, seed: int, told: Told) -> Fitted:
+    """Train one member on a fold, with its share of the budget. See `fitting.FitFold`."""
+    settings = replace(job.settings, seed=seed)
+    device = device_of(settings)
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)
+    batches = Batches(tables, settings, device)
+    steps = steps_for(settings, batches, tables, (fold,))
+    arm = _Arm(settings, config_of(job), tables, batches, None, steps, None)
+    network = _train(arm, fold, (0, 0), lambda step, rank_ic: told(step / steps))
+    return FittedNetwork(network, batches)
 
 
 # ---- what came of it -----------------------------------------------------------------------------
 
 
-def _forecaster(members: Sequence[BiLstm]) -> Forecaster:
-    return lambda table, rows: np.array([predict(network, table, rows) for network in members])
+def config_of(job: Job) -> NetworkConfig:
+    """Say what network a job asks for."""
+    settings = job.settings
+    return NetworkConfig(
+        kind=settings.network,
+        channels=CHANNELS_N + len(column_names(job.covariates)),
+        timeframes=len(job.timeframes),
+        hidden=settings.hidden,
+        embedding=settings.embedding,
+        sequence_bars=settings.sequence_bars,
+        layers=settings.layers,
+        cross_asset=settings.cross_asset,
+        feature_dropout=settings.feature_dropout,
+        time_dropout=settings.time_dropout,
+        weight_drop=settings.weight_drop,
+        zoneout=settings.zoneout,
+        dropout=settings.dropout,
+    )
 
 
-def _weights(members: Sequence[BiLstm]) -> checkpoint.Weights:
+def _forecaster(batches: Batches, members: Sequence[Network]) -> Forecaster:
+    return lambda table, rows: np.array([batches.predict(m, table, rows) for m in members])
+
+
+def _weights(members: Sequence[Network]) -> checkpoint.Weights:
     return {
-        f"{number}.{name}": value.detach().numpy()
+        f"{number}.{name}": value.detach().cpu().numpy()
         for number, network in enumerate(members)
         for name, value in network.state_dict().items()
     }
 
 
-def _describe(job: Job, steps: int, outcome: OutOfSample) -> checkpoint.Manifest:
-    settings = job.settings
+def _describe(
+    job: Job, steps: int, outcome: OutOfSample, device: torch.device
+) -> checkpoint.Manifest:
+    config = config_of(job)
     shape = checkpoint.Shape(
-        channels=CHANNELS_N + len(column_names(job.covariates)),
-        timeframes=len(job.timeframes),
-        hidden=settings.hidden,
-        embedding=settings.embedding,
-        sequence_bars=SEQUENCE_BARS,
-        members=settings.members,
+        channels=config.channels,
+        timeframes=config.timeframes,
+        hidden=config.hidden,
+        embedding=config.embedding,
+        sequence_bars=config.sequence_bars,
+        members=job.settings.members,
+        layers=config.layers,
+        cross_asset=config.cross_asset,
+        zoneout=config.zoneout,
     )
-    return describe(
-        job, outcome, kind=checkpoint.BILSTM, shape=shape, steps=steps, libraries=LIBRARIES
-    )
+    kind = config.kind.value
+    made = describe(job, outcome, kind=kind, shape=shape, steps=steps, libraries=LIBRARIES)
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+    return replace(made, versions=made.versions | {"device": name})
 
 
 if __name__ == "__main__":

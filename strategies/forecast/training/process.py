@@ -21,6 +21,7 @@ import numpy as np
 from daemon.domain.failures import EquipoiseError
 from strategies.forecast import checkpoint
 from strategies.forecast.training.job import Job, read_job
+from strategies.forecast.training.memory import keep_freed_memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,7 @@ def run_process(train: Train, arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--job", type=Path, required=True, help="the job.json of write_job")
     job_path: Path = parser.parse_args(arguments).job
+    keep_freed_memory()
     try:
         folder = train(read_job(job_path), progress=_tell_progress)
         manifest = checkpoint.load(folder).manifest

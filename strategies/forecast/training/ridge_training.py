@@ -17,14 +17,22 @@ import numpy as np
 from daemon.domain.bar import Floats
 from strategies.forecast import checkpoint
 from strategies.forecast.inputs.dataset import Table, build_tables, cut_folds
-from strategies.forecast.inputs.windows import SEQUENCE_BARS
-from strategies.forecast.ridge import COEFFICIENTS, columns_n, design, fit, penalty_of
+from strategies.forecast.ridge import (
+    COEFFICIENTS,
+    PRODUCT_BARS,
+    columns_n,
+    design,
+    fit,
+    penalty_of,
+)
 from strategies.forecast.training.evaluation import Forecaster, OutOfSample, describe
+from strategies.forecast.training.fitting import Fitted, Told
 from strategies.forecast.training.job import Job, Longs
 from strategies.forecast.training.process import Progress, Report, run_process
-from strategies.forecast.training.splits import Fold, Span
+from strategies.forecast.training.splits import Fold
 
 LIBRARIES: Final = ("numpy", "safetensors")
+SEEDED: Final = False
 
 
 def train_ridge(job: Job, *, progress: Report | None = None) -> Path:
@@ -48,22 +56,54 @@ def train_ridge(job: Job, *, progress: Report | None = None) -> Path:
             done = number * len(tables) + table.place + 1
             report(Progress(done, len(folds) * len(tables), stage, float("nan")))
         outcome.add(number, fold, _forecaster(coefficients, job.covariates))
-    shape = checkpoint.Shape(columns, len(tables), 0, 0, SEQUENCE_BARS, 1)
+    shape = checkpoint.Shape(columns, len(tables), 0, 0, job.settings.sequence_bars, 1)
     manifest = describe(
         job, outcome, kind=checkpoint.RIDGE, shape=shape, steps=0, libraries=LIBRARIES
     )
     return checkpoint.save(manifest, {COEFFICIENTS: coefficients}, job.out)
 
 
+class FittedRidge:
+    """Forecast with coefficients (K, P); the stated variance is that of labels, 1."""
+
+    def __init__(self, coefficients: Floats, covariates: Sequence[str]) -> None:
+        self._coefficients, self._covariates = coefficients, covariates
+
+    def forecast(self, table: Table, rows: Longs) -> tuple[Floats, Floats]:
+        """Give raw means and unit variances, (M, N) each; see `fitting.Fitted`."""
+        x = _regressors(table, rows, self._covariates)
+        raw = x @ self._coefficients[table.place]  # (M, N, P) -> (M, N)
+        allowed = table.allowed[rows]
+        return np.where(allowed, raw, np.nan), np.where(allowed, 1.0, np.nan)
+
+
+def fit_fold(job: Job, tables: Sequence[Table], fold: Fold, *, seed: int, told: Told) -> Fitted:
+    """Fit all timeframes on a fold; a seed changes nothing. See `fitting.FitFold`."""
+    found = []
+    for table in tables:
+        found.append(_fitted(table, fold, job.covariates))
+        told(len(found) / len(tables))
+    return FittedRidge(np.array(found), job.covariates)
+
+
 def _fitted(table: Table, fold: Fold, covariates: Sequence[str]) -> Floats:
-    rows = table.within(Span(fold.train.start_ms, fold.stop.end_ms))
-    x = design(table.rows, len(table.rows), covariates)[rows]
+    rows = table.within(fold.learned)
+    x = _regressors(table, rows, covariates)
     return fit(x, table.y[rows], penalty_of(table.horizon_bars, x.shape[-1]))
+
+
+def _regressors(table: Table, rows: Longs, covariates: Sequence[str]) -> Floats:
+    """Give the regressors (M, N, P) of rows (M,) that rise, made of no more rows than they need."""
+    if not len(rows):
+        return np.empty((0, table.y.shape[1], columns_n(covariates)))
+    first, last = int(rows[0]), int(rows[-1]) + 1
+    needed = table.rows[max(0, first - PRODUCT_BARS + 1) : last]
+    return design(needed, last - first, covariates)[rows - first]
 
 
 def _forecaster(coefficients: Floats, covariates: Sequence[str]) -> Forecaster:
     def forecast(table: Table, rows: Longs) -> Floats:
-        x = design(table.rows, len(table.rows), covariates)[rows]
+        x = _regressors(table, rows, covariates)
         raw = x @ coefficients[table.place]  # (M, N, P) -> (M, N)
         return np.where(np.isfinite(table.y[rows]), raw, np.nan)[None]
 

@@ -23,10 +23,13 @@ from tests.strategies.forecast.markets import TIMEFRAMES
 Trained = tuple[Job, Path, list[Progress]]
 
 
-@pytest.fixture(params=checkpoint.KINDS)
+KINDS = ("bilstm", checkpoint.RIDGE)
+
+
+@pytest.fixture(params=KINDS)
 def model(request: pytest.FixtureRequest) -> Trained:
     """Give a trained model of each kind: the rules of loading are the same for all."""
-    name = {checkpoint.BILSTM: "trained", checkpoint.RIDGE: "trained_ridge"}[request.param]
+    name = {"bilstm": "trained", checkpoint.RIDGE: "trained_ridge"}[request.param]
     found: Trained = request.getfixturevalue(name)
     return found
 
@@ -56,7 +59,7 @@ def test_a_model_reads_back_with_its_origin_data_and_scores(model: Trained) -> N
     assert manifest.timeframes == TIMEFRAMES
     assert len(manifest.scores) == 3
     assert manifest.data.lag_ms == 30 * 60_000
-    parts = {checkpoint.BILSTM: {"0", "1"}, checkpoint.RIDGE: {COEFFICIENTS}}
+    parts = {"bilstm": {"0", "1"}, checkpoint.RIDGE: {COEFFICIENTS}}
     assert {k.split(".")[0] for k in found.weights} == parts[manifest.kind]
 
 
@@ -64,14 +67,14 @@ def test_models_of_both_kinds_learn_from_one_job_and_say_which_they_are(
     trained: Trained, trained_ridge: Trained
 ) -> None:
     network, ridge = (checkpoint.load(one[1]).manifest for one in (trained, trained_ridge))
-    assert (network.kind, ridge.kind) == checkpoint.KINDS
+    assert (network.kind, ridge.kind) == KINDS
     assert network.data == ridge.data
     assert network.feature_hash == ridge.feature_hash
     assert [s.momentum for s in network.scores] == [s.momentum for s in ridge.scores]
     assert (
         {"python", "numpy", "safetensors"}
         == set(ridge.versions)
-        == set(network.versions) - {"torch"}
+        == set(network.versions) - {"torch", "device"}
     )
 
 
@@ -95,6 +98,7 @@ def test_an_altered_manifest_is_refused(folder: Path) -> None:
     ("change", "says"),
     [
         (lambda m: m.update(schema=99), "schema 99"),
+        (lambda m: (m.clear(), m.update(schema=1)), "schema 1, this version reads 2: train again"),
         (lambda m: m.update(kind="prophet"), "kind 'prophet'"),
         (lambda m: m.update(feature_hash="0" * 16), "train again"),
         (lambda m: m.update(calibration=[]), "do not match"),
@@ -126,11 +130,11 @@ def test_a_missing_file_is_named(folder: Path) -> None:
         checkpoint.load(folder / "nowhere")
 
 
-@pytest.mark.parametrize(("kind", "other"), [checkpoint.KINDS, checkpoint.KINDS[::-1]])
+@pytest.mark.parametrize(("kind", "other"), [KINDS, KINDS[::-1], ("bilstm", "lstm")])
 def test_weights_of_another_kind_than_the_manifest_says_are_refused(
     trained: Trained, trained_ridge: Trained, tmp_path: Path, kind: str, other: str
 ) -> None:
-    source = {checkpoint.BILSTM: trained, checkpoint.RIDGE: trained_ridge}[kind][1]
+    source = {"bilstm": trained, checkpoint.RIDGE: trained_ridge}[kind][1]
     folder = Path(shutil.copytree(source, tmp_path / source.name))
     forged = rewritten(folder, lambda m: m.update(kind=other))
     with pytest.raises(ModelError, match=forged.name):

@@ -120,6 +120,13 @@ def test_a_window_of_another_timeframe_is_refused(stored: Trained) -> None:
         network(stored).estimate(0, [window(walk(WINDOW_BARS, 4), daily)])
 
 
+def test_windows_too_short_for_the_model_are_refused_at_the_start(stored: Trained) -> None:
+    config = {"kind": "network", "model": str(stored[1]), "window_bars": WINDOW_BARS - 1}
+    with pytest.raises(ModelError, match=r"windows of 143 bars and market\.window_bars = 142"):
+        build(config)
+    build(config | {"window_bars": WINDOW_BARS})
+
+
 def test_another_kind_or_a_missing_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="'oracle': accepted is network, zero"):
         build({"kind": "oracle"})

@@ -8,27 +8,52 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
+from daemon.domain.bar import Window
 from daemon.domain.failures import ConfigurationError, ModelError
 from strategies.forecast import checkpoint
+from strategies.forecast.inference import build, member_weights, network_config
 from strategies.forecast.inputs.dataset import build_tables, cut_folds
+from strategies.forecast.networks.config import ListLoss, NetworkKind
+from strategies.forecast.networks.network import Network
+from strategies.forecast.training.batches import Batches
 from strategies.forecast.training.job import (
+    Device,
     Job,
     Origin,
     OriginKind,
+    Precision,
     TrainSettings,
     read_job,
     write_job,
 )
-from strategies.forecast.training.network_training import steps_for, train_model
+from strategies.forecast.training.network_training import (
+    config_of,
+    device_of,
+    rate,
+    seed_step,
+    steps_for,
+    train_model,
+)
 from strategies.forecast.training.process import Progress
 from tests.strategies.forecast.conftest import SETTINGS
-from tests.strategies.forecast.markets import SOURCE, TIMEFRAMES, job, reverting, walk
+from tests.strategies.forecast.markets import (
+    SOURCE,
+    START_MS,
+    TIMEFRAMES,
+    grouped,
+    job,
+    reverting,
+    walk,
+)
 
 Trained = tuple[Job, Path, list[Progress]]
+CPU = torch.device("cpu")
 
 
 def test_a_pattern_that_is_there_is_found_out_of_sample(trained: Trained) -> None:
@@ -58,6 +83,136 @@ def test_the_same_job_gives_the_same_model_and_another_seed_another(tmp_path: Pa
     assert raw[0] == raw[1] != raw[2]
 
 
+@pytest.mark.parametrize("kind", NetworkKind)
+def test_every_kind_with_every_rung_is_trained_and_answers_live(
+    kind: NetworkKind, tmp_path: Path
+) -> None:
+    settings = replace(
+        SETTINGS,
+        network=kind,
+        steps=8,
+        members=1,
+        sequence_bars=20,
+        cross_asset=True,
+        time_dropout=0.2,
+        weight_drop=0.2,
+        zoneout=0.1,
+        weight_averaging=True,
+        list_loss=ListLoss.LISTMLE,
+    )
+    source = reverting(75, 6, 0.05)
+    trained = checkpoint.load(train_model(job(source, tmp_path, settings)))
+    manifest = trained.manifest
+    assert (manifest.kind, manifest.shape.sequence_bars, manifest.settings) == (kind, 20, settings)
+    assert manifest.versions["device"] == "cpu"
+    estimator = build({"kind": "network", "model": str(tmp_path / trained.model_id)})
+    hourly = grouped(source, 2)
+    window = Window(TIMEFRAMES[0], START_MS + len(hourly) * TIMEFRAMES[0].ms, hourly[-151:])
+    mean = estimator.estimate(window.newest_ms, [window]).predictions[0].mean
+    # what was forecast in training for that row is what is forecast live
+    table = build_tables(job(source, tmp_path, settings))[0]
+    network = Network(network_config(manifest.shape, kind))
+    weights = member_weights(trained.weights, 0)
+    network.load_state_dict({k: torch.from_numpy(w.copy()) for k, w in weights.items()})
+    batch = Batches([table], settings, CPU).take(0, np.array([len(table.close_ms) - 1]))
+    with torch.inference_mode():
+        raw = network.eval()(batch.x, batch.place).mean[0, :, 0].numpy().astype(np.float64)
+    slope = manifest.calibration[0].slope * manifest.calibration[0].scale
+    np.testing.assert_allclose(mean, slope * (raw - raw.mean()), atol=1e-6)
+
+
+def test_rungs_are_switched_one_by_one_in_the_settings(tmp_path: Path) -> None:
+    off: dict[str, Any] = {
+        "feature_dropout": 0.0,
+        "time_dropout": 0.0,
+        "weight_drop": 0.0,
+        "dropout": 0.0,
+    }
+    small = job(reverting(75, 5, 0.05), tmp_path, replace(SETTINGS, steps=4, members=1, **off))
+    base = config_of(small)
+    for name in (*off, "zoneout"):
+        rung: dict[str, Any] = {name: 0.25}
+        changed = config_of(replace(small, settings=replace(small.settings, **rung)))
+        assert changed == replace(base, **rung)
+    rungs: tuple[dict[str, Any], ...] = (
+        {},
+        {"weight_decay": 0.5},
+        {"weight_averaging": True},
+        {"list_loss": ListLoss.LISTNET},
+    )
+    found = [
+        train_model(replace(small, settings=replace(small.settings, **changed))).name
+        for changed in rungs
+    ]
+    hashes = {checkpoint.load(tmp_path / name).manifest.weights_sha256 for name in found}
+    assert len(hashes) == len(rungs)
+
+
+def test_the_learning_rate_rises_falls_and_stays_while_weights_are_averaged() -> None:
+    plain = [rate(step, 200, SETTINGS) for step in range(200)]
+    peak = int(np.argmax(plain))
+    assert 55 < peak < 65
+    assert plain[peak] == pytest.approx(SETTINGS.learning_rate, rel=1e-3)
+    assert np.all(np.diff(plain[:peak]) > 0)
+    assert np.all(np.diff(plain[peak + 1 :]) < 0)
+    assert plain[-1] < 1e-3 * plain[peak]
+    averaged = [rate(step, 200, replace(SETTINGS, weight_averaging=True)) for step in range(200)]
+    assert averaged[:150] == plain[:150]
+    assert set(np.diff(averaged[151:])) == {0.0}
+
+
+def test_a_step_draws_whole_cross_sections_of_every_timeframe(tmp_path: Path) -> None:
+    small = job(walk(75 * 48, 6, gaps=0.02), tmp_path, replace(SETTINGS, batch_rows=72))
+    tables = build_tables(small)
+    batches = Batches(tables, small.settings, CPU)
+    rows = [[t.usable] for t in tables]
+    batch = batches.draw(seed_step(3, 5), rows)
+    assert batch.x.shape == (12, 6, 12, tables[0].inputs.shape[-1])
+    assert batch.y.shape == (12, 6, 2)
+    assert batch.place.tolist() == [0] * 4 + [1] * 4 + [2] * 4
+    again = batches.draw(seed_step(3, 5), rows)
+    assert torch.equal(batch.x, again.x)
+    assert not torch.equal(batch.x, batches.draw(seed_step(3, 6), rows).x)
+    one = batches.take(1, np.array([400]))
+    expected = tables[1].inputs[389:401].transpose(1, 0, 2)
+    np.testing.assert_array_equal(one.x[0].numpy(), expected)
+    np.testing.assert_allclose(one.y[0, :, 1].numpy(), tables[1].y_secondary[400], rtol=1e-6)
+
+
+def test_the_secondary_label_is_the_move_of_the_next_twelve_hours(tmp_path: Path) -> None:
+    small = job(reverting(75, 6, 0.05), tmp_path, SETTINGS)
+    hourly = build_tables(small)[0]
+    opens = np.log(small.bars[SOURCE][1][:, :, 0])
+    t = 600  # an hourly row closes with source row 2 t + 1; lag 1, so entry at the open of 2 t + 3
+    moved = opens[2 * t + 3 + 24] - opens[2 * t + 3]
+    both = np.corrcoef(moved - moved.mean(), hourly.y_secondary[t])[0, 1]
+    assert both > 0.9
+    assert np.isnan(hourly.y_secondary[-13:]).all()
+    assert np.isfinite(hourly.y[-9]).all()
+
+
+def test_a_gpu_that_is_not_there_is_refused_and_auto_does_without() -> None:
+    if torch.cuda.is_available():
+        assert device_of(replace(SETTINGS, device=Device.AUTO)).type == "cuda"
+        return
+    with pytest.raises(ConfigurationError, match=r"training\.device = cuda"):
+        device_of(replace(SETTINGS, device=Device.CUDA))
+    assert device_of(replace(SETTINGS, device=Device.AUTO)) == CPU
+
+
+def test_half_precision_is_for_training_and_leaves_weights_whole(tmp_path: Path) -> None:
+    settings = replace(SETTINGS, steps=6, members=1, precision=Precision.BF16)
+    source = reverting(75, 6, 0.05)
+    coarse = checkpoint.load(train_model(job(source, tmp_path, settings)))
+    fine = checkpoint.load(
+        train_model(job(source, tmp_path, replace(settings, precision=Precision.FP32)))
+    )
+    assert {w.dtype for w in coarse.weights.values()} == {np.dtype(np.float32)}
+    for name, weight in coarse.weights.items():
+        assert np.abs(weight - fine.weights[name]).max() < 0.05
+    assert coarse.manifest.weights_sha256 != fine.manifest.weights_sha256
+
+
 def test_progress_rises_to_the_end_and_shows_the_live_metric(trained: Trained) -> None:
     _, _, told = trained
     assert [p.done_steps for p in told] == list(range(1, 181))
@@ -71,17 +226,23 @@ def test_the_budget_buys_steps_by_size_and_never_by_the_clock(tmp_path: Path) ->
     small = job(walk(75 * 48, 10), tmp_path, TrainSettings(budget_seconds=2))
     tables = build_tables(small)
     folds = cut_folds(small, tables)
-    steps = steps_for(small.settings, tables, folds)
-    assert steps == steps_for(small.settings, tables, folds)
-    double = steps_for(replace(small.settings, budget_seconds=4), tables, folds)
-    assert double == pytest.approx(2 * steps, abs=1)
-    assert steps_for(replace(small.settings, hidden=64), tables, folds) < steps
+
+    def steps(**changed: Any) -> int:
+        settings = replace(small.settings, **changed)
+        return steps_for(settings, Batches(tables, settings, CPU), tables, folds)
+
+    assert steps() == steps()
+    assert steps(budget_seconds=4) == pytest.approx(2 * steps(), abs=1)
+    assert steps(hidden=64) < steps()
+    assert steps(layers=2) < steps()
+    assert steps(network=NetworkKind.GRU) > steps()
+    assert steps(steps=77, hidden=64) == 77
 
 
 def test_no_label_of_an_earlier_part_reaches_into_a_later_one(tmp_path: Path) -> None:
     small = job(walk(120 * 48, 5), tmp_path, TrainSettings(folds=2, test_share=0.3))
     tables = build_tables(small)
-    reach_ms = 7 * 3_600_000  # six hours, and the entry after its half-hour bar
+    reach_ms = 25 * 1_800_000  # twelve hours, and the entry after its half-hour bar
     for fold in cut_folds(small, tables):
         for table in tables:
             parts = [table.close_ms[table.within(s)] for s in (fold.train, fold.stop, fold.test)]
@@ -132,16 +293,18 @@ def test_bars_of_a_wrong_shape_are_refused(tmp_path: Path) -> None:
         replace(whole, bars={t: whole.bars[t] for t in TIMEFRAMES})
 
 
+ROOM = "strategies.forecast.training"
+
+
 @pytest.mark.parametrize(
-    ("module", "kind", "steps"), [("network_training", "bilstm", 4), ("ridge_training", "ridge", 3)]
+    ("module", "kind", "steps"), [("network_training", "gru", 4), ("ridge_training", "ridge", 3)]
 )
 def test_the_training_process_writes_json_lines_and_a_model(
     tmp_path: Path, module: str, kind: str, steps: int
 ) -> None:
-    settings = replace(SETTINGS, steps=4, members=1)
+    settings = replace(SETTINGS, steps=4, members=1, network=NetworkKind.GRU)
     path = write_job(job(reverting(75, 5, 0.05), tmp_path / "models", settings), tmp_path / "job")
-    program = f"strategies.forecast.training.{module}"
-    command = [sys.executable, "-m", program, "--job", os.fspath(path)]
+    command = [sys.executable, "-m", f"{ROOM}.{module}", "--job", os.fspath(path)]
     ran = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path.cwd())
     assert ran.returncode == 0, ran.stderr
     lines = [json.loads(line) for line in ran.stdout.splitlines()]
@@ -155,8 +318,7 @@ def test_the_training_process_writes_json_lines_and_a_model(
 @pytest.mark.parametrize("module", ["network_training", "ridge_training"])
 def test_the_training_process_says_what_is_wrong_and_fails(tmp_path: Path, module: str) -> None:
     path = write_job(job(walk(96, 5), tmp_path, SETTINGS), tmp_path / "job")
-    program = f"strategies.forecast.training.{module}"
-    command = [sys.executable, "-m", program, "--job", os.fspath(path)]
+    command = [sys.executable, "-m", f"{ROOM}.{module}", "--job", os.fspath(path)]
     ran = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path.cwd())
     assert ran.returncode == ModelError.exit_code
     assert "too few bars" in json.loads(ran.stdout)["error"]

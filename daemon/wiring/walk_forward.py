@@ -1,0 +1,352 @@
+"""Walk-forward: fits over a pool of processes, their forecasts stitched, scored and written.
+
+Each fit (a fold of an arm and a seed) leaves a file named by all that determines it, so that a run
+that was killed goes on where it was, and another arm computes nothing twice. Fits always run in
+worker processes with one thread: the files are the same bytes with any number of processes.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from adapters.history.locks import only_writer
+from adapters.history.predictions_file import write_predictions
+from adapters.history.store import Panel, disk_symbol
+from adapters.trial_ledger import Training, TrialLedger
+from daemon.domain.bar import Field, Floats
+from daemon.domain.failures import ConfigurationError, ModelError
+from daemon.domain.units import DAY_MS, HOUR_MS, Timeframe, instant_ms, iso
+from daemon.ports import Share
+from daemon.report.files import plain, write_text
+from daemon.research.walk_forward.scores import ALL, Score, score_table
+from daemon.research.walk_forward.stitching import RawFold, RawPart, Stitched, stitch
+from daemon.settings import Settings
+from daemon.wiring.arms import workers_of
+from daemon.wiring.estimator import ORIGIN
+from daemon.wiring.training import (
+    TRAINERS,
+    SourceBars,
+    bars_from_files,
+    job_of,
+    settings_for,
+)
+from daemon.wiring.trials import ledger_of, trial_of_training
+from strategies.forecast.inputs.labels import HORIZON_MS, label
+from strategies.forecast.inputs.windows import window_bars
+from strategies.forecast.training.fitting import trainer_of
+from strategies.forecast.training.job import Job, fingerprint, write_job
+from strategies.forecast.training.splits import Fold, Refits, refit_folds
+from strategies.forecast.training.unit import (
+    DRAFT,
+    Part,
+    Unit,
+    UnitTask,
+    read_unit,
+    run_unit,
+    unit_path,
+)
+
+HORIZONS_MS: Final = (HORIZON_MS, 2 * HORIZON_MS)  # that are scored; no fold may settle the longer
+UNITS_FOLDER: Final = "units"
+SCORES_FILE: Final = "walkforward.json"
+COMMAND: Final = "evaluate walkforward"
+Longs = np.ndarray[tuple[int], np.dtype[np.int64]]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Hold what a walk-forward over some bars does: its job, when it refits, its folds."""
+
+    job: Job
+    data: str  # fingerprint of the bars
+    refits: Refits
+    folds: tuple[Fold, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ArmResult:
+    """Hold what came of one kind of model: its table on disk, its scores, what was computed."""
+
+    kind: str
+    path: Path
+    table_id: str
+    stitched: Stitched
+    scores: tuple[Score, ...]
+    fits_n: int
+    fitted_n: int  # of those were computed now; the others were there
+
+
+@dataclass(frozen=True, slots=True)
+class WalkForward:
+    """Hold a whole walk-forward."""
+
+    plan: Plan
+    arms: tuple[ArmResult, ...]
+
+
+def bars_to_walk(settings: Settings) -> SourceBars:
+    """Read the bars of the backtest's folder and period, all of them."""
+    since = settings.backtest.since
+    return bars_from_files(settings, since_ms=0 if since is None else instant_ms(since))
+
+
+def plan_of(settings: Settings, bars: SourceBars) -> Plan:
+    """Cut the bars into folds as `[walkforward]` says; raise ModelError for too few of them."""
+    chosen, job = settings.walkforward, job_of(settings, bars)
+    longest_ms = max(t.ms for t in job.timeframes)
+    start_ms = int(bars.close_ms[0]) + window_bars(job.settings.sequence_bars) * longest_ms
+    end_ms = int(bars.close_ms[-1]) + 1
+    refits = Refits(
+        first_test_ms=end_ms,
+        every_ms=round(chosen.refit_days * DAY_MS),
+        train_ms=round(chosen.train_days * DAY_MS) or None,
+        stop_ms=round(chosen.stop_days * DAY_MS),
+        reach_ms=max(HORIZONS_MS) + job.settings.lag_bars * bars.source.ms,
+        embargo_ms=round(chosen.embargo_h * HOUR_MS),
+    )
+    if chosen.first_test is not None:
+        first_ms = instant_ms(chosen.first_test)
+    elif refits.train_ms is not None:
+        first_ms = start_ms + refits.before_ms + refits.train_ms
+    else:
+        first_ms = start_ms + (end_ms - start_ms) // 2
+    first_ms = -(-first_ms // DAY_MS) * DAY_MS if chosen.first_test is None else first_ms
+    earliest_ms = start_ms + refits.before_ms
+    if not earliest_ms < first_ms < end_ms:
+        raise ModelError(
+            f"walkforward.first_test = {iso(first_ms)}: with these bars and parts accepted is after"
+            f" {iso(earliest_ms)} and before {iso(end_ms)}; more bars, or shorter parts, give room"
+        )
+    refits = replace(refits, first_test_ms=first_ms)
+    return Plan(job, fingerprint(job), refits, refit_folds(start_ms, end_ms, refits))
+
+
+def walk_forward(
+    settings: Settings,
+    bars: SourceBars,
+    kinds: Sequence[str],
+    out: Path,
+    *,
+    processes: int | None = None,
+    done: Share = lambda share: None,
+) -> WalkForward:
+    """Fit, stitch, score, write and log each kind; a run that was killed goes on.
+
+    out: folder of the tables, of the fits below `units`, and of `walkforward.json`. Raises
+    ConfigurationError for unknown kinds and for a ledger that cannot be written, before any fit.
+    """
+    ledger = ledger_of(settings)
+    _refuse_unknown(kinds)
+    plan = plan_of(settings, bars)
+    units = {kind: units_of(plan, kind, plan.folds) for kind in kinds}
+    with only_writer(out / SCORES_FILE):  # a second run in the folder waits, and finds all there
+        return _walked(settings, bars, plan, units, out, ledger, processes, done)
+
+
+def _walked(
+    settings: Settings,
+    bars: SourceBars,
+    plan: Plan,
+    units: Mapping[str, Sequence[Unit]],
+    out: Path,
+    ledger: TrialLedger,
+    processes: int | None,
+    done: Share,
+) -> WalkForward:
+    folder = out / UNITS_FOLDER
+    wanted = [unit for mine in units.values() for unit in mine]
+    missing = fit_missing(settings, plan.job, wanted, folder, processes=processes, done=done)
+    labels = _Labels(bars, plan.job)
+    arms = []
+    for kind in units:
+        computed = sum(unit.kind == kind for unit in missing)
+        arm = _arm(settings, bars, plan, kind, units[kind], out, labels, computed)
+        _log(settings, bars, plan, arm, ledger)
+        arms.append(arm)
+    result = WalkForward(plan, tuple(arms))
+    text = json.dumps(walk_forward_values(result), indent=1, sort_keys=True, allow_nan=False)
+    write_text(out / SCORES_FILE, text + "\n")
+    return result
+
+
+def fit_missing(
+    settings: Settings,
+    job: Job,
+    units: Sequence[Unit],
+    folder: Path,
+    *,
+    processes: int | None,
+    done: Share,
+) -> list[Unit]:
+    """Compute the units that have no file in `folder` yet, in worker processes; give those.
+
+    Nobody else may compute units of the folder meanwhile.
+    """
+    missing = [unit for unit in units if not unit_path(folder, unit, job).exists()]
+    if not missing:
+        return missing
+    for left in folder.glob(f".*{DRAFT}"):  # of a run that was killed
+        left.unlink(missing_ok=True)
+    with tempfile.TemporaryDirectory(prefix="equipoise-walk-") as place:
+        written = write_job(job, Path(place))
+        tasks = [(_name(unit), UnitTask(unit, written, folder)) for unit in missing]
+        workers_of(settings, processes).map(run_unit, tasks, done)
+    return missing
+
+
+def units_of(plan: Plan, kind: str, folds: Sequence[Fold]) -> list[Unit]:
+    """Give the fits of an arm over folds: each seed of the ensemble, one where none counts."""
+    settings = settings_for(kind, plan.job.settings)
+    seeds_n = settings.members if trainer_of(TRAINERS[kind]).SEEDED else 1
+    members = [replace(settings, seed=settings.seed + n) for n in range(seeds_n)]
+    return [Unit(kind, TRAINERS[kind], fold, one, plan.data) for fold in folds for one in members]
+
+
+def _name(unit: Unit) -> str:
+    return f"{unit.kind}, tested from {iso(unit.fold.test.start_ms)}, seed {unit.settings.seed}"
+
+
+def _refuse_unknown(kinds: Sequence[str]) -> None:
+    strange = [kind for kind in kinds if kind not in TRAINERS]
+    if strange or not kinds or len(set(kinds)) != len(kinds):
+        raise ConfigurationError(
+            f"kinds {', '.join(kinds) or 'none'}: accepted are, each once, {', '.join(TRAINERS)}"
+        )
+
+
+# ---- one arm -------------------------------------------------------------------------------------
+
+
+class _Labels:
+    """Answer with the labels of decisions, of each horizon that is scored."""
+
+    def __init__(self, bars: SourceBars, job: Job) -> None:
+        lag_ms = job.settings.lag_bars * bars.source.ms
+        self._made = {
+            horizon_ms: label(
+                bars.close_ms, bars.values, source=bars.source, lag_ms=lag_ms, horizon_ms=horizon_ms
+            )
+            for horizon_ms in HORIZONS_MS
+        }
+        names = [disk_symbol(symbol) for symbol in bars.symbols]
+        self._sorted = sorted(range(len(names)), key=lambda n: names[n])
+        self.close_ms = bars.close_ms
+
+    def at(self, instants_ms: Longs) -> Floats:
+        """Give what models learn (M, N), in the order of the bars."""
+        return self._made[HORIZON_MS].at(instants_ms)
+
+    def sorted(self) -> dict[int, Floats]:
+        """Give all labels (T, N) by horizon, in the order of a table's symbols."""
+        return {ms: found.y[:, self._sorted] for ms, found in self._made.items()}
+
+
+def _arm(
+    settings: Settings,
+    bars: SourceBars,
+    plan: Plan,
+    kind: str,
+    units: Sequence[Unit],
+    out: Path,
+    labels: _Labels,
+    computed: int,
+) -> ArmResult:
+    timeframes = plan.job.timeframes
+    stitched = stitch(
+        [_raw_fold(plan, fold, units, out / UNITS_FOLDER) for fold in plan.folds],
+        [disk_symbol(symbol) for symbol in bars.symbols],
+        timeframes,
+        labels.at,
+        reach_ms=plan.refits.reach_ms,
+        horizon_ms=HORIZON_MS,
+    )
+    facts = {
+        "kind": kind,
+        "made_by": COMMAND,
+        ORIGIN: str(bars.origin.kind),
+        "source": bars.source.label,
+    }
+    path = out / f"{kind}.parquet"
+    table_id = write_predictions(path, [stitched.table], timeframes, facts)
+    decision = Timeframe.parse(settings.market.decision)
+    scores = score_table(stitched.table, labels.sorted(), labels.close_ms, decision)
+    return ArmResult(kind, path, table_id, stitched, scores, len(units), computed)
+
+
+def _raw_fold(plan: Plan, fold: Fold, units: Sequence[Unit], folder: Path) -> RawFold:
+    mine = [unit for unit in units if unit.fold == fold]
+    said = [read_unit(unit_path(folder, unit, plan.job), plan.job.timeframes) for unit in mine]
+    test, stop = (
+        {t: joined_members([by[t] for by in parts]) for t in plan.job.timeframes}
+        for parts in ([one.test for one in said], [one.stop for one in said])
+    )
+    return RawFold(fold.test.start_ms, test, stop)
+
+
+def joined_members(parts: Sequence[Part]) -> RawPart:
+    """Put the forecasts of an ensemble's members together; their noise is averaged."""
+    members = np.array([part.mean for part in parts])  # (S, M, N)
+    return RawPart(parts[0].close_ms, members, np.mean([part.noise for part in parts], axis=0))
+
+
+# ---- what is kept --------------------------------------------------------------------------------
+
+
+def _log(
+    settings: Settings, bars: SourceBars, plan: Plan, arm: ArmResult, ledger: TrialLedger
+) -> None:
+    """Log an arm: it shows skill out of sample, and so was tried."""
+    panel = Panel(bars.close_ms, bars.values, bars.values[:, :, Field.OPEN])
+    made = {
+        "kind": arm.kind,
+        "origin": f"{bars.origin.kind}: {bars.origin.name}",
+        "walkforward": {name: str(value) for name, value in _schedule(plan.refits).items()},
+    }
+    scores = [plain(one) for one in arm.scores if one.period == ALL]
+    facts = Training(arm.table_id, f"{arm.kind}, walked forward", scores)
+    ledger.append(
+        trial_of_training(settings, panel, bars.symbols, bars.source, made, facts, COMMAND)
+    )
+
+
+def _schedule(refits: Refits) -> dict[str, object]:
+    return asdict(refits)
+
+
+def walk_forward_values(result: WalkForward) -> dict[str, Any]:
+    """Give a walk-forward as plain values; NaN is None. The same inputs give the same values."""
+    plan = result.plan
+    folds = [
+        {
+            "train": [fold.train.start_ms, fold.train.end_ms],
+            "stop": [fold.stop.start_ms, fold.stop.end_ms],
+            "test": [fold.test.start_ms, fold.test.end_ms],
+        }
+        for fold in plan.folds
+    ]
+    arms = [
+        {
+            "kind": arm.kind,
+            "table": arm.table_id,
+            "file": arm.path.name,
+            "rows": len(arm.stitched.table),
+            "calibrations": plain(arm.stitched.calibrations),
+            "scores": plain(arm.scores),
+        }
+        for arm in result.arms
+    ]
+    return {
+        "data": plan.data,
+        "symbols": list(plan.job.symbols),
+        "timeframes_minutes": [t.minutes for t in plan.job.timeframes],
+        "schedule": _schedule(plan.refits),
+        "folds": folds,
+        "arms": arms,
+    }

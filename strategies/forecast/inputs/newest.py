@@ -1,0 +1,266 @@
+"""Compute the features of one more bar from what the bars before it left behind.
+
+Everything that a further row needs is kept: log closes, sums over 1, 2, 4 .. 32 bars, and in order
+of size the last values of what is scored against its own past. A sum over 64 bars is then one
+addition of two kept sums, in the very order in which `features` adds, so that the row is the same
+to the bit. Bars of several timeframes that close together are computed together, one row each.
+Knows nothing of models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Final
+
+import numpy as np
+
+from daemon.domain.bar import Flags, Floats, Window
+from daemon.domain.units import Timeframe, require
+from strategies.forecast.inputs.features import (
+    CLIP,
+    FEATURES_N,
+    FILL_BARS,
+    MAD_TO_SIGMA,
+    RETURN_BARS,
+    SCALE_BARS,
+    SIGMA_BARS,
+    SIGMA_SHORT_BARS,
+    Prepared,
+    Sums,
+    across,
+    combine,
+    day,
+    in_order,
+    logged,
+    long_terms,
+    prepare,
+    robust,
+    rows_of,
+    sum_over,
+    terms_of,
+)
+from strategies.forecast.inputs.windows import SEQUENCE_BARS, window_bars
+
+_ROOM: Final = 8  # sequences of rows that are written before the last one moves to the front
+_MIDDLE: Final = SCALE_BARS // 2  # the median lies between this place in order and the one below
+_WIDTHS: Final = tuple(2**i for i in range(SIGMA_BARS.bit_length() - 1))  # 1, 2, 4 .. 32
+
+
+class FeatureRows:
+    """Keep the feature rows of the last windows, so that the next ones cost a row each.
+
+    A row depends to the bit on its last FEATURE_MEMORY_BARS bars only: what was kept is used when
+    the window is the last one moved on by one bar, unchanged to the bit; else everything is
+    computed anew. The answer is the same either way.
+    """
+
+    def __init__(self, sequence_bars: int = SEQUENCE_BARS) -> None:
+        self._bars = sequence_bars
+        self._kept: dict[Timeframe, _Kept] = {}
+
+    def newest(self, windows: Sequence[Window]) -> list[Floats]:
+        """Give each window's last `sequence_bars` feature rows (L, N, F).
+
+        They are to be read before the next call. Windows that are too short give NaN rows first.
+        Raises InvariantViolated where a timeframe comes twice.
+        """
+        timeframes = [window.timeframe for window in windows]
+        require(len(set(timeframes)) == len(timeframes), "two windows of one timeframe at once")
+        following: list[_Kept] = []
+        for window in windows:
+            values = _padded(window.values, window_bars(self._bars))
+            whole = Window(window.timeframe, window.newest_ms, values)
+            kept = self._kept.get(window.timeframe)
+            if kept is not None and kept.continues(whole):
+                kept.window = whole
+                following.append(kept)
+            else:
+                self._kept[window.timeframe] = _Kept(whole, self._bars)
+        for _, alike in groupby(following, key=_Kept.instruments_n):
+            _follow(list(alike))
+        return [self._kept[window.timeframe].rows() for window in windows]
+
+
+@dataclass(slots=True)
+class _Kept:
+    """Hold of one timeframe the last window, its rows and what the next row is made of."""
+
+    window: Window
+    bars: int
+    past: _Past = field(init=False)
+    _rows: Floats = field(init=False)
+    _differs: Flags = field(init=False)
+    _end: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        window = self.window
+        prepared = prepare(window.values)
+        self.past = _Past(prepared)
+        self._differs = np.empty(window.values[1:].shape, dtype=bool)
+        self._end = self.bars
+        self._rows = np.empty((_ROOM * self.bars, window.values.shape[1], FEATURES_N))
+        self._rows[: self._end] = rows_of(
+            prepared, self.bars, newest_close_ms=window.newest_ms, timeframe=window.timeframe
+        )
+
+    def instruments_n(self) -> int:
+        """Give N."""
+        return int(self._rows.shape[1])
+
+    def rows(self) -> Floats:
+        """Give the last rows (L, N, F)."""
+        return self._rows[self._end - self.bars : self._end]
+
+    def append(self, row: Floats) -> None:
+        """Add a row (F, N)."""
+        if self._end == len(self._rows):
+            self._end = self.bars - 1
+            self._rows[: self._end] = self._rows[-self._end :]
+        self._rows[self._end] = row.T
+        self._end += 1
+
+    def continues(self, current: Window) -> bool:
+        """Tell whether `current` is the kept window moved on by one bar."""
+        before = self.window
+        if (
+            current.newest_ms != before.newest_ms + current.timeframe.ms
+            or current.values.shape != before.values.shape
+        ):
+            return False
+        # as whole numbers: one pass, and a missing bar equals a missing bar
+        old, new = before.values[1:].view(np.int64), current.values[:-1].view(np.int64)
+        return not np.not_equal(old, new, out=self._differs).any()
+
+
+def _padded(values: Floats, bars: int) -> Floats:
+    """Cut or extend (T, N, 5) to `bars` rows; rows in front are missing bars."""
+    values = np.asarray(values, dtype=np.float64)
+    if len(values) >= bars:
+        return values[-bars:]
+    missing = np.full((bars - len(values), *values.shape[1:]), np.nan)
+    return np.concatenate([missing, values])
+
+
+@np.errstate(all="ignore")
+def _follow(kept: Sequence[_Kept]) -> None:
+    """Compute and append the newest row of K windows of N instruments, one row each."""
+    pasts = [one.past for one in kept]
+    logs, turnover, present = logged(np.stack([one.window.values[-1] for one in kept]))  # (K, N)
+    closed = logs[3]
+    filled = closed if present.all() else _fill(closed, pasts)
+    over = {
+        k: filled - np.concatenate([past.filled.back(k) for past in pasts]) for k in RETURN_BARS
+    }
+    moves = np.where(present, over[1], np.nan)
+    market = across(moves)
+    sums = _sum(terms_of(moves, market, turnover), pasts, moves.shape[1])
+    bars, to_score = combine(logs, turnover, present, moves, market, sums, over)
+    scored = [past.scale.score(row) for past, row in zip(pasts, to_score, strict=True)]
+    columns = bars.columns(np.stack(scored))
+    days = [day((1, moves.shape[1]), w.newest_ms, w.timeframe) for w in (k.window for k in kept)]
+    columns += [np.concatenate(part) for part in zip(*days, strict=True)]
+    rows = np.concatenate(in_order(columns)).reshape(FEATURES_N, len(kept), -1)  # (F, K, N)
+    np.clip(rows, -CLIP, CLIP, out=rows)
+    for i, one in enumerate(kept):
+        one.past.closed.add(closed[i])
+        one.past.filled.add(filled[i])
+        one.append(rows[:, i])
+
+
+def _fill(closed: Floats, pasts: Sequence[_Past]) -> Floats:
+    """Put the last known close, at most FILL_BARS old, where there is none, (K, N)."""
+    for bars in range(1, FILL_BARS + 1):
+        earlier = np.concatenate([past.closed.back(bars) for past in pasts])
+        closed = np.where(np.isfinite(closed), closed, earlier)
+    return closed
+
+
+def _sum(terms: Floats, pasts: Sequence[_Past], instruments_n: int) -> Sums:
+    """Add rows of terms (K, W) to the sums that end with them; keep each for later rows."""
+    short = row = terms
+    for place, width in enumerate(_WIDTHS):
+        if width == SIGMA_SHORT_BARS:
+            short, row = row, row[:, : long_terms(instruments_n)]
+        for past, own in zip(pasts, row, strict=True):
+            past.sums[place].add(own)
+        row = row + np.concatenate([past.sums[place].back(width + 1) for past in pasts])
+    return Sums(short, row, instruments_n)
+
+
+class _Past:
+    """Hold what the next row of a timeframe is made of."""
+
+    def __init__(self, prepared: Prepared) -> None:
+        self.closed = _Tail(prepared.closed, FILL_BARS, np.nan)
+        self.filled = _Tail(prepared.filled, max(RETURN_BARS), np.nan)
+        self.scale = _Scale(prepared.to_scale)
+        self.sums: list[_Tail] = []  # over 1, 2, 4 .. 32 bars
+        sums = prepared.terms
+        for width in _WIDTHS:
+            if width == SIGMA_SHORT_BARS:
+                sums = sums[:, : long_terms(prepared.closed.shape[1])]
+            self.sums.append(_Tail(sums, width, 0.0))
+            sums = sum_over(sums, 2 * width, of=width)
+
+
+class _Tail:
+    """Keep the last rows of a growing table."""
+
+    def __init__(self, rows: Floats, keep: int, nothing: float) -> None:
+        self._keep = keep
+        self._rows = np.full((2 * keep + 1, rows.shape[1]), nothing)
+        last = rows[-keep:]
+        self._rows[keep - len(last) : keep] = last
+        self._end = keep
+
+    def add(self, row: Floats) -> None:
+        """Add a row (W,)."""
+        if self._end == len(self._rows):
+            self._rows[: self._keep] = self._rows[-self._keep :]
+            self._end = self._keep
+        self._rows[self._end] = row
+        self._end += 1
+
+    def back(self, bars: int) -> Floats:
+        """Give the row (1, W) so many back, 1 the newest, up to `keep`; after an `add` one more."""
+        at = self._end - bars
+        return self._rows[at : at + 1]
+
+
+class _Scale:
+    """Score values against median and MAD of their last SCALE_BARS, themselves included."""
+
+    def __init__(self, table: Floats) -> None:
+        last = table[1 - SCALE_BARS :].T  # (M, up to SCALE_BARS - 1)
+        self._recent = np.full((len(last), SCALE_BARS), np.nan)
+        self._recent[:, SCALE_BARS - last.shape[1] :] = last
+        self._slot = 0  # of the oldest
+
+    def score(self, newest: Floats) -> Floats:
+        """Take the next row (M,) and score it."""
+        self._recent[:, self._slot] = newest
+        self._slot = (self._slot + 1) % SCALE_BARS
+        ordered = np.ascontiguousarray(np.sort(self._recent, axis=1).T)  # NaN last
+        scores = _scores(ordered, newest)
+        full = np.isfinite(ordered[0]) & np.isfinite(ordered[-1])
+        if not full.all():
+            in_time = np.roll(self._recent[~full], -self._slot, axis=1)
+            scores[~full] = robust(in_time.T, 1)[0]
+        return scores
+
+
+def _scores(ordered: Floats, newest: Floats) -> Floats:
+    """Score values (M,) against ordered columns (SCALE_BARS, M) without gaps that contain them.
+
+    The k values nearest to the median stand side by side, so that the k-th smallest distance is
+    that of the run of k whose farther end is nearest: no second sorting.
+    """
+    middle = 0.5 * (ordered[_MIDDLE - 1] + ordered[_MIDDLE])
+    below = middle - ordered[: _MIDDLE + 1]  # of each run's first value
+    above = ordered[_MIDDLE - 1 :] - middle  # of the last value of a run of half of all
+    low = np.maximum(below, above).min(axis=0)
+    high = np.maximum(below[:-1], above[1:]).min(axis=0)
+    spread = MAD_TO_SIGMA * (0.5 * (low + high))
+    return np.where(spread > 1e-9, (newest - middle) / spread, np.nan)

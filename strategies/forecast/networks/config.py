@@ -1,0 +1,52 @@
+"""Say what a network is: its kind, its shape and its regularisation. No torch here.
+
+With the weights this is all that is needed to rebuild a network.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class NetworkKind(StrEnum):
+    """Name the encoders; each is one file of this room."""
+
+    BILSTM = "bilstm"
+    LSTM = "lstm"
+    GRU = "gru"
+    TCN = "tcn"
+    TRANSFORMER = "transformer"
+
+
+class ListLoss(StrEnum):
+    """Name the list-wise losses that may join the second stage of a training."""
+
+    NONE = "none"
+    LISTMLE = "listmle"
+    LISTNET = "listnet"
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkConfig:
+    """Hold kind, shape and regularisation of a network.
+
+    hidden: width of the encoder, of each direction where there are two. layers: of the encoder; a
+    TCN has as many blocks as it takes to see the whole sequence, this many times. Rates are shares
+    in 0 .. 1, 0 switches a rung off. All rungs act in training only, but zoneout: where it is on,
+    the states of recurrent networks stay blended afterwards too.
+    """
+
+    channels: int
+    timeframes: int
+    hidden: int
+    embedding: int
+    sequence_bars: int
+    kind: NetworkKind = NetworkKind.BILSTM
+    layers: int = 1
+    cross_asset: bool = False
+    feature_dropout: float = 0.0
+    time_dropout: float = 0.0
+    weight_drop: float = 0.0
+    zoneout: float = 0.0
+    dropout: float = 0.0

@@ -1,0 +1,103 @@
+"""Fine-tuning: go on from a stored model, carefully.
+
+What learns grows along a ladder: nothing (new calibration only), the heads, the last layer and what
+reads it, everything. The rest stays as it was. The learning rate is a tenth, every step is pulled a
+little towards the weights it began with, and at least half of every batch are bars that the model
+has learned from before (replay), so that a short new stretch does not wipe out a long old one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+
+from daemon.domain.failures import ModelError
+from daemon.domain.units import iso
+from strategies.forecast.checkpoint import NETWORKS, load
+from strategies.forecast.inference import member_weights
+from strategies.forecast.inputs.dataset import Table
+from strategies.forecast.networks.network import Network
+from strategies.forecast.training.job import Job, Longs, OriginKind, Tune
+from strategies.forecast.training.splits import Fold
+
+RATE_SHARE: Final = 0.1  # of the learning rate that the model was trained with
+PULL: Final = 5.0  # times the learning rate: the share of the way back taken in a step
+
+
+class Tuning:
+    """Hold the model that is tuned."""
+
+    def __init__(self, job: Job) -> None:
+        parent = load(job.parent) if job.parent is not None else None
+        if parent is None or parent.manifest.kind not in NETWORKS:
+            raise ModelError("only networks can be tuned")
+        manifest = parent.manifest
+        if manifest.origin.kind is OriginKind.GENERATED is not job.origin.kind:
+            raise ModelError(
+                f"model {parent.model_id} learned from a generated market: tuned on other bars it"
+                " would pass for one of theirs"
+            )
+        told = (manifest.timeframes, manifest.covariates, manifest.shape.members)
+        if told != (job.timeframes, job.covariates, job.settings.members):
+            raise ModelError(
+                f"model {parent.model_id} cannot be tuned by this job: its timeframes, covariates"
+                " or number of networks are others"
+            )
+        self.tune = job.settings.tune
+        self.learned_until_ms = manifest.data.learned_until_ms
+        self._parent = parent
+        self._began: dict[str, Tensor] = {}
+
+    def begin(self, network: Network, member: int) -> None:
+        """Give a network the weights of a member, and freeze what is not to learn."""
+        mine = member_weights(self._parent.weights, member)
+        try:
+            network.load_state_dict({k: torch.from_numpy(w.copy()) for k, w in mine.items()})
+        except RuntimeError as e:
+            raise ModelError(f"model {self._parent.model_id}: weights do not fit: {e}") from e
+        learning = set(_learning(network, self.tune))
+        for weight in network.parameters():
+            weight.requires_grad_(weight in learning)
+        self._began = {k: w.detach().clone() for k, w in network.named_parameters()}
+
+    def pull(self, network: Network, rate: float) -> None:
+        """Move what learns towards what it began with."""
+        with torch.no_grad():
+            for name, weight in network.named_parameters():
+                if weight.requires_grad:
+                    weight.lerp_(self._began[name].to(weight.device), rate * PULL)
+
+    def rows(self, tables: Sequence[Table], fold: Fold) -> list[list[Longs]]:
+        """Give for each timeframe what was learned before and what is new, in this order.
+
+        Raises ModelError where one of them is empty.
+        """
+        found = []
+        for table in tables:
+            train = table.within(fold.train)
+            is_old = table.close_ms[train] < self.learned_until_ms
+            if is_old.all() or not is_old.any():
+                raise ModelError(
+                    f"tuning needs bars on both sides of {iso(self.learned_until_ms)}, up to where"
+                    f" model {self._parent.model_id} has learned; those to learn from lie between"
+                    f" {iso(fold.train.start_ms)} and {iso(fold.train.end_ms)}"
+                )
+            found.append([train[is_old], train[~is_old]])
+        return found
+
+
+def _learning(network: Network, tune: Tune) -> Iterator[nn.Parameter]:
+    """Yield the weights that learn."""
+    if tune is Tune.FULL:
+        yield from network.parameters()
+    if tune in (Tune.HEAD, Tune.LAST):
+        yield from network.heads.parameters()
+    if tune is Tune.LAST:
+        yield from network.encoder.last_layer()
+        yield from network.pool.parameters()
+        yield network.pool_share
+        if network.cross_asset is not None:
+            yield from network.cross_asset.parameters()

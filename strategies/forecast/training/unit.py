@@ -1,0 +1,214 @@
+"""One unit of a walk-forward: one fold of one arm and one seed, kept as a file.
+
+A file is named by the hash of everything that determines it: kind, settings, fold, seed, data,
+features, the program's own text and the versions of the libraries behind the figures. What is there
+is not computed again, so a killed run resumes; what differs in anything has another name. The file
+is safetensors: of each timeframe of k minutes `close_<k>` (M,), `mean_<k>` and `noise_<k>` (M, N),
+raw, for the test part, and the same after `stop_` for the stop part.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cache, lru_cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import load as load_arrays
+from safetensors.numpy import save as save_arrays
+
+from daemon.domain.bar import Floats
+from daemon.domain.failures import CorruptFile, DataError
+from daemon.domain.units import Timeframe, require
+from strategies.forecast.inputs.covariates import column_names
+from strategies.forecast.inputs.dataset import Table, build_tables
+from strategies.forecast.inputs.features import feature_hash
+from strategies.forecast.training.fitting import Fitted, Told, trainer_of
+from strategies.forecast.training.job import Job, Longs, TrainSettings, read_job
+from strategies.forecast.training.splits import Fold, Span, Spans
+
+SCHEMA: Final = 1
+SUFFIX: Final = ".safetensors"
+DRAFT: Final = ".part"
+_DETERMINED: Final = "determined_by"
+_CHECKSUM: Final = "content_sha256"
+_HASH_DIGITS: Final = 32
+_ROOT: Final = Path(__file__).resolve().parents[3]
+_ROOMS: Final = ("strategies/forecast", "daemon/statistics", "daemon/domain")
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """Name one fit: module that trains the kind, fold, settings, and the data by fingerprint.
+
+    settings.seed is the seed of the fit; lag_bars must be that of the job.
+    """
+
+    kind: str
+    module: str
+    fold: Fold
+    settings: TrainSettings
+    data: str
+
+
+@dataclass(frozen=True, slots=True)
+class UnitTask:
+    """Hand a unit to a worker: the written job, and the folder of the units' files."""
+
+    unit: Unit
+    job: Path
+    folder: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Hold raw forecasts of one timeframe: close_ms (M,), mean and noise (M, N), NaN = none."""
+
+    close_ms: Longs
+    mean: Floats
+    noise: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Forecasts:
+    """Hold what a unit's file holds, by timeframe."""
+
+    test: Mapping[Timeframe, Part]
+    stop: Mapping[Timeframe, Part]
+
+
+def determined_by(unit: Unit, job: Job) -> dict[str, object]:
+    """Give everything that determines a unit's file, as plain values."""
+    return {
+        "schema": SCHEMA,
+        "kind": unit.kind,
+        "module": unit.module,
+        "fold": {name: _spans(getattr(unit.fold, name)) for name in ("train", "stop", "test")},
+        "data": unit.data,
+        "settings": asdict(unit.settings),
+        "symbols": job.symbols,
+        "source_minutes": job.source.minutes,
+        "timeframes_minutes": [t.minutes for t in job.timeframes],
+        "covariates": job.covariates,
+        "features": feature_hash(column_names(job.covariates)),
+        "code": code_hash(),
+        "versions": {name: version(name) for name in trainer_of(unit.module).LIBRARIES},
+    }
+
+
+def unit_path(folder: Path, unit: Unit, job: Job) -> Path:
+    """Name the file of a unit."""
+    text = json.dumps(determined_by(unit, job), sort_keys=True)
+    return folder / f"{hashlib.sha256(text.encode()).hexdigest()[:_HASH_DIGITS]}{SUFFIX}"
+
+
+@cache
+def code_hash() -> str:
+    """Hash the program's text as far as it decides forecasts."""
+    digest = hashlib.sha256()
+    for room in _ROOMS:
+        for path in sorted((_ROOT / room).rglob("*.py")):
+            digest.update(path.relative_to(_ROOT).as_posix().encode())
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def run_unit(task: UnitTask, told: Told) -> Path:
+    """Fit a unit and write its file, unless it is there; give the file. Runs in a worker."""
+    job = _job_of(task.job)
+    path = unit_path(task.folder, task.unit, job)
+    if path.exists():
+        return path
+    tables, fold, settings = _tables_of(task.job), task.unit.fold, task.unit.settings
+    require(settings.lag_bars == job.settings.lag_bars, "a unit's lag is not that of its labels")
+    trainer, asked = trainer_of(task.unit.module), replace(job, settings=settings)
+    fitted = trainer.fit_fold(asked, tables, fold, seed=settings.seed, told=told)
+    arrays = _forecast(fitted, tables, fold.test, "") | _forecast(
+        fitted, tables, fold.stop, "stop_"
+    )
+    _write(path, arrays, json.dumps(determined_by(task.unit, job), sort_keys=True))
+    return path
+
+
+def _forecast(
+    fitted: Fitted, tables: Sequence[Table], span: Span | Spans, prefix: str
+) -> dict[str, npt.NDArray[Any]]:
+    arrays: dict[str, npt.NDArray[Any]] = {}
+    for table in tables:
+        rows, minutes = table.decided(span), table.timeframe.minutes
+        mean, noise = fitted.forecast(table, rows)
+        arrays[f"{prefix}close_{minutes}"] = table.close_ms[rows]
+        arrays[f"{prefix}mean_{minutes}"] = np.ascontiguousarray(mean)
+        arrays[f"{prefix}noise_{minutes}"] = np.ascontiguousarray(noise)
+    return arrays
+
+
+@lru_cache(maxsize=1)
+def _job_of(path: Path) -> Job:
+    return read_job(path)
+
+
+@lru_cache(maxsize=1)
+def _tables_of(path: Path) -> tuple[Table, ...]:
+    return build_tables(_job_of(path))  # a worker makes features once for all of its units
+
+
+def _write(path: Path, arrays: Mapping[str, npt.NDArray[Any]], text: str) -> None:
+    # one entry of metadata alone: of several the library writes in any order
+    about = {_DETERMINED: text, _CHECKSUM: _checksum(arrays)}
+    raw = save_arrays(dict(arrays), metadata={"about": json.dumps(about, sort_keys=True)})
+    draft = path.with_name(f".{path.name}.{os.getpid()}{DRAFT}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with draft.open("wb") as file:
+            file.write(raw)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    except OSError as e:
+        raise DataError(f"{path}: cannot be written: {e.strerror}") from e
+
+
+def _checksum(arrays: Mapping[str, npt.NDArray[Any]]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        digest.update(f"{name} {arrays[name].shape}".encode())
+        digest.update(np.ascontiguousarray(arrays[name]).data)
+    return digest.hexdigest()
+
+
+def read_unit(path: Path, timeframes: Sequence[Timeframe]) -> Forecasts:
+    """Read a unit's file; raise CorruptFile naming it where its content is not what was written."""
+    try:
+        raw = path.read_bytes()
+        arrays = load_arrays(raw)
+        with safe_open(path, framework="numpy") as opened:
+            about = json.loads((opened.metadata() or {})["about"])
+    except (OSError, SafetensorError, KeyError, ValueError) as e:
+        raise CorruptFile(f"{path}: no forecasts of ours: {e}; remove it and run again") from e
+    if about.get(_CHECKSUM) != _checksum(arrays):
+        raise CorruptFile(f"{path}: its content is not what was written; remove it and run again")
+    return Forecasts(*({t: _part(arrays, prefix, t) for t in timeframes} for prefix in _PREFIXES))
+
+
+_PREFIXES: Final = ("", "stop_")
+
+
+def _part(arrays: Mapping[str, npt.NDArray[Any]], prefix: str, timeframe: Timeframe) -> Part:
+    return Part(*(arrays[f"{prefix}{name}_{timeframe.minutes}"] for name in _NAMES))
+
+
+_NAMES: Final = ("close", "mean", "noise")
+
+
+def _spans(part: Span | Spans) -> list[tuple[int, int]]:
+    spans = part.parts if isinstance(part, Spans) else (part,)
+    return [(one.start_ms, one.end_ms) for one in spans]

@@ -1,0 +1,123 @@
+"""A training that is killed goes on where it was and ends at the same model."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from daemon.domain.failures import ModelError
+from strategies.forecast import checkpoint
+from strategies.forecast.training.job import Job, write_job
+from strategies.forecast.training.network_training import train_model
+from strategies.forecast.training.process import Progress
+from strategies.forecast.training.resume import FOLDER, TrainingFolder
+from tests.strategies.forecast.conftest import SETTINGS
+from tests.strategies.forecast.markets import job, reverting
+
+LONG = replace(
+    SETTINGS, steps=40, members=2, time_dropout=0.2, weight_averaging=True, weight_drop=0.1
+)
+
+
+class Killed(Exception):
+    """End a training from inside, as a kill would."""
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Job, str]:
+    """Train without interruption; give the job and the model's id."""
+    small = job(reverting(48, 4, 0.05), tmp_path_factory.mktemp("whole"), LONG)
+    return small, train_model(small).name
+
+
+def interrupted(small: Job, at_step: int) -> None:
+    def stop(progress: Progress) -> None:
+        if progress.done_steps == at_step:
+            raise Killed
+
+    with pytest.raises(Killed):
+        train_model(small, progress=stop)
+
+
+def resumed(small: Job) -> tuple[str, int]:
+    """Train on; give the model's id and the first step that was done."""
+    told: list[Progress] = []
+    return train_model(small, progress=told.append).name, told[0].done_steps
+
+
+def test_a_killed_process_is_resumed_to_the_same_model(
+    whole: tuple[Job, str], tmp_path: Path
+) -> None:
+    small = replace(whole[0], out=tmp_path / "models")
+    path = write_job(small, tmp_path / "job")
+    command = [sys.executable, "-m", "strategies.forecast.training.network_training"]
+    with subprocess.Popen(
+        [*command, "--job", os.fspath(path)], stdout=subprocess.PIPE, text=True, cwd=Path.cwd()
+    ) as child:
+        assert child.stdout is not None
+        for line in child.stdout:
+            if json.loads(line)["done_steps"] == 50:
+                child.send_signal(signal.SIGKILL)
+                break
+    assert child.returncode == -signal.SIGKILL
+    assert [p.name for p in small.out.iterdir()] == [FOLDER], "no model yet"
+    model, first = resumed(small)
+    assert model == whole[1]
+    assert 41 < first <= 52, "the first member is not trained again, nor the second from its start"
+    assert [p.name for p in small.out.iterdir()] == [model], "nothing is left of the training"
+
+
+@pytest.mark.parametrize("at_step", [2, 38])
+def test_a_kill_before_the_first_state_or_amid_averaging_changes_nothing(
+    whole: tuple[Job, str], tmp_path: Path, at_step: int
+) -> None:
+    small = replace(whole[0], out=tmp_path)
+    interrupted(small, at_step)
+    model, first = resumed(small)
+    assert (model, first) == (whole[1], {2: 1, 38: 37}[at_step])
+
+
+def test_another_job_begins_anew(whole: tuple[Job, str], tmp_path: Path) -> None:
+    small = replace(whole[0], out=tmp_path)
+    interrupted(small, 20)
+    assert resumed(replace(small, settings=replace(LONG, seed=8, steps=4)))[1] == 1
+    assert (tmp_path / FOLDER).exists(), "the interrupted one can still go on"
+    changed = reverting(48, 4, 0.05, seed=2)
+    other = job(changed, tmp_path, LONG)
+    assert TrainingFolder(other, "cpu").path != TrainingFolder(small, "cpu").path
+    assert TrainingFolder(small, "cuda").path != TrainingFolder(small, "cpu").path
+
+
+def test_trainings_that_were_never_finished_are_few(whole: tuple[Job, str], tmp_path: Path) -> None:
+    folders = []
+    for seed in range(7):
+        small = replace(whole[0], out=tmp_path, settings=replace(LONG, seed=seed))
+        folders.append(TrainingFolder(small, "cpu"))
+        folders[-1].keep(0, 0, {"a/b": torch.zeros(1)}, {})
+        os.utime(folders[-1].path, (seed, seed))
+    folders[6].remove()
+    assert [f.path.exists() for f in folders] == [False, False, True, True, True, True, False]
+
+
+def test_a_damaged_state_is_named(whole: tuple[Job, str], tmp_path: Path) -> None:
+    small = replace(whole[0], out=tmp_path)
+    interrupted(small, 10)
+    (state,) = (tmp_path / FOLDER).rglob("current.safetensors")
+    state.write_bytes(state.read_bytes()[:100])
+    with pytest.raises(ModelError, match=r"current\.safetensors: .*remove its folder"):
+        train_model(small)
+
+
+def test_models_are_not_found_among_states(whole: tuple[Job, str], tmp_path: Path) -> None:
+    small = replace(whole[0], out=tmp_path)
+    interrupted(small, 10)
+    with pytest.raises(ModelError, match=r"manifest\.json"):
+        checkpoint.load(TrainingFolder(small, "cpu").path)
