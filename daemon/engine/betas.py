@@ -28,11 +28,10 @@ RETURNS_MIN: Final = 24
 HALF_LIFE_BARS: Final = 48.0
 BARS_MAX: Final = 169  # a week of hourly returns
 UNKNOWN: Final = 1.0
-# Of the bounds on net and beta, where both hold: the rest is for what closes.
-OPENING_SHARE: Final = 0.95
-# Prices can carry a book to where what brings net back takes beta past its bound, or the other way
-# round, and nothing fits. A book must always be closable: there a closing order, alone, may move
-# each by this share of its bound.
+# Of the bounds on net and beta, where both hold: the rest is for leaving their corner, where what
+# brings net back takes beta further, or the other way round, and nothing fits. A book must always
+# be closable: there a closing order, alone, may move each by RELIEF_SHARE of its bound.
+USED_SHARE: Final = 0.95
 RELIEF_SHARE: Final = 0.05
 
 
@@ -47,14 +46,14 @@ class BetaRoom(Struct, frozen=True, gc=False):
     def relieves(self, index: int, notional: float, net: float, net_bound: float) -> float | None:
         """Give by how much a signed notional, alone, lowers the sum of both shares of the bounds.
 
-        net: quote currency. None unless one of them is beyond what opening may use, the larger
+        net: quote currency. None unless one of them is near what may be used of it, the larger
         share is brought back, and neither is moved by more than RELIEF_SHARE; the other one may
         come to RELIEF_SHARE past its bound, and further only where the sum does not grow.
         """
         shares = (net / net_bound, (self.high + self.low) / 2 / self.bound)
         moves = (notional / net_bound, notional * self.betas[index] / self.bound)
         worse = int(abs(shares[1]) > abs(shares[0]))
-        if abs(shares[worse]) <= OPENING_SHARE or shares[worse] * moves[worse] >= 0.0:
+        if abs(shares[worse]) <= USED_SHARE - RELIEF_SHARE or shares[worse] * moves[worse] >= 0.0:
             return None
         if max(map(abs, moves)) > RELIEF_SHARE:
             return None

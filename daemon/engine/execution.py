@@ -19,7 +19,7 @@ from msgspec import Struct
 
 from daemon.domain.instrument import TradingRules
 from daemon.domain.units import quantise
-from daemon.engine.betas import OPENING_SHARE, RELIEF_SHARE, BetaRoom
+from daemon.engine.betas import RELIEF_SHARE, USED_SHARE, BetaRoom
 
 # Leaves room for what a slice costs, which lowers the equity that the bound is a share of.
 ROOM_USED: Final = 0.99
@@ -188,8 +188,9 @@ class Plan:
         self, high: float, low: float, bound: float, order_max: float, least: float, beta: BetaRoom
     ) -> tuple[Leg, Decimal, float] | None:
         """Give the next child inside both bounds: where the first leg of a side does not fit, the
-        next one may, since its beta is another. What opens leaves a rest of both to what closes.
+        next one may, since its beta is another. A rest of both is left: see `relief`.
         """
+        bound, beta_bound = bound * USED_SHARE, beta.bound * USED_SHARE
         sides = (self.sells, self.buys) if high + low > 0 else (self.buys, self.sells)
         first, second = sides
         if first and second and second[0].reduces and not first[0].reduces:
@@ -202,15 +203,13 @@ class Plan:
             cap = room if room < order_max else order_max  # noqa: FURB136 - min() is slow
             if cap < 0.0 or (cap < least and all(leg.value > cap for leg in side)):
                 continue
-            up, down = beta.bound - beta.high, beta.bound + beta.low
+            up, down = beta_bound - beta.high, beta_bound + beta.low
             rises, falls = (up, down) if buys else (down, up)  # with a beta above and below zero
-            kept, beta_kept = (1.0 - OPENING_SHARE) * bound, (1.0 - OPENING_SHARE) * beta.bound
             for place, leg in _leaning_back(side, beta, buys=buys):
                 # In place, because this runs for every leg whenever something makes room.
-                opens = not leg.reduces
-                slope, most = beta.betas[leg.index], cap - kept * opens
+                slope, most = beta.betas[leg.index], cap
                 if slope:
-                    left = (rises if slope > 0.0 else falls) - beta_kept * opens
+                    left = rises if slope > 0.0 else falls
                     share = left / abs(slope) * ROOM_USED if left > 0.0 else 0.0
                     most = share if share < most else most  # noqa: FURB136
                 whole = leg.value <= most

@@ -21,7 +21,7 @@ from daemon.domain.bar import FIELDS, Proof
 from daemon.domain.instrument import Instrument, InstrumentKey, TradingRules, Universe
 from daemon.domain.messages import BarsClosed, Started, VenueEvent
 from daemon.domain.order import DoneReason, Order, OrderId
-from daemon.engine.betas import OPENING_SHARE, RELIEF_SHARE, betas_now
+from daemon.engine.betas import RELIEF_SHARE, USED_SHARE, betas_now
 from daemon.engine.cadence import CadenceRules
 from daemon.engine.engine import Engine
 from daemon.engine.risk import RiskLimits
@@ -263,7 +263,9 @@ class Truth:
         worse = int(abs(shares[1]) > abs(shares[0]))
         is_small = max(map(abs, moves)) <= RELIEF_SHARE * (1 + 1e-9)
         return (
-            is_small and abs(shares[worse]) > OPENING_SHARE and shares[worse] * moves[worse] < 0.0
+            is_small
+            and abs(shares[worse]) > USED_SHARE - RELIEF_SHARE
+            and shares[worse] * moves[worse] < 0.0
         )
 
     def closes(self, work: Working) -> None:
