@@ -6,13 +6,15 @@ with it the layer walks through the bars itself; both ways give the same numbers
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
 import torch
 from torch import Tensor, nn
 
+from strategies.forecast.networks.config import NetworkConfig
 from strategies.forecast.networks.fast_lstm import run_lstm
-from strategies.forecast.networks.regularisation import WeightDrop, Zoneout
+from strategies.forecast.networks.regularisation import TimeLockedDropout, WeightDrop, Zoneout
 
 _RECURRENT: Final = "weight_hh_l0"
 
@@ -64,6 +66,39 @@ class RecurrentLayer(nn.Module):
             h, cell = self.zoneout(h, new_h), self.zoneout(cell, new_cell)
             found.append(h)
         return torch.stack(found, dim=1)  # L x (S, H) -> (S, L, H)
+
+
+class OneWay(nn.Module):
+    """Read the bars in the order of time, layer upon layer of one kind of cells; D = hidden."""
+
+    def __init__(self, cells: type[nn.LSTM | nn.GRU], config: NetworkConfig) -> None:
+        super().__init__()
+        H = config.hidden
+        self.width = H
+        self.between = TimeLockedDropout(config.time_dropout)
+        self.layers = nn.ModuleList(
+            RecurrentLayer(
+                cells(config.embedding if layer == 0 else H, H, batch_first=True),
+                weight_drop=config.weight_drop,
+                zoneout=config.zoneout,
+            )
+            for layer in range(config.layers)
+        )
+
+    def forward(self, e: Tensor) -> Tensor:
+        """Map (S, L, E) to the states after each bar (S, L, D)."""
+        h = e
+        for place, layer in enumerate(self.layers):
+            h = layer(self.between(h) if place else h)  # (S, L, E or H) -> (S, L, H)
+        return h
+
+    def ends(self, h: Tensor) -> Tensor:
+        """Take from (S, L, D) what has seen every bar: the newest state, (S, D)."""
+        return h[:, -1]
+
+    def last_layer(self) -> Iterator[nn.Parameter]:
+        """Give the weights of the layer nearest to the forecast."""
+        return self.layers[-1].parameters()
 
 
 def _lstm_step(moved: Tensor, back: Tensor, h: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
