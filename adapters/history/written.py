@@ -61,10 +61,16 @@ def read_record(path: Path) -> Written | None:
 def spoiled_bytes(path: Path, content: str | None, whole: bytes) -> str | None:
     """Say how the bytes of a file are not those that were written, or None.
 
-    A record of other content says nothing: the file was replaced and its record not yet.
+    content: the SHA-256 that the file names, None where it names none. A record of other content
+    says nothing: the file was replaced and its record not yet. A file in which the recorded
+    content stands without being named is the recorded one with the name spoiled.
     """
     written = read_record(path)
-    if written is None or content is None or written.content != content:
+    if written is None:
+        return None
+    if content is None and written.content and written.content.encode() in whole:
+        content = written.content
+    if content != written.content:
         return None
     found = hashlib.sha256(whole).hexdigest()
     if found == written.whole:

@@ -95,6 +95,23 @@ def test_any_damage_is_named_and_all_that_was_there_comes_back_to_the_byte(
     assert asyncio.run(brought(whole, 1)) == ([], [])
 
 
+def test_no_byte_of_a_small_file_changes_unnoticed(whole: Path) -> None:
+    path = whole / funding_path(Path(), VENUE, BTC)
+    good = path.read_bytes()
+    unnoticed = []
+    for at in range(len(good)):
+        bad = bytearray(good)
+        bad[at] ^= 1 << at % 8
+        path.write_bytes(bad)
+        try:
+            read_rates(path)
+        except CorruptFile:
+            continue
+        unnoticed.append(at)
+    path.write_bytes(good)
+    assert unnoticed == []
+
+
 async def test_without_a_record_the_file_itself_or_its_neighbours_say_what_is_lost(
     tmp_path: Path,
 ) -> None:
