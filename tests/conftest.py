@@ -1,6 +1,7 @@
 """Hold what all tests share: real servers by explicit path, real data, and no quiet skips."""
 
 import asyncio
+import gc
 import importlib.util
 import os
 import platform
@@ -37,6 +38,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("real_data") is not None:
             item.add_marker(pytest.mark.skip(reason=SKIP_REASON))
+
+
+def pytest_collection_finish() -> None:
+    """Spare the collector what was imported: it lives as long as the process."""
+    gc.collect()
+    gc.freeze()
 
 
 def _minutes(item: pytest.Item) -> float:

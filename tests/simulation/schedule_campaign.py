@@ -152,7 +152,7 @@ class Table:
         """Write the table for people."""
         head = f"schedules of {N} instruments; worst and p99.9 of each bound, after every fill"
         names = ("runs", "orders", "fills", "net", "p99.9", "beta", "p99.9", "taken to")
-        lines = [head, f"{'':26}" + "".join(f"{name:>9}" for name in names)]
+        lines = [head, f"{'':26}" + "".join(f"{name:>11}" for name in names)]
         rows = {**dict(sorted(self.rows.items())), "all, still": self.total("still")}
         rows["all, moving"] = self.total("moving")
         lines += [_line(name, row) for name, row in rows.items() if row.runs_n]
@@ -181,8 +181,8 @@ class Table:
 
 def _line(name: str, row: Row) -> str:
     shares = (row.net.worst, row.net.quantile(0.999), row.beta.worst, row.beta.quantile(0.999))
-    numbers = "".join(f"{n:9,}" for n in (row.runs_n, row.orders_n, row.fills_n))
-    return f"{name:26}{numbers}" + "".join(f"{share:9.4f}" for share in (*shares, row.taken))
+    numbers = "".join(f"{n:11,}" for n in (row.runs_n, row.orders_n, row.fills_n))
+    return f"{name:26}{numbers}" + "".join(f"{share:11.4f}" for share in (*shares, row.taken))
 
 
 def style_of(seed: int) -> str:
