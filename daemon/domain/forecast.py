@@ -6,6 +6,8 @@ means 'no forecast' and must never be read as zero.
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 import numpy.typing as npt
 from msgspec import Struct
@@ -13,6 +15,7 @@ from msgspec import Struct
 from daemon.domain.units import Timeframe
 
 Floats = npt.NDArray[np.float64]
+EIGENVALUE_MIN: Final = 1e-6  # of a disagreement, which is inverted at every decision
 
 
 class Prediction(Struct, frozen=True):
@@ -61,3 +64,14 @@ class Signals(Struct, frozen=True):
     variance: Floats
     probability: Floats
     strength: Floats
+
+
+def is_disagreement(matrix: Floats, count: int) -> bool:
+    """Tell whether a matrix can be the correlation of the errors of so many timeframes.
+
+    It is symmetric with ones on its diagonal, and positive definite.
+    """
+    if matrix.shape != (count, count) or not np.isfinite(matrix).all():
+        return False
+    is_correlation = np.allclose(matrix, matrix.T) and np.allclose(np.diag(matrix), 1.0)
+    return bool(is_correlation and np.linalg.eigvalsh(matrix)[0] >= EIGENVALUE_MIN)

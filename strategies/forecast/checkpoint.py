@@ -24,10 +24,13 @@ from safetensors.numpy import load as load_weights
 from safetensors.numpy import save as save_weights
 
 from daemon.domain.failures import ConfigurationError, ModelError
+from daemon.domain.forecast import is_disagreement
 from daemon.domain.units import Timeframe
 from strategies.forecast.calibration import Calibration
 from strategies.forecast.inputs.covariates import column_names
 from strategies.forecast.inputs.features import feature_hash
+from strategies.forecast.inputs.labels import HORIZON_MS
+from strategies.forecast.inputs.windows import SEQUENCE_BARS_MAX, SEQUENCE_BARS_MIN
 from strategies.forecast.networks.config import NetworkKind
 from strategies.forecast.training.job import Origin, TrainSettings
 
@@ -38,6 +41,8 @@ NETWORKS: Final = tuple(kind.value for kind in NetworkKind)
 RIDGE: Final = "ridge"
 KINDS: Final = (*NETWORKS, RIDGE)
 ID_LENGTH: Final = 16
+FIGURE_MAX: Final = 1e9  # of a calibration: beyond it a forecast would not stay a number
+_SHAPE_MAX: Final = (("hidden", 1024), ("embedding", 1024), ("layers", 64), ("members", 1000))
 
 Weights = Mapping[str, npt.NDArray[np.float32] | npt.NDArray[np.float64]]
 
@@ -169,7 +174,8 @@ def load(folder: Path, *, timeframes: tuple[Timeframe, ...] | None = None) -> Ch
     """Read and verify a model; raise ModelError naming the file and the reason.
 
     Refused: unreadable or altered files, another schema or feature list, timeframes that are asked
-    for and unknown to the model.
+    for and unknown to the model, and whatever could not forecast: weights that are no numbers,
+    figures of a calibration that none can have, a shape that is not that of the timeframes.
     """
     path = folder / MANIFEST_FILE
     text = _read(path)
@@ -178,9 +184,14 @@ def load(folder: Path, *, timeframes: tuple[Timeframe, ...] | None = None) -> Ch
         if schema != SCHEMA:
             raise ModelError(f"{path}: schema {schema}, this version reads {SCHEMA}: train again")
         manifest = msgspec.json.decode(text, type=Manifest)
+        known = manifest.timeframes
     except (msgspec.DecodeError, ValueError, ConfigurationError) as e:
         raise ModelError(f"{path}: no manifest of ours: {e}") from e
-    _check(manifest, path, timeframes)
+    _check(manifest, path)
+    for timeframe in timeframes or ():
+        if timeframe not in known:
+            labels = ", ".join(t.label for t in known)
+            raise ModelError(f"{path}: no {timeframe.label} forecasts; the model knows {labels}")
     if model_id_of(text) != folder.resolve().name:
         raise ModelError(f"{path}: its content hash is {model_id_of(text)}, not the folder's name")
     raw = _read(folder / WEIGHTS_FILE)
@@ -190,6 +201,9 @@ def load(folder: Path, *, timeframes: tuple[Timeframe, ...] | None = None) -> Ch
         weights = load_weights(raw)
     except (SafetensorError, KeyError, ValueError) as e:
         raise ModelError(f"{folder / WEIGHTS_FILE}: not safetensors: {e}") from e
+    for name, weight in weights.items():
+        if not np.isfinite(weight).all():
+            raise ModelError(f"{folder / WEIGHTS_FILE}: {name} holds values that are not finite")
     return Checkpoint(folder.resolve().name, manifest, weights)
 
 
@@ -198,7 +212,7 @@ def model_id_of(manifest_text: bytes) -> str:
     return hashlib.sha256(manifest_text).hexdigest()[:ID_LENGTH]
 
 
-def _check(manifest: Manifest, path: Path, timeframes: tuple[Timeframe, ...] | None) -> None:
+def _check(manifest: Manifest, path: Path) -> None:
     if manifest.kind not in KINDS:
         accepted = " or ".join(map(repr, KINDS))
         raise ModelError(f"{path}: a model of kind {manifest.kind!r}, this version runs {accepted}")
@@ -208,13 +222,43 @@ def _check(manifest: Manifest, path: Path, timeframes: tuple[Timeframe, ...] | N
             f"{path}: trained on features {manifest.feature_hash}, this version computes"
             f" {computed}: train again"
         )
-    known = manifest.timeframes
-    if not len(known) == len(manifest.calibration) == len(manifest.disagreement):
-        raise ModelError(f"{path}: calibration or disagreement do not match the timeframes")
-    for timeframe in timeframes or ():
-        if timeframe not in known:
-            labels = ", ".join(t.label for t in known)
-            raise ModelError(f"{path}: no {timeframe.label} forecasts; the model knows {labels}")
+    if wrong := _wrong_shape(manifest) or _wrong_figure(manifest):
+        raise ModelError(f"{path}: {wrong}")
+
+
+def _wrong_shape(manifest: Manifest) -> str | None:
+    """Say what of a manifest does not fit together, or None."""
+    shape, minutes = manifest.shape, manifest.timeframes_minutes
+    K = len(minutes)
+    if not K or len(set(minutes)) != K or shape.timeframes != K:
+        return f"timeframes_minutes are {list(minutes)} and shape.timeframes is {shape.timeframes}"
+    if not K == len(manifest.calibration) == len(manifest.disagreement):
+        return "calibration or disagreement do not match the timeframes"
+    if not SEQUENCE_BARS_MIN <= shape.sequence_bars <= SEQUENCE_BARS_MAX:
+        accepted = f"{SEQUENCE_BARS_MIN} .. {SEQUENCE_BARS_MAX}"
+        return f"shape.sequence_bars is {shape.sequence_bars}: accepted is {accepted}"
+    for name, most in _SHAPE_MAX:
+        least = 1 if name == "members" or manifest.kind in NETWORKS else 0
+        if not least <= getattr(shape, name) <= most:
+            return f"shape.{name} is {getattr(shape, name)}: accepted is {least} .. {most}"
+    if manifest.data.horizon_ms != HORIZON_MS:
+        return f"data.horizon_ms is {manifest.data.horizon_ms}: accepted is {HORIZON_MS}"
+    return None
+
+
+def _wrong_figure(manifest: Manifest) -> str | None:
+    """Say which figure of the calibration cannot be one, or None."""
+    for timeframe, calibration in zip(manifest.timeframes, manifest.calibration, strict=True):
+        for name, value in asdict(calibration).items():
+            if not 0.0 <= value <= FIGURE_MAX:
+                return f"calibration.{name} of {timeframe.label} is {value}: accepted is 0 and more"
+    try:
+        found = np.array(manifest.disagreement, dtype=np.float64)
+    except ValueError:  # rows of different lengths
+        found = np.empty(0)
+    if not is_disagreement(found, len(manifest.calibration)):
+        return f"disagreement {manifest.disagreement} is no correlation matrix that can be inverted"
+    return None
 
 
 def _read(path: Path) -> bytes:

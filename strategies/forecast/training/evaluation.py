@@ -36,9 +36,12 @@ class OutOfSample:
         self.scores: list[Score] = []
         self.learned_until_ms = 0
 
-    def add(self, number: int, fold: Fold, forecast: Forecaster) -> None:
-        """Forecast a fold's test part and score it beside the baselines."""
-        self.learned_until_ms = fold.train.end_ms
+    def add(self, number: int, fold: Fold, forecast: Forecaster, *, learned_until_ms: int) -> None:
+        """Forecast a fold's test part and score it beside the baselines.
+
+        learned_until_ms: the end of what the weights were fitted to.
+        """
+        self.learned_until_ms = learned_until_ms
         for k, table in enumerate(self._tables):
             rows = table.within(fold.test)
             raw = forecast(table, rows)  # (M, T, N)

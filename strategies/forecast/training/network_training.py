@@ -29,7 +29,7 @@ import torch
 from torch import Tensor, nn
 
 from daemon.domain.bar import Floats
-from daemon.domain.failures import ConfigurationError
+from daemon.domain.failures import ConfigurationError, ModelError
 from strategies.forecast import checkpoint
 from strategies.forecast.inputs.covariates import column_names
 from strategies.forecast.inputs.dataset import Table, build_tables, cut_folds
@@ -77,8 +77,8 @@ SEEDED: Final = True
 def train_model(job: Job, *, progress: Report | None = None) -> Path:
     """Train, score, calibrate and save a model into `job.out`; give its folder (named by its id).
 
-    Raises ModelError when the data are too few for the folds, ConfigurationError for a device that
-    is not there.
+    Raises ModelError when the data are too few for the folds or a network never forecast numbers,
+    ConfigurationError for a device that is not there.
     """
     settings, report = job.settings, progress or (lambda _: None)
     device = device_of(settings)
@@ -86,10 +86,12 @@ def train_model(job: Job, *, progress: Report | None = None) -> Path:
     torch.use_deterministic_algorithms(True)
     tables = build_tables(job)
     folds = cut_folds(job, tables)
+    tuning = None if job.parent is None else Tuning(job)
+    if tuning is not None:
+        tuning.refuse_known(folds)
     batches = Batches(tables, settings, device)
     steps = steps_for(settings, batches, tables, folds)
     states = TrainingFolder(job, str(device))
-    tuning = None if job.parent is None else Tuning(job)
     arm = _Arm(settings, config_of(job), tables, batches, states, steps, tuning)
     total = steps * settings.members * len(folds)
     outcome = OutOfSample(tables)
@@ -104,7 +106,8 @@ def train_model(job: Job, *, progress: Report | None = None) -> Path:
                 report(Progress(done + step, total, stage, ic))
 
             members.append(_member(arm, fold, (number, member), told))
-        outcome.add(number, fold, _forecaster(batches, members))
+        learned_ms = fold.train.end_ms if tuning is None else tuning.learned_until(fold)
+        outcome.add(number, fold, _forecaster(batches, members), learned_until_ms=learned_ms)
     manifest = _describe(job, steps, outcome, device)
     folder = checkpoint.save(manifest, _weights(members), job.out)
     states.remove()
@@ -256,7 +259,7 @@ class _State:
             learning or network.parameters(), lr=settings.learning_rate, weight_decay=decay
         )
         self.average = WeightAverage()
-        self.keeper = _Keeper(copy.deepcopy(network), arm.batches, arm.tables, fold.stop)
+        self.keeper = BestWeights(copy.deepcopy(network), arm.batches, arm.tables, fold.stop)
 
     def keep(self, mine: tuple[int, int], step: int) -> None:
         """Keep everything as it is after so many steps, where there is a folder for it."""
@@ -293,7 +296,7 @@ class _State:
         return int(more["step"])
 
 
-class _Keeper:
+class BestWeights:
     """Keep the weights with the best RankIC on the stop part, averaged over two looks in a row."""
 
     def __init__(
@@ -310,11 +313,17 @@ class _Keeper:
         self.weights: dict[str, Tensor] = {}
 
     def look(self, weights: Mapping[str, Tensor]) -> None:
-        """Measure weights on the stop part and remember them if they are the best so far."""
+        """Measure weights on the stop part and remember them if they are the best so far.
+
+        Weights whose forecasts are no numbers, as at too high a learning rate, are never the best.
+        """
         self._probe.load_state_dict(dict(weights))
         found = []
         for table, rows in zip(self._tables, self._rows, strict=True):
             forecasts = self._batches.predict(self._probe, table, rows)
+            if not np.isfinite(forecasts[np.isfinite(table.y[rows])]).all():
+                self._last = self.rank_ic = float("nan")
+                return
             found.append(score(table, rows, forecasts).rank_ic)
         now = float(np.nanmean(found)) if np.isfinite(found).any() else 0.0
         self.rank_ic = now if np.isnan(self._last) else 0.5 * (now + self._last)
@@ -324,7 +333,11 @@ class _Keeper:
             self.weights = {k: v.detach().clone() for k, v in weights.items()}
 
     def best(self) -> Network:
-        """Give the network with the best weights."""
+        """Give the network with the best weights; raise ModelError where there are none."""
+        if not self.weights:
+            raise ModelError(
+                "the forecasts of a network are no numbers: lower training.learning_rate"
+            )
         self._probe.load_state_dict(self.weights)
         return self._probe.eval()
 

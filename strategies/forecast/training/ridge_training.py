@@ -55,7 +55,8 @@ def train_ridge(job: Job, *, progress: Report | None = None) -> Path:
             coefficients[table.place] = _fitted(table, fold, job.covariates)
             done = number * len(tables) + table.place + 1
             report(Progress(done, len(folds) * len(tables), stage, float("nan")))
-        outcome.add(number, fold, _forecaster(coefficients, job.covariates))
+        forecaster = _forecaster(coefficients, job.covariates)
+        outcome.add(number, fold, forecaster, learned_until_ms=fold.learned.end_ms)
     shape = checkpoint.Shape(columns, len(tables), 0, 0, job.settings.sequence_bars, 1)
     manifest = describe(
         job, outcome, kind=checkpoint.RIDGE, shape=shape, steps=0, libraries=LIBRARIES

@@ -47,9 +47,26 @@ class Tuning:
                 " or number of networks are others"
             )
         self.tune = job.settings.tune
-        self.learned_until_ms = manifest.data.learned_until_ms
+        self._learned_until_ms = manifest.data.learned_until_ms
         self._parent = parent
         self._began: dict[str, Tensor] = {}
+
+    def refuse_known(self, folds: Sequence[Fold]) -> None:
+        """Raise ModelError where the model was fitted to what its tuned form would be scored on."""
+        first_ms = min(fold.test.start_ms for fold in folds)
+        if first_ms < self._learned_until_ms:
+            raise ModelError(
+                f"model {self._parent.model_id} has learned from bars until"
+                f" {iso(self._learned_until_ms)}; scores and calibration of {self.tune} would be"
+                f" taken from {iso(first_ms)} on: give bars that reach further, or lower"
+                " training.days"
+            )
+
+    def learned_until(self, fold: Fold) -> int:
+        """Give the end of what the weights were fitted to, now or before."""
+        if self.tune is Tune.RECALIBRATE:
+            return self._learned_until_ms
+        return max(self._learned_until_ms, fold.train.end_ms)
 
     def begin(self, network: Network, member: int) -> None:
         """Give a network the weights of a member, and freeze what is not to learn."""
@@ -78,10 +95,10 @@ class Tuning:
         found = []
         for table in tables:
             train = table.within(fold.train)
-            is_old = table.close_ms[train] < self.learned_until_ms
+            is_old = table.close_ms[train] < self._learned_until_ms
             if is_old.all() or not is_old.any():
                 raise ModelError(
-                    f"tuning needs bars on both sides of {iso(self.learned_until_ms)}, up to where"
+                    f"tuning needs bars on both sides of {iso(self._learned_until_ms)}, up to where"
                     f" model {self._parent.model_id} has learned; those to learn from lie between"
                     f" {iso(fold.train.start_ms)} and {iso(fold.train.end_ms)}"
                 )

@@ -6,9 +6,11 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from daemon.domain.failures import ModelError
@@ -68,7 +70,9 @@ def test_models_of_both_kinds_learn_from_one_job_and_say_which_they_are(
 ) -> None:
     network, ridge = (checkpoint.load(one[1]).manifest for one in (trained, trained_ridge))
     assert (network.kind, ridge.kind) == KINDS
-    assert network.data == ridge.data
+    learned_until_ms = network.data.learned_until_ms
+    assert replace(ridge.data, learned_until_ms=learned_until_ms) == network.data
+    assert ridge.data.learned_until_ms > learned_until_ms, "it learns from the stopping part too"
     assert network.feature_hash == ridge.feature_hash
     assert [s.momentum for s in network.scores] == [s.momentum for s in ridge.scores]
     assert (
@@ -105,6 +109,17 @@ def test_an_altered_manifest_is_refused(folder: Path) -> None:
         (lambda m: m.pop("origin"), "no manifest of ours"),
         (lambda m: m["origin"].update(kind="dream"), "no manifest of ours"),
         (lambda m: m["settings"].update(members=0), "train.members"),
+        (lambda m: m.update(timeframes_minutes=[60, 90, 7]), "no manifest of ours: .*7 minutes"),
+        (lambda m: m.update(timeframes_minutes=[60, 60, 60]), r"timeframes_minutes are \[60, 60"),
+        (lambda m: m["shape"].update(timeframes=2), r"shape\.timeframes is 2"),
+        (lambda m: m["shape"].update(members=0), r"shape\.members is 0: accepted is 1 \.\."),
+        (lambda m: m["shape"].update(hidden=10**9), r"shape\.hidden is 1000000000: accepted"),
+        (lambda m: m["shape"].update(sequence_bars=0), r"shape\.sequence_bars is 0: accepted is 6"),
+        (lambda m: m["data"].update(horizon_ms=1), r"data\.horizon_ms is 1: accepted is 21600000"),
+        (lambda m: m["calibration"][1].update(spread=-1), r"calibration\.spread of 90m is -1"),
+        (lambda m: m["calibration"][0].update(scale=1e300), r"calibration\.scale of 1h is 1e\+300"),
+        (lambda m: m.update(disagreement=[[1], [1, 2], [3]]), "no correlation matrix"),
+        (lambda m: m.update(disagreement=[[1.0] * 3] * 3), "no correlation matrix"),
     ],
 )
 def test_a_foreign_manifest_is_refused(
@@ -120,6 +135,21 @@ def test_bytes_that_are_no_safetensors_are_refused(folder: Path) -> None:
     digest = hashlib.sha256(raw).hexdigest()
     with pytest.raises(ModelError, match="not safetensors"):
         checkpoint.load(rewritten(folder, lambda m: m.update(weights_sha256=digest)))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_no_numbers_are_refused(
+    model: Trained, tmp_path: Path, value: float
+) -> None:
+    found = checkpoint.load(model[1])
+    name = max(found.weights)
+    weight = found.weights[name].copy()
+    weight.ravel()[-1] = value
+    folder = checkpoint.save(found.manifest, {**found.weights, name: weight}, tmp_path)
+    with pytest.raises(
+        ModelError, match=rf"weights\.safetensors: {name} holds values that are not"
+    ):
+        checkpoint.load(folder)
 
 
 def test_a_missing_file_is_named(folder: Path) -> None:

@@ -33,6 +33,7 @@ from strategies.forecast.training.job import (
     write_job,
 )
 from strategies.forecast.training.network_training import (
+    BestWeights,
     config_of,
     device_of,
     rate,
@@ -177,6 +178,27 @@ def test_a_step_draws_whole_cross_sections_of_every_timeframe(tmp_path: Path) ->
     expected = tables[1].inputs[389:401].transpose(1, 0, 2)
     np.testing.assert_array_equal(one.x[0].numpy(), expected)
     np.testing.assert_allclose(one.y[0, :, 1].numpy(), tables[1].y_secondary[400], rtol=1e-6)
+
+
+def test_weights_that_are_no_numbers_are_never_kept(tmp_path: Path) -> None:
+    small = job(walk(48 * 48, 5), tmp_path, SETTINGS)
+    tables = build_tables(small)
+    (fold,) = cut_folds(small, tables)
+    network = Network(config_of(small))
+    keeper = BestWeights(network, Batches(tables, small.settings, CPU), tables, fold.stop)
+    good = {name: w.clone() for name, w in network.state_dict().items()}
+    keeper.look(good)
+    if keeper.rank_ic > 0:  # the other way round, it is below what nothing at all would show
+        good["heads.out.weight"] *= -1
+        keeper = BestWeights(network, Batches(tables, small.settings, CPU), tables, fold.stop)
+        keeper.look(good)
+    keeper.look({name: torch.full_like(w, torch.nan) for name, w in good.items()})
+    kept = keeper.best().state_dict()
+    assert all(torch.equal(kept[name], w) for name, w in good.items())
+    never = BestWeights(network, Batches(tables, small.settings, CPU), tables, fold.stop)
+    never.look({name: torch.full_like(w, torch.nan) for name, w in good.items()})
+    with pytest.raises(ModelError, match=r"are no numbers: lower training\.learning_rate"):
+        never.best()
 
 
 def test_the_secondary_label_is_the_move_of_the_next_twelve_hours(tmp_path: Path) -> None:

@@ -70,6 +70,7 @@ def test_new_calibration_alone_keeps_every_weight(parent: Path) -> None:
     assert before.weights_sha256 == after.weights_sha256
     assert before.calibration != after.calibration
     assert after.steps == 0
+    assert after.data.learned_until_ms == before.data.learned_until_ms, "no weight saw more"
 
 
 def test_the_pull_goes_back_towards_where_it_began(parent: Path) -> None:
@@ -106,6 +107,13 @@ def test_a_tuning_without_new_bars_is_refused(parent: Path) -> None:
     short = replace(tuned(parent, Tune.HEAD), bars=job(LONGER[: 75 * 48], parent, BASE).bars)
     with pytest.raises(ModelError, match="tuning needs bars on both sides of"):
         train_model(short)
+
+
+@pytest.mark.parametrize("how", [Tune.RECALIBRATE, Tune.HEAD])
+def test_no_score_is_of_bars_that_the_weights_were_fitted_to(parent: Path, how: Tune) -> None:
+    early = replace(tuned(parent, how), bars=job(LONGER[: 48 * 48], parent, BASE).bars)
+    with pytest.raises(ModelError, match=r"has learned from bars until .*lower training\.days"):
+        train_model(early)
 
 
 def test_a_model_of_a_generated_market_is_not_tuned_on_other_bars(parent: Path) -> None:
