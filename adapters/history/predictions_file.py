@@ -26,6 +26,7 @@ import pyarrow.parquet as pq
 
 from adapters.history.parquet_file import CHECKSUM
 from daemon.domain.failures import CorruptFile, DataError
+from daemon.domain.forecast import is_disagreement
 from daemon.domain.predictions import Disagreements, PredictionTable
 from daemon.domain.units import Timeframe, require
 
@@ -202,6 +203,8 @@ def _timeframes_of(path: Path, schema: Any) -> tuple[Timeframe, ...]:
             there = ", ".join(schema.names) or "none"
             raise CorruptFile(f"{path}: column {name!r} is missing; there are {there}")
     for name in schema.names:
+        if schema.names.count(name) > 1:
+            raise CorruptFile(f"{path}: column {name!r} is there more than once")
         if name not in wanted:
             raise CorruptFile(
                 f"{path}: column {name!r} is none of a table of predictions; accepted are "
@@ -250,7 +253,8 @@ def _disagreements(path: Path, text: bytes, K: int) -> Iterator[tuple[int, Any]]
     try:
         for from_ms, rows in json.loads(text):
             matrix = np.array(rows, dtype=np.float64)
-            if matrix.shape != (K, K) or (before is not None and int(from_ms) <= before):
+            rises = before is None or int(from_ms) > before
+            if not (rises and is_disagreement(matrix, K)):
                 raise ValueError(f"the one from {from_ms} on does not fit")
             before = int(from_ms)
             yield before, matrix

@@ -53,12 +53,33 @@ class PredictionTable:
         if not known.all():
             at = int(np.argmin(known))
             return f"{self.row(at)}: prediction is {self.prediction[at]}"
+        for timeframe, mean, variance in zip(
+            self.timeframes, self.mean, self.variance, strict=True
+        ):
+            if unread := self._unread_problem(timeframe, mean, variance):
+                return unread
         for name, values in (("mean", self.mean), ("variance", self.variance)):
             for timeframe, column in zip(self.timeframes, values, strict=True):
                 wrong = np.flatnonzero(np.isinf(column) | ((name == "variance") & (column < 0)))
                 if len(wrong):
                     at = int(wrong[0])
                     return f"{self.row(at)}: {name}_{timeframe.minutes} is {column[at]}"
+        return None
+
+    def _unread_problem(self, timeframe: Timeframe, mean: Floats, variance: Floats) -> str | None:
+        """Say which mean nobody would ever read, or None."""
+        name = f"mean_{timeframe.minutes}"
+        wrong = np.flatnonzero(np.isfinite(mean) & (self.as_of_ms % timeframe.ms != 0))
+        if len(wrong):
+            at = int(wrong[0])
+            return (
+                f"{self.row(at)}: {name} is {mean[at]}, but no {timeframe.label} bar closes at"
+                f" {self.as_of_ms[at]}: as_of is the close of its newest bar, in ms of UTC"
+            )
+        wrong = np.flatnonzero(np.isfinite(mean) & np.isnan(variance))
+        if len(wrong):
+            at = int(wrong[0])
+            return f"{self.row(at)}: {name} is {mean[at]} and its variance is nan"
         return None
 
     def row(self, at: int) -> str:

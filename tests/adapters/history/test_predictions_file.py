@@ -126,6 +126,14 @@ def test_a_foreign_file_needs_the_columns_only(tmp_path: Path) -> None:
         ({"prediction": pa.array([0.1, float("nan")])}, "row 1 .*: prediction is nan"),
         ({"variance_60": pa.array([0.1, -0.5])}, "row 1 .*: variance_60 is -0.5"),
         ({"mean_60": pa.array([float("inf"), 0.0])}, "row 0 .*: mean_60 is inf"),
+        (
+            {"as_of": pa.array([START_MS // 1000] * 2, pa.int64())},
+            "row 0 .*: mean_60 is 0.1, but no 1h bar closes at 1704067200: as_of is",
+        ),
+        (
+            {"variance_60": pa.array([float("nan"), 0.2])},
+            "row 0 .*: mean_60 is 0.1 and its variance is nan",
+        ),
     ],
 )
 def test_what_is_wrong_is_said_with_file_row_and_value(
@@ -151,6 +159,21 @@ def test_metadata_that_does_not_fit_is_refused(
     path = foreign(tmp_path / "t.parquet")
     pq.write_table(pq.read_table(path).replace_schema_metadata({key: text}), path)
     with pytest.raises(CorruptFile, match=words):
+        read_predictions(path)
+
+
+def test_a_correlation_that_cannot_be_inverted_and_a_column_twice_are_refused(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "t.parquet"
+    held = ((START_MS, np.ones((2, 2))),)
+    write_predictions(path, [replace(table_of(), disagreement=held)], FRAMES, {})
+    with pytest.raises(CorruptFile, match="the one from 1704067200000 on does"):
+        read_predictions(path)
+    table = pq.read_table(foreign(path))
+    table = table.append_column("mean_60", table.column("mean_60"))
+    pq.write_table(table.append_column("variance_60", table.column("variance_60")), path)
+    with pytest.raises(CorruptFile, match="column 'mean_60' is there more than once"):
         read_predictions(path)
 
 
