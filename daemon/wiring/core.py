@@ -34,6 +34,13 @@ def timeframes_of(settings: Settings) -> tuple[Timeframe, ...]:
     return tuple(Timeframe.parse(t) for t in settings.market.timeframes)
 
 
+def combined_timeframes(settings: Settings) -> tuple[Timeframe, ...]:
+    """Give the timeframes that the strategy combines, in its order; they may be fewer."""
+    minutes = settings.strategy.parameters.get("timeframes_minutes")
+    chosen = minutes if isinstance(minutes, list | tuple) else ()
+    return tuple(Timeframe(int(m)) for m in chosen) or timeframes_of(settings)
+
+
 def strategy_of(settings: Settings) -> Strategy:
     """Build the chosen strategy; its own parameters are checked by itself."""
     parameters: dict[str, object] = dict(settings.strategy.parameters)

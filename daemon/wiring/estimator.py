@@ -16,8 +16,10 @@ from daemon.domain.instrument import Instrument
 from daemon.domain.messages import MarketEvent
 from daemon.engine.engine import Engine
 from daemon.settings import Settings
-from daemon.wiring.core import strategy_of, timeframes_of
+from daemon.wiring.core import combined_timeframes, strategy_of, timeframes_of
 from daemon.wiring.covariates import names_of, noted, series_root
+from strategies.forecast.checkpoint import load
+from strategies.forecast.inference import raw_model
 
 BUILD: Final = "strategies.forecast.inference:build"
 BUILD_WITH_SERIES: Final = "daemon.wiring.series_worker:build"
@@ -99,8 +101,13 @@ def list_models(settings: Settings) -> list[ModelFacts]:
 
 
 def promote_model(settings: Settings, model_id: str) -> None:
-    """Make a model the champion; raises ModelError for an unknown or damaged one."""
-    ModelStore(settings.estimator.models_folder).promote(model_id)
+    """Make a model the champion; raises ModelError for one that could not forecast.
+
+    What a start would refuse must not take the place of a model that trades.
+    """
+    store = ModelStore(settings.estimator.models_folder)
+    raw_model(load(store.show(model_id).folder))
+    store.promote(model_id)
 
 
 def rollback_model(settings: Settings) -> None:
@@ -183,6 +190,7 @@ def _config(settings: Settings, beside: Beside | None) -> dict[str, Any]:
         "kind": "network",
         "model": str(record.folder.resolve()),
         "timeframes_minutes": [t.minutes for t in timeframes_of(settings)],
+        "combined_minutes": [t.minutes for t in combined_timeframes(settings)],
         "window_bars": settings.market.window_bars,
     }
     if not record.manifest.covariates:
@@ -213,7 +221,7 @@ def _table_config(settings: Settings, beside: Beside | None) -> dict[str, Any]:
         "kind": TABLE,
         "table": str(path.resolve()),
         "symbols": names_of(beside.instruments),
-        "timeframes_minutes": [t.minutes for t in timeframes_of(settings)],
+        "timeframes_minutes": [t.minutes for t in combined_timeframes(settings)],
     }
 
 

@@ -25,7 +25,7 @@ from daemon.domain.log_events import LogEvent
 from daemon.domain.messages import FundingRates
 from daemon.domain.units import DAY_MS, iso
 from daemon.wiring.covariates import ToldFunding, hourly_of
-from strategies.forecast.inference import ModelEstimator, load_for
+from strategies.forecast.inference import ModelEstimator, combined_of, load_for
 from strategies.forecast.inputs.covariates import FUNDING, CovariateTable, Known, needed
 
 TOLD_MS: Final = DAY_MS  # of market time, that late values are told of
@@ -49,7 +49,7 @@ class HostedWithSeries:
         self._before: CovariateTable | None = None  # what it made of series is made once
         self._asked_ms = 0
         self._late: dict[str, tuple[str, int]] = {}  # by name: what is told, and until when
-        self._model = ModelEstimator(checkpoint, self)
+        self._model = ModelEstimator(checkpoint, self, combined=combined_of(config))
 
     @property
     def model_id(self) -> str:

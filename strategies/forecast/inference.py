@@ -51,8 +51,9 @@ def build(config: Mapping[str, Any]) -> WindowEstimator:
     """Build the estimator that a configuration names.
 
     {"kind": "zero" | "last_return" | "momentum"} or
-    {"kind": "network", "model": folder, "timeframes_minutes": [60, 90, 120], "window_bars": 200},
-    where the folder's manifest says whether it holds networks or a ridge.
+    {"kind": "network", "model": folder, "timeframes_minutes": [60, 90, 120], "window_bars": 200,
+    "combined_minutes": [60, 90]}, where the folder's manifest says whether it holds networks or a
+    ridge.
     Raises ConfigurationError for another kind, ModelError for a model that must not be used.
     """
     kind = config.get("kind")
@@ -61,7 +62,12 @@ def build(config: Mapping[str, Any]) -> WindowEstimator:
     if kind != NETWORK:
         accepted = ", ".join([NETWORK, *Baseline])
         raise ConfigurationError(f"estimator kind {kind!r}: accepted is {accepted}")
-    return ModelEstimator(load_for(config))
+    return ModelEstimator(load_for(config), combined=combined_of(config))
+
+
+def combined_of(config: Mapping[str, Any]) -> tuple[Timeframe, ...]:
+    """Give the timeframes whose errors' correlation is told, () for all of the model."""
+    return tuple(Timeframe(m) for m in config.get("combined_minutes", ()))
 
 
 def load_for(config: Mapping[str, Any]) -> Checkpoint:
@@ -71,6 +77,7 @@ def load_for(config: Mapping[str, Any]) -> Checkpoint:
     sequences would leave it silent for ever.
     """
     timeframes = tuple(Timeframe(m) for m in config.get("timeframes_minutes", ()))
+    timeframes += combined_of(config)
     checkpoint = load(Path(str(config["model"])), timeframes=timeframes)
     bars = window_bars(checkpoint.manifest.shape.sequence_bars)
     if config.get("window_bars", bars) < bars:
@@ -103,9 +110,18 @@ def raw_model(checkpoint: Checkpoint) -> RawModel:
 
 
 class ModelEstimator:
-    """Forecast with a stored model: features from the windows, its raw forecast, calibration."""
+    """Forecast with a stored model: features from the windows, its raw forecast, calibration.
 
-    def __init__(self, checkpoint: Checkpoint, beside: Beside | None = None) -> None:
+    combined: the timeframes whose errors' correlation is told, in this order; () for all of them.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        beside: Beside | None = None,
+        *,
+        combined: Sequence[Timeframe] = (),
+    ) -> None:
         manifest = checkpoint.manifest
         if manifest.covariates and beside is None:
             raise ModelError(
@@ -116,7 +132,8 @@ class ModelEstimator:
         self._id = checkpoint.model_id
         self._timeframes = manifest.timeframes
         self._calibration = manifest.calibration
-        self._disagreement = np.array(manifest.disagreement)
+        chosen = [self._timeframes.index(t) for t in combined or self._timeframes]
+        self._disagreement = np.array(manifest.disagreement)[np.ix_(chosen, chosen)]
         self._model = raw_model(checkpoint)
         self._sequence_bars = manifest.shape.sequence_bars
         self._rows = FeatureRows(self._sequence_bars)
@@ -174,7 +191,7 @@ class ModelEstimator:
 
     @property
     def disagreement(self) -> Floats:
-        """Give the correlation (K, K) of the timeframes' errors."""
+        """Give the correlation (K, K) of the errors of the timeframes that are combined."""
         return self._disagreement
 
 

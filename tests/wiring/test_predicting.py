@@ -173,6 +173,27 @@ def test_a_backtest_over_the_table_gives_the_orders_of_one_with_the_model(
     assert replayed.trial.id != model.trial.id
 
 
+@pytest.mark.parametrize(
+    ("market", "combined"), [('["1h"]', [60]), ('["1h", "90m"]', [90]), ('["1h", "90m"]', [90, 60])]
+)
+def test_a_strategy_may_combine_fewer_timeframes_than_the_model_knows(
+    folder: Path, trained: Trained, predicted: Predicted, market: str, combined: list[int]
+) -> None:
+    chosen = settings(
+        folder,
+        f"backtest.since={utc(END_MS + 2 * DAY_MS).isoformat()}",
+        f"market.timeframes={market}",
+        f"strategy.parameters={json.dumps({**STRATEGY, 'timeframes_minutes': combined})}",
+        f"estimator.model={trained.model_id}",
+        f"estimator.table={predicted.path}",
+    )
+    model = run_backtest(chosen).run
+    assert model.executions
+    estimator = chosen.estimator.model_copy(update={"kind": "table"})
+    replayed = run_backtest(chosen.model_copy(update={"estimator": estimator})).run
+    assert replayed.executions == model.executions
+
+
 def test_where_the_table_has_no_row_nothing_is_forecast(
     folder: Path, predicted: Predicted, tmp_path: Path
 ) -> None:
