@@ -46,14 +46,19 @@ from strategies.forecast.calibration import centred
 from strategies.forecast.checkpoint import load
 from strategies.forecast.inference import raw_model
 from strategies.forecast.inputs.features import features
-from strategies.forecast.inputs.windows import SEQUENCE_BARS, WINDOW_BARS, channels, forecastable
+from strategies.forecast.inputs.windows import (
+    SEQUENCE_BARS_MAX,
+    channels,
+    forecastable,
+    window_bars,
+)
 from strategies.forecast.training.job import Origin, OriginKind
 
 SOURCE: Final = Timeframe(30)
 TIMEFRAMES: Final = (Timeframe(60), Timeframe(90), Timeframe(120))
 CYCLE_MS: Final = CYCLE_SLOTS * SLOT_MS
 GAP_DAYS: Final = 1  # between the last bar of the training and the first decision
-WARM_DAYS: Final = -(-WINDOW_BARS * TIMEFRAMES[-1].ms // DAY_MS)
+WARM_DAYS: Final = -(-window_bars(SEQUENCE_BARS_MAX) * TIMEFRAMES[-1].ms // DAY_MS)
 OWN_VOLATILITY_HOUR: Final = 0.006
 MARKET_SEED: Final = 300_001
 TRAIN_SEED: Final = 7
@@ -182,12 +187,12 @@ def _run_arm(
 def _forecasts(trained: Trained, stage: Stage) -> dict[str, Floats]:
     """Forecast every decision, (M, N) a timeframe, in units of the model's own test part."""
     checkpoint = load(trained.path, timeframes=TIMEFRAMES)
-    model = raw_model(checkpoint)
+    model, L = raw_model(checkpoint), checkpoint.manifest.shape.sequence_bars
     found = {}
     for place, (timeframe, decided) in enumerate(stage.decided.items()):
         out = np.empty((len(decided.newest), decided.rows.shape[1]))
         for row, newest in enumerate(decided.newest.tolist()):
-            window = decided.rows[newest + 1 - SEQUENCE_BARS : newest + 1]  # (L, N, F)
+            window = decided.rows[newest + 1 - L : newest + 1]  # (L, N, F)
             raw = model.forward(window, place)[0].mean(axis=0)  # (members, N) -> (N,)
             out[row] = np.where(forecastable(channels(window)), raw, np.nan)
         found[timeframe.label] = centred(out) * checkpoint.manifest.calibration[place].scale

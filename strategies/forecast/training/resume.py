@@ -27,6 +27,7 @@ from strategies.forecast.checkpoint import SCHEMA
 from strategies.forecast.inputs.covariates import column_names
 from strategies.forecast.inputs.features import feature_hash
 from strategies.forecast.training.job import Job, fingerprint
+from strategies.forecast.training.unit import code_hash
 
 FOLDER: Final = ".training"
 KEPT_MAX: Final = 4  # folders of trainings that were never finished
@@ -88,6 +89,7 @@ class TrainingFolder:
 def _job_hash(job: Job, device: str) -> str:
     """Hash all that a training's numbers depend on."""
     parts = (
+        code_hash(),
         device,
         SCHEMA,
         torch.__version__,

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from daemon.domain.units import require
+from daemon.domain.failures import ModelError
+from daemon.domain.units import DAY_MS, require
 from daemon.statistics.splits import Split, combinatorial_splits
 
 Longs = npt.NDArray[np.int64]
@@ -192,7 +193,8 @@ def combinatorial(
 
     Each fold's stop part is the end of its longest unbroken training stretch, with the gap before
     it. Training on the future of a test is what these folds do: they show how much a figure
-    scatters, and are no record that anybody could have had.
+    scatters, and are no record that anybody could have had. Raises ModelError where no stretch is
+    long enough for that.
     """
     step = int(at_ms[1] - at_ms[0])
     require(bool((np.diff(at_ms) == step).all()), "the decisions do not lie on an even grid")
@@ -205,6 +207,14 @@ def combinatorial(
         runs = np.split(split.train, np.flatnonzero(np.diff(split.train) > 1) + 1)
         pieces = [Span(int(at_ms[run[0]]), int(at_ms[run[-1]]) + step) for run in runs]
         longest = max(pieces, key=lambda one: one.end_ms - one.start_ms)
+        length_ms, taken_ms = longest.end_ms - longest.start_ms, stop_ms + reach_ms + embargo_ms
+        if length_ms <= taken_ms:
+            raise ModelError(
+                f"{groups} groups, {test_groups} tested: the longest stretch to learn from has"
+                f" {length_ms / DAY_MS:.1f} days, of which walkforward.stop_days with the gap"
+                f" before it takes {taken_ms / DAY_MS:.1f}: fewer groups, shorter parts or more"
+                " bars give room"
+            )
         stop = Span(longest.end_ms - stop_ms, longest.end_ms)
         cut = Span(longest.start_ms, stop.start_ms - reach_ms - embargo_ms)
         train = Spans(tuple(cut if one is longest else one for one in pieces))

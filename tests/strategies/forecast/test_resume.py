@@ -15,6 +15,7 @@ import torch
 
 from daemon.domain.failures import ModelError
 from strategies.forecast import checkpoint
+from strategies.forecast.training import resume
 from strategies.forecast.training.job import Job, write_job
 from strategies.forecast.training.network_training import train_model
 from strategies.forecast.training.process import Progress
@@ -32,10 +33,14 @@ class Killed(Exception):
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Job, str]:
+def whole_job(tmp_path_factory: pytest.TempPathFactory) -> Job:
+    return job(reverting(48, 4, 0.05), tmp_path_factory.mktemp("whole"), LONG)
+
+
+@pytest.fixture(scope="module")
+def whole(whole_job: Job) -> tuple[Job, str]:
     """Train without interruption; give the job and the model's id."""
-    small = job(reverting(48, 4, 0.05), tmp_path_factory.mktemp("whole"), LONG)
-    return small, train_model(small).name
+    return whole_job, train_model(whole_job).name
 
 
 def interrupted(small: Job, at_step: int) -> None:
@@ -94,6 +99,15 @@ def test_another_job_begins_anew(whole: tuple[Job, str], tmp_path: Path) -> None
     other = job(changed, tmp_path, LONG)
     assert TrainingFolder(other, "cpu").path != TrainingFolder(small, "cpu").path
     assert TrainingFolder(small, "cuda").path != TrainingFolder(small, "cpu").path
+
+
+def test_another_version_of_the_program_begins_anew(
+    whole_job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = replace(whole_job, out=tmp_path)
+    ours = TrainingFolder(small, "cpu").path
+    monkeypatch.setattr(resume, "code_hash", lambda: "of a later version")
+    assert TrainingFolder(small, "cpu").path != ours
 
 
 def test_trainings_that_were_never_finished_are_few(whole: tuple[Job, str], tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daemon.domain.failures import InvariantViolated
+from daemon.domain.failures import InvariantViolated, ModelError
+from daemon.domain.units import HOUR_MS
 from strategies.forecast.training.splits import (
     Fold,
     Refits,
@@ -166,6 +167,20 @@ def test_combinations_learn_nothing_that_a_test_settles(
         assert (earlier + reach + embargo <= stops[0]).all()
         assert (fold.learned.holds(at_ms) == fold.train.holds(at_ms) | fold.stop.holds(at_ms)).all()
     assert (tested == math.comb(groups - 1, test_groups - 1)).all()
+
+
+def test_combinations_that_leave_no_room_to_stop_say_what_would() -> None:
+    at_ms = np.arange(0, 100 * HOUR_MS, HOUR_MS, dtype=np.int64)
+    stop_ms = 20 * HOUR_MS
+    with pytest.raises(ModelError, match=r"10 groups, 4 tested: .* has 0\.8 days, .* takes 1\.0"):
+        combinatorial(
+            at_ms,
+            groups=10,
+            test_groups=4,
+            reach_ms=HOUR_MS,
+            embargo_ms=2 * HOUR_MS,
+            stop_ms=stop_ms,
+        )
 
 
 def test_decisions_off_an_even_grid_and_spans_out_of_order_are_refused() -> None:
