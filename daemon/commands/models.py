@@ -79,6 +79,10 @@ def train(
     """
     if tune is not None and parent is None:
         raise ConfigurationError("train --tune: name the model with --from; `models` lists them")
+    if kind is not None and parent is not None:
+        raise ConfigurationError(
+            f"train --kind {kind}: a model that is tuned keeps its kind; leave --kind or --from out"
+        )
     tuned = None if parent is None else Tuned(parent, (tune or TuneHow.RECALIBRATE).value)
     bases = {TrainOn.EXCHANGE: "paper", TrainOn.FILES: "backtest", TrainOn.REHEARSAL: "rehearsal"}
     chosen = [*(overrides or []), *([f"training.kind={kind}"] if kind is not None else [])]

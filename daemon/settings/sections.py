@@ -183,7 +183,7 @@ class TrainingSettings(Section):
     kind: Literal["bilstm", "lstm", "gru", "tcn", "transformer", "ridge"] = setting(
         "bilstm",
         "A network, or a ridge regression: linear, in closed form, trained in seconds. All but "
-        "days and covariates below is for networks.",
+        "days, covariates and sequence_bars below is for networks.",
     )
     covariates: Covariates = setting(
         (), "What models read beside bars; a model remembers it. Empty is bars alone."
@@ -233,18 +233,22 @@ class TrainingSettings(Section):
         0.0, "Share of the encoder's inputs blanked, at every bar alike.", ge=0.0, le=0.9
     )
     weight_drop: float = setting(
-        0.0, "Share of recurrent weights blanked in a step.", ge=0.0, le=0.9
+        0.0,
+        "Share of recurrent weights blanked in a step; 0 for a tcn or transformer.",
+        ge=0.0,
+        le=0.9,
     )
     zoneout: float = setting(
         0.0,
-        "Share of recurrent states that keep their last value; slows recurrent networks.",
+        "Share of recurrent states that keep their last value, which slows them; 0 for a tcn or "
+        "transformer.",
         ge=0.0,
         le=0.9,
     )
     dropout: float = setting(0.3, "Share of what the heads read blanked.", ge=0.0, le=0.9)
     weight_decay: float = setting(0.1, "Pull of all weights towards 0.", ge=0.0, le=10.0)
     weight_averaging: bool = setting(
-        False, "Keep the mean of the weights over the last quarter of the steps."
+        False, "Look at the mean of the weights over the last quarter of the steps, and keep that."
     )
     list_loss: Literal["none", "listmle", "listnet"] = setting(
         "none", "List-wise loss on the highest and lowest fifth, beside the correlation."

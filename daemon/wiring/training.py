@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -26,7 +27,7 @@ from adapters.model_store import ModelStore
 from adapters.trial_ledger import Training, TrialLedger
 from daemon.domain.bar import Field, Floats, Proof
 from daemon.domain.bar_builder import aggregate_all
-from daemon.domain.failures import ModelError
+from daemon.domain.failures import ConfigurationError, ModelError
 from daemon.domain.instrument import InstrumentKey
 from daemon.domain.log_events import LogEvent
 from daemon.domain.messages import BarsClosed, FundingRates
@@ -44,7 +45,7 @@ from daemon.wiring.session import feed_settings, pinned_symbols
 from daemon.wiring.trials import ledger_of, trial_of_training
 from strategies.forecast import checkpoint
 from strategies.forecast.inputs.covariates import FUNDING, CovariateTable, Known
-from strategies.forecast.networks.config import ListLoss, NetworkKind
+from strategies.forecast.networks.config import RECURRENT, ListLoss, NetworkKind
 from strategies.forecast.training.job import (
     Device,
     Job,
@@ -62,6 +63,7 @@ TRAINERS: Final[dict[str, str]] = {  # by the kind that settings and manifests n
     **{kind.value: _NETWORKS for kind in NetworkKind},
     "ridge": "strategies.forecast.training.ridge_training",
 }
+SAID_BYTES: Final = 2000  # of what a child wrote before it failed, the last ones
 log = structlog.get_logger()
 Longs = np.ndarray[tuple[int], np.dtype[np.int64]]
 
@@ -343,9 +345,20 @@ def train_settings(training: TrainingSettings) -> TrainSettings:
 
 
 def settings_for(kind: str, settings: TrainSettings) -> TrainSettings:
-    """Ask for a kind of model; what is no network leaves that choice alone."""
-    networks = tuple(NetworkKind)
-    return replace(settings, network=NetworkKind(kind)) if kind in networks else settings
+    """Ask for a kind of model; what is no network leaves that choice alone.
+
+    Raises ConfigurationError for what acts on recurrent states alone where there are none.
+    """
+    if kind not in tuple(NetworkKind):
+        return settings
+    network = NetworkKind(kind)
+    for name in ("weight_drop", "zoneout"):
+        value = getattr(settings, name)
+        if value and network not in RECURRENT:
+            raise ConfigurationError(
+                f"training.{name} = {value}: a {kind} has no recurrent states; accepted is 0"
+            )
+    return replace(settings, network=network)
 
 
 def _parent_of(settings: Settings, tuned: Tuned) -> Path:
@@ -367,22 +380,27 @@ def promote_first(settings: Settings, model_id: str) -> bool:
 
 def _run_child(module: str, job: Path, progress: Callable[[TrainingProgress], None]) -> Trained:
     command = [sys.executable, "-m", module, "--job", str(job)]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=_ROOT
-    ) as child:
+    # a file, since nobody reads a second pipe meanwhile: full, it would stop the child for ever
+    with (
+        tempfile.TemporaryFile() as errors,
+        subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=errors, text=True, cwd=_ROOT
+        ) as child,
+    ):
         try:
             last = _follow(child, progress)
             code = child.wait()
         except BaseException:
             child.terminate()
             raise
-        said = child.stderr.read().strip() if child.stderr is not None else ""
+        errors.seek(max(0, errors.seek(0, os.SEEK_END) - SAID_BYTES))
+        said = errors.read().decode(errors="replace").strip()
     if last.get("event") == "done":
         path = Path(str(last["path"]))
         return Trained(str(last["id"]), str(last["kind"]), path, list(last["scores"]))
     if last.get("event") == "error":
         raise ModelError(str(last["error"]))
-    raise ModelError(f"training ended with code {code}: {said[-2000:] or 'it said nothing'}")
+    raise ModelError(f"training ended with code {code}: {said or 'it said nothing'}")
 
 
 def _follow(

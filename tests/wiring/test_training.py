@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from adapters.trial_ledger import TrialLedger
@@ -15,7 +16,7 @@ from daemon.domain.failures import ConfigurationError, ModelError
 from daemon.domain.units import DAY_MS, utc
 from daemon.settings import Settings, load_settings
 from daemon.wiring.backtest import run_backtest
-from daemon.wiring.estimator import list_models, model_facts
+from daemon.wiring.estimator import list_models, model_facts, promote_model
 from daemon.wiring.training import (
     TRAINERS,
     Trained,
@@ -24,6 +25,7 @@ from daemon.wiring.training import (
     promote_first,
     train,
     train_settings,
+    train_unlogged,
 )
 from daemon.wiring.trials import different_trials, read_trials
 from strategies.forecast import checkpoint
@@ -172,6 +174,25 @@ def test_the_command_trains_the_kind_asked_for(
     assert [one["kind"] for one in json.loads(capsys.readouterr().out)["models"]] == ["ridge"]
 
 
+def test_a_model_that_could_not_forecast_takes_nobodys_place(
+    folder: Path, fitted: Fitted, tmp_path: Path
+) -> None:
+    chosen = settings(folder, f"estimator.models_folder={tmp_path}")
+    good = checkpoint.load(fitted[1].path)
+    promote_model(chosen, checkpoint.save(good.manifest, good.weights, tmp_path).name)
+    broken = {
+        "nan": {name: np.full_like(w, np.nan) for name, w in good.weights.items()},
+        "short": {name: w[:, :-1].copy() for name, w in good.weights.items()},
+    }
+    for why, weights in broken.items():
+        bad = checkpoint.save(replace(good.manifest, parent=why), weights, tmp_path)
+        with pytest.raises(ModelError, match=f"{bad.name}"):
+            promote_model(chosen, bad.name)
+    facts = model_facts(chosen)
+    assert facts is not None
+    assert facts.model_id == good.model_id
+
+
 def test_an_unknown_kind_is_named_with_what_is_accepted(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -194,7 +215,7 @@ def test_every_setting_of_a_network_reaches_its_training() -> None:
         "seed": 3,
         "seeds_n": 4,
         "budget_s": 9.0,
-        "kind": "tcn",
+        "kind": "gru",
         "hidden_size": 24,
         "layers_n": 2,
         "embedding_size": 16,
@@ -233,7 +254,27 @@ def test_every_setting_of_a_network_reaches_its_training() -> None:
     assert set(found) == {renamed.get(k, k) for k in chosen} | untold
 
 
+@pytest.mark.parametrize("kind", ["tcn", "transformer"])
+@pytest.mark.parametrize("rung", ["weight_drop", "zoneout"])
+def test_a_rung_that_a_kind_does_not_have_is_refused(kind: str, rung: str) -> None:
+    asked = [f"training.kind={kind}", f"training.{rung}=0.1"]
+    loaded = load_settings(overrides=asked, environment={})
+    words = rf"training\.{rung} = 0.1: a {kind} has no recurrent states; accepted is 0"
+    with pytest.raises(ConfigurationError, match=words):
+        train_settings(loaded.training)
+
+
+@pytest.mark.timeout(120)
+def test_a_child_that_says_more_than_a_pipe_holds_is_waited_for(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONVERBOSE", "1")  # every import is told on stderr
+    chosen = settings(folder, f"estimator.models_folder={tmp_path}")
+    assert train_unlogged(chosen, bars_from_files(chosen), lambda _: None).kind == "ridge"
+
+
 BOUNDED = (
+    ("budget_s", "budget_seconds", 1_000_000),
     ("seeds_n", "members", 20),
     ("hidden_size", "hidden", 256),
     ("seed", "seed", 2**31 - 1),
@@ -283,5 +324,7 @@ def test_a_network_of_the_registry_is_tuned_and_does_not_trade_unasked(
     facts = model_facts(first)
     assert facts is not None
     assert facts.model_id == parent.model_id, "the champion is the same"
+    assert cli.run(["train", "--from", "champion", "--kind", "gru"]) == ConfigurationError.exit_code
+    assert "train --kind gru: a model that is tuned keeps its kind" in capsys.readouterr().err
     assert cli.run(["train", "--tune", "full"]) == ConfigurationError.exit_code
     assert "name the model with --from" in capsys.readouterr().err

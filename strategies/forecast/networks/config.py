@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 
 class NetworkKind(StrEnum):
@@ -17,6 +18,9 @@ class NetworkKind(StrEnum):
     GRU = "gru"
     TCN = "tcn"
     TRANSFORMER = "transformer"
+
+
+RECURRENT: Final = (NetworkKind.BILSTM, NetworkKind.LSTM, NetworkKind.GRU)
 
 
 class ListLoss(StrEnum):

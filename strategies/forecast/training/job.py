@@ -128,7 +128,7 @@ class TrainSettings:
 _RANGES: Final = (
     ("seed", 0, 2**31 - 1),
     ("members", 1, 20),
-    ("budget_seconds", 1, 86_400),
+    ("budget_seconds", 1, 1_000_000),
     ("folds", 1, 60),
     ("hidden", 4, 256),
     ("embedding", 4, 256),
