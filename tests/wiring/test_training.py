@@ -178,7 +178,7 @@ def test_a_model_that_could_not_forecast_takes_nobodys_place(
     folder: Path, fitted: Fitted, tmp_path: Path
 ) -> None:
     chosen = settings(folder, f"estimator.models_folder={tmp_path}")
-    good = checkpoint.load(fitted[1].path)
+    good = checkpoint.load(fitted[0].path)
     promote_model(chosen, checkpoint.save(good.manifest, good.weights, tmp_path).name)
     broken = {
         "nan": {name: np.full_like(w, np.nan) for name, w in good.weights.items()},
