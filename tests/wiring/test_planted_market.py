@@ -70,6 +70,16 @@ def test_a_small_campaign_trains_scores_and_logs_every_arm(
     assert len({one.id for one in logged}) == 5, "shuffled labels are another trial"
 
 
+def test_a_network_forecasts_from_as_many_bars_as_it_was_trained_with(tmp_path: Path) -> None:
+    chosen = [f"evaluation.trials_file={tmp_path / 'trials.jsonl'}", "training.sequence_bars=16"]
+    settings = load_settings(overrides=[*chosen, "training.hidden_size=4"], environment={})
+    plan = PlantedPlan(
+        0.3, coins=5, train_days=80, decisions=20, kind="transformer", budget_s=1.0, rivals=()
+    )
+    (outcome,), _ = run_planted_market(settings, plan)
+    assert outcome.instants == 20
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
