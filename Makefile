@@ -10,7 +10,7 @@ CONSTRAINTS := requirements/constraints.txt
 INSTALL := $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -c $(CONSTRAINTS)
 # the peers of the benchmark have pins that clash with ours, so they live apart
 PEERS := .venv-peers
-LOCKED_EXTRAS := research cluster e2e docs bench dev
+LOCKED_EXTRAS := trees research cluster e2e docs bench dev
 PYTEST := $(BIN)/python -m pytest
 
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --no-header \
@@ -78,7 +78,7 @@ $(STAMPS)/torch: tools/get_torch.py $(STAMPS)/core
 	@touch $@
 
 $(STAMPS)/dev: $(STAMPS)/core
-	$(INSTALL) -e '.[dev,research,e2e]'
+	$(INSTALL) -e '.[dev,trees,research,e2e]'
 	@touch $@
 
 .tools/bin/mosquitto: tools/fetch_servers.py | $(STAMPS)/venv
@@ -86,7 +86,7 @@ $(STAMPS)/dev: $(STAMPS)/core
 	@touch $@
 
 $(STAMPS)/bench: $(STAMPS)/dev
-	$(INSTALL) -e '.[dev,research,e2e,bench]'
+	$(INSTALL) -e '.[dev,trees,research,e2e,bench]'
 	@touch $@
 
 $(STAMPS)/peers: requirements/peers.txt | $(STAMPS)/venv

@@ -25,7 +25,7 @@ from daemon.runtime.logs import configure_logs
 from daemon.settings import Settings
 from daemon.wiring.estimator import list_models, promote_model, rollback_model
 from daemon.wiring.rehearsal import rehearsal_exchange
-from daemon.wiring.training import Tuned, bars_from_files, promote_first
+from daemon.wiring.training import Tuned, bars_from_files, promote_first, refuse_untrainable
 
 
 class TrainOn(StrEnum):
@@ -62,7 +62,7 @@ def train(
     ] = TrainOn.EXCHANGE,
     kind: Annotated[
         str | None,
-        typer.Option(help="bilstm, lstm, gru, tcn, transformer or ridge; else training.kind."),
+        typer.Option(help="A network, ridge, lightgbm, forest, stack; default training.kind."),
     ] = None,
     parent: Annotated[
         str | None, typer.Option("--from", help="Go on from this model: an id, or champion.")
@@ -88,6 +88,8 @@ def train(
     chosen = [*(overrides or []), *([f"training.kind={kind}"] if kind is not None else [])]
     settings = read_settings(config, chosen, base=f"{bases[on]}.toml")
     configure_logs(settings.run.log_level, as_json=settings.run.log_json)
+    if tuned is None:
+        refuse_untrainable(settings)  # before anything is read or downloaded
     if on is TrainOn.REHEARSAL:
         with rehearsal_exchange(settings) as rehearsal:
             settings = rehearsal.settings
@@ -126,13 +128,16 @@ def models(
         print_json({"models": [asdict(one) for one in found]})
         return
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 0, 0, 1), pad_edge=False)
-    for name in ("", "model", "kind", "data until", "trained on", "rank IC"):
+    is_made = any(one.made_of for one in found)
+    made = ("made of",) if is_made else ()
+    for name in ("", "model", "kind", *made, "data until", "trained on", "rank IC"):
         table.add_column(name, no_wrap=name in ("", "model", "kind", "data until"))
     for one in found:
         until = iso(one.trained_until_ms)[:10] if one.trained_until_ms is not None else ""
         mark = "*" if one.is_champion else ""
         skill = one.skill.replace(", ", "\n")
-        table.add_row(mark, one.model_id, one.kind, until, one.origin, skill)
+        more = (one.made_of.replace(", ", "\n"),) if is_made else ()
+        table.add_row(mark, one.model_id, one.kind, *more, until, one.origin, skill)
     console().print(table if found else _none(settings), soft_wrap=not found)
 
 

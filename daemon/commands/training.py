@@ -102,6 +102,8 @@ def show_card(trained: Trained, bars: SourceBars, *, as_json: bool) -> None:
                 "kind": trained.kind,
                 "origin": f"{bars.origin.kind}: {bars.origin.name}",
                 "scores": trained.scores,
+                "chosen": trained.chosen,
+                "stacked": trained.stacked,
             }
         )
         return
@@ -119,12 +121,32 @@ def show_card(trained: Trained, bars: SourceBars, *, as_json: bool) -> None:
             texts = [_figure(f, places) for f, places in zip(figures, (4, 1, 4, 1), strict=True)]
             table.add_row(label, name.replace("_", " "), *texts)
     console().print(table)
+    for line in made_of_lines(trained):
+        console().print(line, soft_wrap=True)
     if not beats_the_baselines(trained):
         console().print(
             "this model does not beat last return and momentum out of sample: it trades on paper "
             "only to show how",
             style="yellow",
         )
+
+
+def made_of_lines(trained: Trained) -> list[str]:
+    """Say of each timeframe which columns it reads and how much each kind of a stack counts."""
+    minutes = list(dict.fromkeys(score["timeframe_minutes"] for score in trained.scores))
+    lines = []
+    for place, one in enumerate(minutes):
+        if trained.chosen:
+            names = trained.chosen[place]
+            lines.append(f"{one}m reads {len(names)} columns: {', '.join(names)}")
+        shares = [f"{part['kind']} {part['shares'][place]:.0%}" for part in trained.stacked]
+        if shares:
+            lines.append(f"{one}m is {', '.join(shares)}")
+        for part in trained.stacked:
+            if part["chosen"]:
+                names = part["chosen"][place]
+                lines.append(f"{one}m {part['kind']} reads {len(names)}: {', '.join(names)}")
+    return lines
 
 
 def beats_the_baselines(trained: Trained) -> bool:

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from daemon.domain.failures import ConfigurationError
 from daemon.domain.units import Timeframe
@@ -42,6 +42,12 @@ def setting(default: Any, description: str, *, unit: str = "", **bounds: Any) ->
     """Declare a documented setting; `bounds` are pydantic's (ge, gt, le, lt, pattern...)."""
     extra: dict[str, Any] = {"unit": unit} if unit else {}
     return Field(default, description=description, json_schema_extra=extra, **bounds)
+
+
+def _each_once(names: tuple[str, ...]) -> tuple[str, ...]:
+    if not names or len(set(names)) != len(names):
+        raise ValueError("name at least one, and each once")
+    return names
 
 
 def _timeframe(value: object) -> object:
@@ -149,6 +155,11 @@ Symbols = Annotated[
     BeforeValidator(_symbols),
     Accepts('a list of symbols, or "top:12" for the 12 most traded', is_text=False),
 ]
+ModelKind = Literal[
+    "bilstm", "lstm", "gru", "tcn", "transformer", "ridge", "lightgbm", "forest", "stack"
+]
+_StackKind = Literal["bilstm", "lstm", "gru", "tcn", "transformer", "ridge", "lightgbm", "forest"]
+StackKinds = Annotated[tuple[_StackKind, ...], AfterValidator(_each_once)]
 Covariates = Annotated[
     tuple[str, ...],
     BeforeValidator(_covariates),

@@ -17,8 +17,10 @@ from daemon.settings.fields import (
     Bars,
     Covariates,
     Instant,
+    ModelKind,
     Pace,
     Section,
+    StackKinds,
     Symbols,
     setting,
 )
@@ -180,10 +182,10 @@ class EstimatorSettings(Section):
 class TrainingSettings(Section):
     """Choose what is trained, and bound the run."""
 
-    kind: Literal["bilstm", "lstm", "gru", "tcn", "transformer", "ridge"] = setting(
+    kind: ModelKind = setting(
         "bilstm",
-        "A network, or a ridge regression: linear, in closed form, trained in seconds. All but "
-        "days, covariates and sequence_bars below is for networks.",
+        "A network; a ridge regression: linear, in closed form, trained in seconds; boosted trees "
+        "(lightgbm, a package of its own); a forest; or a stack of several kinds.",
     )
     covariates: Covariates = setting(
         (), "What models read beside bars; a model remembers it. Empty is bars alone."
@@ -196,9 +198,31 @@ class TrainingSettings(Section):
         ge=1,
         le=1_000_000,
     )
-    seed: int = setting(7, "Seed of Python, NumPy and torch.", ge=0, le=2**31 - 1)
+    seed: int = setting(7, "Seed of Python, NumPy, torch and trees.", ge=0, le=2**31 - 1)
     seeds_n: int = setting(
-        2, "Networks trained from consecutive seeds and averaged.", unit="networks", ge=1, le=20
+        2,
+        "Networks, forests and so on trained from consecutive seeds and averaged; not for ridge.",
+        unit="models",
+        ge=1,
+        le=20,
+    )
+    members: StackKinds = setting(
+        ("lightgbm", "forest", "ridge"), "Kinds in a stack; each is fitted four times."
+    )
+    trees_n: int = setting(
+        300, "Trees of a forest; of lightgbm, at most.", unit="trees", ge=10, le=5000
+    )
+    leaf_share: float = setting(
+        0.005, "Smallest share of its rows that a leaf of a tree holds.", ge=0.0001, le=0.2
+    )
+    selection: Literal["none", "correlation", "elimination", "lasso"] = setting(
+        "none", "How ridge, lightgbm and forest choose among their columns, anew in every fold."
+    )
+    components: int = setting(
+        0,
+        "Principal components that ridge, lightgbm and forest read instead of columns; 0 for none.",
+        ge=0,
+        le=200,
     )
     hidden_size: int = setting(
         32, "Hidden units of a network, in each direction of a bilstm.", unit="units", ge=4, le=256

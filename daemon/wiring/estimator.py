@@ -43,7 +43,11 @@ class Beside:
 
 @dataclass(frozen=True, slots=True)
 class ModelFacts:
-    """Hold what people and reports must know of a model; skill: out-of-sample rank IC, as text."""
+    """Hold what people and reports must know of a model; skill: out-of-sample rank IC, as text.
+
+    made_of: in words, of which columns or kinds it is made; empty where nothing was to be chosen.
+    chosen: the columns that each timeframe reads. stacked: kinds with their shares by timeframe.
+    """
 
     model_id: str
     kind: str
@@ -52,6 +56,9 @@ class ModelFacts:
     trained_until_ms: int | None
     is_champion: bool = False
     skill: str = ""
+    made_of: str = ""
+    chosen: tuple[tuple[str, ...], ...] = ()
+    stacked: tuple[tuple[str, tuple[float, ...]], ...] = ()
 
 
 def has_champion(settings: Settings) -> bool:
@@ -247,6 +254,8 @@ def _facts(settings: Settings, record: ModelRecord) -> ModelFacts:
         for score in full.get("scores", ())
         if isinstance(score["model"]["rank_ic"], float)
     )
+    chosen = tuple(tuple(names) for names in full.get("chosen", ()))
+    stacked = tuple((one["kind"], tuple(one["shares"])) for one in full.get("stacked", ()))
     return ModelFacts(
         model_id=record.model_id,
         kind=manifest.kind,
@@ -255,4 +264,16 @@ def _facts(settings: Settings, record: ModelRecord) -> ModelFacts:
         trained_until_ms=manifest.data.to_ms,
         is_champion=record.is_champion,
         skill=skill,
+        made_of=_made_of(chosen, stacked),
+        chosen=chosen,
+        stacked=stacked,
     )
+
+
+def _made_of(
+    chosen: tuple[tuple[str, ...], ...], stacked: tuple[tuple[str, tuple[float, ...]], ...]
+) -> str:
+    """Say in few words what was chosen: shares are means over the timeframes."""
+    counts = [f"{len(names)}" for names in chosen]
+    shares = [f"{kind} {sum(own) / max(1, len(own)):.0%}" for kind, own in stacked]
+    return ", ".join([*([f"{' / '.join(counts)} columns"] if counts else []), *shares])

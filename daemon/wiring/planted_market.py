@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,7 +24,7 @@ from adapters.rehearsal.planted import PatternKind, PlantedTruth
 from adapters.rehearsal.planted_sequence import CYCLE_SLOTS, SEQUENCE_IC_MAX, SLOT_MS
 from adapters.rehearsal.seeded import SeededMarket
 from adapters.rehearsal.settings import ORIGIN_MS_DEFAULT
-from adapters.rehearsal.universe import NAMES, traits_of
+from adapters.rehearsal.universe import NAMES, CoinTraits, decimals_of, traits_of
 from daemon.domain.bar import Floats
 from daemon.domain.bar_builder import aggregate_all
 from daemon.domain.failures import ConfigurationError
@@ -32,8 +32,8 @@ from daemon.domain.units import DAY_MS, Timeframe
 from daemon.ports import Share
 from daemon.research.planted_market import Arm, ArmOutcome, PlantedVerdict, judge, outcome_of
 from daemon.settings import Settings
+from daemon.wiring.planted_arms import FinishedArms
 from daemon.wiring.training import (
-    TRAINERS,
     Longs,
     SourceBars,
     Trained,
@@ -52,7 +52,9 @@ from strategies.forecast.inputs.windows import (
     forecastable,
     window_bars,
 )
+from strategies.forecast.training.fitting import TRAINERS
 from strategies.forecast.training.job import Origin, OriginKind
+from strategies.forecast.training.unit import ROOMS, code_hash
 
 SOURCE: Final = Timeframe(30)
 TIMEFRAMES: Final = (Timeframe(60), Timeframe(90), Timeframe(120))
@@ -60,13 +62,22 @@ CYCLE_MS: Final = CYCLE_SLOTS * SLOT_MS
 GAP_DAYS: Final = 1  # between the last bar of the training and the first decision
 WARM_DAYS: Final = -(-window_bars(SEQUENCE_BARS_MAX) * TIMEFRAMES[-1].ms // DAY_MS)
 OWN_VOLATILITY_HOUR: Final = 0.006
+PRICE_START: Final = 10_000.0
+PRICE_STEP: Final = "0.000001"
 MARKET_SEED: Final = 300_001
 TRAIN_SEED: Final = 7
+ARMS: Final = "arms"
+MODELS: Final = "models"
 RIVALS: Final = (Arm.RIDGE, Arm.MOMENTUM, Arm.SHUFFLED, Arm.FAIR)
 
 # All outcomes but three thousandths are noise, yet there is no lack of history here: what keeps a
-# network from learning too much keeps it from learning at all.
+# network from learning too much keeps it from learning at all. A step sees many cross-sections and
+# the encoder is small, so that little of what is learned is noise.
 KNOBS: Final[Mapping[str, Any]] = {
+    "hidden": 8,
+    "embedding": 8,
+    "sequence_bars": 6,
+    "batch_rows": 8640,
     "learning_rate": 0.01,
     "weight_decay": 0.01,
     "dropout": 0.0,
@@ -82,10 +93,10 @@ class PlantedPlan:
 
     planted_ic: float = 0.03
     coins: int = 20
-    train_days: int = 1500
+    train_days: int = 4500
     decisions: int = 2200
     kind: str = "bilstm"
-    budget_s: float = 90.0
+    budget_s: float = 32.0  # about one pass over those days
     rivals: tuple[Arm, ...] = RIVALS
 
     def __post_init__(self) -> None:
@@ -112,27 +123,50 @@ class PlantedPlan:
 
 
 def run_planted_market(
-    settings: Settings, plan: PlantedPlan, progress: Share = lambda share: None
+    settings: Settings,
+    plan: PlantedPlan,
+    progress: Share = lambda share: None,
+    *,
+    folder: Path | None = None,
 ) -> tuple[list[ArmOutcome], PlantedVerdict]:
     """Train and score every arm, one after the other, and judge what came of it.
 
-    Raises ConfigurationError for a ledger of trials that cannot be written, ModelError for a
-    history too short to train on.
+    folder: where arms that are finished, and the state of the training at work, lie; the same
+    campaign with the same folder goes on from there. Raises ConfigurationError for a ledger of
+    trials that cannot be written, ModelError for a history too short to train on.
     """
     outcomes = list[ArmOutcome]()
     arms = (Arm.NETWORK, *plan.rivals)
-    shown = stage_of(plan, plan.planted_ic)
-    with tempfile.TemporaryDirectory(prefix="equipoise-planted-") as folder:
-        fitting = _fitting(settings, plan, Path(folder))
+    stages: dict[float, Stage] = {}
+    with tempfile.TemporaryDirectory(prefix="equipoise-planted-") as passing:
+        place = Path(passing) if folder is None else folder
+        fitting = _fitting(settings, plan, place / MODELS)
+        finished = FinishedArms(place / ARMS, _determined_by(fitting, plan))
         for number, arm in enumerate(arms):
-            stage = stage_of(plan, 0.0) if arm is Arm.FAIR else shown
 
             def told(share: float, *, number: int = number) -> None:
                 progress((number + share) / len(arms))
 
-            outcomes.append(_run_arm(fitting, plan, stage, arm, told))
+            outcome = finished.found(arm)
+            if outcome is None:
+                planted_ic = 0.0 if arm is Arm.FAIR else plan.planted_ic
+                if planted_ic not in stages:
+                    stages = {planted_ic: stage_of(plan, planted_ic)}  # one of them at a time
+                outcome = _run_arm(fitting, plan, stages[planted_ic], arm, told)
+                finished.keep(outcome)
+            outcomes.append(outcome)
             told(1.0)
     return outcomes, judge(outcomes, plan.planted_ic)
+
+
+def _determined_by(fitting: Settings, plan: PlantedPlan) -> dict[str, object]:
+    return {
+        "plan": {name: value for name, value in asdict(plan).items() if name != "rivals"},
+        "chosen": dict(KNOBS),
+        "training": fitting.training.model_dump(mode="json"),
+        "seeds": (MARKET_SEED, TRAIN_SEED),
+        "code": code_hash((*ROOMS, "adapters/rehearsal", "daemon/wiring", "daemon/research")),
+    }
 
 
 def _fitting(settings: Settings, plan: PlantedPlan, folder: Path) -> Settings:
@@ -187,12 +221,12 @@ def _run_arm(
 def _forecasts(trained: Trained, stage: Stage) -> dict[str, Floats]:
     """Forecast every decision, (M, N) a timeframe, in units of the model's own test part."""
     checkpoint = load(trained.path, timeframes=TIMEFRAMES)
-    model, L = raw_model(checkpoint), checkpoint.manifest.shape.sequence_bars
+    model, bars = raw_model(checkpoint), checkpoint.manifest.shape.sequence_bars
     found = {}
     for place, (timeframe, decided) in enumerate(stage.decided.items()):
         out = np.empty((len(decided.newest), decided.rows.shape[1]))
         for row, newest in enumerate(decided.newest.tolist()):
-            window = decided.rows[newest + 1 - L : newest + 1]  # (L, N, F)
+            window = decided.rows[newest + 1 - bars : newest + 1]  # (L, N, F)
             raw = model.forward(window, place)[0].mean(axis=0)  # (members, N) -> (N,)
             out[row] = np.where(forecastable(channels(window)), raw, np.nan)
         found[timeframe.label] = centred(out) * checkpoint.manifest.calibration[place].scale
@@ -220,15 +254,27 @@ def market_of(plan: PlantedPlan, planted_ic: float) -> SeededMarket:
     """Give the campaign's market with a sequence of that IC; its shocks are always the same.
 
     Its coins are alike: what beta and volatility hide of a coin's own moves is not on trial here.
+    Their prices have fine steps, since a price without a drift may lose all but a thousandth of
+    itself in ten years, and moves of less than a step are seen by nobody.
     """
-    coins = [traits_of(name, ORIGIN_MS_DEFAULT, None) for name in plan.names]
     return SeededMarket(
-        [replace(coin, beta=1.0, volatility_hour=OWN_VOLATILITY_HOUR) for coin in coins],
+        [_alike(traits_of(name, ORIGIN_MS_DEFAULT, None)) for name in plan.names],
         seed=MARKET_SEED,
         origin_ms=ORIGIN_MS_DEFAULT,
         step_minutes=SOURCE.minutes,
         planted_ic=planted_ic,
         pattern=PatternKind.SEQUENCE,
+    )
+
+
+def _alike(coin: CoinTraits) -> CoinTraits:
+    steps = replace(coin.coin, price_step=PRICE_STEP, price_decimals=decimals_of(PRICE_STEP))
+    return replace(
+        coin,
+        coin=steps,
+        price_start_usdt=PRICE_START,
+        beta=1.0,
+        volatility_hour=OWN_VOLATILITY_HOUR,
     )
 
 

@@ -27,7 +27,7 @@ from adapters.model_store import ModelStore
 from adapters.trial_ledger import Training, TrialLedger
 from daemon.domain.bar import Field, Floats, Proof
 from daemon.domain.bar_builder import aggregate_all
-from daemon.domain.failures import ConfigurationError, ModelError
+from daemon.domain.failures import ModelError
 from daemon.domain.instrument import InstrumentKey
 from daemon.domain.log_events import LogEvent
 from daemon.domain.messages import BarsClosed, FundingRates
@@ -45,24 +45,26 @@ from daemon.wiring.session import feed_settings, pinned_symbols
 from daemon.wiring.trials import ledger_of, trial_of_training
 from strategies.forecast import checkpoint
 from strategies.forecast.inputs.covariates import FUNDING, CovariateTable, Known
-from strategies.forecast.networks.config import RECURRENT, ListLoss, NetworkKind
+from strategies.forecast.networks.config import ListLoss
+from strategies.forecast.training.fitting import (
+    NETWORK_TRAINER,
+    TRAINERS,
+    refuse_uninstalled,
+    settings_for,
+)
 from strategies.forecast.training.job import (
     Device,
     Job,
     Origin,
     OriginKind,
     Precision,
+    Selection,
     TrainSettings,
     Tune,
     write_job,
 )
 
 _ROOT: Final = Path(__file__).resolve().parents[2]
-_NETWORKS: Final = "strategies.forecast.training.network_training"
-TRAINERS: Final[dict[str, str]] = {  # by the kind that settings and manifests name
-    **{kind.value: _NETWORKS for kind in NetworkKind},
-    "ridge": "strategies.forecast.training.ridge_training",
-}
 SAID_BYTES: Final = 2000  # of what a child wrote before it failed, the last ones
 log = structlog.get_logger()
 Longs = np.ndarray[tuple[int], np.dtype[np.int64]]
@@ -95,12 +97,17 @@ class TrainingProgress:
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """Report a trained model: its id, kind, folder and out-of-sample scores by timeframe."""
+    """Report a trained model: its id, kind, folder and out-of-sample scores by timeframe.
+
+    chosen, stacked: as in its manifest (`checkpoint.Manifest`), as plain values.
+    """
 
     model_id: str
     kind: str
     path: Path
     scores: list[dict[str, Any]]
+    chosen: list[list[str]] = field(default_factory=list)
+    stacked: list[dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,7 +282,9 @@ def train_unlogged(
 ) -> Trained:
     """Train where nobody sees or uses the skill, as in the search for look-ahead."""
     job = job_of(settings, bars, tuned, chosen)
-    module = TRAINERS[settings.training.kind] if tuned is None else _NETWORKS
+    module = TRAINERS[settings.training.kind] if tuned is None else NETWORK_TRAINER
+    if tuned is None:
+        refuse_untrainable(settings)
     with tempfile.TemporaryDirectory(prefix="equipoise-train-") as folder:
         return _run_child(module, write_job(job, Path(folder)), progress)
 
@@ -340,25 +349,19 @@ def train_settings(training: TrainingSettings) -> TrainSettings:
         list_loss=ListLoss(training.list_loss),
         device=Device(training.device),
         precision=Precision(training.precision),
+        trees=training.trees_n,
+        leaf_share=training.leaf_share,
+        selection=Selection(training.selection),
+        components=training.components,
+        stack=training.members,
     )
     return settings_for(training.kind, given)
 
 
-def settings_for(kind: str, settings: TrainSettings) -> TrainSettings:
-    """Ask for a kind of model; what is no network leaves that choice alone.
-
-    Raises ConfigurationError for what acts on recurrent states alone where there are none.
-    """
-    if kind not in tuple(NetworkKind):
-        return settings
-    network = NetworkKind(kind)
-    for name in ("weight_drop", "zoneout"):
-        value = getattr(settings, name)
-        if value and network not in RECURRENT:
-            raise ConfigurationError(
-                f"training.{name} = {value}: a {kind} has no recurrent states; accepted is 0"
-            )
-    return replace(settings, network=network)
+def refuse_untrainable(settings: Settings, kind: str | None = None) -> None:
+    """Raise ConfigurationError, with the remedy, where a kind needs what is not installed."""
+    chosen = settings.training
+    refuse_uninstalled(chosen.kind if kind is None else kind, train_settings(chosen))
 
 
 def _parent_of(settings: Settings, tuned: Tuned) -> Path:
@@ -397,7 +400,8 @@ def _run_child(module: str, job: Path, progress: Callable[[TrainingProgress], No
         said = errors.read().decode(errors="replace").strip()
     if last.get("event") == "done":
         path = Path(str(last["path"]))
-        return Trained(str(last["id"]), str(last["kind"]), path, list(last["scores"]))
+        scores, chosen, stacked = (list(last[name]) for name in ("scores", "chosen", "stacked"))
+        return Trained(str(last["id"]), str(last["kind"]), path, scores, chosen, stacked)
     if last.get("event") == "error":
         raise ModelError(str(last["error"]))
     raise ModelError(f"training ended with code {code}: {said or 'it said nothing'}")

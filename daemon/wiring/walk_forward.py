@@ -31,16 +31,15 @@ from daemon.settings import Settings
 from daemon.wiring.arms import workers_of
 from daemon.wiring.estimator import ORIGIN
 from daemon.wiring.training import (
-    TRAINERS,
     SourceBars,
     bars_from_files,
     job_of,
-    settings_for,
+    refuse_untrainable,
 )
 from daemon.wiring.trials import ledger_of, trial_of_training
 from strategies.forecast.inputs.labels import HORIZON_MS, label
 from strategies.forecast.inputs.windows import window_bars
-from strategies.forecast.training.fitting import trainer_of
+from strategies.forecast.training.fitting import TRAINERS, settings_for, trainer_of
 from strategies.forecast.training.job import Job, fingerprint, write_job
 from strategies.forecast.training.splits import Fold, Refits, refit_folds
 from strategies.forecast.training.unit import (
@@ -144,6 +143,8 @@ def walk_forward(
     """
     ledger = ledger_of(settings)
     _refuse_unknown(kinds)
+    for kind in kinds:
+        refuse_untrainable(settings, kind)
     plan = plan_of(settings, bars)
     units = {kind: units_of(plan, kind, plan.folds) for kind in kinds}
     with only_writer(out / SCORES_FILE):  # a second run in the folder waits, and finds all there

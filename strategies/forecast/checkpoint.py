@@ -36,22 +36,27 @@ from strategies.forecast.training.job import Origin, TrainSettings
 
 MANIFEST_FILE: Final = "manifest.json"
 WEIGHTS_FILE: Final = "weights.safetensors"
-SCHEMA: Final = 2
+SCHEMA: Final = 3
 NETWORKS: Final = tuple(kind.value for kind in NetworkKind)
 RIDGE: Final = "ridge"
-KINDS: Final = (*NETWORKS, RIDGE)
+LIGHTGBM: Final = "lightgbm"
+FOREST: Final = "forest"
+TREES: Final = (LIGHTGBM, FOREST)
+STACK: Final = "stack"
+KINDS: Final = (*NETWORKS, RIDGE, *TREES, STACK)
 ID_LENGTH: Final = 16
 FIGURE_MAX: Final = 1e9  # of a calibration: beyond it a forecast would not stay a number
 _SHAPE_MAX: Final = (("hidden", 1024), ("embedding", 1024), ("layers", 64), ("members", 1000))
 
-Weights = Mapping[str, npt.NDArray[np.float32] | npt.NDArray[np.float64]]
+Weights = Mapping[str, npt.NDArray[Any]]
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
     """Hold the shape of the networks (see NetworkConfig) and how many members there are.
 
-    Of a ridge, channels counts the columns of its design; hidden, embedding and layers are 0.
+    Of tabular kinds, channels counts the columns of the ridge's design; hidden, embedding and
+    layers are 0. Of a stack, channels counts its kinds; sequence_bars is the most that one reads.
     """
 
     channels: int
@@ -105,8 +110,25 @@ class Score:
 
 
 @dataclass(frozen=True, slots=True)
+class Stacked:
+    """Hold one kind of a stack: its shape, and its share in each timeframe's forecast, (K,).
+
+    Shares are of forecasts of unit size, mean over the seeds, and add up to 1 where any is above 0.
+    chosen: the columns that each timeframe reads, empty where nothing was to be chosen.
+    """
+
+    kind: str
+    shape: Shape
+    shares: tuple[float, ...]
+    chosen: tuple[tuple[str, ...], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
-    """Hold everything about a model but its weights."""
+    """Hold everything about a model but its weights.
+
+    chosen: the columns that each timeframe reads, empty where nothing was to be chosen.
+    """
 
     schema: int
     kind: str
@@ -125,6 +147,8 @@ class Manifest:
     weights_sha256: str
     covariates: tuple[str, ...] = ()
     parent: str = ""  # the id of the model that was tuned to get this one
+    chosen: tuple[tuple[str, ...], ...] = ()
+    stacked: tuple[Stacked, ...] = ()
 
     @property
     def timeframes(self) -> tuple[Timeframe, ...]:

@@ -18,7 +18,16 @@ from daemon.domain.failures import ConfigurationError, ModelError
 from daemon.domain.forecast import Estimates, Prediction
 from daemon.domain.units import Timeframe, require
 from strategies.forecast.baselines import Baseline, BaselineEstimator
-from strategies.forecast.checkpoint import RIDGE, Checkpoint, Shape, Weights, load
+from strategies.forecast.checkpoint import (
+    RIDGE,
+    STACK,
+    TREES,
+    WEIGHTS_FILE,
+    Checkpoint,
+    Shape,
+    Weights,
+    load,
+)
 from strategies.forecast.inputs.covariates import CovariateTable, column_names, with_covariates
 from strategies.forecast.inputs.newest import FeatureRows
 from strategies.forecast.inputs.windows import (
@@ -29,6 +38,8 @@ from strategies.forecast.inputs.windows import (
 )
 from strategies.forecast.networks.config import NetworkConfig, NetworkKind
 from strategies.forecast.ridge import COEFFICIENTS, columns_n, design
+from strategies.forecast.stack import StackModel
+from strategies.forecast.trees.model import TreeModel
 
 PAD_TO: Final = 8
 NETWORK: Final = "network"
@@ -52,8 +63,7 @@ def build(config: Mapping[str, Any]) -> WindowEstimator:
 
     {"kind": "zero" | "last_return" | "momentum"} or
     {"kind": "network", "model": folder, "timeframes_minutes": [60, 90, 120], "window_bars": 200,
-    "combined_minutes": [60, 90]}, where the folder's manifest says whether it holds networks or a
-    ridge.
+    "combined_minutes": [60, 90]}, where the folder's manifest says which kind of model it holds.
     Raises ConfigurationError for another kind, ModelError for a model that must not be used.
     """
     kind = config.get("kind")
@@ -106,7 +116,18 @@ class RawModel(Protocol):
 
 def raw_model(checkpoint: Checkpoint) -> RawModel:
     """Build what a stored model says before calibration; ModelError for one of another version."""
-    return RidgeModel(checkpoint) if checkpoint.manifest.kind == RIDGE else Ensemble(checkpoint)
+    manifest = checkpoint.manifest
+    if manifest.kind == STACK:
+        return StackModel(checkpoint, raw_model)
+    if manifest.kind in TREES:
+        return TreeModel(
+            checkpoint.weights,
+            members=manifest.shape.members,
+            timeframes=len(manifest.timeframes),
+            covariates=manifest.covariates,
+            where=f"model {checkpoint.model_id}, {WEIGHTS_FILE}",
+        )
+    return RidgeModel(checkpoint) if manifest.kind == RIDGE else Ensemble(checkpoint)
 
 
 class ModelEstimator:

@@ -50,6 +50,14 @@ def columns_n(covariates: Sequence[str] = ()) -> int:
     return COLUMNS_N + len(column_names(covariates)) + outside * len(_RANKS)
 
 
+def column_names_of(covariates: Sequence[str] = ()) -> tuple[str, ...]:
+    """Name the regressors of a ridge with these covariates."""
+    scores = [name for name in covariates if is_outside(name)]
+    products = [f"{name} * {FEATURE_NAMES[rank]}" for name in scores for rank in _RANKS]
+    more = column_names(covariates)
+    return (*FEATURE_NAMES, *more, *COLUMN_NAMES[FEATURES_N:], *products)
+
+
 def design(rows: Floats, newest: int, covariates: Sequence[str] = ()) -> Floats:
     """Turn feature rows (T, N, F) into regressors of the last `newest` rows, (newest, N, P).
 
@@ -88,6 +96,17 @@ def fit(x: Floats, y: Floats, penalty: float) -> Floats:
 
     A column that never varies within an instant gets 0. Raises ModelError without any label.
     """
+    z, outcomes, scale = standardised(x, y)
+    weights = np.linalg.solve(z.T @ z + penalty * np.eye(z.shape[1]), z.T @ outcomes)
+    return np.asarray(scale * weights)
+
+
+def standardised(x: Floats, y: Floats) -> tuple[Floats, Floats, Floats]:
+    """Give rows (S, P) with a label, centred within instants and scaled, labels (S,), scales (P,).
+
+    The rows are those of x (T, N, P) where y (T, N) is known, in their order. A column that never
+    varies within an instant becomes 0 and has scale 0. Raises ModelError without any label.
+    """
     known = np.isfinite(y)
     if not known.any():
         raise ModelError("too few bars: no label to fit a ridge on")
@@ -97,6 +116,4 @@ def fit(x: Floats, y: Floats, penalty: float) -> Floats:
     rows, outcomes = (x - means[:, None, :])[known], (y - level)[known]  # (S, P), (S,)
     sizes = np.sqrt((rows * rows).mean(axis=0))
     scale = np.where(sizes > 1e-12, 1.0 / np.where(sizes > 1e-12, sizes, 1.0), 0.0)
-    z = rows * scale
-    weights = np.linalg.solve(z.T @ z + penalty * np.eye(z.shape[1]), z.T @ outcomes)
-    return np.asarray(scale * weights)
+    return rows * scale, outcomes, scale

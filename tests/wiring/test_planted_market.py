@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,11 @@ from adapters.trial_ledger import TrialLedger
 from daemon.cli import run
 from daemon.commands.evaluate.planted import PLANTED_FILE
 from daemon.domain.bar_builder import aggregate_all
-from daemon.domain.failures import ConfigurationError
+from daemon.domain.failures import ConfigurationError, CorruptFile
 from daemon.research.planted_market import Arm, share_of
 from daemon.settings import load_settings
 from daemon.wiring.planted_market import (
+    ARMS,
     CYCLE_MS,
     SOURCE,
     TIMEFRAMES,
@@ -35,7 +37,7 @@ from strategies.forecast.training.job import Job, TrainSettings
 from tests.e2e.line import ROOT
 
 Floats = NDArray[np.float64]
-ARMS = ["network", "ridge", "momentum", "shuffled labels", "planted 0"]
+NAMES = ["network", "ridge", "momentum", "shuffled labels", "planted 0"]
 
 
 @pytest.mark.timeout(900)
@@ -50,7 +52,7 @@ def test_a_small_campaign_trains_scores_and_logs_every_arm(
     values: dict[str, Any] = json.loads(capsys.readouterr().out)
     assert values == json.loads((tmp_path / "found" / PLANTED_FILE).read_text(encoding="utf-8"))
     assert values["passed"] is False
-    assert [one["arm"] for one in values["arms"]] == ARMS
+    assert [one["arm"] for one in values["arms"]] == NAMES
     for one in values["arms"]:
         assert one["decisions"] == 40
         assert set(one["shares"]) == {t.label for t in TIMEFRAMES}
@@ -68,6 +70,43 @@ def test_a_small_campaign_trains_scores_and_logs_every_arm(
         "bilstm",
     ]
     assert len({one.id for one in logged}) == 5, "shuffled labels are another trial"
+    assert run(["evaluate", "planted", *asked.split(), *small]) == 1
+    assert json.loads(capsys.readouterr().out) == values
+    assert len(TrialLedger(tmp_path / "trials.jsonl").read().trials) == 5, "nothing is done again"
+
+
+class Killed(Exception):
+    """What a test ends a campaign with."""
+
+
+def test_a_campaign_that_was_killed_goes_on_after_its_finished_arms(tmp_path: Path) -> None:
+    overrides = [f"evaluation.trials_file={tmp_path / 'trials.jsonl'}", "training.hidden_size=4"]
+    settings = load_settings(
+        [ROOT / "config" / "backtest.toml"], overrides=overrides, environment={}
+    )
+    plan = PlantedPlan(
+        planted_ic=0.3, coins=5, train_days=72, decisions=20, budget_s=1, rivals=(Arm.MOMENTUM,)
+    )
+
+    def killed(share: float) -> None:
+        if share >= 0.5:
+            raise Killed
+
+    with pytest.raises(Killed):
+        run_planted_market(settings, plan, killed, folder=tmp_path / "kept")
+    (network,) = (tmp_path / "kept" / ARMS).iterdir()
+    written = network.stat().st_mtime_ns
+    outcomes, _ = run_planted_market(settings, plan, folder=tmp_path / "kept")
+    assert [one.arm for one in outcomes] == [Arm.NETWORK, Arm.MOMENTUM]
+    assert network.stat().st_mtime_ns == written
+    assert len(TrialLedger(tmp_path / "trials.jsonl").read().trials) == 2
+    other = replace(plan, decisions=21)
+    with pytest.raises(Killed):
+        run_planted_market(settings, other, killed, folder=tmp_path / "kept")
+    assert len(list((tmp_path / "kept" / ARMS).iterdir())) == 3, "another campaign, other arms"
+    network.write_bytes(network.read_bytes()[:-20])
+    with pytest.raises(CorruptFile, match="no arm of ours"):
+        run_planted_market(settings, plan, folder=tmp_path / "kept")
 
 
 def test_a_network_forecasts_from_as_many_bars_as_it_was_trained_with(tmp_path: Path) -> None:
@@ -199,7 +238,7 @@ def test_the_whole_campaign_finds_nothing_where_nothing_is(tmp_path: Path) -> No
         environment={},
     )
     outcomes, verdict = run_planted_market(settings, PlantedPlan())
-    assert [one.arm.value for one in outcomes] == ARMS
+    assert [one.arm.value for one in outcomes] == NAMES
     assert {one.instants for one in outcomes} == {2200}
     network = next(one for one in outcomes if one.arm is Arm.NETWORK)
     print(f"share {network.share:.3f}, IC {network.mean:.4f} +- {network.error:.4f}")

@@ -18,7 +18,6 @@ from daemon.settings import Settings, load_settings
 from daemon.wiring.backtest import run_backtest
 from daemon.wiring.estimator import list_models, model_facts, promote_model
 from daemon.wiring.training import (
-    TRAINERS,
     Trained,
     TrainingProgress,
     bars_from_files,
@@ -29,6 +28,7 @@ from daemon.wiring.training import (
 )
 from daemon.wiring.trials import different_trials, read_trials
 from strategies.forecast import checkpoint
+from strategies.forecast.training.fitting import TRAINERS
 from strategies.forecast.training.job import Origin, OriginKind, TrainSettings
 from tests.simulation.paper_line import ORIGIN_MS, generated_market
 
@@ -84,7 +84,7 @@ def test_the_kind_that_settings_name_is_trained_and_kept_in_the_registry(
 ) -> None:
     trained, told = fitted
     assert trained.kind == "ridge"
-    assert [(p.done_steps, p.total_steps, p.rank_ic) for p in told] == [(1, 1, None)]
+    assert [(p.done_steps, p.total_steps, p.rank_ic) for p in told] == [(100, 100, None)]
     assert trained.path.parent == folder / "models"
     manifest = checkpoint.load(trained.path).manifest
     assert (manifest.kind, manifest.data.to_ms) == ("ridge", END_MS)
@@ -199,7 +199,7 @@ def test_an_unknown_kind_is_named_with_what_is_accepted(
     assert cli.run(["train", "--kind", "prophet"]) == ConfigurationError.exit_code
     said = capsys.readouterr().err
     assert (
-        'training.kind = "prophet"; accepted: one of bilstm, lstm, gru, tcn, transformer, ridge'
+        'training.kind = "prophet"; accepted: one of bilstm, lstm, gru, tcn, transformer, ridge,'
         in said
     )
 
@@ -210,7 +210,7 @@ def test_every_kind_that_settings_accept_has_a_trainer_and_can_be_loaded() -> No
     assert set(TRAINERS) == set(checkpoint.KINDS)
 
 
-def test_every_setting_of_a_network_reaches_its_training() -> None:
+def test_every_setting_of_a_kind_reaches_its_training() -> None:
     chosen = {
         "seed": 3,
         "seeds_n": 4,
@@ -233,6 +233,11 @@ def test_every_setting_of_a_network_reaches_its_training() -> None:
         "list_loss": "listmle",
         "device": "auto",
         "precision": "bf16",
+        "trees_n": 44,
+        "leaf_share": 0.07,
+        "selection": "lasso",
+        "components": 9,
+        "members": ["ridge", "gru"],
     }
     loaded = load_settings(
         overrides=[
@@ -247,8 +252,11 @@ def test_every_setting_of_a_network_reaches_its_training() -> None:
         "hidden_size": "hidden",
         "layers_n": "layers",
         "embedding_size": "embedding",
+        "trees_n": "trees",
+        "members": "stack",
     }
     found = asdict(train_settings(loaded.training))
+    found["stack"] = list(found["stack"])
     assert {k: found[renamed.get(k, k)] for k in chosen} == chosen
     untold = {"folds", "lag_bars", "stop_share", "test_share", "steps", "tune", "shuffled"}
     assert set(found) == {renamed.get(k, k) for k in chosen} | untold

@@ -38,7 +38,9 @@ def planted(
     effort: Annotated[
         float, typer.Option(help="Effort of each network in seconds, as training.budget_s.")
     ] = _PLAN.budget_s,
-    out: Annotated[Path | None, typer.Option(help="Write arms and verdict as JSON here.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write arms and verdict here; a killed run goes on.")
+    ] = None,
     config: ConfigFiles = None,
     overrides: Overrides = None,
     as_json: AsJson = False,
@@ -55,7 +57,7 @@ def planted(
         budget_s=effort,
     )
     with shown_share("arms", hidden=as_json) as progress:
-        outcomes, verdict = run_planted_market(settings, plan, progress)
+        outcomes, verdict = run_planted_market(settings, plan, progress, folder=out)
     values = planted_values(outcomes, verdict)
     if out is not None:
         write_planted(out, values)

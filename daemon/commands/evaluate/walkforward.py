@@ -44,7 +44,7 @@ UNKNOWN: Final = "-"
 
 def walkforward(
     kinds: Annotated[
-        str, typer.Option(help="Kinds of models, as ridge,bilstm; empty: training.kind.")
+        str, typer.Option(help="Kinds of models, as ridge,bilstm,lightgbm; empty: training.kind.")
     ] = "",
     data: Annotated[
         Path | None, typer.Option(help="Folder of Parquet bars; default from settings.")

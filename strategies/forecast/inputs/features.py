@@ -60,6 +60,10 @@ FEATURE_NAMES: Final = (
 )
 FEATURES_N: Final = len(FEATURE_NAMES)
 
+_RESIDUAL_PLACES: Final = [RETURN_BARS.index(k) for k in RESIDUAL_BARS]
+_DAY_PLACE: Final = RETURN_BARS.index(24)
+_ROOTS: Final = np.array([math.sqrt(k) for k in RETURN_BARS])[:, None, None]
+
 Longs = npt.NDArray[np.int64]
 
 
@@ -146,23 +150,21 @@ def prepare(values: Floats) -> Prepared:
     N = moves.shape[1]
     short = sum_over(terms, SIGMA_SHORT_BARS)
     long = sum_over(short[:, : long_terms(N)], SIGMA_BARS, of=SIGMA_SHORT_BARS)
-    lagged = {bars: filled - _lagged(filled, bars) for bars in RETURN_BARS}
-    bars, to_scale = combine(logs, turnover, present, moves, market, Sums(short, long, N), lagged)
+    over = np.stack([filled - _lagged(filled, bars) for bars in RETURN_BARS])  # (R, T, N)
+    bars, to_scale = combine(logs, turnover, present, moves, market, Sums(short, long, N), over)
     return Prepared(closed, filled, terms, to_scale, bars)
 
 
-def logged(values: Floats) -> tuple[list[Floats], Floats, Flags]:
-    """Give log open, high, low, close, then turnover, each (T, N), NaN where not `present`."""
+def logged(values: Floats) -> tuple[Floats, Floats, Flags]:
+    """Give log open, high, low, close (4, T, N), then turnover (T, N), NaN where not `present`."""
     # contiguous: the logarithm of a strided array may differ in its last bit
-    *prices, volume = (np.ascontiguousarray(values[:, :, field]) for field in range(FIELDS))
-    present = np.isfinite(volume)
-    for price in prices:
-        present &= (price > 0) & (price < np.inf)
+    fields = np.ascontiguousarray(values.transpose(2, 0, 1))  # (T, N, 5) -> (5, T, N)
+    prices, volume = fields[: Field.VOLUME], fields[Field.VOLUME]
+    present = ((prices > 0) & (prices < np.inf)).all(axis=0) & np.isfinite(volume)
+    turnover = volume * prices[Field.CLOSE]
     if not present.all():
-        prices = [np.where(present, price, np.nan) for price in prices]
-    logs = [np.log(price) for price in prices]
-    turnover = np.where(present, volume * prices[Field.CLOSE], np.nan)
-    return logs, turnover, present
+        prices, turnover = np.where(present, prices, np.nan), np.where(present, turnover, np.nan)
+    return np.log(prices), turnover, present
 
 
 def terms_of(moves: Floats, market: Floats, turnover: Floats) -> Floats:
@@ -221,27 +223,29 @@ class Sums:
 
 
 def combine(
-    logs: list[Floats],
+    logs: Floats,
     turnover: Floats,
     present: Flags,
     moves: Floats,
     market: Floats,
     sums: Sums,
-    over: dict[int, Floats],
+    over: Floats,
 ) -> tuple[Bars, Floats]:
-    """Combine prices, sums and returns `over` so many bars; give also what is to be scored."""
+    """Combine prices, sums and returns over RETURN_BARS, (R, T, N); give also what is to be scored.
+
+    The rest is as `logged`, `terms_of` and `Sums` make it.
+    """
     opened, high, low, closed = logs
     variance, power = sums.variance(), sums.power()
     short, pace, traded = sums.brief()
     sigma = np.sqrt(np.where(present & (variance > SIGMA_FLOOR**2), variance, np.nan))
     alive = np.where(np.isfinite(sigma), 0.0, np.nan)
     T = len(sigma)
+    day_over, spreads = over[_DAY_PLACE], (moves - market) ** 2
     levels = across(
-        np.concatenate(
-            [*(over[k] + alive for k in RESIDUAL_BARS), over[24], variance, (moves - market) ** 2]
-        )
-    )
-    *centres, day, usual, spread = (levels[i * T : (i + 1) * T] for i in range(6))  # (T, 1) each
+        np.concatenate([*(over[_RESIDUAL_PLACES] + alive), day_over, variance, spreads])
+    ).reshape(-1, T, 1)
+    centres, (day, usual, spread) = levels[:-3], levels[-3:]  # (T, 1) each
     steady = np.sqrt(np.where(power > SIGMA_FLOOR**2, power, np.nan))
     bars = Bars(
         sigma=sigma,
@@ -263,16 +267,17 @@ def combine(
 
 @dataclass(frozen=True, slots=True)
 class Bars:
-    """Hold what is left to combine row by row, each (T, N); centres and market (T, 1).
+    """Hold what is left to combine row by row, each (T, N); market (T, 1).
 
-    sigma is NaN in unusable rows, alive is NaN there and else zero.
+    sigma is NaN in unusable rows, alive is NaN there and else zero. over: (R, T, N) returns over
+    RETURN_BARS; centres: (3, T, 1) their means over instruments, of RESIDUAL_BARS.
     """
 
     sigma: Floats
     alive: Floats
     short: Floats
-    over: dict[int, Floats]
-    centres: list[Floats]
+    over: Floats
+    centres: Floats
     width: Floats
     above: Floats
     body: Floats
@@ -285,8 +290,8 @@ class Bars:
             sigma=self.sigma[tail],
             alive=self.alive[tail],
             short=self.short[tail],
-            over={bars: column[tail] for bars, column in self.over.items()},
-            centres=[column[tail] for column in self.centres],
+            over=self.over[:, tail],
+            centres=self.centres[:, tail],
             width=self.width[tail],
             above=self.above[tail],
             body=self.body[tail],
@@ -303,16 +308,13 @@ class Bars:
         volume, illiquidity, volatility = (scored[:, i * N :][:, :N] for i in range(3))
         dispersion = scored[:, 3 * N :]
         one, many, together = self.market
-        roots = {k: sigma * math.sqrt(k) for k in RETURN_BARS}
-        residuals = [
-            (self.over[k] - centre) / roots[k]
-            for k, centre in zip(RESIDUAL_BARS, self.centres, strict=True)
-        ]
+        roots = sigma * _ROOTS  # (R, T, N)
+        residuals = (self.over[_RESIDUAL_PLACES] - self.centres) / roots[_RESIDUAL_PLACES]
         volume = volume + alive
         ranked = ranks(np.concatenate([*residuals, volume, sigma]))
         place = np.where(self.width > 0, self.above / self.width, 0.0)
         return [
-            *(self.over[k] / roots[k] for k in RETURN_BARS),
+            *(self.over / roots),
             *residuals,
             np.log((self.width + 1e-6) / sigma),
             place + alive,
@@ -331,15 +333,15 @@ def day(
 ) -> tuple[Floats, Floats]:
     """Give sine and cosine of the close's place in the UTC day, each (T, N)."""
     T, N = shape[:2]
-    closes = newest_close_ms - timeframe.ms * np.arange(T - 1, -1, -1, dtype=np.int64)
-    sine, cosine = _day_table(DAY_MS // timeframe.ms)
-    slot = closes // timeframe.ms % len(sine)
-    wide = np.ones((1, N))
-    return sine[slot][:, None] * wide, cosine[slot][:, None] * wide
+    sine, cosine = day_table(timeframe)
+    slot = (newest_close_ms // timeframe.ms - np.arange(T - 1, -1, -1)) % len(sine)
+    return np.repeat(sine[slot][:, None], N, axis=1), np.repeat(cosine[slot][:, None], N, axis=1)
 
 
-@cache  # over the slots of a day: a place in the day has one value, whatever T is
-def _day_table(slots: int) -> tuple[Floats, Floats]:
+@cache  # a place in the day has one value, whatever T is
+def day_table(timeframe: Timeframe) -> tuple[Floats, Floats]:
+    """Give sine and cosine of each close's place in the UTC day, from midnight on."""
+    slots = DAY_MS // timeframe.ms
     angles = 2 * np.pi * np.arange(slots) / slots
     return np.sin(angles), np.cos(angles)
 
@@ -382,10 +384,11 @@ def mean(total: Floats, count: Floats, observations_min: int) -> Floats:
 def across(x: Floats) -> Floats:
     """Average the finite values of a row over instruments, (T, N) -> (T, 1); NaN when none."""
     finite = np.isfinite(x)
-    total, N = np.where(finite, x, 0.0), x.shape[1]
+    total, N = x.copy() if finite.all() else np.where(finite, x, 0.0), x.shape[1]
     while N > 1:  # halves are folded, so that only element-wise additions happen
         half = (N + 1) // 2
-        total[:, : N - half] += total[:, half:N]
+        first = total[:, : N - half]
+        np.add(first, total[:, half:N], out=first)
         N = half
     return np.asarray(total[:, :1] / finite.sum(axis=1, keepdims=True))
 
@@ -420,17 +423,16 @@ def ranks(x: Floats) -> Floats:
     T, N = x.shape
     finite = np.isfinite(x)
     count = finite.sum(axis=1, keepdims=True)
-    order = np.argsort(x, axis=1, kind="stable")
+    order = np.argsort(x, axis=1)  # equal values share a rank, whichever comes first
     order += N * np.arange(T)[:, None]  # places in the flat array
-    ordered = x.ravel()[order]
+    ordered = x.take(order)
     place = np.arange(N)[None, :]
     starts = np.ones(x.shape, dtype=bool)
-    starts[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
-    ranks = np.empty_like(x)
-    ranks.ravel()[order] = place if starts.all() else _shared(place, starts)
-    ranks *= 2.0
-    ranks /= np.maximum(count - 1, 1)
-    ranks -= 1.0
+    np.not_equal(ordered[:, 1:], ordered[:, :-1], out=starts[:, 1:])
+    places = place if starts.all() else _shared(place, starts)
+    scaled = places * 2.0 / np.maximum(count - 1, 1) - 1.0  # (T, N) in the order of size
+    ranks = np.empty(x.shape)
+    ranks.ravel()[order.ravel()] = scaled.ravel()
     if count.min(initial=N) < max(2, N):  # somebody has no rank, or nobody to be ranked with
         ranks[finite & (count == 1)] = 0.0
         ranks[~finite] = np.nan

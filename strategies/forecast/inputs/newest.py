@@ -31,7 +31,7 @@ from strategies.forecast.inputs.features import (
     Sums,
     across,
     combine,
-    day,
+    day_table,
     in_order,
     logged,
     long_terms,
@@ -91,16 +91,17 @@ class _Kept:
     bars: int
     past: _Past = field(init=False)
     _rows: Floats = field(init=False)
-    _differs: Flags = field(init=False)
+    _same: Flags = field(init=False)
     _end: int = field(init=False)
 
     def __post_init__(self) -> None:
         window = self.window
         prepared = prepare(window.values)
         self.past = _Past(prepared)
-        self._differs = np.empty(window.values[1:].shape, dtype=bool)
+        self._same = np.empty(window.values[1:].shape, dtype=bool)
         self._end = self.bars
-        self._rows = np.empty((_ROOM * self.bars, window.values.shape[1], FEATURES_N))
+        room = (_ROOM * self.bars, window.values.shape[1], FEATURES_N)
+        self._rows = np.full(room, np.nan)  # written, so that no later row waits for its memory
         self._rows[: self._end] = rows_of(
             prepared, self.bars, newest_close_ms=window.newest_ms, timeframe=window.timeframe
         )
@@ -114,11 +115,11 @@ class _Kept:
         return self._rows[self._end - self.bars : self._end]
 
     def append(self, row: Floats) -> None:
-        """Add a row (F, N)."""
+        """Add a row (N, F)."""
         if self._end == len(self._rows):
             self._end = self.bars - 1
             self._rows[: self._end] = self._rows[-self._end :]
-        self._rows[self._end] = row.T
+        self._rows[self._end] = row
         self._end += 1
 
     def continues(self, current: Window) -> bool:
@@ -131,7 +132,7 @@ class _Kept:
             return False
         # as whole numbers: one pass, and a missing bar equals a missing bar
         old, new = before.values[1:].view(np.int64), current.values[:-1].view(np.int64)
-        return not np.not_equal(old, new, out=self._differs).any()
+        return bool(np.equal(old, new, out=self._same).all())
 
 
 def _padded(values: Floats, bars: int) -> Floats:
@@ -150,23 +151,28 @@ def _follow(kept: Sequence[_Kept]) -> None:
     logs, turnover, present = logged(np.stack([one.window.values[-1] for one in kept]))  # (K, N)
     closed = logs[3]
     filled = closed if present.all() else _fill(closed, pasts)
-    over = {
-        k: filled - np.concatenate([past.filled.back(k) for past in pasts]) for k in RETURN_BARS
-    }
-    moves = np.where(present, over[1], np.nan)
+    earlier = np.concatenate([past.filled.back(k) for k in RETURN_BARS for past in pasts])
+    over = filled - earlier.reshape(len(RETURN_BARS), *filled.shape)  # (R, K, N)
+    moves = np.where(present, over[0], np.nan)
     market = across(moves)
     sums = _sum(terms_of(moves, market, turnover), pasts, moves.shape[1])
     bars, to_score = combine(logs, turnover, present, moves, market, sums, over)
     scored = [past.scale.score(row) for past, row in zip(pasts, to_score, strict=True)]
     columns = bars.columns(np.stack(scored))
-    days = [day((1, moves.shape[1]), w.newest_ms, w.timeframe) for w in (k.window for k in kept)]
-    columns += [np.concatenate(part) for part in zip(*days, strict=True)]
-    rows = np.concatenate(in_order(columns)).reshape(FEATURES_N, len(kept), -1)  # (F, K, N)
-    np.clip(rows, -CLIP, CLIP, out=rows)
+    places = np.array([_place_in_day(one.window) for one in kept])  # (K, 2)
+    columns.extend(np.repeat(places.T[:, :, None], moves.shape[1], axis=2))
+    wide = np.concatenate(in_order(columns)).reshape(FEATURES_N, len(kept), -1)  # (F, K, N)
+    rows = np.clip(wide, -CLIP, CLIP, out=wide).transpose(1, 2, 0)  # (K, N, F)
     for i, one in enumerate(kept):
         one.past.closed.add(closed[i])
         one.past.filled.add(filled[i])
-        one.append(rows[:, i])
+        one.append(rows[i])
+
+
+def _place_in_day(window: Window) -> tuple[float, float]:
+    sine, cosine = day_table(window.timeframe)
+    slot = window.newest_ms // window.timeframe.ms % len(sine)
+    return sine[slot], cosine[slot]
 
 
 def _fill(closed: Floats, pasts: Sequence[_Past]) -> Floats:
@@ -180,12 +186,16 @@ def _fill(closed: Floats, pasts: Sequence[_Past]) -> Floats:
 def _sum(terms: Floats, pasts: Sequence[_Past], instruments_n: int) -> Sums:
     """Add rows of terms (K, W) to the sums that end with them; keep each for later rows."""
     short = row = terms
-    for place, width in enumerate(_WIDTHS):
+    found, begin = [], 0
+    for width in _WIDTHS:
         if width == SIGMA_SHORT_BARS:
             short, row = row, row[:, : long_terms(instruments_n)]
-        for past, own in zip(pasts, row, strict=True):
-            past.sums[place].add(own)
-        row = row + np.concatenate([past.sums[place].back(width + 1) for past in pasts])
+        found.append(row)
+        end = begin + row.shape[1]
+        row = row + np.concatenate([past.sums.back(width)[:, begin:end] for past in pasts])
+        begin = end
+    for past, own in zip(pasts, np.concatenate(found, axis=1), strict=True):
+        past.sums.add(own)
     return Sums(short, row, instruments_n)
 
 
@@ -196,13 +206,13 @@ class _Past:
         self.closed = _Tail(prepared.closed, FILL_BARS, np.nan)
         self.filled = _Tail(prepared.filled, max(RETURN_BARS), np.nan)
         self.scale = _Scale(prepared.to_scale)
-        self.sums: list[_Tail] = []  # over 1, 2, 4 .. 32 bars
-        sums = prepared.terms
+        found, sums = [], prepared.terms
         for width in _WIDTHS:
             if width == SIGMA_SHORT_BARS:
                 sums = sums[:, : long_terms(prepared.closed.shape[1])]
-            self.sums.append(_Tail(sums, width, 0.0))
+            found.append(sums[-_WIDTHS[-1] :])
             sums = sum_over(sums, 2 * width, of=width)
+        self.sums = _Tail(np.concatenate(found, axis=1), _WIDTHS[-1], 0.0)  # over 1, 2, 4 .. 32
 
 
 class _Tail:
@@ -233,34 +243,54 @@ class _Scale:
     """Score values against median and MAD of their last SCALE_BARS, themselves included."""
 
     def __init__(self, table: Floats) -> None:
-        last = table[1 - SCALE_BARS :].T  # (M, up to SCALE_BARS - 1)
-        self._recent = np.full((len(last), SCALE_BARS), np.nan)
-        self._recent[:, SCALE_BARS - last.shape[1] :] = last
+        last = table[1 - SCALE_BARS :]  # (up to SCALE_BARS - 1, M)
+        M = table.shape[1]
+        self._recent = np.full((SCALE_BARS, M), np.nan)
+        self._recent[SCALE_BARS - len(last) :] = last
         self._slot = 0  # of the oldest
+        self._ordered = np.sort(_known(self._recent), axis=0)  # what is unknown last, as infinity
+        # Arrays of this size cost more to get than to fill: they are kept.
+        self._wider = np.empty((SCALE_BARS + 1, M))
+        self._later = np.empty((SCALE_BARS, M), dtype=bool)
+        self._room = np.empty((3, _MIDDLE + 1, M))
 
     def score(self, newest: Floats) -> Floats:
         """Take the next row (M,) and score it."""
-        self._recent[:, self._slot] = newest
+        self._order(_known(newest), _known(self._recent[self._slot]))
+        self._recent[self._slot] = newest
         self._slot = (self._slot + 1) % SCALE_BARS
-        ordered = np.ascontiguousarray(np.sort(self._recent, axis=1).T)  # NaN last
-        scores = _scores(ordered, newest)
-        full = np.isfinite(ordered[0]) & np.isfinite(ordered[-1])
+        scores = self._scores(newest)
+        full = self._ordered[-1] < np.inf
         if not full.all():
-            in_time = np.roll(self._recent[~full], -self._slot, axis=1)
-            scores[~full] = robust(in_time.T, 1)[0]
+            in_time = np.roll(self._recent[:, ~full], -self._slot, axis=0)
+            scores[~full] = robust(in_time, 1)[0]
         return scores
 
+    def _order(self, newest: Floats, oldest: Floats) -> None:
+        """Keep the columns in order while a value comes in and another goes, (M,) each."""
+        ordered, wider, later = self._ordered, self._wider, self._later
+        np.minimum(ordered, newest, out=wider[:-1])  # what is larger than the newcomer moves up
+        np.maximum(wider[1:-1], ordered[:-1], out=wider[1:-1])
+        np.maximum(ordered[-1], newest, out=wider[-1])
+        np.greater_equal(wider[:-1], oldest, out=later)
+        ordered[:] = wider[:-1]
+        np.copyto(ordered, wider[1:], where=later)  # what is not smaller than who goes moves down
 
-def _scores(ordered: Floats, newest: Floats) -> Floats:
-    """Score values (M,) against ordered columns (SCALE_BARS, M) without gaps that contain them.
+    def _scores(self, newest: Floats) -> Floats:
+        """Score values (M,) against their columns, of no meaning where one has gaps.
 
-    The k values nearest to the median stand side by side, so that the k-th smallest distance is
-    that of the run of k whose farther end is nearest: no second sorting.
-    """
-    middle = 0.5 * (ordered[_MIDDLE - 1] + ordered[_MIDDLE])
-    below = middle - ordered[: _MIDDLE + 1]  # of each run's first value
-    above = ordered[_MIDDLE - 1 :] - middle  # of the last value of a run of half of all
-    low = np.maximum(below, above).min(axis=0)
-    high = np.maximum(below[:-1], above[1:]).min(axis=0)
-    spread = MAD_TO_SIGMA * (0.5 * (low + high))
-    return np.where(spread > 1e-9, (newest - middle) / spread, np.nan)
+        The k values nearest to the median stand side by side, so that the k-th smallest distance
+        is that of the run of k whose farther end is nearest: no second sorting.
+        """
+        ordered, (below, above, farther) = self._ordered, self._room
+        middle = 0.5 * (ordered[_MIDDLE - 1] + ordered[_MIDDLE])
+        np.subtract(middle, ordered[: _MIDDLE + 1], out=below)  # of each run's first value
+        np.subtract(ordered[_MIDDLE - 1 :], middle, out=above)  # of the last of a run of half
+        low = np.maximum(below, above, out=farther).min(axis=0)
+        high = np.maximum(below[:-1], above[1:], out=farther[:-1]).min(axis=0)
+        spread = MAD_TO_SIGMA * (0.5 * (low + high))
+        return np.where(spread > 1e-9, (newest - middle) / spread, np.nan)
+
+
+def _known(values: Floats) -> Floats:
+    return np.where(np.isfinite(values), values, np.inf)

@@ -6,7 +6,8 @@ One network serves all instruments and all timeframes; a learned offset tells it
     width
 
 An encoder maps (S, L, E) to (S, L, D) and says in `ends` which rows have seen every bar. What is
-read is that vector plus a learned share of an attention pooling over all bars.
+read is that vector plus a learned share of an attention pooling over all bars, plus products of the
+newest bar with those before it.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from strategies.forecast.networks.config import NetworkConfig, NetworkKind
 from strategies.forecast.networks.gru import Gru
 from strategies.forecast.networks.heads import Forecast, Heads
 from strategies.forecast.networks.lstm import Lstm
+from strategies.forecast.networks.products import Products
 from strategies.forecast.networks.regularisation import TimeLockedDropout
 from strategies.forecast.networks.tcn import Tcn
 from strategies.forecast.networks.transformer import Transformer
@@ -77,6 +79,7 @@ class Network(nn.Module):
         D = self.encoder.width
         self.pool = AttentionPooling(D)
         self.pool_share = nn.Parameter(torch.zeros(D))
+        self.products = Products(config.channels, config.sequence_bars, D)
         self.cross_asset = CrossAsset(D) if config.cross_asset else None
         self.dropout = nn.Dropout(config.dropout)
         self.heads = Heads(D)
@@ -99,11 +102,13 @@ class Network(nn.Module):
 
     def read(self, x: Tensor, place: Tensor) -> Tensor:
         """Map sequences x (S, L, C) of timeframes place (S,) to what is read of them, (S, D)."""
-        e = self.project(self.drop_features(x))  # (S, L, C) -> (S, L, E)
+        x = self.drop_features(x)
+        e = self.project(x)  # (S, L, C) -> (S, L, E)
         e = nn.functional.gelu(self.norm(e + self.timeframe(place)[:, None]))
         h = self.encoder(self.drop_embedding(e))  # (S, L, E) -> (S, L, D)
         pooled: Tensor = self.pool_share * self.pool(h)  # (S, L, D) -> (S, D)
-        return self.encoder.ends(h) + pooled
+        multiplied: Tensor = self.products(x)  # (S, L, C) -> (S, D)
+        return self.encoder.ends(h) + pooled + multiplied
 
 
 def parameters_n(config: NetworkConfig) -> int:

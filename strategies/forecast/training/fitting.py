@@ -1,32 +1,66 @@
 """Fit one fold of one kind of model and forecast any rows with it: what walk-forwards are made of.
 
-A module that trains a kind (`training.process`) has a function `fit_fold` of this form beside the
-one that stores a model, and `LIBRARIES`, the packages whose versions change its figures.
+A module that trains a kind has a function `fit_fold` of this form beside the one that stores a
+model, and `LIBRARIES`, the packages whose versions change its figures.
 """
 
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from collections.abc import Callable, Sequence
-from typing import Protocol, cast
+from dataclasses import replace
+from typing import Final, Protocol, cast
 
 from daemon.domain.bar import Floats
 from daemon.domain.failures import ConfigurationError
+from strategies.forecast.checkpoint import FOREST, LIGHTGBM, RIDGE, STACK, Shape, Stacked, Weights
 from strategies.forecast.inputs.dataset import Table
-from strategies.forecast.training.job import Job, Longs
+from strategies.forecast.networks.config import RECURRENT, NetworkKind
+from strategies.forecast.training.job import Job, Longs, TrainSettings
 from strategies.forecast.training.splits import Fold
+
+_ROOM: Final = "strategies.forecast.training"
+NETWORK_TRAINER: Final = f"{_ROOM}.network_training"
+TRAINERS: Final[dict[str, str]] = {  # by the kind that settings and manifests name
+    **{kind.value: NETWORK_TRAINER for kind in NetworkKind},
+    RIDGE: f"{_ROOM}.ridge_training",
+    LIGHTGBM: f"{_ROOM}.lightgbm_training",
+    FOREST: f"{_ROOM}.forest_training",
+    STACK: f"{_ROOM}.stack_training",
+}
+OPTIONAL: Final = {LIGHTGBM: "lightgbm"}  # packages that an installation may lack
+INSTALL: Final = "pip install 'lightgbm>=4.5,<5'"
 
 Told = Callable[[float], None]  # how much of the fit is done, from 0 to 1
 
 
 class Fitted(Protocol):
-    """Forecast with what was fitted on a fold."""
+    """Forecast with what was fitted on a fold, and tell what it is."""
+
+    @property
+    def chosen(self) -> tuple[tuple[str, ...], ...]:
+        """Give the columns that each timeframe reads; empty where nothing was to be chosen."""
+        ...
+
+    @property
+    def stacked(self) -> tuple[Stacked, ...]:
+        """Give the kinds of a stack; empty for all else."""
+        ...
 
     def forecast(self, table: Table, rows: Longs) -> tuple[Floats, Floats]:
         """Give raw means and outcome variances, (M, N) each, of rows (M,) of one timeframe.
 
         NaN where the table allows no forecast; a label is never looked at.
         """
+        ...
+
+    def weights(self) -> Weights:
+        """Give the arrays to store."""
+        ...
+
+    def shape(self) -> Shape:
+        """Give its shape, as of one member."""
         ...
 
 
@@ -54,3 +88,44 @@ def trainer_of(module: str) -> Trainer:
     if not hasattr(found, "fit_fold"):
         raise ConfigurationError(f"{module} has no fit_fold: this kind cannot be walked forward")
     return cast(Trainer, found)
+
+
+def settings_for(kind: str, settings: TrainSettings) -> TrainSettings:
+    """Ask for a kind of model; what is no network leaves that choice alone.
+
+    Raises ConfigurationError for what acts on recurrent states alone where there are none.
+    """
+    if kind not in tuple(NetworkKind):
+        return settings
+    network = NetworkKind(kind)
+    for name in ("weight_drop", "zoneout"):
+        value = getattr(settings, name)
+        if value and network not in RECURRENT:
+            raise ConfigurationError(
+                f"training.{name} = {value}: a {kind} has no recurrent states; accepted is 0"
+            )
+    return replace(settings, network=network)
+
+
+def kinds_in(kind: str, settings: TrainSettings) -> tuple[str, ...]:
+    """Give the kinds that are fitted for a kind: those of a stack and itself."""
+    return (kind, *settings.stack) if kind == STACK else (kind,)
+
+
+def libraries(kind: str, settings: TrainSettings) -> tuple[str, ...]:
+    """Name the packages whose versions change what a kind says."""
+    found = [
+        name for one in kinds_in(kind, settings) for name in trainer_of(TRAINERS[one]).LIBRARIES
+    ]
+    return tuple(dict.fromkeys(found))
+
+
+def refuse_uninstalled(kind: str, settings: TrainSettings) -> None:
+    """Raise ConfigurationError with the remedy where a kind needs a package that is not there."""
+    for one in kinds_in(kind, settings):
+        package = OPTIONAL.get(one)
+        if package is not None and importlib.util.find_spec(package) is None:
+            raise ConfigurationError(
+                f"a {kind} needs the package {package}, which is not installed: {INSTALL}, or"
+                " choose another training.kind or training.members"
+            )

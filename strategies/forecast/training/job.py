@@ -60,6 +60,15 @@ class Tune(StrEnum):
     FULL = "full"
 
 
+class Selection(StrEnum):
+    """Name how tabular kinds choose among their columns; see `training.selection`."""
+
+    NONE = "none"
+    CORRELATION = "correlation"
+    ELIMINATION = "elimination"
+    LASSO = "lasso"
+
+
 class OriginKind(StrEnum):
     """Name where training data may come from."""
 
@@ -86,7 +95,9 @@ class TrainSettings:
     labels change places within each instant, which leaves nothing to find: for controls only.
     batch_rows: sequences of a step, all timeframes together, cut to whole cross-sections. What
     networks alone read begins at `network`; for shape and regularisation see `NetworkConfig`.
-    weight_averaging: the mean of the weights over the last quarter of the steps is kept.
+    weight_averaging: the mean of the weights over the last quarter of the steps is kept. What
+    begins at `trees` is for tabular kinds: leaf_share is the smallest share of its rows that a leaf
+    of a tree holds; stack: the kinds of which a stack is made; components: 0 reads columns.
     """
 
     seed: int = 7
@@ -117,6 +128,11 @@ class TrainSettings:
     device: Device = Device.CPU
     precision: Precision = Precision.FP32
     tune: Tune = Tune.NONE
+    trees: int = 300
+    leaf_share: float = 0.005
+    selection: Selection = Selection.NONE
+    components: int = 0
+    stack: tuple[str, ...] = ("lightgbm", "forest", "ridge")
 
     def __post_init__(self) -> None:
         for name, low, high in _RANGES:
@@ -146,6 +162,9 @@ _RANGES: Final = (
     ("time_dropout", 0.0, 0.9),
     ("weight_drop", 0.0, 0.9),
     ("zoneout", 0.0, 0.9),
+    ("trees", 10, 5_000),
+    ("leaf_share", 0.0001, 0.2),
+    ("components", 0, 200),
 )
 
 

@@ -355,17 +355,28 @@ class BestWeights:
 
 
 class FittedNetwork:
-    """Forecast with one trained network."""
+    """Forecast with one trained network, which reads all columns."""
 
-    def __init__(self, network: Network, batches: Batches) -> None:
+    def __init__(self, network: Network, batches: Batches, config: NetworkConfig) -> None:
         self._network = network
         self._batches = batches
+        self._config = config
+        self.chosen: tuple[tuple[str, ...], ...] = ()
+        self.stacked: tuple[checkpoint.Stacked, ...] = ()
 
     def forecast(self, table: Table, rows: Longs) -> tuple[Floats, Floats]:
         """Give raw means and variances, (M, N) each; see `fitting.Fitted`."""
         mean, variance = self._batches.forecast(self._network, table, rows)
         allowed = table.allowed[rows]
         return np.where(allowed, mean, np.nan), np.where(allowed, variance, np.nan)
+
+    def weights(self) -> checkpoint.Weights:
+        """Give the arrays of the network."""
+        return {k: value.detach().cpu().numpy() for k, value in self._network.state_dict().items()}
+
+    def shape(self) -> checkpoint.Shape:
+        """Give the shape of one network."""
+        return _shape(self._config, 1)
 
 
 def fit_fold(job: Job, tables: Sequence[Table], fold: Fold, *, seed: int, told: Told) -> Fitted:
@@ -378,7 +389,7 @@ def fit_fold(job: Job, tables: Sequence[Table], fold: Fold, *, seed: int, told: 
     steps = steps_for(settings, batches, tables, (fold,))
     arm = _Arm(settings, config_of(job), tables, batches, None, steps, None)
     network = _train(arm, fold, (0, 0), lambda step, rank_ic: told(step / steps))
-    return FittedNetwork(network, batches)
+    return FittedNetwork(network, batches, arm.config)
 
 
 # ---- what came of it -----------------------------------------------------------------------------
@@ -416,22 +427,25 @@ def _weights(members: Sequence[Network]) -> checkpoint.Weights:
     }
 
 
-def _describe(
-    job: Job, steps: int, outcome: OutOfSample, device: torch.device
-) -> checkpoint.Manifest:
-    config = config_of(job)
-    shape = checkpoint.Shape(
+def _shape(config: NetworkConfig, members: int) -> checkpoint.Shape:
+    return checkpoint.Shape(
         channels=config.channels,
         timeframes=config.timeframes,
         hidden=config.hidden,
         embedding=config.embedding,
         sequence_bars=config.sequence_bars,
-        members=job.settings.members,
+        members=members,
         layers=config.layers,
         cross_asset=config.cross_asset,
         zoneout=config.zoneout,
     )
-    kind = config.kind.value
+
+
+def _describe(
+    job: Job, steps: int, outcome: OutOfSample, device: torch.device
+) -> checkpoint.Manifest:
+    config = config_of(job)
+    kind, shape = config.kind.value, _shape(config, job.settings.members)
     made = describe(job, outcome, kind=kind, shape=shape, steps=steps, libraries=LIBRARIES)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
     return replace(made, versions=made.versions | {"device": name})

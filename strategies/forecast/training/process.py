@@ -2,6 +2,7 @@
 
     python -m strategies.forecast.training.network_training --job job.json             # the Bi-LSTM
     python -m strategies.forecast.training.ridge_training --job job.json    # the ridge
+    python -m strategies.forecast.training.lightgbm_training --job job.json    # and so on
 
 One line per step of progress and a last one with the model's id, or with the error. Loads no torch.
 """
@@ -59,7 +60,8 @@ def run_process(train: Train, arguments: Sequence[str]) -> int:
         return e.exit_code
     scores = [asdict(s) for s in manifest.scores]
     done = {"event": "done", "id": folder.name, "path": str(folder), "kind": manifest.kind}
-    _tell(done | {"scores": scores})
+    stacked = [asdict(one) for one in manifest.stacked]
+    _tell(done | {"scores": scores, "chosen": manifest.chosen, "stacked": stacked})
     return 0
 
 

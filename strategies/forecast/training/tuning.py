@@ -116,5 +116,6 @@ def _learning(network: Network, tune: Tune) -> Iterator[nn.Parameter]:
         yield from network.encoder.last_layer()
         yield from network.pool.parameters()
         yield network.pool_share
+        yield from network.products.parameters()
         if network.cross_asset is not None:
             yield from network.cross_asset.parameters()

@@ -31,7 +31,7 @@ from daemon.domain.units import Timeframe, require
 from strategies.forecast.inputs.covariates import column_names
 from strategies.forecast.inputs.dataset import Table, build_tables
 from strategies.forecast.inputs.features import feature_hash
-from strategies.forecast.training.fitting import Fitted, Told, trainer_of
+from strategies.forecast.training.fitting import Fitted, Told, libraries, trainer_of
 from strategies.forecast.training.job import Job, Longs, TrainSettings, read_job
 from strategies.forecast.training.splits import Fold, Span, Spans
 
@@ -42,7 +42,7 @@ _DETERMINED: Final = "determined_by"
 _CHECKSUM: Final = "content_sha256"
 _HASH_DIGITS: Final = 32
 _ROOT: Final = Path(__file__).resolve().parents[3]
-_ROOMS: Final = ("strategies/forecast", "daemon/statistics", "daemon/domain")
+ROOMS: Final = ("strategies/forecast", "daemon/statistics", "daemon/domain")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ def determined_by(unit: Unit, job: Job) -> dict[str, object]:
         "covariates": job.covariates,
         "features": feature_hash(column_names(job.covariates)),
         "code": code_hash(),
-        "versions": {name: version(name) for name in trainer_of(unit.module).LIBRARIES},
+        "versions": {name: version(name) for name in libraries(unit.kind, unit.settings)},
     }
 
 
@@ -111,10 +111,10 @@ def unit_path(folder: Path, unit: Unit, job: Job) -> Path:
 
 
 @cache
-def code_hash() -> str:
-    """Hash the program's text as far as it decides forecasts."""
+def code_hash(rooms: tuple[str, ...] = ROOMS) -> str:
+    """Hash the program's text in some rooms, unless told otherwise those that decide forecasts."""
     digest = hashlib.sha256()
-    for room in _ROOMS:
+    for room in rooms:
         for path in sorted((_ROOT / room).rglob("*.py")):
             digest.update(path.relative_to(_ROOT).as_posix().encode())
             digest.update(path.read_bytes())

@@ -8,19 +8,18 @@ import numpy as np
 import pytest
 
 from daemon.domain.failures import ConfigurationError
-from daemon.wiring.training import TRAINERS, settings_for
 from strategies.forecast import checkpoint
 from strategies.forecast.inference import RidgeModel
 from strategies.forecast.inputs.dataset import build_tables, cut_folds
 from strategies.forecast.inputs.windows import SEQUENCE_BARS
-from strategies.forecast.training.fitting import trainer_of
+from strategies.forecast.training.fitting import TRAINERS, settings_for, trainer_of
 from strategies.forecast.training.job import Job, TrainSettings
 from strategies.forecast.training.network_training import FittedNetwork
 from strategies.forecast.training.ridge_training import train_ridge
 from strategies.forecast.training.splits import Span
 from tests.strategies.forecast.markets import job, reverting
 
-SETTINGS = TrainSettings(steps=4, hidden=4, embedding=4, batch_rows=60)
+SETTINGS = TrainSettings(steps=4, hidden=4, embedding=4, batch_rows=60, trees=10, leaf_share=0.05)
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -13,6 +14,7 @@ from strategies.forecast.networks.bilstm import BiLstm
 from strategies.forecast.networks.config import NetworkConfig, NetworkKind
 from strategies.forecast.networks.heads import LOG_VARIANCE_MAX
 from strategies.forecast.networks.network import Network, parameters_n, with_parameters
+from strategies.forecast.networks.products import Products
 from strategies.forecast.networks.tcn import blocks_for
 
 CONFIG = NetworkConfig(channels=6, timeframes=3, hidden=6, embedding=7, sequence_bars=9)
@@ -151,6 +153,57 @@ def test_the_cross_asset_block_begins_as_if_it_were_not_there() -> None:
     without = network()
     without.load_state_dict(with_block.state_dict(), strict=False)
     torch.testing.assert_close(with_block(x, place).mean, without(x, place).mean)
+
+
+def test_products_begin_as_if_they_were_not_there() -> None:
+    x, place = instants(2, 5)
+    made = network()
+    before = made(x, place).mean
+    with torch.no_grad():
+        made.products.newest.weight.add_(1.0)
+    torch.testing.assert_close(made(x, place).mean, before, atol=0, rtol=0)
+
+
+def test_a_product_reads_the_newest_bar_and_all_before_it() -> None:
+    block = Products(channels=3, sequence_bars=5, width=4)
+    with torch.no_grad():
+        block.answer.weight.normal_()
+        block.newest.weight.zero_()
+        block.newest.bias.fill_(0.5)
+        block.earlier.weight.zero_()
+        block.earlier.weight[:, 1] = 1.0
+        block.lags.fill_(0.25)
+    x = torch.arange(15.0).reshape(1, 5, 3) / 10
+    # channel 1 of the four bars before the newest is 0.1, 0.4, 0.7, 1.0: a quarter of it is 0.55
+    product = math.tanh(0.5) * math.tanh(0.55)
+    expected = block.answer.weight.sum(dim=1)[None] * product
+    torch.testing.assert_close(block(x), expected)
+
+
+def test_a_product_of_bars_is_learned_by_the_block_for_it() -> None:
+    """The outcome is a move times the difference of the two before it, and as much noise."""
+
+    def found(*learning: str) -> float:
+        made = network().train()
+        draw = torch.Generator().manual_seed(3)
+        for name, weight in made.named_parameters():
+            weight.requires_grad_(name.startswith(learning))
+        optimiser = torch.optim.Adam([w for w in made.parameters() if w.requires_grad], lr=0.02)
+        correlation = torch.zeros(())
+        for _ in range(120):
+            x = torch.randn(16, 16, 9, 6, generator=draw)
+            y = x[:, :, -1, 2] * (x[:, :, -2, 2] - x[:, :, -3, 2])
+            y = y + 1.4 * torch.randn(y.shape, generator=draw)
+            mean = made(x, torch.zeros(16, dtype=torch.long)).mean[..., 0]
+            correlation = torch.corrcoef(torch.stack([mean.flatten(), y.flatten()]))[0, 1]
+            optimiser.zero_grad()
+            (-correlation).backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+        return float(correlation.detach())
+
+    with_it = found("products.", "heads.")
+    assert with_it > 0.5, with_it  # of 0.71
+    assert found("heads.") < 0.2
 
 
 @KINDS

@@ -52,7 +52,7 @@ def test_only_what_is_to_learn_moves_and_not_far(parent: Path, how: Tune) -> Non
     found = moved(parent, folder)
     if not any(found.values()):
         pytest.fail("early stopping kept the weights as they were")
-    last = ("heads", "pool", "cross_asset", "encoder.forth.1.", "encoder.back.1.")
+    last = ("heads", "pool", "products", "cross_asset", "encoder.forth.1.", "encoder.back.1.")
     allowed = {Tune.HEAD: ("heads",), Tune.LAST: last, Tune.FULL: ("",)}[how]
     for name, distance in found.items():
         assert (distance > 0) is name.startswith(allowed), name
