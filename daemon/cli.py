@@ -56,6 +56,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "evaluate lookahead": "daemon.commands.evaluate.lookahead:lookahead",
     "evaluate null": "daemon.commands.evaluate.null:null",
     "evaluate planted": "daemon.commands.evaluate.planted:planted",
+    "evaluate reliability": "daemon.commands.evaluate.reliability:reliability",
     "evaluate report": "daemon.commands.evaluate.report:report",
     "evaluate stress": "daemon.commands.evaluate.stress:stress",
     "evaluate trials": "daemon.commands.evaluate.trials:trials",

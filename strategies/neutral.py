@@ -1,7 +1,7 @@
 """The default strategy: predictions -> strength -> ranks -> weights -> bands -> targets.
 
-One decision: age the forecasts, combine the timeframes per instrument (strength), shrink, rank,
-leave out what cannot pay its costs, build the dollar-neutral capped book of the wanted gross, and
+One decision: age the forecasts, combine the timeframes per instrument (combination), rank, leave
+out what cannot pay its costs, build the dollar-neutral capped book of the wanted gross, and
 move the present book to it only as far as the no-trade bands ask for (rebalance).
 
 Units: alphas come in residual volatility over H = 6 hours. With hourly residual volatility sigma
@@ -28,7 +28,8 @@ from daemon.domain.forecast import Prediction, Signals
 from daemon.domain.portfolio import TargetPortfolio
 from daemon.domain.units import HOUR_MS, Timeframe, require
 from daemon.domain.view import View
-from strategies import ranking, rebalance, strength, weighting
+from strategies import combination, ranking, rebalance, weighting
+from strategies.combination import Belief, Forecasts, Rule
 from strategies.knobs import check_range, read_settings
 from strategies.risk import ResidualRisk, residual_risk
 
@@ -39,9 +40,7 @@ HORIZON_HOURS: Final = 6.0
 RISK_TIMEFRAME: Final = Timeframe(60)
 RISK_BARS: Final = 169  # a week of hourly returns
 VELOCITY_HALF_LIFE_HOURS: Final = 48.0
-MOMENTS_HALF_LIFE_HOURS: Final = 48.0  # of tau2 and of the alphas' mean square
-TAU2_PRIOR: Final = 9e-4
-DISAGREEMENT_PRIOR: Final = 0.5
+POWER_HALF_LIFE_HOURS: Final = 48.0  # of the alphas' mean square
 # The held gross as shares of the ideal one: below it the book is refilled, above it cut.
 GROSS_SHARE_MIN: Final = 0.85
 GROSS_SHARE_MAX: Final = 1.10
@@ -70,7 +69,7 @@ class NeutralSettings:
     large universe. alpha_half_life_hours: how long half of a forecast's edge lasts. friction_max: a
     leg whose cost exceeds this multiple of a typical signal's expected return may only shrink.
     risk_aversion: of the band, in hourly returns; 0 takes what the gross target implies.
-    remember_alpha: filter alphas over time, which pays only if forecast errors forget faster.
+    combination: the rule that makes one alpha of the timeframes' forecasts.
     band: the cheapest half-width by the cube-root rule, or fixed at band_weight (0: trade in full),
     which is there to be compared with.
     """
@@ -84,7 +83,7 @@ class NeutralSettings:
     volatility_half_life_hours: float = 48.0
     friction_max: float = 1.5
     risk_aversion: float = 0.0
-    remember_alpha: bool = False
+    combination: Rule = Rule.AUTO
     beta_neutral: bool = False
     band: Band = Band.CUBE_ROOT
     band_weight: float = 0.02
@@ -121,7 +120,7 @@ class _Memory(NamedTuple):
     alpha_power: Floats  # (1,) mean square of the alphas about their mean
     velocity2: Floats  # (N,) nu^2, variance per hour of the ideal weight
     ideal: Floats  # (N,) the last ideal weights
-    alpha: Floats  # (N,) filtered alpha and its variance, used with remember_alpha
+    alpha: Floats  # (N,) filtered alpha and its variance, for the rule with memory
     alpha_variance: Floats
     holds: Floats  # (1,) decisions in a row that only kept the book
 
@@ -164,7 +163,7 @@ class NeutralStrategy:
         memory = _Memory(
             version=np.array([STATE_VERSION]),
             as_of_ms=one,
-            tau2=np.array([TAU2_PRIOR]),
+            tau2=np.array([combination.TAU2_PRIOR]),
             alpha_power=one,
             velocity2=unknown,
             ideal=unknown,
@@ -194,19 +193,23 @@ class NeutralStrategy:
     def _forecast(self, memory: _Memory, view: View, hours: float) -> tuple[_Memory, _Forecast]:
         """Combine and shrink the predictions; move the moments that shrinkage needs."""
         knobs = self.settings
-        keep = _keep(hours, MOMENTS_HALF_LIFE_HOURS)
-        tau2 = float(memory.tau2[0])
-        combined = self._combined(view, tau2)
-        tau2 = strength.updated_tau2(tau2, combined, keep=keep)
-        memory, signals = self._signals(memory, view, combined, tau2, hours)
+        belief = Belief(float(memory.tau2[0]), memory.alpha, memory.alpha_variance)
+        belief, made = combination.blend(
+            belief, self._forecasts(view), view.disagreement, hours=hours, phi=knobs.phi
+        )
+        rule, reading = combination.resolved(knobs.combination, view.reading)
+        slopes = None if view.reading is None else view.reading.slopes
+        signals = combination.read(combination.signals(made, view.as_of_ms, rule, slopes), reading)
         closes = view.windows[RISK_TIMEFRAME].closes
         risk = residual_risk(closes, half_life_bars=knobs.volatility_half_life_hours)
         usable = view.eligible & np.isfinite(view.marks) & np.isfinite(risk.volatility)
         usable &= np.isfinite(signals.alpha) & np.isfinite(view.cost)
-        power = _alpha_power(memory, signals.alpha[usable], keep)
+        power = _alpha_power(memory, signals.alpha[usable], _keep(hours, POWER_HALF_LIFE_HOURS))
         memory = memory._replace(
             as_of_ms=np.array([float(view.as_of_ms)]),
-            tau2=np.array([tau2]),
+            tau2=np.array([belief.tau2]),
+            alpha=belief.alpha,
+            alpha_variance=belief.variance,
             alpha_power=np.array([power]),
         )
         # Without a typical size yet no leg is refused for its cost.
@@ -224,44 +227,20 @@ class NeutralStrategy:
             variance=risk.volatility**2 * (1.0 + signals.variance),
         )
 
-    def _signals(
-        self, memory: _Memory, view: View, combined: strength.Combined, tau2: float, hours: float
-    ) -> tuple[_Memory, Signals]:
-        """Shrink what the timeframes say together, with memory where the settings want it."""
-        if not self.settings.remember_alpha:
-            return memory, strength.signals(view.as_of_ms, combined, tau2)
-        alpha, variance, gain = strength.kalman_step(
-            memory.alpha,
-            memory.alpha_variance,
-            combined.magnitude,
-            combined.inflated_variance,
-            phi=self.settings.phi**hours,
-            tau2=tau2,
-        )
-        signals = strength.filtered_signals(view.as_of_ms, combined, gain, alpha, variance)
-        return memory._replace(alpha=alpha, alpha_variance=variance), signals
-
-    def _combined(self, view: View, tau2: float) -> strength.Combined:
-        """Lay the predictions out by timeframe, age them and combine them."""
+    def _forecasts(self, view: View) -> Forecasts:
+        """Lay the predictions out by timeframe, with their ages."""
         frames = self.settings.timeframes_minutes
         shape = (len(frames), len(view.weights))
-        mean, variance = np.full(shape, np.nan), np.full(shape, np.nan)
+        mean, variance, ages = (
+            np.full(shape, np.nan),
+            np.full(shape, np.nan),
+            np.full(shape[0], np.nan),
+        )
         for p in view.predictions:
-            if p.timeframe.minutes not in frames:
-                continue
-            k = frames.index(p.timeframe.minutes)
-            mean[k], variance[k] = strength.decayed(
-                p.mean,
-                p.variance,
-                age_hours=_age_hours(p, view),
-                phi=self.settings.phi,
-                tau2=tau2,
-            )
-        correlation = np.full((len(frames), len(frames)), DISAGREEMENT_PRIOR)
-        np.fill_diagonal(correlation, 1.0)
-        if view.disagreement is not None and np.isfinite(view.disagreement).all():
-            correlation = strength.shrunk_disagreement(view.disagreement)
-        return strength.combine(mean, variance, correlation)
+            if p.timeframe.minutes in frames:
+                k = frames.index(p.timeframe.minutes)
+                mean[k], variance[k], ages[k] = p.mean, p.variance, _age_hours(p, view)
+        return Forecasts(mean, variance, ages)
 
     def _trade(
         self,

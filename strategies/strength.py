@@ -90,14 +90,8 @@ def combine(
     require(variance.shape == (K, N), f"variance shape {variance.shape}: want {(K, N)}")
     require(disagreement.shape == (K, K), f"disagreement shape {disagreement.shape}: want K x K")
     require(not (variance < 0).any(), "a forecast variance is negative")
-    present = np.isfinite(mean) & np.isfinite(variance)
-    sd = np.sqrt(np.where(present, np.maximum(variance, VARIANCE_FLOOR), 1.0)).T
-    here = present.T.astype(np.float64)  #                                        (N, K)
-    pair = here[:, :, None] * here[:, None, :]
-    # An absent timeframe becomes an uncorrelated row of its own, so that one batched inverse
-    # serves every pattern of absence; the masks then keep it out of all sums.
-    spread = disagreement * pair * (sd[:, :, None] * sd[:, None, :])  #           (N, K, K)
-    spread += np.eye(K) * (1.0 - here)[:, :, None]
+    here = (np.isfinite(mean) & np.isfinite(variance)).T.astype(np.float64)  #     (N, K)
+    spread = error_covariance(variance, disagreement, here)  #                    (N, K, K)
     inverse = np.linalg.inv(spread)
     pull = np.maximum((inverse @ here[:, :, None])[:, :, 0], 0.0) * here
     total = pull.sum(axis=1)
@@ -110,6 +104,23 @@ def combine(
     count = here.sum(axis=1)
     C = 1.0 / np.maximum(1.0, (damping + Q) / (damping + count - 1.0))
     return Combined(m, v, Q, C)
+
+
+def error_covariance(variance: Floats, disagreement: Floats, here: Floats) -> Floats:
+    """Give V (N, K, K) of the errors; here: (N, K), 1 where a timeframe has a forecast, else 0.
+
+    An absent timeframe becomes an uncorrelated row of its own, so that one batched inverse serves
+    every pattern of absence; whoever uses it keeps it out of all sums.
+    """
+    sd = np.sqrt(np.where(here.T > 0, np.maximum(variance, VARIANCE_FLOOR), 1.0)).T
+    scale = sd[:, :, None] * sd[:, None, :]
+    return np.asarray(between_present(disagreement, here) * scale)
+
+
+def between_present(correlation: Floats, here: Floats) -> Floats:
+    """Give the correlation (K, K) for every instrument, (N, K, K): the absent have none."""
+    pair = here[:, :, None] * here[:, None, :]
+    return np.asarray(correlation * pair + np.eye(len(correlation)) * (1.0 - here)[:, :, None])
 
 
 def updated_tau2(tau2: float, combined: Combined, *, keep: float) -> float:
@@ -131,7 +142,7 @@ def signals(as_of_ms: int, combined: Combined, tau2: float) -> Signals:
     require(tau2 > 0, f"tau2 {tau2} must be positive")
     m, v, C = combined.magnitude, combined.variance, combined.consistency
     kappa = tau2 * C / (tau2 * C + v)
-    return _signals(as_of_ms, combined, kappa, kappa * m, kappa * v / C)
+    return signals_of(as_of_ms, combined, kappa, kappa * m, kappa * v / C)
 
 
 def filtered_signals(
@@ -142,7 +153,7 @@ def filtered_signals(
     An instrument without any forecast now has no signal, whatever the filter remembers of it.
     """
     unseen = ~np.isfinite(combined.magnitude)
-    return _signals(
+    return signals_of(
         as_of_ms,
         combined,
         np.where(unseen, np.nan, gain),
@@ -151,9 +162,10 @@ def filtered_signals(
     )
 
 
-def _signals(
+def signals_of(
     as_of_ms: int, combined: Combined, confidence: Floats, alpha: Floats, variance: Floats
 ) -> Signals:
+    """Lay out a belief (alpha, variance) as signals; all arrays (N,)."""
     size = np.abs(alpha)
     return Signals(
         as_of_ms=as_of_ms,

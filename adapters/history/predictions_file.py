@@ -3,8 +3,9 @@
 Columns: `as_of` (int64, ms of UTC), `symbol` (string, as in file names), `prediction` (float64),
 and of each timeframe of k minutes `mean_<k>` and `variance_<k>` (float64, NaN = no forecast then).
 Rows rise by as_of, then symbol. Metadata: `disagreement`, the correlation of the timeframes' errors
-from instants on; facts of whoever wrote it; and the SHA-256 of the content, which is the table's
-id. A file from elsewhere needs only the columns.
+from instants on; `readings`, how forecasts are combined from instants on; facts of whoever wrote
+it; and the SHA-256 of the content, which is the table's id. A file from elsewhere needs only the
+columns.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -27,13 +29,14 @@ import pyarrow.parquet as pq
 from adapters.history.parquet_file import CHECKSUM
 from daemon.domain.failures import CorruptFile, DataError
 from daemon.domain.forecast import is_disagreement
-from daemon.domain.predictions import Disagreements, PredictionTable
+from daemon.domain.predictions import Disagreements, PredictionTable, Readings
 from daemon.domain.units import Timeframe, require
 
 AS_OF: Final = "as_of"
 SYMBOL: Final = "symbol"
 PREDICTION: Final = "prediction"
 _DISAGREEMENT: Final = b"disagreement"
+_READINGS: Final = b"readings"
 _FACTS: Final = b"facts"
 _MEAN: Final = re.compile(r"^mean_([1-9][0-9]{0,4})$")
 ID_DIGITS: Final = 16
@@ -67,8 +70,12 @@ class _Content:
         words = [table.symbols[n] for n in table.place.tolist()]
         self._digests[SYMBOL].update("".join(f"{word}\n" for word in words).encode())
 
-    def digest(self, disagreement: bytes) -> str:
-        whole = hashlib.sha256(disagreement)
+    def digest(self, table: PredictionTable | None) -> str:
+        """Hash all that was added, and how its forecasts are combined, as a table has it."""
+        known = () if table is None else table.disagreement
+        whole = hashlib.sha256(_disagreement_text(known))
+        if table is not None and table.readings:
+            whole.update(_readings_text(table.readings))
         for name in self._names:
             whole.update(name.encode() + self._digests[name].digest())
         return whole.hexdigest()
@@ -100,11 +107,12 @@ def write_predictions(
 ) -> str:
     """Replace the file by the rows of the parts, one after the other, and give the table's id.
 
-    The parts rise in time and are held one at a time; the disagreement is that of the last one.
+    The parts rise in time and are held one at a time; disagreement and readings are those of the
+    last one.
     Raises DataError when the disk refuses, and what the making of a part raises.
     """
     draft = path.with_name(f".{path.name}.{os.getpid()}.part")
-    content, disagreement = _Content(timeframes), b"[]"
+    content, last = _Content(timeframes), None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with pq.ParquetWriter(draft, _schema(timeframes), **_OPTIONS) as writer:
@@ -112,11 +120,17 @@ def write_predictions(
                 require(part.problem is None, f"{path}: not to be stored: {part.problem}")
                 content.add(part)
                 writer.write_table(_arrow_table(part))
-                disagreement = _disagreement_text(part.disagreement)
-            checksum = content.digest(disagreement)
+                last = part
+            checksum = content.digest(last)
             about = json.dumps(dict(facts), sort_keys=True).encode()
+            held, read = ((), ()) if last is None else (last.disagreement, last.readings)
             writer.add_key_value_metadata(
-                {_DISAGREEMENT: disagreement, _FACTS: about, CHECKSUM: checksum.encode()}
+                {
+                    _DISAGREEMENT: _disagreement_text(held),
+                    _READINGS: _readings_text(read),
+                    _FACTS: about,
+                    CHECKSUM: checksum.encode(),
+                }
             )
         with draft.open("rb") as file:
             os.fsync(file.fileno())
@@ -163,6 +177,10 @@ def _disagreement_text(known: Disagreements) -> bytes:
     return json.dumps([[from_ms, matrix.tolist()] for from_ms, matrix in known]).encode()
 
 
+def _readings_text(known: Readings) -> bytes:
+    return msgspec.json.encode(known)
+
+
 # ---- reading -------------------------------------------------------------------------------------
 
 
@@ -183,12 +201,12 @@ def read_predictions(path: Path) -> Stored:
         if table.column(name).null_count:
             nulls = table.column(name).null_count
             raise CorruptFile(f"{path}: column {name!r} holds {nulls} nulls; unknown means NaN")
-    found = _table(path, table, timeframes, metadata.get(_DISAGREEMENT, b"[]"))
+    found = _table(path, table, timeframes, metadata)
     if found.problem:
         raise CorruptFile(f"{path}: {found.problem}")
     content = _Content(timeframes)
     content.add(found)
-    checksum = content.digest(_disagreement_text(found.disagreement))
+    checksum = content.digest(found)
     if metadata.get(CHECKSUM, checksum.encode()) != checksum.encode():
         raise CorruptFile(f"{path}: its content is not what was written into it")
     return Stored(found, checksum[:ID_DIGITS], _facts(path, metadata.get(_FACTS, b"{}")))
@@ -217,7 +235,9 @@ def _timeframes_of(path: Path, schema: Any) -> tuple[Timeframe, ...]:
     return timeframes
 
 
-def _table(path: Path, table: Any, timeframes: Sequence[Timeframe], text: bytes) -> PredictionTable:
+def _table(
+    path: Path, table: Any, timeframes: Sequence[Timeframe], metadata: Mapping[bytes, bytes]
+) -> PredictionTable:
     arrays = {name: _numbers(table.column(name)) for name in table.column_names if name != SYMBOL}
     coded = table.column(SYMBOL).combine_chunks().dictionary_encode()
     if isinstance(coded, pa.ChunkedArray):
@@ -239,7 +259,10 @@ def _table(path: Path, table: Any, timeframes: Sequence[Timeframe], text: bytes)
         prediction=arrays[PREDICTION],
         mean=means,
         variance=variances,
-        disagreement=tuple(_disagreements(path, text, len(timeframes))),
+        disagreement=tuple(
+            _disagreements(path, metadata.get(_DISAGREEMENT, b"[]"), len(timeframes))
+        ),
+        readings=_readings(path, metadata.get(_READINGS, b"[]"), len(timeframes)),
     )
 
 
@@ -260,6 +283,21 @@ def _disagreements(path: Path, text: bytes, K: int) -> Iterator[tuple[int, Any]]
             yield before, matrix
     except (ValueError, TypeError) as e:
         raise CorruptFile(f"{path}: its disagreement cannot be read: {e}") from e
+
+
+def _readings(path: Path, text: bytes, K: int) -> Readings:
+    try:
+        found = msgspec.json.decode(text, type=Readings)
+    except msgspec.DecodeError as e:
+        raise CorruptFile(f"{path}: how it is combined cannot be read: {e}") from e
+    before = -1
+    for from_ms, reading in found:
+        problem = reading.problem(K)
+        if problem or from_ms <= before:
+            why = problem or f"the one from {from_ms} on does not rise"
+            raise CorruptFile(f"{path}: how it is combined cannot be read: {why}")
+        before = from_ms
+    return found
 
 
 def _facts(path: Path, text: bytes) -> dict[str, str]:

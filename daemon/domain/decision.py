@@ -95,4 +95,4 @@ def _prediction_bytes(p: Prediction) -> bytes:
 
 def _signal_bytes(signals: Signals) -> bytes:
     arrays = [getattr(signals, f) for f in signals.__struct_fields__ if f != "as_of_ms"]
-    return b"".join(a.tobytes() for a in arrays)
+    return b"".join(a.tobytes() for a in arrays if a is not None)

@@ -14,10 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from daemon.domain.bar import Floats
+from daemon.domain.forecast import Reading
 from daemon.domain.units import Timeframe, iso
 
 Longs = npt.NDArray[np.int64]
 Disagreements = tuple[tuple[int, Floats], ...]  # from an instant on: the errors' correlation (K, K)
+Readings = tuple[tuple[int, Reading], ...]  # from an instant on: how forecasts are combined
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +28,8 @@ class PredictionTable:
 
     as_of_ms: (R,). place: (R,), of the row's symbol in `symbols`, which rise. prediction: (R,),
     never NaN. mean, variance: (K, R), NaN where the timeframe gave no forecast at that instant.
-    disagreement: rising instants, and from each on the correlation of the timeframes' errors.
+    disagreement, readings: rising instants, and from each on the correlation of the timeframes'
+    errors, and how the forecasts are combined.
     """
 
     symbols: tuple[str, ...]
@@ -37,6 +40,7 @@ class PredictionTable:
     mean: Floats
     variance: Floats
     disagreement: Disagreements = ()
+    readings: Readings = ()
 
     def __len__(self) -> int:
         return len(self.as_of_ms)
@@ -101,6 +105,7 @@ def rows_of(
     mean: Floats,
     variance: Floats,
     disagreement: Disagreements = (),
+    readings: Readings = (),
 ) -> PredictionTable:
     """Lay out predictions (T, N), means and variances (K, T, N) as rows; NaN predictions go.
 
@@ -118,4 +123,5 @@ def rows_of(
         mean=means[:, at, place],
         variance=variances[:, at, place],
         disagreement=disagreement,
+        readings=readings,
     )

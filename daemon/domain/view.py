@@ -7,7 +7,7 @@ import numpy.typing as npt
 from msgspec import Struct
 
 from daemon.domain.bar import Floats, Window
-from daemon.domain.forecast import Prediction
+from daemon.domain.forecast import Prediction, Reading
 from daemon.domain.instrument import Universe
 from daemon.domain.units import Timeframe
 
@@ -16,10 +16,10 @@ class View(Struct, frozen=True, gc=False):
     """Hold the strategy's inputs at one decision; arrays are (N,) in universe order.
 
     windows by timeframe; predictions: the newest of each timeframe (possibly stale: compare their
-    as_of_ms), already without those older than allowed. disagreement as in Estimates. marks: last
-    close prices, NaN never traded. weights: current signed fractions of equity. eligible: may be
-    held; the others must go to zero. cost: one-way cost as a fraction of notional, assumed or, with
-    execution.cost_feedback, measured from fills.
+    as_of_ms), already without those older than allowed. disagreement, reading: as in
+    Estimates. marks: last close prices, NaN never traded. weights: current signed fractions of
+    equity. eligible: may be held; the others must go to zero. cost: one-way cost as a fraction of
+    notional, assumed or, with execution.cost_feedback, measured from fills.
     funding_rates: last known per settlement, NaN unknown. reduce_only: what may be kept or lessened
     and neither grow nor change sign, because its venue is held; None where nothing is.
     """
@@ -37,3 +37,4 @@ class View(Struct, frozen=True, gc=False):
     funding_rates: Floats
     gross_multiplier: float | None = None
     reduce_only: npt.NDArray[np.bool_] | None = None
+    reading: Reading | None = None

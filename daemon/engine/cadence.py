@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from daemon.domain.forecast import Prediction
+from daemon.domain.forecast import Prediction, is_usable
 from daemon.domain.units import HOUR_MS, Timeframe
 
 HOUR: Final = Timeframe(60)
@@ -32,15 +32,6 @@ class CadenceRules:
         return tuple([t for t in self.timeframes if t.closes_at(close_ms)])
 
 
-def usable(prediction: Prediction, as_of_ms: int) -> bool:
-    """Tell whether a forecast may still be used.
-
-    A forecast is replaced after one bar of its own length; a missing successor is bridged for at
-    most one more.
-    """
-    return as_of_ms - prediction.as_of_ms < 2 * prediction.timeframe.ms
-
-
 def usable_predictions(
     newest: Mapping[Timeframe, Prediction], order: Iterable[Timeframe], as_of_ms: int
 ) -> tuple[Prediction, ...]:
@@ -48,4 +39,4 @@ def usable_predictions(
     if not newest:
         return ()
     found = (newest[t] for t in order if t in newest)
-    return tuple(p for p in found if usable(p, as_of_ms))
+    return tuple(p for p in found if is_usable(p.timeframe, p.as_of_ms, as_of_ms))

@@ -307,11 +307,7 @@ class Engine:
         state = self.state
         if state.phase is not Phase.ESTIMATING or estimates.as_of_ms != state.instant_ms:
             return  # an answer to a question that is no longer open is not used
-        for prediction in estimates.predictions:
-            state.newest[prediction.timeframe] = prediction
-        if estimates.disagreement is not None:
-            state.disagreement = estimates.disagreement
-        state.gross_multiplier = estimates.gross_multiplier
+        state.take(estimates)
         if estimates.silent or state.silent:
             self._holds.heard(estimates.as_of_ms, estimates.silent)
         self._estimated()

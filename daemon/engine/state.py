@@ -11,11 +11,11 @@ from typing import Any, Final, cast
 
 import numpy as np
 import numpy.typing as npt
-from msgspec import Struct
+from msgspec import Struct, convert
 
 from daemon.domain.bar import Flags, Floats
 from daemon.domain.bar_builder import BarBuilder
-from daemon.domain.forecast import Prediction
+from daemon.domain.forecast import Estimates, Prediction, Reading
 from daemon.domain.instrument import InstrumentKey, Standing, Universe
 from daemon.domain.messages import RuleValue
 from daemon.domain.order import OrderId
@@ -29,7 +29,7 @@ from daemon.engine.ripeness import Ripeness, RipenessRules
 from daemon.engine.risk import TradingState
 from daemon.engine.windows import WindowStore
 
-SCHEMA: Final = 8
+SCHEMA: Final = 9
 REMEMBERED_REQUESTS: Final = 1024
 REMEMBERED_CASHFLOWS: Final = 4_096
 
@@ -97,6 +97,7 @@ class EngineState:
     unreconciled: set[str] = field(default_factory=set)
     newest: dict[Timeframe, Prediction] = field(default_factory=dict)
     disagreement: Floats | None = None
+    reading: Reading | None = None
     gross_multiplier: float | None = None
     seen: Floats = field(default_factory=lambda: np.zeros(0))  # close_ms of the newest source bar
     seen_all_ms: int = 0  # the newest instant of which every bar was seen
@@ -245,6 +246,15 @@ class EngineState:
         """Note a cash flow; False when it was booked already."""
         return remember(cashflow_id, self.cashflow_ids, REMEMBERED_CASHFLOWS)
 
+    def take(self, estimates: Estimates) -> None:
+        """Remember what the estimator said; a timeframe that is not in it keeps what it said."""
+        for prediction in estimates.predictions:
+            self.newest[prediction.timeframe] = prediction
+        if estimates.disagreement is not None:
+            self.disagreement = estimates.disagreement
+        self.reading = estimates.reading
+        self.gross_multiplier = estimates.gross_multiplier
+
     def to_plain(self) -> dict[str, object]:
         """Give a form that the snapshot codec can write."""
         return {
@@ -260,6 +270,7 @@ class EngineState:
             "phase": str(self.phase),
             "newest": {t.label: _prediction_to_plain(p) for t, p in self.newest.items()},
             "disagreement": self.disagreement,
+            "reading": self.reading,
             "seen": self.seen,
             "funding_rates": self.funding_rates,
             "operator_requests": list(self.operator_requests),
@@ -304,6 +315,7 @@ class EngineState:
         self.newest = {Timeframe.parse(k): _prediction_from_plain(v) for k, v in newest.items()}
         disagreement = plain["disagreement"]
         self.disagreement = None if disagreement is None else np.array(disagreement)
+        self.reading = convert(plain["reading"], Reading | None)
         self.seen, self.seen_all_ms = np.array(plain["seen"], dtype=np.float64), 0
         self.funding_rates = np.array(plain["funding_rates"], dtype=np.float64)
         self.operator_requests = OrderedDict.fromkeys(cast(list[str], plain["operator_requests"]))

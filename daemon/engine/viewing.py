@@ -23,6 +23,7 @@ def view_of(universe: Universe, state: EngineState, rules: EngineRules, costs: C
         windows={t: w.view() for t, w in state.windows.items()},
         predictions=usable_predictions(state.newest, rules.cadence.timeframes, instant),
         disagreement=state.disagreement,
+        reading=state.reading,
         marks=book.marks,
         weights=book.weights(),
         equity=book.equity,

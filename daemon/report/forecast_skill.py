@@ -177,7 +177,7 @@ def forecasts_of(decisions: Sequence[Decision]) -> list[Forecasts]:
         at_ms = np.array([at for at, _ in signals], dtype=np.int64)
         alpha, variance, right, size = (
             np.array([getattr(s, name) for _, s in signals])
-            for name in ("alpha", "variance", "probability", "strength")
+            for name in ("alpha", "variance", "chance", "strength")
         )
         found.append(Forecasts(COMBINED, at_ms, alpha, variance, right))
         found.append(Forecasts(STRENGTH, at_ms, np.sign(alpha) * size, variance, right))

@@ -241,7 +241,7 @@ def _row(
         cells += [Text(""), Text(GAP, QUIET)]
     else:
         cells += [_strength(signals.strength, signals.alpha, index)]
-        cells += [Text(percent(float(signals.probability[index]), 0))]
+        cells += [Text(percent(float(signals.chance[index]), 0))]
     cells.append(hundredths(weight))
     if wide:
         cells.append(balance_bar(_scaled(weight, decision), WEIGHT_CHARS))

@@ -343,8 +343,9 @@ def _cells(decision: Decision, part: str) -> Iterator[Cell]:
         yield from _row("ideal weight", target.ideal)
     elif part == "signals" and target is not None and target.signals is not None:
         for name in target.signals.__struct_fields__:
-            if name != "as_of_ms":
-                yield from _row(name, getattr(target.signals, name))
+            values = getattr(target.signals, name)
+            if isinstance(values, np.ndarray):
+                yield from _row(name, values)
     elif part in ("kind", "bars"):
         yield ("", -1), str(decision.kind if part == "kind" else decision.bars_digest)
 

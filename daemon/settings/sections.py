@@ -169,6 +169,11 @@ class EstimatorSettings(Section):
     models_folder: Path = setting(Path("models"), "Folder of the model store.")
     model: str = setting("champion", "Id of a model, or champion.", min_length=1)
     table: str = setting("", "Parquet file of predictions that kind = table replays.")
+    combination: Literal["auto", "strength", "mean", "grinold_kahn", "kalman"] = setting(
+        "auto",
+        "Rule that makes one alpha of the timeframes' forecasts; auto takes what validation chose "
+        "for the model.",
+    )
     series_folder: str = setting(
         "",
         "Root of the store of series beside the bars, for models with covariates; empty takes that "

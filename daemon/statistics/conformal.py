@@ -16,6 +16,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from daemon.domain.units import require
 from daemon.statistics.checks import Floats, count, series, share
@@ -71,6 +72,58 @@ def adaptive_conformal(
         alphas[i], missed[i] = alpha, x[i + window] > quantiles[i]
         alpha = adaptive_alpha(alpha, bool(missed[i]), target=target, rate=rate)
     return AdaptiveConformal(quantiles, alphas, missed)
+
+
+@dataclass(frozen=True, slots=True)
+class PanelConformal:
+    """Hold the path of an adaptive conformal run over T instants of N scores each.
+
+    half_widths: (T,) known before the scores of their instant, NaN before the first. missed: (T,)
+    share of the instant's scores above it, NaN where there is none.
+    """
+
+    half_widths: Floats
+    missed: Floats
+
+
+def panel_conformal(
+    scores: Floats,
+    known: npt.NDArray[np.int64],
+    *,
+    target: float,
+    window: int,
+    instants_min: int,
+    rate: float = RATE,
+) -> PanelConformal:
+    """Run over (T, N) scores whose outcomes come late; NaN scores do not count.
+
+    known: (T,) how many of the first rows are known at each instant, never falling and at most its
+    own number. One level serves all scores of an instant and is steered by their share of misses,
+    when that becomes known. A half-width rests on the `window` newest known rows, the first one on
+    `instants_min`. target, rate: as in `adaptive_conformal`.
+    """
+    count(window, "window")
+    share(target, "target")
+    require(rate > 0, f"rate {rate}: above 0 is accepted")
+    T = len(scores)
+    behind = bool((np.diff(known) >= 0).all()) and bool((known <= np.arange(T)).all())
+    require(behind and len(known) == T, "known falls, or an outcome is known before its instant")
+    half_widths, missed = np.full(T, np.nan), np.full(T, np.nan)
+    alpha, heard = target, 0
+    for t in range(T):
+        for row in range(heard, int(known[t])):
+            if np.isfinite(missed[row]):
+                alpha += rate * (target - float(missed[row]))
+        heard = int(known[t])
+        pool = scores[max(0, heard - window) : heard]
+        pool = pool[np.isfinite(pool)]
+        if heard < instants_min or not len(pool):
+            continue
+        half_widths[t] = _quantile_at(pool, alpha)
+        mine = scores[t][np.isfinite(scores[t])]
+        if len(mine):
+            missed[t] = float(np.mean(mine > half_widths[t]))
+    return PanelConformal(half_widths, missed)
 
 
 def _quantile_at(scores: Floats, alpha: float) -> float:

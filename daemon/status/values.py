@@ -15,6 +15,7 @@ import numpy as np
 
 from daemon.domain.bar import Floats
 from daemon.domain.decision import Decision
+from daemon.domain.forecast import Signals
 from daemon.domain.instrument import InstrumentKey, Universe
 from daemon.domain.messages import Alert
 from daemon.domain.order import Fill
@@ -120,11 +121,20 @@ def targets_values(universe: Universe, decision: Decision) -> dict[str, Any]:
                 "probability": signals.probability[i],
                 "consistency": signals.consistency[i],
                 "confidence": signals.confidence[i],
+                **_outcome(signals, i),
             }
         if target.reduce_only is not None:
             row["reduce_only"] = bool(target.reduce_only[i])
         shown[symbol] = row
     return shown
+
+
+def _outcome(signals: Signals, i: int) -> dict[str, Any]:
+    """Show what the model states of the outcome itself; nothing where it states nothing."""
+    if signals.up is None or signals.half_width is None:
+        return {}
+    low, high = (signals.alpha[i] + side * signals.half_width[i] for side in (-1.0, 1.0))
+    return {"up": signals.up[i], "outcome_low": low, "outcome_high": high}
 
 
 def predictions_values(universe: Universe, decision: Decision) -> dict[str, Any]:

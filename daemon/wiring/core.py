@@ -25,6 +25,7 @@ from daemon.wiring.packaged import packaged_file
 from strategies.registry import make_strategy
 
 TYPICAL_FILL_SHARE: Final = 0.05  # of a bar's participation budget, for the cost a band expects
+NEUTRAL: Final = "neutral"  # the default strategy
 LIVE_FILE: Final = "live-account.json"  # which real account a book is of
 REHEARSAL_FILE: Final = "rehearsal-market.json"  # which market a rehearsal's book was begun with
 
@@ -44,9 +45,10 @@ def combined_timeframes(settings: Settings) -> tuple[Timeframe, ...]:
 def strategy_of(settings: Settings) -> Strategy:
     """Build the chosen strategy; its own parameters are checked by itself."""
     parameters: dict[str, object] = dict(settings.strategy.parameters)
-    if settings.strategy.name == "neutral":
+    if settings.strategy.name == NEUTRAL:
         minutes = [t.minutes for t in timeframes_of(settings)]
         parameters.setdefault("timeframes_minutes", minutes)
+        parameters.setdefault("combination", settings.estimator.combination)
     strategy: Strategy = make_strategy(settings.strategy.name, parameters)
     known = set(timeframes_of(settings))
     strange = [t.label for t in strategy.windows_needed if t not in known]

@@ -18,8 +18,6 @@ from daemon.engine.engine import Engine
 from daemon.settings import Settings
 from daemon.wiring.core import combined_timeframes, strategy_of, timeframes_of
 from daemon.wiring.covariates import names_of, noted, series_root
-from strategies.forecast.checkpoint import load
-from strategies.forecast.inference import raw_model
 
 BUILD: Final = "strategies.forecast.inference:build"
 BUILD_WITH_SERIES: Final = "daemon.wiring.series_worker:build"
@@ -112,6 +110,10 @@ def promote_model(settings: Settings, model_id: str) -> None:
 
     What a start would refuse must not take the place of a model that trades.
     """
+    # only who promotes waits for SciPy
+    from strategies.forecast.checkpoint import load
+    from strategies.forecast.inference import raw_model
+
     store = ModelStore(settings.estimator.models_folder)
     raw_model(load(store.show(model_id).folder))
     store.promote(model_id)

@@ -58,7 +58,15 @@ COVERED: Final = (
     "what is made of it: windows, features, scalers, forecasts, calibration, risk, targets, orders",
     "what becomes of it: fills with price and fee, funding, and the book at every close",
 )
-LEARNT: Final = ("data", "calibration", "disagreement", "scores", "steps", "weights_sha256")
+LEARNT: Final = (
+    "data",
+    "calibration",
+    "disagreement",
+    "reading",
+    "scores",
+    "steps",
+    "weights_sha256",
+)
 
 Progress = Callable[[str, int, int], None]  # what is being done, how much of it, of how much
 

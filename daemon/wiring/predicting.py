@@ -25,9 +25,11 @@ from daemon.domain.predictions import PredictionTable, rows_of
 from daemon.domain.units import DAY_MS, Timeframe, iso
 from daemon.settings import Settings
 from daemon.wiring.cleansing import cleansed_values, log_removed
+from daemon.wiring.combining import combining_of
 from daemon.wiring.covariates import file_funding, stored_known
 from daemon.wiring.estimator import CHAMPION, ORIGIN, TRAINED_UNTIL
-from strategies.forecast.alphas import Alphas
+from strategies.combination import resolved
+from strategies.forecast.alphas import Alphas, joined
 from strategies.forecast.checkpoint import MANIFEST_FILE, Checkpoint, load
 from strategies.forecast.inference import ModelEstimator
 from strategies.forecast.inputs.covariates import FUNDING, CovariateTable
@@ -193,7 +195,9 @@ class _Stretches:
         # a whole window of the longest bars, the bar that began before it, and a day for cleansing
         bars_n = window_bars(manifest.shape.sequence_bars)
         self._warm_up_ms = (bars_n + 1) * longest_ms + DAY_MS
-        self._alphas = Alphas(manifest.timeframes, len(bars.symbols))
+        how = combining_of(settings)
+        self._rule, self._reading = resolved(how.rule, manifest.reading)
+        self._alphas = Alphas(manifest.timeframes, len(bars.symbols), how)
 
     def table(self, start_ms: int, end_ms: int) -> PredictionTable:
         """Predict start < as_of <= end; the stretch before it was the one asked for last."""
@@ -216,30 +220,26 @@ class _Stretches:
         return self._joined(made)
 
     def _joined(self, made: dict[Timeframe, tuple[Longs, Floats, Floats]]) -> PredictionTable:
-        at_ms = np.unique(np.concatenate([np.empty(0, np.int64), *(m[0] for m in made.values())]))
-        K, T, N = len(self._timeframes), len(at_ms), len(self._bars.symbols)
-        means, variances = np.full((K, T, N), np.nan), np.full((K, T, N), np.nan)
-        for k, timeframe in enumerate(self._timeframes):
-            if timeframe in made:
-                closes, mean, variance = made[timeframe]
-                rows = np.searchsorted(at_ms, closes)
-                means[k, rows], variances[k, rows] = mean, variance
-        alphas = np.full((T, N), np.nan)
-        for t, as_of_ms in enumerate(at_ms.tolist()):
-            fresh = {
-                timeframe: (means[k, t], variances[k, t])
-                for k, timeframe in enumerate(self._timeframes)
-                if as_of_ms % timeframe.ms == 0
-            }
-            alphas[t] = self._alphas.step(as_of_ms, fresh, self._model.disagreement)
+        model = self._model
+        said = joined(
+            self._alphas,
+            self._timeframes,
+            made,
+            instruments_n=len(self._bars.symbols),
+            disagreement=model.disagreement,
+            slopes=model.reading.slopes,
+            rules=(self._rule,),
+        )
+        scale = 1.0 if self._reading is None else self._reading.scale
         return rows_of(
             self._bars.symbols,
             self._timeframes,
-            at_ms,
-            alphas,
-            means,
-            variances,
-            ((self._first_ms, self._model.disagreement),),
+            said.at_ms,
+            scale * said.alphas[self._rule],
+            said.mean,
+            said.variance,
+            ((self._first_ms, model.disagreement),),
+            ((self._first_ms, model.reading),),
         )
 
     def _values(self, begin_ms: int, end_ms: int) -> tuple[Longs, Floats]:

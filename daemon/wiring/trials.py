@@ -153,10 +153,13 @@ def fingerprint_of(configuration: Mapping[str, object]) -> str:
 def _forecasts(settings: Settings) -> Mapping[str, object]:
     if not strategy_of(settings).needs_estimates:
         return {"kind": "none", "model": None}
+    kind, rule = settings.estimator.kind, settings.estimator.combination
+    # the usual rule is not named, so that a trial keeps the id that it has had
+    named = {} if rule == "auto" else {"combination": rule}
     model, table = model_facts(settings), table_in_use(settings)
     if table is not None:
-        return {"kind": settings.estimator.kind, "model": table.table_id}
-    return {"kind": settings.estimator.kind, "model": None if model is None else model.model_id}
+        return {"kind": kind, "model": table.table_id} | named
+    return {"kind": kind, "model": None if model is None else model.model_id} | named
 
 
 def _digest(value: object) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -26,9 +26,10 @@ from daemon.domain.units import DAY_MS, HOUR_MS, Timeframe, instant_ms, iso
 from daemon.ports import Share
 from daemon.report.files import plain, write_text
 from daemon.research.walk_forward.scores import ALL, Score, score_table
-from daemon.research.walk_forward.stitching import RawFold, RawPart, Stitched, stitch
+from daemon.research.walk_forward.stitching import RawFold, RawPart, Stitched, stitch_rules
 from daemon.settings import Settings
 from daemon.wiring.arms import workers_of
+from daemon.wiring.combining import combining_of
 from daemon.wiring.estimator import ORIGIN
 from daemon.wiring.training import (
     SourceBars,
@@ -37,6 +38,8 @@ from daemon.wiring.training import (
     refuse_untrainable,
 )
 from daemon.wiring.trials import ledger_of, trial_of_training
+from strategies.combination import Rule
+from strategies.forecast.alphas import Combining
 from strategies.forecast.inputs.labels import HORIZON_MS, label
 from strategies.forecast.inputs.windows import window_bars
 from strategies.forecast.training.fitting import TRAINERS, settings_for, trainer_of
@@ -71,15 +74,24 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class ArmResult:
-    """Hold what came of one kind of model: its table on disk, its scores, what was computed."""
+    """Hold what came of one kind of model under one rule that combines its timeframes.
+
+    Its table on disk, its scores, what was computed.
+    """
 
     kind: str
+    combination: Rule
     path: Path
     table_id: str
     stitched: Stitched
     scores: tuple[Score, ...]
     fits_n: int
     fitted_n: int  # of those were computed now; the others were there
+
+    @property
+    def name(self) -> str:
+        """Give the kind and, where it is not the settings' own, the rule; the name of its file."""
+        return self.path.stem
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,45 +145,40 @@ def walk_forward(
     kinds: Sequence[str],
     out: Path,
     *,
+    every_rule: bool = False,
     processes: int | None = None,
     done: Share = lambda share: None,
 ) -> WalkForward:
     """Fit, stitch, score, write and log each kind; a run that was killed goes on.
 
-    out: folder of the tables, of the fits below `units`, and of `walkforward.json`. Raises
-    ConfigurationError for unknown kinds and for a ledger that cannot be written, before any fit.
+    out: folder of the tables, of the fits below `units`, and of `walkforward.json`. every_rule:
+    stitch, score and log each kind under every other rule of combination as well, as arms of their
+    own. Raises ConfigurationError for unknown kinds and for a ledger that cannot be written, before
+    any fit.
     """
-    ledger = ledger_of(settings)
+    ledger, how = ledger_of(settings), combining_of(settings)
+    rules = [how.rule, *(rule for rule in Rule if every_rule and rule is not how.rule)]
     _refuse_unknown(kinds)
     for kind in kinds:
         refuse_untrainable(settings, kind)
     plan = plan_of(settings, bars)
     units = {kind: units_of(plan, kind, plan.folds) for kind in kinds}
     with only_writer(out / SCORES_FILE):  # a second run in the folder waits, and finds all there
-        return _walked(settings, bars, plan, units, out, ledger, processes, done)
+        wanted = [unit for mine in units.values() for unit in mine]
+        missing = fit_missing(
+            settings, plan.job, wanted, out / UNITS_FOLDER, processes=processes, done=done
+        )
+        stitching = _Stitching(settings, bars, plan, out, how)
+        arms = []
+        for kind in units:
+            computed = sum(unit.kind == kind for unit in missing)
+            for arm in stitching.arms(kind, units[kind], rules, computed):
+                _log(settings, bars, plan, arm, ledger)
+                arms.append(arm)
+        return _written(WalkForward(plan, tuple(arms)), out)
 
 
-def _walked(
-    settings: Settings,
-    bars: SourceBars,
-    plan: Plan,
-    units: Mapping[str, Sequence[Unit]],
-    out: Path,
-    ledger: TrialLedger,
-    processes: int | None,
-    done: Share,
-) -> WalkForward:
-    folder = out / UNITS_FOLDER
-    wanted = [unit for mine in units.values() for unit in mine]
-    missing = fit_missing(settings, plan.job, wanted, folder, processes=processes, done=done)
-    labels = _Labels(bars, plan.job)
-    arms = []
-    for kind in units:
-        computed = sum(unit.kind == kind for unit in missing)
-        arm = _arm(settings, bars, plan, kind, units[kind], out, labels, computed)
-        _log(settings, bars, plan, arm, ledger)
-        arms.append(arm)
-    result = WalkForward(plan, tuple(arms))
+def _written(result: WalkForward, out: Path) -> WalkForward:
     text = json.dumps(walk_forward_values(result), indent=1, sort_keys=True, allow_nan=False)
     write_text(out / SCORES_FILE, text + "\n")
     return result
@@ -225,7 +232,7 @@ def _refuse_unknown(kinds: Sequence[str]) -> None:
 # ---- one arm -------------------------------------------------------------------------------------
 
 
-class _Labels:
+class ScoredLabels:
     """Answer with the labels of decisions, of each horizon that is scored."""
 
     def __init__(self, bars: SourceBars, job: Job) -> None:
@@ -249,36 +256,46 @@ class _Labels:
         return {ms: found.y[:, self._sorted] for ms, found in self._made.items()}
 
 
-def _arm(
-    settings: Settings,
-    bars: SourceBars,
-    plan: Plan,
-    kind: str,
-    units: Sequence[Unit],
-    out: Path,
-    labels: _Labels,
-    computed: int,
-) -> ArmResult:
-    timeframes = plan.job.timeframes
-    stitched = stitch(
-        [_raw_fold(plan, fold, units, out / UNITS_FOLDER) for fold in plan.folds],
-        [disk_symbol(symbol) for symbol in bars.symbols],
-        timeframes,
-        labels.at,
-        reach_ms=plan.refits.reach_ms,
-        horizon_ms=HORIZON_MS,
-    )
-    facts = {
-        "kind": kind,
-        "made_by": COMMAND,
-        ORIGIN: str(bars.origin.kind),
-        "source": bars.source.label,
-    }
-    path = out / f"{kind}.parquet"
-    table_id = write_predictions(path, [stitched.table], timeframes, facts)
-    decision = Timeframe.parse(settings.market.decision)
-    scores = score_table(stitched.table, labels.sorted(), labels.close_ms, decision)
-    return ArmResult(kind, path, table_id, stitched, scores, len(units), computed)
+class _Stitching:
+    """Make the arms of a walk-forward of fits that are there."""
+
+    def __init__(
+        self, settings: Settings, bars: SourceBars, plan: Plan, out: Path, how: Combining
+    ) -> None:
+        self._bars, self._plan, self._out, self._how = bars, plan, out, how
+        self._decision = Timeframe.parse(settings.market.decision)
+        self._labels = ScoredLabels(bars, plan.job)
+
+    def arms(
+        self, kind: str, units: Sequence[Unit], rules: Sequence[Rule], computed: int
+    ) -> Iterator[ArmResult]:
+        """Stitch, write and score the fits of a kind under each rule, the settings' own first."""
+        folder = self._out / UNITS_FOLDER
+        folds = [_raw_fold(self._plan, fold, units, folder) for fold in self._plan.folds]
+        made = stitch_rules(
+            folds,
+            [disk_symbol(symbol) for symbol in self._bars.symbols],
+            self._plan.job.timeframes,
+            self._labels.at,
+            reach_ms=self._plan.refits.reach_ms,
+            horizon_ms=HORIZON_MS,
+            how=self._how,
+            rules=rules,
+        )
+        for rule, stitched in zip(rules, made, strict=True):
+            path = self._out / (f"{kind}.parquet" if rule is rules[0] else f"{kind}-{rule}.parquet")
+            facts = {
+                "kind": kind,
+                "combination": str(rule),
+                "made_by": COMMAND,
+                ORIGIN: str(self._bars.origin.kind),
+                "source": self._bars.source.label,
+            }
+            timeframes = self._plan.job.timeframes
+            table_id = write_predictions(path, [stitched.table], timeframes, facts)
+            labels = self._labels
+            scores = score_table(stitched.table, labels.sorted(), labels.close_ms, self._decision)
+            yield ArmResult(kind, rule, path, table_id, stitched, scores, len(units), computed)
 
 
 def _raw_fold(plan: Plan, fold: Fold, units: Sequence[Unit], folder: Path) -> RawFold:
@@ -310,8 +327,10 @@ def _log(
         "origin": f"{bars.origin.kind}: {bars.origin.name}",
         "walkforward": {name: str(value) for name, value in _schedule(plan.refits).items()},
     }
+    if arm.combination is not Rule.AUTO:  # the usual one is not named: the trial keeps its id
+        made["combination"] = str(arm.combination)
     scores = [plain(one) for one in arm.scores if one.period == ALL]
-    facts = Training(arm.table_id, f"{arm.kind}, walked forward", scores)
+    facts = Training(arm.table_id, f"{arm.name}, walked forward", scores)
     ledger.append(
         trial_of_training(settings, panel, bars.symbols, bars.source, made, facts, COMMAND)
     )
@@ -338,7 +357,9 @@ def walk_forward_values(result: WalkForward) -> dict[str, Any]:
             "table": arm.table_id,
             "file": arm.path.name,
             "rows": len(arm.stitched.table),
+            "combination": str(arm.combination),
             "calibrations": plain(arm.stitched.calibrations),
+            "combined": plain(arm.stitched.learned),
             "scores": plain(arm.scores),
         }
         for arm in result.arms

@@ -86,17 +86,17 @@ def calibrate(
         size = np.sqrt(np.mean(mean[sized] ** 2)) if sized.any() else 0.0
         scales.append(1.0 / max(float(size), _SIZE_FLOOR))
         scaled.append(f * scales[-1])
-        slopes.append(_slope(mean * scales[-1], y, lag))
+        slopes.append(slope_of(mean * scales[-1], y, lag))
     pooled = _pooled(slopes)
     found = []
     for f, scale, (slope, sd) in zip(scaled, scales, slopes, strict=True):
-        shrunk, shrunk_sd = _drawn(slope, sd, *pooled)
+        drawn, drawn_sd = _drawn(slope, sd, *pooled)
         spread = float(np.nanmean(spread_of(f))) if np.isfinite(f).any() else SINGLE_MEMBER_SPREAD
-        found.append(Calibration(scale, max(0.0, shrunk), shrunk_sd, spread))
+        found.append(Calibration(scale, max(0.0, drawn), drawn_sd, spread))
     return tuple(found)
 
 
-def _slope(f: Floats, y: Floats, lags: int) -> tuple[float, float]:
+def slope_of(f: Floats, y: Floats, lags: int) -> tuple[float, float]:
     """Regress y on f through the origin; give slope and Newey-West standard error over instants."""
     known = np.isfinite(f) & np.isfinite(y)
     joint = np.where(known, f * y, 0.0).sum(axis=1)  # (T, N) -> (T,)
@@ -118,10 +118,10 @@ def _pooled(slopes: Sequence[tuple[float, float]]) -> tuple[float, float]:
         return PRIOR_SLOPE, PRIOR_SD
     mean = sum(b for b, _ in known) / len(known)
     # The timeframes see the same outcomes: their average is hardly surer than one of them.
-    return _shrunk(mean, sum(sd for _, sd in known) / len(known), PRIOR_SLOPE, PRIOR_SD)
+    return shrunk(mean, sum(sd for _, sd in known) / len(known), PRIOR_SLOPE, PRIOR_SD)
 
 
-def _shrunk(slope: float, sd: float, prior: float, prior_sd: float) -> tuple[float, float]:
+def shrunk(slope: float, sd: float, prior: float, prior_sd: float) -> tuple[float, float]:
     """Combine a measured slope with an independent prior by their precisions."""
     own, before = 1.0 / sd**2, 1.0 / prior_sd**2
     return (own * slope + before * prior) / (own + before), float((own + before) ** -0.5)

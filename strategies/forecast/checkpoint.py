@@ -24,9 +24,11 @@ from safetensors.numpy import load as load_weights
 from safetensors.numpy import save as save_weights
 
 from daemon.domain.failures import ConfigurationError, ModelError
-from daemon.domain.forecast import is_disagreement
+from daemon.domain.forecast import Reading, is_disagreement
 from daemon.domain.units import Timeframe
+from strategies.combination import reading_problem
 from strategies.forecast.calibration import Calibration
+from strategies.forecast.combined import Contender
 from strategies.forecast.inputs.covariates import column_names
 from strategies.forecast.inputs.features import feature_hash
 from strategies.forecast.inputs.labels import HORIZON_MS
@@ -144,6 +146,8 @@ class Manifest:
     scores: tuple[Score, ...]
     calibration: tuple[Calibration, ...]
     disagreement: tuple[tuple[float, ...], ...]
+    reading: Reading  # how the timeframes are combined, and what comes of it
+    contenders: tuple[Contender, ...]  # the rules between which validation chose
     weights_sha256: str
     covariates: tuple[str, ...] = ()
     parent: str = ""  # the id of the model that was tuned to get this one
@@ -248,6 +252,8 @@ def _check(manifest: Manifest, path: Path) -> None:
         )
     if wrong := _wrong_shape(manifest) or _wrong_figure(manifest):
         raise ModelError(f"{path}: {wrong}")
+    if problem := reading_problem(manifest.reading, len(manifest.timeframes)):
+        raise ModelError(f"{path}: how its forecasts are combined: {problem}")
 
 
 def _wrong_shape(manifest: Manifest) -> str | None:

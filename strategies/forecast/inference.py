@@ -8,6 +8,7 @@ is the same. Runs inside the estimate worker; torch is loaded only for a network
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -15,7 +16,7 @@ import numpy as np
 
 from daemon.domain.bar import Field, Flags, Floats, Window
 from daemon.domain.failures import ConfigurationError, ModelError
-from daemon.domain.forecast import Estimates, Prediction
+from daemon.domain.forecast import Estimates, Prediction, Reading
 from daemon.domain.units import Timeframe, require
 from strategies.forecast.baselines import Baseline, BaselineEstimator
 from strategies.forecast.checkpoint import (
@@ -76,8 +77,9 @@ def build(config: Mapping[str, Any]) -> WindowEstimator:
 
 
 def combined_of(config: Mapping[str, Any]) -> tuple[Timeframe, ...]:
-    """Give the timeframes whose errors' correlation is told, () for all of the model."""
-    return tuple(Timeframe(m) for m in config.get("combined_minutes", ()))
+    """Give the timeframes that are combined, in order: all that are asked for if none is named."""
+    asked = config.get("timeframes_minutes", ())
+    return tuple(Timeframe(m) for m in config.get("combined_minutes", asked))
 
 
 def load_for(config: Mapping[str, Any]) -> Checkpoint:
@@ -133,7 +135,8 @@ def raw_model(checkpoint: Checkpoint) -> RawModel:
 class ModelEstimator:
     """Forecast with a stored model: features from the windows, its raw forecast, calibration.
 
-    combined: the timeframes whose errors' correlation is told, in this order; () for all of them.
+    combined: the timeframes whose slopes and errors' correlation are told, in this order; () for
+    all of the model.
     """
 
     def __init__(
@@ -155,6 +158,8 @@ class ModelEstimator:
         self._calibration = manifest.calibration
         chosen = [self._timeframes.index(t) for t in combined or self._timeframes]
         self._disagreement = np.array(manifest.disagreement)[np.ix_(chosen, chosen)]
+        slopes = tuple(manifest.reading.slopes[place] for place in chosen)
+        self._reading = replace(manifest.reading, slopes=slopes)
         self._model = raw_model(checkpoint)
         self._sequence_bars = manifest.shape.sequence_bars
         self._rows = FeatureRows(self._sequence_bars)
@@ -177,7 +182,13 @@ class ModelEstimator:
             for window, rows in zip(windows, self._rows.newest(windows), strict=True)
         )
         silent = {} if table is None else table.silent(as_of_ms, _traded(windows))
-        return Estimates(as_of_ms, predictions, disagreement=self._disagreement, silent=silent)
+        return Estimates(
+            as_of_ms,
+            predictions,
+            disagreement=self._disagreement,
+            silent=silent,
+            reading=self._reading,
+        )
 
     def _predict(self, window: Window, rows: Floats, table: CovariateTable | None) -> Prediction:
         """Forecast a window from its feature rows (L, N, F)."""
@@ -202,7 +213,7 @@ class ModelEstimator:
 
     @property
     def timeframes(self) -> tuple[Timeframe, ...]:
-        """Give the timeframes that the model knows, in the order of its disagreement."""
+        """Give the timeframes that the model knows."""
         return self._timeframes
 
     @property
@@ -214,6 +225,11 @@ class ModelEstimator:
     def disagreement(self) -> Floats:
         """Give the correlation (K, K) of the errors of the timeframes that are combined."""
         return self._disagreement
+
+    @property
+    def reading(self) -> Reading:
+        """Give how the model wants its forecasts combined."""
+        return self._reading
 
 
 def _traded(windows: Sequence[Window]) -> Flags:

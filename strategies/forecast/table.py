@@ -7,14 +7,16 @@ none then, the answer is NaN: no forecast, never zero.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from daemon.domain.bar import Floats, Window
 from daemon.domain.failures import ModelError
-from daemon.domain.forecast import Estimates, Prediction
+from daemon.domain.forecast import Estimates, Prediction, Reading
 from daemon.domain.predictions import PredictionTable
-from daemon.domain.units import Timeframe, require
+from daemon.domain.units import Timeframe, iso, require
+from strategies.combination import reading_problem
 
 
 class TableEstimator:
@@ -44,6 +46,10 @@ class TableEstimator:
         if lacking:
             known = ", ".join(t.label for t in table.timeframes) or "none"
             raise ModelError(f"{name}: no {', '.join(lacking)} forecasts; the table knows {known}")
+        for from_ms, reading in table.readings:
+            problem = reading_problem(reading, len(table.timeframes))
+            if problem:
+                raise ModelError(f"{name}: how it is combined from {iso(from_ms)} on: {problem}")
         self._id = model_id
         self._table = table
         self._timeframes = tuple(timeframes)
@@ -58,7 +64,12 @@ class TableEstimator:
     def estimate(self, as_of_ms: int, windows: Sequence[Window]) -> Estimates:
         """Give what the table has for the newest close of every window."""
         predictions = tuple(self._predict(window) for window in windows)
-        return Estimates(as_of_ms, predictions, disagreement=self._disagreement(as_of_ms))
+        return Estimates(
+            as_of_ms,
+            predictions,
+            disagreement=self._disagreement(as_of_ms),
+            reading=self._reading(as_of_ms),
+        )
 
     def _predict(self, window: Window) -> Prediction:
         table, timeframe = self._table, window.timeframe
@@ -78,5 +89,17 @@ class TableEstimator:
         held = [matrix for from_ms, matrix in self._table.disagreement if from_ms <= as_of_ms]
         if not held:
             return None
-        chosen = [self._table.timeframes.index(t) for t in self._timeframes]
+        chosen = self._places()
         return np.asarray(held[-1][np.ix_(chosen, chosen)])
+
+    def _reading(self, as_of_ms: int) -> Reading | None:
+        """Give how forecasts were combined then."""
+        held = [reading for from_ms, reading in self._table.readings if from_ms <= as_of_ms]
+        if not held:
+            return None
+        slopes = tuple(held[-1].slopes[place] for place in self._places())
+        return replace(held[-1], slopes=slopes)
+
+    def _places(self) -> list[int]:
+        """Give the places of the run's timeframes among those of the table."""
+        return [self._table.timeframes.index(t) for t in self._timeframes]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from daemon.domain.forecast import Prediction
+from daemon.domain.forecast import Prediction, is_usable
 from daemon.domain.units import Timeframe
-from daemon.engine.cadence import CadenceRules, usable, usable_predictions
+from daemon.engine.cadence import CadenceRules, usable_predictions
 from tests.engine.world import H1, H2, M30, M90, MIDNIGHT_MS, at
 
 RULES = CadenceRules(M30, (H1, M90, H2))
@@ -44,9 +44,11 @@ def test_over_a_day_there_are_24_16_and_12_closes() -> None:
 
 @pytest.mark.parametrize("timeframe", [H1, M90, H2])
 def test_a_forecast_lives_for_its_own_bar_and_bridges_one_more(timeframe: Timeframe) -> None:
-    one = prediction(timeframe, MIDNIGHT_MS)
-    assert usable(one, MIDNIGHT_MS + 2 * timeframe.ms - 1)
-    assert not usable(one, MIDNIGHT_MS + 2 * timeframe.ms)
+    newest = {timeframe: prediction(timeframe, MIDNIGHT_MS)}
+    for late_ms, is_there in ((2 * timeframe.ms - 1, True), (2 * timeframe.ms, False)):
+        as_of_ms = MIDNIGHT_MS + late_ms
+        assert is_usable(timeframe, MIDNIGHT_MS, as_of_ms) is is_there
+        assert bool(usable_predictions(newest, (H1, M90, H2), as_of_ms)) is is_there
 
 
 def test_usable_forecasts_come_in_the_order_of_the_settings() -> None:

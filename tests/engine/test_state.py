@@ -9,7 +9,7 @@ import pytest
 
 from daemon import codec
 from daemon.domain.failures import InvariantViolated
-from daemon.domain.forecast import Estimates
+from daemon.domain.forecast import Estimates, Reading
 from daemon.domain.messages import EstimatesReady, Operator, OperatorAction
 from daemon.engine.engine import Engine
 from daemon.engine.state import REMEMBERED_CASHFLOWS, REMEMBERED_REQUESTS
@@ -24,6 +24,8 @@ from tests.engine.world import (
     universe_of,
 )
 
+READING = Reading("kalman", (0.03,), scale=0.7, edges=(0.0,), up=(0.49, 0.52))
+
 
 def saved(engine: Engine) -> dict[str, Any]:
     plain: dict[str, Any] = codec.decode(codec.encode(engine.state.to_plain()), dict[str, Any])
@@ -34,7 +36,9 @@ def busy_engine() -> Engine:
     engine = trading_engine()
     feed(engine, bars(3), bars(4))
     prediction = forecast(4, (0.1, -0.1, 0.0, 0.0)).estimates.predictions
-    feed(engine, EstimatesReady(Estimates(at(4), prediction, np.eye(1), None, 0.75)))
+    feed(
+        engine, EstimatesReady(Estimates(at(4), prediction, np.eye(1), None, 0.75, reading=READING))
+    )
     feed(engine, Operator(OperatorAction.PAUSE, "p", at(4)), deposit(number=5))
     return engine
 
@@ -47,6 +51,7 @@ def test_everything_survives_the_codec() -> None:
     assert again.state.paused
     assert again.state.gross_multiplier == 0.75
     assert again.state.disagreement is not None
+    assert again.state.reading == READING
     assert again.wake_ms == engine.wake_ms
     restored = next(iter(again.state.newest.values()))
     original = next(iter(engine.state.newest.values()))
@@ -65,7 +70,7 @@ def test_a_snapshot_of_another_universe_or_schema_is_refused_by_name() -> None:
     plain = saved(busy_engine())
     with pytest.raises(InvariantViolated, match="snapshot is of universe"):
         make_engine(universe=universe_of(3)).restore(plain)
-    with pytest.raises(InvariantViolated, match="snapshot schema 1, want 8"):
+    with pytest.raises(InvariantViolated, match="snapshot schema 1, want 9"):
         make_engine().restore(plain | {"schema": 1})
 
 

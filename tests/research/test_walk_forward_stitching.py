@@ -16,7 +16,8 @@ from daemon.research.walk_forward.combinations import score_paths
 from daemon.research.walk_forward.scores import COMBINED, Score, score_table
 from daemon.research.walk_forward.stitching import RawFold, RawPart, Stitched, stitch
 from daemon.statistics.splits import combinatorial_splits
-from strategies.forecast.alphas import Alphas
+from strategies.combination import RULES, Rule
+from strategies.forecast.alphas import Combining
 from strategies.forecast.calibration import PRIOR_SLOPE
 
 Longs = npt.NDArray[np.int64]
@@ -138,17 +139,61 @@ def test_a_later_fold_changes_no_row_before_it(whole: Stitched) -> None:
         assert np.array_equal(ours, theirs, equal_nan=True), name
 
 
-def test_a_forecast_ages_and_is_dropped_after_one_bar_of_its_length() -> None:
-    alphas = Alphas(FRAMES, 4)
-    mean, variance = np.array([0.2, -0.1, 0.1, np.nan]), np.array([1e-4] * 3 + [np.nan])
-    fresh = {FRAMES[1]: (mean, variance)}
-    nothing = {FRAMES[0]: (np.full(4, np.nan), np.full(4, np.nan))}
-    said = [alphas.step(START_MS, fresh, None)]
-    said += [alphas.step(START_MS + n * HOUR_MS, nothing, np.eye(2)) for n in (1, 2, 3)]
-    assert np.isnan(said[0]).tolist() == [False, False, False, True]
-    assert said[0][0] > said[1][0] > said[2][0] > 0
-    assert said[0][1] < said[1][1] < 0
-    assert np.isnan(said[3]).all()
+def test_each_fold_reads_its_forecasts_by_what_the_tests_before_it_taught(whole: Stitched) -> None:
+    first, second, third = (one.reading for one in whole.learned)
+    assert (first.scale, first.outcome_variance, first.up) == (1.0, 1.0, ())
+    # outcomes are 0.3 truth + noise, less their mean over five: variance 1.09 * 4/5, less skill
+    assert second.outcome_variance == pytest.approx(0.85, abs=0.1)
+    assert third.up[0] < 0.4 < 0.6 < third.up[-1]
+    assert [at for at, _ in whole.table.readings] == [at for at, _ in whole.table.disagreement]
+    assert [reading for _, reading in whole.table.readings] == [first, second, third]
+    slopes = [tuple(c.slope for c in fold) for fold in whole.calibrations]
+    assert [one.reading.slopes for one in whole.learned] == slopes
+
+
+def test_the_rule_is_chosen_by_the_tests_before_and_by_no_other() -> None:
+    folds = folds_of((1.0, 1.0))
+    found = stitched(folds)
+    assert found.learned[0].reading.rule == Rule.STRENGTH
+    assert found.learned[0].contenders == (), "before the first test nothing was seen"
+    contenders = {one.rule: one for one in found.learned[1].contenders}
+    assert list(contenders) == list(RULES)
+    assert contenders["strength"].lead == 0.0
+    settled = (FOLD_MS - REACH_MS) // HOUR_MS + 1
+    assert {one.instants for one in contenders.values()} == {settled}
+    cut_ms = folds[1].test_ms
+    late = stitch(
+        folds,
+        SYMBOLS,
+        FRAMES,
+        lambda at: np.where((at > cut_ms - REACH_MS)[:, None], -9.0 * truth_of(at), labels(at)),
+        reach_ms=REACH_MS,
+        horizon_ms=HORIZON_MS,
+    )
+    same = str(late.learned) == str(found.learned)  # as text: an unknown t is no number
+    assert same, "labels that were not known choose nothing"
+
+
+@pytest.mark.parametrize("rule", [Rule.MEAN, Rule.GRINOLD_KAHN, Rule.KALMAN])
+def test_under_every_rule_the_future_leaves_the_table_before_as_it_was(rule: Rule) -> None:
+    def of(scales: tuple[float, ...]) -> Stitched:
+        return stitch(
+            folds_of(scales),
+            SYMBOLS,
+            FRAMES,
+            labels,
+            reach_ms=REACH_MS,
+            horizon_ms=HORIZON_MS,
+            how=Combining(rule=rule),
+        )
+
+    short, long = of((1.0,)), of((1.0, -3.0))
+    n = len(short.table)
+    assert {one.reading.rule for one in long.learned} == {str(rule)}
+    assert all(one.contenders == () for one in long.learned)
+    assert short.table.prediction.tobytes() == long.table.prediction[:n].tobytes()
+    assert short.table.readings == long.table.readings[:1]
+    assert short.table.readings != long.table.readings
 
 
 # ---- scores --------------------------------------------------------------------------------------

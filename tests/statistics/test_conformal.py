@@ -1,6 +1,7 @@
 """Hold conformal intervals to worked ranks, their coverage and the bound that needs no model."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,10 +10,12 @@ from hypothesis import strategies as st
 
 from daemon.domain.failures import InvariantViolated
 from daemon.statistics.conformal import (
+    PanelConformal,
     adaptive_alpha,
     adaptive_conformal,
     conformal_quantile,
     conformal_rank,
+    panel_conformal,
 )
 
 
@@ -101,3 +104,63 @@ def test_bad_input_is_refused_by_name() -> None:
         adaptive_conformal(np.ones(5), target=0.1, window=5)
     with pytest.raises(InvariantViolated, match=r"rate 0\.0: above 0"):
         adaptive_conformal(np.ones(9), target=0.1, window=5, rate=0.0)
+
+
+# ---- many scores at an instant, known late -------------------------------------------------------
+
+
+def panel(scores: np.ndarray, delay: int, **changes: float) -> PanelConformal:
+    known = np.maximum(np.arange(len(scores)) - delay, 0).astype(np.int64)
+    options: dict[str, Any] = {"target": 0.1, "window": 300, "instants_min": 100} | changes
+    return panel_conformal(scores, known, **options)
+
+
+def test_one_score_at_a_time_known_at_once_is_the_plain_adaptive_run() -> None:
+    scores = np.abs(np.random.default_rng(5).standard_normal(500))
+    plain = adaptive_conformal(scores, target=0.1, window=50, rate=0.02)
+    found = panel(scores[:, None], 0, window=50, instants_min=50, rate=0.02)
+    assert np.array_equal(found.half_widths[50:], plain.quantiles)
+    assert np.array_equal(found.missed[50:], plain.missed)
+    assert np.isnan(found.half_widths[:50]).all()
+
+
+@pytest.mark.parametrize("kind", ["growing", "breaking", "shrinking"])
+def test_coverage_holds_on_a_drifting_series_where_a_fixed_width_fails(kind: str) -> None:
+    T, N = 6_000, 15
+    rng = np.random.default_rng(7)
+    sd = {
+        "growing": np.linspace(1.0, 3.0, T),
+        "breaking": np.where(np.arange(T) < T // 2, 1.0, 2.5),
+        "shrinking": np.linspace(3.0, 1.0, T),
+    }[kind]
+    scores = np.abs(sd[:, None] * rng.standard_normal((T, N)))
+    found = panel(scores, 7, window=720)
+    judged = slice(1_000, None)
+    adaptive = 1.0 - np.nanmean(found.missed[judged])
+    fixed = np.mean(scores[judged] <= np.quantile(scores[:1_000], 0.9))
+    assert abs(fixed - 0.9) > 0.05
+    assert adaptive == pytest.approx(0.9, abs=0.01)
+
+
+def test_no_half_width_knows_an_outcome_that_came_later() -> None:
+    scores = np.abs(np.random.default_rng(8).standard_normal((600, 5)))
+    changed = scores.copy()
+    changed[401:] *= 50.0
+    ours, theirs = panel(scores, 7), panel(changed, 7)
+    # row 401 is known from instant 409 on, when 402 rows are
+    same = ours.half_widths[:409], theirs.half_widths[:409]
+    assert np.array_equal(*same, equal_nan=True)
+    assert ours.half_widths[409] != theirs.half_widths[409]
+
+
+def test_missing_scores_do_not_count_and_a_future_that_is_known_is_refused() -> None:
+    scores = np.abs(np.random.default_rng(9).standard_normal((300, 4)))
+    scores[:, 3] = np.nan
+    scores[150] = np.nan
+    whole, three = panel(scores, 1), panel(scores[:, :3], 1)
+    assert np.array_equal(whole.half_widths, three.half_widths, equal_nan=True)
+    assert np.isnan(whole.missed[150])
+    with pytest.raises(InvariantViolated, match="before its instant"):
+        panel_conformal(
+            scores, np.arange(300, dtype=np.int64) + 1, target=0.1, window=10, instants_min=5
+        )

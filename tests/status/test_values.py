@@ -6,6 +6,7 @@ from decimal import Decimal
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from daemon.domain.decision import Decision, DecisionKind
 from daemon.domain.forecast import Prediction, Signals
@@ -20,6 +21,7 @@ from daemon.status.values import (
     positions_values,
     ranks,
     status_values,
+    targets_values,
 )
 
 AT_MS = 1_704_070_800_000  # 2024-01-01T01:00:00Z
@@ -102,6 +104,22 @@ def test_positions_show_gain_and_weight_and_an_unknown_mark_as_unknown() -> None
     assert (first["quantity"], first["average_price"]) == (Decimal(2), Decimal(100))
     assert (first["notional"], first["weight"], first["gain"]) == (220.0, 0.22, 20.0)
     assert (second["mark"], second["weight"], second["gain"]) == (None, None, None)
+
+
+def test_what_a_model_states_of_the_outcome_is_shown_where_it_states_any() -> None:
+    plain_one = decision([-0.5, 0.1, 0.3])
+    assert "up" not in targets_values(UNIVERSE, plain_one)[SYMBOLS[0]]
+    target = plain_one.target
+    assert target is not None
+    assert target.signals is not None
+    signals = replace(
+        target.signals, up=np.array([0.48, 0.5, 0.53]), half_width=np.array([1.5, 1.5, np.nan])
+    )
+    shown = targets_values(UNIVERSE, replace(plain_one, target=replace(target, signals=signals)))
+    first, third = shown[SYMBOLS[0]], plain(shown[SYMBOLS[2]])
+    assert (first["up"], first["outcome_low"], first["outcome_high"]) == (0.48, -2.0, 1.0)
+    assert (third["up"], third["outcome_low"]) == (0.53, None)
+    assert signals.chance.tolist() == pytest.approx([0.52, 0.5, 0.53])
 
 
 def test_ranks_follow_signed_alpha_and_leave_out_who_has_none() -> None:

@@ -14,6 +14,7 @@ from daemon.domain.portfolio import TargetPortfolio
 from daemon.domain.units import HOUR_MS, Timeframe
 from daemon.domain.view import View
 from daemon.ports import Strategy
+from strategies.combination import Rule
 from strategies.neutral import RISK_BARS, NeutralSettings, NeutralStrategy, build
 from tests.strategies.views import make_view
 
@@ -317,9 +318,9 @@ def test_remembered_alphas_move_less_when_forecast_errors_are_fresh_each_hour() 
         run(
             World.make(150, alpha_sd=0.06, seed=8, error_share=1.5),
             150,
-            NeutralStrategy(NeutralSettings(remember_alpha=remember)),
+            NeutralStrategy(NeutralSettings(combination=rule)),
         )
-        for remember in (False, True)
+        for rule in (Rule.STRENGTH, Rule.KALMAN)
     )
     assert np.mean(remembering.traded) < 0.8 * np.mean(plain.traded)
     assert np.mean(remembering.earned) > 0.8 * np.mean(plain.earned)

@@ -29,6 +29,7 @@ def settings() -> Settings:
     return load_settings([ROOT / "config" / "backtest.toml"], environment={})
 
 
+@pytest.mark.soak
 @pytest.mark.timeout(300)
 def test_a_small_campaign_is_the_same_to_the_byte_with_one_and_two_processes(
     settings: Settings, tmp_path: Path

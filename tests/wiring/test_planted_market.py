@@ -40,6 +40,7 @@ Floats = NDArray[np.float64]
 NAMES = ["network", "ridge", "momentum", "shuffled labels", "planted 0"]
 
 
+@pytest.mark.soak
 @pytest.mark.timeout(900)
 def test_a_small_campaign_trains_scores_and_logs_every_arm(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

@@ -17,13 +17,15 @@ import numpy as np
 import pytest
 
 from adapters.history.predictions_file import read_predictions
+from adapters.history.store import disk_symbol
 from adapters.trial_ledger import TrialLedger
 from daemon import cli
-from daemon.domain.failures import ConfigurationError, CorruptFile, ModelError
+from daemon.domain.failures import ConfigurationError, CorruptFile, DataError, ModelError
 from daemon.domain.units import DAY_MS, HOUR_MS, utc
 from daemon.settings import Settings, load_settings
 from daemon.wiring.backtest import run_backtest
 from daemon.wiring.combinations import combinations_of, cross_validate
+from daemon.wiring.reliability import reliability_of
 from daemon.wiring.training import SourceBars
 from daemon.wiring.trials import different_trials, read_trials
 from daemon.wiring.walk_forward import (
@@ -34,6 +36,7 @@ from daemon.wiring.walk_forward import (
     walk_forward,
     walk_forward_values,
 )
+from strategies.combination import RULES
 from strategies.forecast.training.unit import read_unit
 from tests.simulation.paper_line import ORIGIN_MS, generated_market
 
@@ -269,6 +272,94 @@ def test_a_walk_forward_is_one_trial_an_arm_and_one_with_the_run_over_its_table(
     assert any(decision.orders for decision in run.decisions)
     beside = read_trials(tmp_path / "trials.jsonl", data_fingerprint=run.facts.fingerprint)
     assert (beside.tried_n, beside.trained_n) == (2, 1), "the ridge's walk and its run are one"
+
+
+def test_a_backtest_over_a_table_makes_the_alphas_of_the_table_at_every_decision(
+    folder: Path, walked: Whole
+) -> None:
+    result, _ = walked
+    arm = result.arms[0]
+    since_ms = result.plan.folds[0].test.start_ms - 6 * HOUR_MS  # before it nobody forecasts
+    run = run_backtest(
+        settings(
+            folder,
+            "estimator.kind=table",
+            f"estimator.table={arm.path}",
+            f"backtest.since={utc(since_ms).isoformat()}",
+        )
+    ).run
+    table = read_predictions(arm.path).table
+    names = [disk_symbol(symbol) for symbol in run.facts.symbols]
+    compared = 0
+    for decision in run.decisions:
+        signals = None if decision.target is None else decision.target.signals
+        if signals is None:
+            continue
+        here = table.as_of_ms == decision.as_of_ms
+        order = [names.index(table.symbols[place]) for place in table.place[here].tolist()]
+        assert signals.alpha[order].tolist() == table.prediction[here].tolist()
+        assert signals.up is not None
+        assert ((signals.up[order] > 0) & (signals.up[order] < 1)).all()
+        compared += 1
+    assert compared > 24 * 9, "both fits spoke"
+
+
+def test_every_rule_is_an_arm_and_a_trial_of_its_own(
+    folder: Path, bars: SourceBars, walked: Whole, tmp_path: Path
+) -> None:
+    (tmp_path / UNITS_FOLDER).symlink_to(walked[1] / UNITS_FOLDER)
+    chosen = settings(folder, f"evaluation.trials_file={tmp_path / 'trials.jsonl'}")
+    result = walk_forward(chosen, bars, ["ridge"], tmp_path, every_rule=True, processes=1)
+    names = ["ridge", *(f"ridge-{rule}" for rule in RULES)]
+    assert [arm.name for arm in result.arms] == names
+    assert [arm.path.name for arm in result.arms] == [f"{name}.parquet" for name in names]
+    assert len({arm.table_id for arm in result.arms[1:]}) == len(RULES)
+    for arm in result.arms[1:]:
+        assert {one.reading.rule for one in arm.stitched.learned} == {str(arm.combination)}
+    logged = different_trials(TrialLedger(tmp_path / "trials.jsonl").read().trials)
+    assert [one.repeats for one in logged] == [0] * len(names)
+    written = json.loads((tmp_path / "walkforward.json").read_text())
+    assert [arm["combination"] for arm in written["arms"]] == ["auto", *RULES]
+    contenders = written["arms"][0]["combined"][1]["contenders"]
+    assert [one["rule"] for one in contenders] == list(RULES)
+
+
+def test_the_reliability_of_a_table_is_judged_and_written(
+    folder: Path, walked: Whole, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arm = walked[0].arms[0]
+    words = [word for one in options(folder) for word in ("--set", one)]
+    command = ["evaluate", "reliability", "--table", str(arm.path), *words]
+    assert cli.run([*command, "--out", str(tmp_path / "a"), "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    written = json.loads((tmp_path / "a" / "reliability.json").read_text())
+    assert {key: value for key, value in said.items() if key != "files"} == written
+    assert (written["table"], written["states_itself"]) == (arm.table_id, True)
+    assert list(written["slopes_alone"]) == ["1h", "90m"]
+    assert written["slope"]["low"] < written["slope"]["estimate"] < written["slope"]["high"]
+    assert [one["name"] for one in written["coverages"]] == ["stated", "adaptive"]
+    assert 0.8 < written["coverages"][0]["share"]["estimate"] < 1.0
+    assert [one["name"] for one in written["quarters"]] == ["2024-Q1"]
+    assert sum(written["pit"]) == pytest.approx(1.0)
+    page = (tmp_path / "a" / "reliability.html").read_text()
+    assert "<svg" in page
+    assert "Probability of the sign" in page
+    assert cli.run([*command, "--out", str(tmp_path / "b")]) == 0
+    text = capsys.readouterr().out
+    assert "slope, 1 is right" in text
+    assert files_of(tmp_path / "a") == files_of(tmp_path / "b"), "the same inputs, the same bytes"
+
+
+def test_a_table_that_the_bars_cannot_judge_is_refused(
+    folder: Path, bars: SourceBars, walked: Whole
+) -> None:
+    path = walked[0].arms[0].path
+    few = replace(bars, close_ms=bars.close_ms[:900], values=bars.values[:900])
+    with pytest.raises(DataError, match=r"ridge.parquet: 0 of its decisions have an outcome"):
+        reliability_of(settings(folder), path, few)
+    strange = replace(bars, symbols=tuple(f"X{n}/USDT:USDT" for n in range(len(bars.symbols))))
+    with pytest.raises(DataError, match=r"none of its symbols .* is among the bars XUSDT|X0USDT"):
+        reliability_of(settings(folder), path, strange)
 
 
 def test_a_schedule_that_the_bars_do_not_allow_is_told_with_what_is_accepted(

@@ -55,6 +55,9 @@ def walkforward(
     processes: Annotated[
         int | None, typer.Option(min=0, help="Processes; 0 takes one a core. Default: settings.")
     ] = None,
+    combinations: Annotated[
+        bool, typer.Option(help="Score every rule of combination too; each is one more trial.")
+    ] = False,
     cpcv: Annotated[
         str, typer.Option(help="GROUPS,TESTED as 6,2: scatter of fits that know the future.")
     ] = "",
@@ -75,7 +78,9 @@ def walkforward(
     combination = combinations_of(cpcv) if cpcv else None
     bars = bars_to_walk(settings)
     with shown_share("fits", hidden=as_json) as done:
-        result = walk_forward(settings, bars, names, out, processes=processes, done=done)
+        result = walk_forward(
+            settings, bars, names, out, every_rule=combinations, processes=processes, done=done
+        )
     scatter = None
     if combination is not None:
         with shown_share("combinations", hidden=as_json) as done:
@@ -110,6 +115,8 @@ def _print(result: WalkForward, out: Path) -> None:
         screen.print(_table(arm))
         there = arm.fits_n - arm.fitted_n
         screen.print(f"{arm.fitted_n} fits computed, {there} were there", style="dim")
+        rules = " ".join(one.reading.rule for one in arm.stitched.learned)
+        screen.print(f"combined, fit by fit: {rules}", style="dim")
     screen.print(
         "t is Newey and West's, which flatters; ± is the 95 % interval to rely on; n instants",
         style="dim",
@@ -132,7 +139,7 @@ def _print_scatter(scatter: Scatter, out: Path) -> None:
 
 
 def _table(arm: ArmResult) -> Table:
-    title, padding = f"{arm.kind}, table {arm.table_id}", (0, 0, 0, 1)
+    title, padding = f"{arm.name}, table {arm.table_id}", (0, 0, 0, 1)
     table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False, padding=padding)
     for name in ("signal", "h", "period", "rank IC", "t", "score IC", "t", "hits", "n"):
         side: Literal["left", "right"] = "left" if name in ("signal", "period") else "right"

@@ -59,7 +59,7 @@ def score_table(
     signals = [(COMBINED, decision, table.prediction)]
     signals += [(t.label, t, table.mean[k]) for k, t in enumerate(table.timeframes)]
     for name, spacing, values in signals:
-        instants, forecasts = _laid_out(table, values, spacing)
+        instants, forecasts = laid_out(table, values, spacing)
         rows = np.searchsorted(at_ms, instants)
         there = np.flatnonzero(rows < len(at_ms))
         there = there[at_ms[rows[there]] == instants[there]]
@@ -116,7 +116,7 @@ def _quarter(moment: datetime) -> str:
     return f"{moment.year}-Q{(moment.month + 2) // 3}"
 
 
-def _laid_out(table: PredictionTable, values: Floats, spacing: Timeframe) -> tuple[Longs, Floats]:
+def laid_out(table: PredictionTable, values: Floats, spacing: Timeframe) -> tuple[Longs, Floats]:
     """Give the instants (M,) of a spacing and the values (M, N) of all symbols at them."""
     require(values.shape == table.as_of_ms.shape, f"{values.shape} values for {len(table)} rows")
     chosen = table.as_of_ms % spacing.ms == 0

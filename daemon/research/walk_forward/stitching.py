@@ -3,8 +3,9 @@
 The raw forecasts of a fold are brought to unit size by those of its own stop part, since every fit
 has a scale of its own. What a forecast of that size is worth is learned from the tests of all folds
 before, as far as their labels were known when the fold began; the first fold has the prior alone.
-The same holds for the correlation of the timeframes' errors. So each row of the table could have
-been made at its instant.
+The same holds for the correlation of the timeframes' errors, for the choice of the rule that
+combines them, and for what the combination is worth (`strategies.forecast.combined`). So each row
+of the table could have been made at its instant.
 """
 
 from __future__ import annotations
@@ -17,10 +18,13 @@ import numpy as np
 import numpy.typing as npt
 
 from daemon.domain.bar import Floats
+from daemon.domain.forecast import Reading
 from daemon.domain.predictions import PredictionTable, rows_of
 from daemon.domain.units import Timeframe, require
-from strategies.forecast.alphas import Alphas
+from strategies.combination import RULES, Rule
+from strategies.forecast.alphas import Alphas, Combining, Joined, joined
 from strategies.forecast.calibration import Calibration, calibrate, centred, disagreement
+from strategies.forecast.combined import DEFAULT_RULE, Contender, choose, learn
 
 Longs = npt.NDArray[np.int64]
 Outcomes = Callable[[Longs], Floats]  # labels (M, N) of decisions at instants (M,)
@@ -46,11 +50,23 @@ class RawFold:
 
 
 @dataclass(frozen=True, slots=True)
+class Learned:
+    """Hold what a fold knew of combining: the reading, and how the rules did in the tests before.
+
+    contenders: empty where a rule was set and none was chosen.
+    """
+
+    reading: Reading
+    contenders: tuple[Contender, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Stitched:
-    """Hold the table, and the calibrations of each fold in the order of the timeframes."""
+    """Hold the table, and of each fold the calibrations in the order of the timeframes."""
 
     table: PredictionTable
     calibrations: tuple[tuple[Calibration, ...], ...]
+    learned: tuple[Learned, ...]
 
 
 def stitch(
@@ -61,44 +77,134 @@ def stitch(
     *,
     reach_ms: int,
     horizon_ms: int,
+    how: Combining | None = None,
 ) -> Stitched:
     """Calibrate fold after fold and lay the forecasts out as a table.
 
     folds in the order of time. outcomes: labels, NaN where there are none. reach_ms: from a
-    decision to where its label is known; horizon_ms: how long a label lasts.
+    decision to where its label is known; horizon_ms: how long a label lasts. how: the rule that
+    combines the timeframes; AUTO is chosen for each fold by the tests before it.
     """
+    how = how or Combining()
+    (found,) = stitch_rules(
+        folds,
+        symbols,
+        timeframes,
+        outcomes,
+        reach_ms=reach_ms,
+        horizon_ms=horizon_ms,
+        how=how,
+        rules=(how.rule,),
+    )
+    return found
+
+
+def stitch_rules(
+    folds: Sequence[RawFold],
+    symbols: Sequence[str],
+    timeframes: Sequence[Timeframe],
+    outcomes: Outcomes,
+    *,
+    reach_ms: int,
+    horizon_ms: int,
+    how: Combining,
+    rules: Sequence[Rule],
+) -> list[Stitched]:
+    """Do the same for several rules at once, whatever the rule of `how` is; one table a rule."""
     require(len(folds) > 0, "no fold to stitch")
     known = _Known(timeframes, outcomes, reach_ms, horizon_ms)
-    alphas = Alphas(timeframes, len(symbols))
-    said: list[_Said] = []
-    found, held = [], []
+    heard = _Heard(how.decision, outcomes, reach_ms, horizon_ms)
+    alphas = Alphas(timeframes, len(symbols), how)
+    said: list[Joined] = []
+    calibrated: list[tuple[Calibration, ...]] = []
+    learned: dict[Rule, list[Learned]] = {rule: [] for rule in rules}
+    held: list[tuple[int, Floats]] = []
     for fold in folds:
         scaled = {t: _scaled(fold.test[t], fold.stop[t]) for t in timeframes}
         calibrations, correlation = known.calibrated(fold)
-        said.append(_calibrated(scaled, timeframes, calibrations, correlation, alphas))
+        slopes = [one.slope for one in calibrations]
+        one = joined(
+            alphas,
+            timeframes,
+            {t: _applied(scaled[t], c) for t, c in zip(timeframes, calibrations, strict=True)},
+            instruments_n=len(symbols),
+            disagreement=correlation,
+            slopes=slopes,
+        )
+        for rule in rules:
+            learned[rule].append(heard.learned(rule, fold.test_ms, slopes))
+        said.append(one)
         known.add(scaled)
-        found.append(calibrations)
+        heard.add(one)
+        calibrated.append(calibrations)
         held.append((fold.test_ms, correlation))
-    table = rows_of(
+    return [
+        Stitched(
+            _table(symbols, timeframes, said, held, learned[rule]),
+            tuple(calibrated),
+            tuple(learned[rule]),
+        )
+        for rule in rules
+    ]
+
+
+def _table(
+    symbols: Sequence[str],
+    timeframes: Sequence[Timeframe],
+    said: Sequence[Joined],
+    held: Sequence[tuple[int, Floats]],
+    learned: Sequence[Learned],
+) -> PredictionTable:
+    """Lay out what the folds said, read as each of them had learned to."""
+    readings = [one.reading for one in learned]
+    predictions = [
+        reading.scale * one.alphas[Rule(reading.rule)]
+        for one, reading in zip(said, readings, strict=True)
+    ]
+    return rows_of(
         symbols,
         timeframes,
-        np.concatenate([one.as_of_ms for one in said]),
-        np.concatenate([one.prediction for one in said]),
+        np.concatenate([one.at_ms for one in said]),
+        np.concatenate(predictions),
         np.concatenate([one.mean for one in said], axis=1),
         np.concatenate([one.variance for one in said], axis=1),
         tuple(held),
+        tuple((at, reading) for (at, _), reading in zip(held, readings, strict=True)),
     )
-    return Stitched(table, tuple(found))
 
 
-@dataclass(frozen=True, slots=True)
-class _Said:
-    """Hold one fold's share of the table: (T,), (T, N), and (K, T, N) twice."""
+class _Heard:
+    """Gather what rules said in the tests of folds, and learn from it what was known at another."""
 
-    as_of_ms: Longs
-    prediction: Floats
-    mean: Floats
-    variance: Floats
+    def __init__(
+        self, decision: Timeframe, outcomes: Outcomes, reach_ms: int, horizon_ms: int
+    ) -> None:
+        self._decision, self._outcomes, self._reach_ms = decision, outcomes, reach_ms
+        self._lags = max(1, horizon_ms // decision.ms)
+        self._at_ms: list[Longs] = []
+        self._alphas: dict[Rule, list[Floats]] = {rule: [] for rule in RULES}
+
+    def add(self, said: Joined) -> None:
+        """Keep the alphas of decisions."""
+        decides = said.at_ms % self._decision.ms == 0
+        self._at_ms.append(said.at_ms[decides])
+        for rule, alphas in said.alphas.items():
+            self._alphas[rule].append(alphas[decides])
+
+    def learned(self, asked: Rule, test_ms: int, slopes: Sequence[float]) -> Learned:
+        """Choose the rule and learn its reading from labels that were known at an instant."""
+        rule = DEFAULT_RULE if asked is Rule.AUTO else asked
+        if not self._at_ms:
+            return Learned(Reading(str(rule), tuple(slopes)), ())
+        at_ms = np.concatenate(self._at_ms)
+        alphas = {rule: np.concatenate(parts) for rule, parts in self._alphas.items()}
+        settled = (at_ms + self._reach_ms <= test_ms)[:, None]
+        y = centred(np.where(settled & np.isfinite(alphas[rule]), self._outcomes(at_ms), np.nan))
+        contenders: tuple[Contender, ...] = ()
+        if asked is Rule.AUTO:
+            chosen = choose(alphas, y, lags=self._lags)
+            rule, contenders = chosen.rule, chosen.contenders
+        return Learned(learn(rule, slopes, alphas[rule], y, lags=self._lags), contenders)
 
 
 class _Known:
@@ -159,28 +265,10 @@ def _disagreement(parts: Sequence[RawPart]) -> Floats:
     return disagreement(aligned)
 
 
-def _calibrated(
-    scaled: Mapping[Timeframe, RawPart],
-    timeframes: Sequence[Timeframe],
-    calibrations: Sequence[Calibration],
-    correlation: Floats,
-    alphas: Alphas,
-) -> _Said:
-    at_ms = np.unique(np.concatenate([part.close_ms for part in scaled.values()]))
-    N = scaled[timeframes[0]].noise.shape[1]
-    mean, variance = (np.full((len(timeframes), len(at_ms), N), np.nan) for _ in range(2))
-    prediction = np.full((len(at_ms), N), np.nan)
-    for k, timeframe in enumerate(timeframes):
-        part = scaled[timeframe]
-        for m, row in enumerate(np.searchsorted(at_ms, part.close_ms).tolist()):
-            mean[k, row], variance[k, row] = calibrations[k].apply(
-                part.members[:, m], part.noise[m]
-            )
-    for row, as_of_ms in enumerate(at_ms.tolist()):
-        fresh = {
-            t: (mean[k, row], variance[k, row])
-            for k, t in enumerate(timeframes)
-            if as_of_ms % t.ms == 0
-        }
-        prediction[row] = alphas.step(as_of_ms, fresh, correlation)
-    return _Said(at_ms, prediction, mean, variance)
+def _applied(part: RawPart, calibration: Calibration) -> tuple[Longs, Floats, Floats]:
+    """Give closes (M,), calibrated means and variances (M, N)."""
+    shape = part.noise.shape
+    mean, variance = np.full(shape, np.nan), np.full(shape, np.nan)
+    for m in range(len(part.close_ms)):
+        mean[m], variance[m] = calibration.apply(part.members[:, m], part.noise[m])
+    return part.close_ms, mean, variance

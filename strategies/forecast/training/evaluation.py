@@ -7,14 +7,20 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from importlib.metadata import version
+from typing import Final
 
 import numpy as np
 
-from daemon.domain.bar import Floats
+from daemon.domain.bar import Flags, Floats
+from daemon.domain.forecast import Reading
+from daemon.domain.units import Timeframe
+from strategies.forecast.alphas import Alphas, Combining, joined
 from strategies.forecast.baselines import Baseline, raw_forecast
 from strategies.forecast.calibration import Calibration, calibrate, centred, disagreement
 from strategies.forecast.checkpoint import SCHEMA, Data, Manifest, Score, Shape, Skill
+from strategies.forecast.combined import DEFAULT_RULE, Contender, choose, learn
 from strategies.forecast.inputs.covariates import column_names
 from strategies.forecast.inputs.dataset import Table
 from strategies.forecast.inputs.features import feature_hash
@@ -23,6 +29,7 @@ from strategies.forecast.skill import skill
 from strategies.forecast.training.job import Job, Longs, fingerprint
 from strategies.forecast.training.splits import Fold
 
+PURGED_MS: Final = 2 * HORIZON_MS  # between two halves: longer than a label reaches, lag included
 Forecaster = Callable[[Table, Longs], Floats]  # (table, rows) -> raw forecasts (M, T, N)
 
 
@@ -59,23 +66,103 @@ class OutOfSample:
 
     def calibration(self) -> tuple[Calibration, ...]:
         """Fit slope, size and spread of each timeframe over all folds."""
-        raw = [np.concatenate(parts, axis=1) for parts in self._raw]
-        outcomes = [t.y[np.concatenate(r)] for t, r in zip(self._tables, self._rows, strict=True)]
-        return calibrate(raw, outcomes, lags=[t.horizon_bars for t in self._tables])
+        return _calibrations(self._said())
 
     def disagreement(self) -> Floats:
         """Correlate the timeframes' forecasts at the instants that they share, (K, K)."""
-        closes = [
-            t.close_ms[np.concatenate(r)] for t, r in zip(self._tables, self._rows, strict=True)
-        ]
-        shared = closes[0]
-        for other in closes[1:]:
-            shared = np.intersect1d(shared, other)
-        aligned = []
-        for raw, at in zip(self._raw, closes, strict=True):
-            mean = centred(np.concatenate(raw, axis=1).mean(axis=0))  # (T, N)
-            aligned.append(mean[np.searchsorted(at, shared)])
-        return disagreement(aligned)
+        return _disagreement(self._said())
+
+    def combining(self) -> tuple[Reading, tuple[Contender, ...]]:
+        """Choose the rule that combines the timeframes, and learn what comes of it.
+
+        The first half of the time teaches the calibrations, the second, half a day later, compares
+        the rules under them: no rule is judged by outcomes that its forecasts were fitted to. The
+        reading has the slopes of `calibration`.
+        """
+        said = self._said()
+        slopes = [one.slope for one in _calibrations(said)]
+        middle_ms = (said[0].close_ms[0] + said[0].close_ms[-1]) // 2 if said[0].raw.size else 0
+        first = [one.rows(one.close_ms < middle_ms - PURGED_MS) for one in said]
+        second = [one.rows(one.close_ms >= middle_ms) for one in said]
+        if not all(len(one.close_ms) for one in (*first, *second)):
+            return Reading(str(DEFAULT_RULE), tuple(slopes)), ()
+        how = Combining()
+        taught = _calibrations(first)
+        found = joined(
+            Alphas([one.timeframe for one in second], second[0].y.shape[1], how),
+            [one.timeframe for one in second],
+            {one.timeframe: one.applied(c) for one, c in zip(second, taught, strict=True)},
+            instruments_n=second[0].y.shape[1],
+            disagreement=_disagreement(first),
+            slopes=[one.slope for one in taught],
+        )
+        y = np.full(found.alphas[DEFAULT_RULE].shape, np.nan)
+        for one in second:  # a label is the same whichever timeframe closed then
+            rows = np.searchsorted(found.at_ms, one.close_ms)
+            y[rows] = np.where(np.isfinite(one.y), one.y, y[rows])
+        decides = found.at_ms % how.decision.ms == 0
+        alphas = {rule: values[decides] for rule, values in found.alphas.items()}
+        known = np.where(np.isfinite(alphas[DEFAULT_RULE]), y[decides], np.nan)
+        lags = max(1, HORIZON_MS // how.decision.ms)
+        chosen = choose(alphas, centred(known), lags=lags)
+        reading = learn(chosen.rule, slopes, alphas[chosen.rule], centred(known), lags=lags)
+        return reading, chosen.contenders
+
+    def _said(self) -> list[_Said]:
+        found = []
+        for table, rows, raw in zip(self._tables, self._rows, self._raw, strict=True):
+            at = np.concatenate(rows)
+            found.append(
+                _Said(
+                    table.timeframe,
+                    table.horizon_bars,
+                    table.close_ms[at],
+                    np.concatenate(raw, axis=1),
+                    table.y[at],
+                )
+            )
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """Hold a timeframe's raw forecasts (M, T, N) of all tests with closes (T,), labels (T, N)."""
+
+    timeframe: Timeframe
+    horizon_bars: int
+    close_ms: Longs
+    raw: Floats
+    y: Floats
+
+    def rows(self, chosen: Flags) -> _Said:
+        """Keep some of the rows."""
+        return replace(
+            self, close_ms=self.close_ms[chosen], raw=self.raw[:, chosen], y=self.y[chosen]
+        )
+
+    def applied(self, calibration: Calibration) -> tuple[Longs, Floats, Floats]:
+        """Give closes, calibrated means and variances; the instruments count as equally noisy."""
+        noise = np.where(np.isfinite(self.raw.mean(axis=0)), 1.0, np.nan)
+        made = [calibration.apply(self.raw[:, t], noise[t]) for t in range(len(noise))]
+        mean, variance = np.array(made).transpose(1, 0, 2)  # (T, 2, N) -> (2, T, N)
+        return self.close_ms, mean, variance
+
+
+def _calibrations(said: Sequence[_Said]) -> tuple[Calibration, ...]:
+    return calibrate(
+        [one.raw for one in said], [one.y for one in said], lags=[one.horizon_bars for one in said]
+    )
+
+
+def _disagreement(said: Sequence[_Said]) -> Floats:
+    shared = said[0].close_ms
+    for other in said[1:]:
+        shared = np.intersect1d(shared, other.close_ms)
+    aligned = []
+    for one in said:
+        mean = centred(one.raw.mean(axis=0))  # (T, N)
+        aligned.append(mean[np.searchsorted(one.close_ms, shared)])
+    return disagreement(aligned)
 
 
 def score(table: Table, rows: Longs, forecasts: Floats) -> Skill:
@@ -102,6 +189,7 @@ def describe(
     """
     settings, source = job.settings, job.source
     close_ms, _ = job.bars[source]
+    reading, contenders = outcome.combining()
     return Manifest(
         schema=SCHEMA,
         kind=kind,
@@ -125,6 +213,8 @@ def describe(
         scores=tuple(outcome.scores),
         calibration=outcome.calibration(),
         disagreement=tuple(tuple(map(float, row)) for row in outcome.disagreement()),
+        reading=reading,
+        contenders=contenders,
         weights_sha256="",
         covariates=job.covariates,
         parent="" if job.parent is None else job.parent.name,

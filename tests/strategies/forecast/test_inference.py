@@ -10,6 +10,8 @@ import pytest
 from daemon.domain.bar import Floats, Window
 from daemon.domain.failures import ConfigurationError, InvariantViolated, ModelError
 from daemon.domain.units import Timeframe
+from strategies.combination import RULES
+from strategies.forecast.checkpoint import load
 from strategies.forecast.inference import build
 from strategies.forecast.inputs.dataset import build_tables
 from strategies.forecast.inputs.features import FEATURE_NAMES, features
@@ -53,8 +55,32 @@ def test_the_same_rows_give_the_same_bits_and_one_prediction_per_window(stored: 
         assert (a.variance > 0).all()
         assert abs(a.mean.sum()) < 1e-9
         assert 0.001 < a.mean.std() < 0.5
-    assert first.disagreement is not None
-    assert first.disagreement.shape == (3, 3)
+
+
+def test_what_a_model_says_of_its_timeframes_is_that_of_the_run_in_its_order(
+    stored: Trained,
+) -> None:
+    manifest = load(stored[1]).manifest
+    assert [t.minutes for t in manifest.timeframes] == [60, 90, 120]
+    config = {"kind": "network", "model": str(stored[1]), "timeframes_minutes": [120, 60]}
+    two = build(config).estimate(5, [window(walk(WINDOW_BARS, 12))])
+    assert two.disagreement is not None
+    assert two.disagreement[0, 1] == manifest.disagreement[2][0]
+    assert two.disagreement.shape == (2, 2)
+    assert two.reading is not None
+    slopes = tuple(one.slope for one in manifest.calibration)
+    assert manifest.reading.slopes == slopes
+    assert two.reading.slopes == (slopes[2], slopes[0])
+    assert two.reading.rule == manifest.reading.rule
+
+
+def test_a_reading_is_learned_out_of_sample_and_its_choice_is_told(stored: Trained) -> None:
+    manifest = load(stored[1]).manifest
+    assert [one.rule for one in manifest.contenders] == list(RULES)
+    assert manifest.reading.rule in RULES
+    # labels are of unit size; half of the last part was used, of ten instruments
+    assert 0.3 < manifest.reading.outcome_variance < 1.5
+    assert manifest.contenders[0].instants > 24
 
 
 def test_rows_kept_from_the_last_window_change_no_bit(stored: Trained) -> None:

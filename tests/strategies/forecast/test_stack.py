@@ -206,7 +206,7 @@ def test_the_manifest_says_what_each_kind_counts_and_the_stack_adds_them_up(
     [
         ({"0.shares": None}, "0.shares: no shares of 3 timeframes and 3 members"),
         ({"1.shares": -np.ones((3, 3))}, "1.shares: no shares"),
-        ({"1.shares": np.full((3, 3), np.nan)}, "1.shares: no shares"),
+        ({"1.shares": np.full((3, 3), np.nan)}, "1.shares holds values that are not finite"),
         ({"1.lightgbm/0.2.left": None}, "0.2.left is missing"),
         ({"0.ridge/coefficients": np.zeros((3, 4))}, "coefficients of shape"),
     ],

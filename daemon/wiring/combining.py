@@ -1,0 +1,22 @@
+"""From settings to how the forecasts of the timeframes are combined, outside a strategy too."""
+
+from __future__ import annotations
+
+from daemon.domain.units import Timeframe
+from daemon.settings import Settings
+from daemon.wiring.core import NEUTRAL
+from strategies.forecast.alphas import Combining
+from strategies.knobs import read_settings
+from strategies.neutral import NeutralSettings
+
+
+def combining_of(settings: Settings) -> Combining:
+    """Say how the run's strategy combines forecasts; a strategy of its own kind has our defaults.
+
+    Raises ConfigurationError for parameters that the strategy refuses.
+    """
+    parameters: dict[str, object] = {"combination": settings.estimator.combination}
+    if settings.strategy.name == NEUTRAL:
+        parameters |= settings.strategy.parameters
+    knobs = read_settings(NeutralSettings, parameters, NEUTRAL)
+    return Combining(knobs.combination, knobs.phi, Timeframe.parse(settings.market.decision))
