@@ -52,6 +52,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "replay": "daemon.commands.replay:replay",
     "compare": "daemon.commands.replay:compare",
     "report": "daemon.commands.replay:report",
+    "evaluate architectures": "daemon.commands.evaluate.architectures:architectures",
     "evaluate hypotheses": "daemon.commands.evaluate.hypotheses:hypotheses",
     "evaluate lookahead": "daemon.commands.evaluate.lookahead:lookahead",
     "evaluate null": "daemon.commands.evaluate.null:null",

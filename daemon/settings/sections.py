@@ -411,6 +411,24 @@ class WalkforwardSettings(Section):
     )
 
 
+class ArchitecturesSettings(Section):
+    """Say how large `evaluate architectures` is; folds are those of [walkforward]."""
+
+    protocol: Literal["default", "full"] = setting(
+        "default",
+        "default: 2 seeds and 3 trials of tuning a network; full: 10 seeds, 40 trials, all rungs "
+        "and no limit of hours, for a GPU (see training.device).",
+    )
+    core_hours: float = setting(
+        4.0,
+        "Hours times cores that the default protocol may take at nominal speed; 0: no limit. Kept "
+        "by what is decided beforehand, for all arms alike.",
+        unit="hours",
+        ge=0,
+        le=100_000,
+    )
+
+
 class BacktestSettings(Section):
     """Describe what a backtest reads and writes."""
 
@@ -464,6 +482,9 @@ class Settings(Section):
     backtest: BacktestSettings = setting(BacktestSettings(), BacktestSettings.__doc__ or "")
     walkforward: WalkforwardSettings = setting(
         WalkforwardSettings(), WalkforwardSettings.__doc__ or ""
+    )
+    architectures: ArchitecturesSettings = setting(
+        ArchitecturesSettings(), ArchitecturesSettings.__doc__ or ""
     )
     evaluation: EvaluationSettings = setting(EvaluationSettings(), EvaluationSettings.__doc__ or "")
     data: DataSettings = setting(DataSettings(), DataSettings.__doc__ or "")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -70,6 +70,13 @@ class Plan:
     data: str  # fingerprint of the bars
     refits: Refits
     folds: tuple[Fold, ...]
+    start_ms: int  # the first and the end of the instants that are cut into folds
+    end_ms: int
+
+    def refitted(self, every_ms: int) -> Plan:
+        """Give the same plan with other times between two fits."""
+        refits = replace(self.refits, every_ms=every_ms)
+        return replace(self, refits=refits, folds=refit_folds(self.start_ms, self.end_ms, refits))
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +143,8 @@ def plan_of(settings: Settings, bars: SourceBars) -> Plan:
             f" {iso(earliest_ms)} and before {iso(end_ms)}; more bars, or shorter parts, give room"
         )
     refits = replace(refits, first_test_ms=first_ms)
-    return Plan(job, fingerprint(job), refits, refit_folds(start_ms, end_ms, refits))
+    folds = refit_folds(start_ms, end_ms, refits)
+    return Plan(job, fingerprint(job), refits, folds, start_ms, end_ms)
 
 
 def walk_forward(
@@ -192,10 +200,11 @@ def fit_missing(
     *,
     processes: int | None,
     done: Share,
+    run: Callable[[UnitTask, Share], Path] = run_unit,
 ) -> list[Unit]:
     """Compute the units that have no file in `folder` yet, in worker processes; give those.
 
-    Nobody else may compute units of the folder meanwhile.
+    run: what a worker does for a unit. Nobody else may compute units of the folder meanwhile.
     """
     missing = [unit for unit in units if not unit_path(folder, unit, job).exists()]
     if not missing:
@@ -205,7 +214,7 @@ def fit_missing(
     with tempfile.TemporaryDirectory(prefix="equipoise-walk-") as place:
         written = write_job(job, Path(place))
         tasks = [(_name(unit), UnitTask(unit, written, folder)) for unit in missing]
-        workers_of(settings, processes).map(run_unit, tasks, done)
+        workers_of(settings, processes).map(run, tasks, done)
     return missing
 
 

@@ -85,8 +85,9 @@ class Alphas:
 class Joined:
     """Hold forecasts of several timeframes laid out by instant, and the alphas of rules.
 
-    at_ms: (T,) every instant at which a timeframe closed. mean, variance: (K, T, N), NaN where the
-    timeframe did not close then. alphas: (T, N) by rule, before any Reading.
+    at_ms: (T,) every instant at which a timeframe closed, and what was asked for besides. mean,
+    variance: (K, T, N), NaN where the timeframe did not close then. alphas: (T, N) by rule, before
+    any Reading.
     """
 
     at_ms: Longs
@@ -104,10 +105,14 @@ def joined(
     disagreement: Floats | None,
     slopes: Sequence[float] | None,
     rules: Sequence[Rule] = RULES,
+    besides: Longs | None = None,
 ) -> Joined:
-    """Step through the forecasts of a stretch: of each timeframe closes (M,), means, variances."""
-    empty = np.empty(0, dtype=np.int64)
-    at_ms = np.unique(np.concatenate([empty, *(closes for closes, _, _ in parts.values())]))
+    """Step through the forecasts of a stretch: of each timeframe closes (M,), means, variances.
+
+    besides: instants at which rules speak too, by the newest forecasts, where no timeframe closed.
+    """
+    also = np.empty(0, dtype=np.int64) if besides is None else besides
+    at_ms = np.unique(np.concatenate([also, *(closes for closes, _, _ in parts.values())]))
     mean, variance = (
         np.full((len(timeframes), len(at_ms), instruments_n), np.nan) for _ in range(2)
     )

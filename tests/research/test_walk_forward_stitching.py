@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pytest
 
 from daemon.domain.bar import Floats
-from daemon.domain.predictions import rows_of
+from daemon.domain.predictions import PredictionTable, rows_of
 from daemon.domain.units import DAY_MS, HOUR_MS, Timeframe, instant_ms
 from daemon.research.walk_forward.combinations import score_paths
 from daemon.research.walk_forward.scores import COMBINED, Score, score_table
@@ -209,6 +209,35 @@ def scores_of(forecasts: Floats, outcomes: Floats, instants: list[int]) -> dict[
     table = rows_of(("A", "B", "C", "D"), (Timeframe(60),), as_of_ms, forecasts, unknown, unknown)
     found = score_table(table, {HORIZON_MS: outcomes}, as_of_ms, Timeframe(60))
     return {score.period: score for score in found if score.signal == COMBINED}
+
+
+def test_a_table_has_rows_at_every_decision_where_no_timeframe_closed_too() -> None:
+    two_hours = [
+        RawFold(f.test_ms, {FRAMES[1]: f.test[FRAMES[1]]}, {FRAMES[1]: f.stop[FRAMES[1]]})
+        for f in folds_of((1.0, 1.0))
+    ]
+
+    def table_of(decision: Timeframe) -> PredictionTable:
+        return stitch(
+            two_hours,
+            SYMBOLS,
+            FRAMES[1:],
+            labels,
+            reach_ms=REACH_MS,
+            horizon_ms=HORIZON_MS,
+            how=Combining(decision=decision),
+        ).table
+
+    own, hourly = table_of(FRAMES[1]), table_of(Timeframe(60))
+    closed = hourly.as_of_ms % FRAMES[1].ms == 0
+    assert np.array_equal(hourly.as_of_ms[closed], own.as_of_ms)
+    assert np.array_equal(hourly.mean[:, closed], own.mean)
+    assert np.isnan(hourly.mean[0, ~closed]).all()
+    hours = np.unique(hourly.as_of_ms)
+    assert (np.diff(hours) == HOUR_MS).all(), "also where one fit ends and the next begins"
+    between, at_close = (hourly.prediction[hourly.as_of_ms == hours[n]] for n in (1, 0))
+    assert np.corrcoef(between, at_close)[0, 1] > 0.99, "what was said last, an hour older"
+    assert np.abs(between).max() < np.abs(at_close).max()
 
 
 def test_scores_by_hand() -> None:

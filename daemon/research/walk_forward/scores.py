@@ -66,13 +66,17 @@ def score_table(
         for horizon_ms, labels in outcomes.items():
             y = np.full(forecasts.shape, np.nan)
             y[there] = labels[rows[there]]
-            found += _scores(name, instants, forecasts, y, horizon_ms, spacing)
+            found += score_signal(name, instants, forecasts, y, horizon_ms, spacing)
     return tuple(found)
 
 
-def _scores(
+def score_signal(
     name: str, at_ms: Longs, forecasts: Floats, y: Floats, horizon_ms: int, spacing: Timeframe
 ) -> list[Score]:
+    """Score forecasts (M, N) of instants (M,) against labels of a horizon, over all and by period.
+
+    spacing: of the instants.
+    """
     ranked, scored = rank_ics(forecasts, y), score_ics(forecasts, y)
     both = np.isfinite(forecasts) & np.isfinite(y)
     signs = np.sign(centred(np.where(both, forecasts, np.nan))) * np.sign(
@@ -81,7 +85,7 @@ def _scores(
     right, wrong = (signs > 0).sum(axis=1), (signs < 0).sum(axis=1)
     lags = max(1, horizon_ms // spacing.ms)
     scores = []
-    for period, rows in _periods(at_ms):
+    for period, rows in periods(at_ms):
         pairs = int(right[rows].sum() + wrong[rows].sum())
         scores.append(
             Score(
@@ -97,7 +101,7 @@ def _scores(
     return scores
 
 
-def _periods(at_ms: Longs) -> list[tuple[str, npt.NDArray[np.intp]]]:
+def periods(at_ms: Longs) -> list[tuple[str, npt.NDArray[np.intp]]]:
     """Name all, each year and each quarter of UTC, with their rows."""
     months = at_ms.astype("datetime64[ms]").astype("datetime64[M]").astype(np.int64)
     found = [(ALL, np.arange(len(at_ms)))]

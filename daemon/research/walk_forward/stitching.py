@@ -83,7 +83,8 @@ def stitch(
 
     folds in the order of time. outcomes: labels, NaN where there are none. reach_ms: from a
     decision to where its label is known; horizon_ms: how long a label lasts. how: the rule that
-    combines the timeframes; AUTO is chosen for each fold by the tests before it.
+    combines the timeframes; AUTO is chosen for each fold by the tests before it. The table has rows
+    at its decisions too where no timeframe closed, of what was said last.
     """
     how = how or Combining()
     (found,) = stitch_rules(
@@ -119,7 +120,7 @@ def stitch_rules(
     calibrated: list[tuple[Calibration, ...]] = []
     learned: dict[Rule, list[Learned]] = {rule: [] for rule in rules}
     held: list[tuple[int, Floats]] = []
-    for fold in folds:
+    for fold, next_ms in zip(folds, [*(later.test_ms for later in folds[1:]), None], strict=True):
         scaled = {t: _scaled(fold.test[t], fold.stop[t]) for t in timeframes}
         calibrations, correlation = known.calibrated(fold)
         slopes = [one.slope for one in calibrations]
@@ -130,6 +131,7 @@ def stitch_rules(
             instruments_n=len(symbols),
             disagreement=correlation,
             slopes=slopes,
+            besides=_decisions(fold, next_ms, how.decision),
         )
         for rule in rules:
             learned[rule].append(heard.learned(rule, fold.test_ms, slopes))
@@ -263,6 +265,15 @@ def _disagreement(parts: Sequence[RawPart]) -> Floats:
         centred(part.members.mean(axis=0))[np.searchsorted(part.close_ms, shared)] for part in parts
     ]
     return disagreement(aligned)
+
+
+def _decisions(fold: RawFold, next_ms: int | None, decision: Timeframe) -> Longs:
+    """Give the decisions from the test of a fold on up to that of the next one."""
+    if next_ms is None:
+        ends = [int(part.close_ms[-1]) for part in fold.test.values() if len(part.close_ms)]
+        next_ms = max(ends, default=fold.test_ms) + 1
+    first_ms = -(-fold.test_ms // decision.ms) * decision.ms
+    return np.arange(first_ms, next_ms, decision.ms, dtype=np.int64)
 
 
 def _applied(part: RawPart, calibration: Calibration) -> tuple[Longs, Floats, Floats]:

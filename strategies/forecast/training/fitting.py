@@ -44,6 +44,11 @@ class Fitted(Protocol):
         ...
 
     @property
+    def parameters_n(self) -> int:
+        """Count the numbers that were learned."""
+        ...
+
+    @property
     def stacked(self) -> tuple[Stacked, ...]:
         """Give the kinds of a stack; empty for all else."""
         ...
@@ -83,8 +88,13 @@ class Trainer(Protocol):
 
 
 def trainer_of(module: str) -> Trainer:
-    """Import the module that trains a kind; raise ConfigurationError where it fits no folds."""
-    found = importlib.import_module(module)
+    """Import the module that trains a kind, or what stands in it behind a colon.
+
+    Raises ConfigurationError where it fits no folds.
+    """
+    path, _, name = module.partition(":")
+    found = importlib.import_module(path)
+    found = getattr(found, name) if name else found
     if not hasattr(found, "fit_fold"):
         raise ConfigurationError(f"{module} has no fit_fold: this kind cannot be walked forward")
     return cast(Trainer, found)
@@ -112,11 +122,10 @@ def kinds_in(kind: str, settings: TrainSettings) -> tuple[str, ...]:
     return (kind, *settings.stack) if kind == STACK else (kind,)
 
 
-def libraries(kind: str, settings: TrainSettings) -> tuple[str, ...]:
-    """Name the packages whose versions change what a kind says."""
-    found = [
-        name for one in kinds_in(kind, settings) for name in trainer_of(TRAINERS[one]).LIBRARIES
-    ]
+def libraries(module: str, kind: str, settings: TrainSettings) -> tuple[str, ...]:
+    """Name the packages whose versions change what a kind says that a module fits."""
+    modules = (module, *(TRAINERS[one] for one in kinds_in(kind, settings)[1:]))
+    found = [name for one in modules for name in trainer_of(one).LIBRARIES]
     return tuple(dict.fromkeys(found))
 
 

@@ -363,6 +363,7 @@ class FittedNetwork:
         self._config = config
         self.chosen: tuple[tuple[str, ...], ...] = ()
         self.stacked: tuple[checkpoint.Stacked, ...] = ()
+        self.parameters_n = sum(weights.numel() for weights in network.parameters())
 
     def forecast(self, table: Table, rows: Longs) -> tuple[Floats, Floats]:
         """Give raw means and variances, (M, N) each; see `fitting.Fitted`."""

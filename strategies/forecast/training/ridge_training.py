@@ -55,6 +55,7 @@ class FittedRidge:
         self._bars = job.settings.sequence_bars
         self.chosen = chosen_names(job, found)
         self.stacked: tuple[Stacked, ...] = ()
+        self.parameters_n = sum(len(one.columns) for one in found)
 
     def forecast(self, table: Table, rows: Longs) -> tuple[Floats, Floats]:
         """Give raw means and unit variances, (M, N) each; see `fitting.Fitted`."""

@@ -64,7 +64,7 @@ def train_stack(job: Job, *, progress: Report | None = None) -> Path:
         job,
         kind=checkpoint.STACK,
         fit_fold=fit_fold,
-        libraries=libraries(checkpoint.STACK, job.settings),
+        libraries=libraries(TRAINERS[checkpoint.STACK], checkpoint.STACK, job.settings),
         progress=progress,
     )
 
@@ -179,6 +179,7 @@ class FittedStack:
     ) -> None:
         self._kinds, self._members = kinds, members
         self._coefficients = shares * scales
+        self.parameters_n = shares.size + sum(one.parameters_n for one in members)
         self.chosen: tuple[tuple[str, ...], ...] = ()
         self.stacked = tuple(
             Stacked(kind, one.shape(), tuple(shares[:, j].tolist()), one.chosen)

@@ -108,6 +108,7 @@ class FittedTrees:
         self._bars = job.settings.sequence_bars
         self.chosen = chosen_names(job, found)
         self.stacked: tuple[Stacked, ...] = ()
+        self.parameters_n = sum(one.trees.nodes_n for one in trees)
 
     def forecast(self, table: Table, rows: Longs) -> tuple[Floats, Floats]:
         """Give raw means and unit variances, (M, N) each; see `fitting.Fitted`."""

@@ -4,7 +4,8 @@ A file is named by the hash of everything that determines it: kind, settings, fo
 features, the program's own text and the versions of the libraries behind the figures. What is there
 is not computed again, so a killed run resumes; what differs in anything has another name. The file
 is safetensors: of each timeframe of k minutes `close_<k>` (M,), `mean_<k>` and `noise_<k>` (M, N),
-raw, for the test part, and the same after `stop_` for the stop part.
+raw, for the test part, and the same after `stop_` for the stop part and, where a unit asks for it,
+after `learned_` for instants of the training part.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache, lru_cache
 from importlib.metadata import version
 from pathlib import Path
@@ -35,7 +36,7 @@ from strategies.forecast.training.fitting import Fitted, Told, libraries, traine
 from strategies.forecast.training.job import Job, Longs, TrainSettings, read_job
 from strategies.forecast.training.splits import Fold, Span, Spans
 
-SCHEMA: Final = 1
+SCHEMA: Final = 2
 SUFFIX: Final = ".safetensors"
 DRAFT: Final = ".part"
 _DETERMINED: Final = "determined_by"
@@ -49,7 +50,9 @@ ROOMS: Final = ("strategies/forecast", "daemon/statistics", "daemon/domain")
 class Unit:
     """Name one fit: module that trains the kind, fold, settings, and the data by fingerprint.
 
-    settings.seed is the seed of the fit; lag_bars must be that of the job.
+    settings.seed is the seed of the fit; lag_bars must be that of the job, sequence_bars at most
+    the job's, whose instants count for all. timeframes: which of the job's are learned from, none:
+    all. probes: at how many instants of the training part it is asked as well.
     """
 
     kind: str
@@ -57,6 +60,12 @@ class Unit:
     fold: Fold
     settings: TrainSettings
     data: str
+    timeframes: tuple[Timeframe, ...] = ()
+    probes: int = 0
+
+    def frames(self, job: Job) -> tuple[Timeframe, ...]:
+        """Give the timeframes that it learns from, in the order of the job."""
+        return self.timeframes or job.timeframes
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +88,14 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Forecasts:
-    """Hold what a unit's file holds, by timeframe."""
+    """Hold what a unit's file holds, by timeframe; learned: empty unless the unit asked for it."""
 
     test: Mapping[Timeframe, Part]
     stop: Mapping[Timeframe, Part]
+    learned: Mapping[Timeframe, Part] = field(default_factory=dict)
+
+
+Watch = Callable[[Fitted, Sequence[Table]], None]  # told of a model before its file is written
 
 
 def determined_by(unit: Unit, job: Job) -> dict[str, object]:
@@ -96,11 +109,15 @@ def determined_by(unit: Unit, job: Job) -> dict[str, object]:
         "settings": asdict(unit.settings),
         "symbols": job.symbols,
         "source_minutes": job.source.minutes,
-        "timeframes_minutes": [t.minutes for t in job.timeframes],
+        "timeframes_minutes": [t.minutes for t in unit.frames(job)],
+        "instants_of_bars": job.settings.sequence_bars,
+        "probes": unit.probes,
         "covariates": job.covariates,
         "features": feature_hash(column_names(job.covariates)),
         "code": code_hash(),
-        "versions": {name: version(name) for name in libraries(unit.kind, unit.settings)},
+        "versions": {
+            name: version(name) for name in libraries(unit.module, unit.kind, unit.settings)
+        },
     }
 
 
@@ -121,29 +138,39 @@ def code_hash(rooms: tuple[str, ...] = ROOMS) -> str:
     return digest.hexdigest()
 
 
-def run_unit(task: UnitTask, told: Told) -> Path:
+def run_unit(task: UnitTask, told: Told, watch: Watch | None = None) -> Path:
     """Fit a unit and write its file, unless it is there; give the file. Runs in a worker."""
-    job = _job_of(task.job)
-    path = unit_path(task.folder, task.unit, job)
+    unit, job = task.unit, _job_of(task.job)
+    path = unit_path(task.folder, unit, job)
     if path.exists():
         return path
-    tables, fold, settings = _tables_of(task.job), task.unit.fold, task.unit.settings
+    fold, settings = unit.fold, unit.settings
     require(settings.lag_bars == job.settings.lag_bars, "a unit's lag is not that of its labels")
-    trainer, asked = trainer_of(task.unit.module), replace(job, settings=settings)
-    fitted = trainer.fit_fold(asked, tables, fold, seed=settings.seed, told=told)
+    require(settings.sequence_bars <= job.settings.sequence_bars, "a sequence beyond the job's")
+    frames = unit.frames(job)
+    built = {table.timeframe: table for table in tables_of(task.job)}
+    tables = [replace(built[t], place=place) for place, t in enumerate(frames)]
+    asked = replace(job, settings=settings, timeframes=frames)
+    fitted = trainer_of(unit.module).fit_fold(asked, tables, fold, seed=settings.seed, told=told)
+    if watch is not None:
+        watch(fitted, tables)
     arrays = _forecast(fitted, tables, fold.test, "") | _forecast(
         fitted, tables, fold.stop, "stop_"
     )
-    _write(path, arrays, json.dumps(determined_by(task.unit, job), sort_keys=True))
+    if unit.probes:
+        arrays |= _forecast(fitted, tables, fold.train, LEARNED, unit.probes)
+    _write(path, arrays, json.dumps(determined_by(unit, job), sort_keys=True))
     return path
 
 
 def _forecast(
-    fitted: Fitted, tables: Sequence[Table], span: Span | Spans, prefix: str
+    fitted: Fitted, tables: Sequence[Table], span: Span | Spans, prefix: str, most: int = 0
 ) -> dict[str, npt.NDArray[Any]]:
     arrays: dict[str, npt.NDArray[Any]] = {}
     for table in tables:
         rows, minutes = table.decided(span), table.timeframe.minutes
+        if most:
+            rows = rows[np.unique(np.linspace(0, len(rows) - 1, most).round().astype(np.int64))]
         mean, noise = fitted.forecast(table, rows)
         arrays[f"{prefix}close_{minutes}"] = table.close_ms[rows]
         arrays[f"{prefix}mean_{minutes}"] = np.ascontiguousarray(mean)
@@ -157,7 +184,8 @@ def _job_of(path: Path) -> Job:
 
 
 @lru_cache(maxsize=1)
-def _tables_of(path: Path) -> tuple[Table, ...]:
+def tables_of(path: Path) -> tuple[Table, ...]:
+    """Give the features and labels of a written job, made once in a process."""
     return build_tables(_job_of(path))  # a worker makes features once for all of its units
 
 
@@ -196,10 +224,19 @@ def read_unit(path: Path, timeframes: Sequence[Timeframe]) -> Forecasts:
         raise CorruptFile(f"{path}: no forecasts of ours: {e}; remove it and run again") from e
     if about.get(_CHECKSUM) != _checksum(arrays):
         raise CorruptFile(f"{path}: its content is not what was written; remove it and run again")
-    return Forecasts(*({t: _part(arrays, prefix, t) for t in timeframes} for prefix in _PREFIXES))
+    return Forecasts(
+        *(
+            {
+                t: _part(arrays, prefix, t)
+                for t in timeframes
+                if f"{prefix}close_{t.minutes}" in arrays
+            }
+            for prefix in ("", "stop_", LEARNED)
+        )
+    )
 
 
-_PREFIXES: Final = ("", "stop_")
+LEARNED: Final = "learned_"
 
 
 def _part(arrays: Mapping[str, npt.NDArray[Any]], prefix: str, timeframe: Timeframe) -> Part:

@@ -39,6 +39,11 @@ class Trees:
     value: Floats
     roots: Ints
 
+    @property
+    def nodes_n(self) -> int:
+        """Count nodes: a split has learned a threshold, a leaf a value."""
+        return len(self.value)
+
     def named(self, prefix: str) -> dict[str, npt.NDArray[Any]]:
         """Give the arrays by name, to be stored."""
         return {f"{prefix}{name}": getattr(self, name) for name in NAMES}

@@ -40,6 +40,8 @@ def test_forecasts_are_made_where_a_label_is_missing_and_nowhere_else_than_allow
     asked = replace(small, settings=settings_for(kind, small.settings))
     fitted = trainer.fit_fold(asked, tables, fold, seed=3, told=told.append)
     assert told[-1] == 1.0
+    stored_n = sum(array.size for array in fitted.weights().values())
+    assert 0 < fitted.parameters_n <= stored_n, "numbers that were learned"
     for table in tables:
         span = Span(fold.test.start_ms, int(table.close_ms[-1]) + 1)
         rows = table.decided(span)

@@ -110,6 +110,7 @@ class Memory:
 
     def __init__(self, tables: Sequence[Table], fold: Fold) -> None:
         self._known = [table.within(fold.learned) for table in tables]
+        self.parameters_n = sum(map(len, self._known))
         self.chosen: tuple[tuple[str, ...], ...] = ()
         self.stacked: tuple[checkpoint.Stacked, ...] = ()
 
