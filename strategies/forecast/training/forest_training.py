@@ -45,21 +45,21 @@ def fit_fold(
     job: Job, tables: Sequence[Table], fold: Fold, *, seed: int, told: Told
 ) -> FittedTrees:
     """Grow a forest for every timeframe on a fold. See `fitting.FitFold`."""
-    return fit_trees(job, tables, fold, learned=fold.learned, seed=seed, told=told, grow=grow)
+    return fit_trees(job, tables, fold, seed=seed, told=told, grow=grow)
 
 
 def grow(sample: Sample, told: Told) -> Trees:
     """Grow `settings.trees` trees; see the module."""
     from sklearn.ensemble import ExtraTreesRegressor
 
-    settings = sample.settings
+    settings, share = sample.settings, 1.0 / sample.horizon_bars
     forest = ExtraTreesRegressor(
         n_estimators=settings.trees,
         criterion="squared_error",
-        min_samples_leaf=sample.leaf_rows,
+        min_samples_leaf=sample.leaf_rows(share),
         max_features=COLUMNS_SHARE,
         bootstrap=True,
-        max_samples=sample.drawn_share,
+        max_samples=share,
         n_jobs=1,
         random_state=sample.seed,
     ).fit(sample.x, sample.y)

@@ -8,7 +8,7 @@ fold, from its training part alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -20,11 +20,10 @@ from strategies.forecast.checkpoint import Shape, Stacked, Weights
 from strategies.forecast.inputs.dataset import Table
 from strategies.forecast.inputs.labels import HORIZON_MS
 from strategies.forecast.ridge import PRODUCT_BARS, column_names_of, columns_n, design
-from strategies.forecast.training.evaluation import score
 from strategies.forecast.training.fitting import Told
 from strategies.forecast.training.job import Job, Longs, Selection, TrainSettings
 from strategies.forecast.training.selection import Reduction, reduction
-from strategies.forecast.training.splits import Fold, Span, Spans
+from strategies.forecast.training.splits import Fold
 from strategies.forecast.trees.arrays import Trees
 from strategies.forecast.trees.model import TimeframeTrees
 
@@ -67,27 +66,18 @@ def chosen_names(job: Job, found: Sequence[Reduction]) -> tuple[tuple[str, ...],
 class Sample:
     """Hold what trees of one timeframe grow on.
 
-    x: (S, C) rows, y: (S,) their labels. stop_x: (S', C) rows of the stop part; judge: the rank IC
-    there of forecasts (S',) of them. horizon_bars: instants that share a label.
+    x: (S, C) rows, y: (S,) their labels. horizon_bars: instants that share a label.
     """
 
     x: Floats
     y: Floats
-    stop_x: Floats
-    judge: Callable[[Floats], float]
     horizon_bars: int
     settings: TrainSettings
     seed: int
 
-    @property
-    def drawn_share(self) -> float:
-        """Give the share of the rows that a tree sees: as many labels as do not overlap."""
-        return 1.0 / self.horizon_bars
-
-    @property
-    def leaf_rows(self) -> int:
-        """Give the fewest rows of a leaf, of those that its tree sees."""
-        return max(1, round(self.settings.leaf_share * self.drawn_share * len(self.y)))
+    def leaf_rows(self, drawn_share: float) -> int:
+        """Give the fewest rows of a leaf, where a tree sees such a share of all."""
+        return max(1, round(self.settings.leaf_share * drawn_share * len(self.y)))
 
 
 class Grow(Protocol):
@@ -132,25 +122,24 @@ def fit_trees(
     tables: Sequence[Table],
     fold: Fold,
     *,
-    learned: Span | Spans,
     seed: int,
     told: Told,
     grow: Grow,
 ) -> FittedTrees:
-    """Grow the trees of every timeframe on the rows of `learned`; ModelError without any label."""
+    """Grow the trees of every timeframe on the learned parts of a fold; ModelError without a label.
+
+    Nothing stops early, so that what the fold has to stop by is learned from as well.
+    """
     made, found = [], []
     for number, table in enumerate(tables):
-        rows, stop = table.within(learned), table.within(fold.stop)
+        rows = table.within(fold.learned)
         x, y = regressors(table, rows, job.covariates), table.y[rows]
         if not np.isfinite(y).any():
             raise ModelError(f"too few bars: no label to grow {table.timeframe.label} trees on")
         kept = reduced(job, table, x, y)
-        stop_x = kept.apply(regressors(table, stop, job.covariates))  # (M, N, C)
         sample = Sample(
             x=kept.apply(x[np.isfinite(y)]),
             y=y[np.isfinite(y)],
-            stop_x=stop_x.reshape(-1, stop_x.shape[-1]),
-            judge=_judge(table, stop),
             horizon_bars=table.horizon_bars,
             settings=job.settings,
             seed=seed,
@@ -164,13 +153,6 @@ def fit_trees(
         found.append(kept)
         part(1.0)
     return FittedTrees(job, made, found)
-
-
-def _judge(table: Table, rows: Longs) -> Callable[[Floats], float]:
-    def rank_ic(forecasts: Floats) -> float:
-        return score(table, rows, forecasts.reshape(len(rows), table.y.shape[1])).rank_ic
-
-    return rank_ic
 
 
 def _placed(trees: Trees, kept: Reduction) -> TimeframeTrees:

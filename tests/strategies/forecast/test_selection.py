@@ -139,7 +139,7 @@ def test_what_comes_after_the_learned_part_changes_nothing_that_is_chosen(
     asked = replace(market, settings=replace(SETTINGS, selection=selection, components=3))
     tables = build_tables(asked)
     (fold,) = cut_folds(asked, tables)
-    end_ms = fold.train.end_ms if kind == "lightgbm" else fold.stop.end_ms
+    end_ms = fold.learned.end_ms
     fit = trainer_of(TRAINERS[kind]).fit_fold
     ours, theirs = (
         fit(asked, some, fold, seed=1, told=lambda share: None)
