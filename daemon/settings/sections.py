@@ -214,9 +214,7 @@ class TrainingSettings(Section):
     members: StackKinds = setting(
         ("lightgbm", "forest", "ridge"), "Kinds in a stack; each is fitted four times."
     )
-    trees_n: int = setting(
-        300, "Trees of a forest or of lightgbm.", unit="trees", ge=10, le=5000
-    )
+    trees_n: int = setting(300, "Trees of a forest or of lightgbm.", unit="trees", ge=10, le=5000)
     leaf_share: float = setting(
         0.005, "Smallest share of its rows that a leaf of a tree holds.", ge=0.0001, le=0.2
     )

@@ -125,7 +125,7 @@ def predict(
 
     stretch_ms: how much is held at a time; by default what fits STRETCH_BYTES. The instants are
     the closes of the model's timeframes with a window of bars of their length since the first bar
-    of any file. Raises DataError or CorruptFile for the bars.
+    of any file, and the run's decisions from then on. Raises DataError or CorruptFile for the bars.
     """
     manifest = checkpoint.manifest
     first_ms, last_ms = _reach(bars, since_ms, until_ms)
@@ -198,6 +198,7 @@ class _Stretches:
         how = combining_of(settings)
         self._rule, self._reading = resolved(how.rule, manifest.reading)
         self._alphas = Alphas(manifest.timeframes, len(bars.symbols), how)
+        self._decision = how.decision
 
     def table(self, start_ms: int, end_ms: int) -> PredictionTable:
         """Predict start < as_of <= end; the stretch before it was the one asked for last."""
@@ -217,9 +218,13 @@ class _Stretches:
                     beside=self._beside,
                 )
                 made[timeframe] = (at, mean, variance)
-        return self._joined(made)
+        first_ms = self._decision.next_close(start_ms)
+        return self._joined(made, np.arange(first_ms, end_ms + 1, self._decision.ms))
 
-    def _joined(self, made: dict[Timeframe, tuple[Longs, Floats, Floats]]) -> PredictionTable:
+    def _joined(
+        self, made: dict[Timeframe, tuple[Longs, Floats, Floats]], decisions_ms: Longs
+    ) -> PredictionTable:
+        """Combine what was made, at decisions as well where no timeframe closed."""
         model = self._model
         said = joined(
             self._alphas,
@@ -229,6 +234,7 @@ class _Stretches:
             disagreement=model.disagreement,
             slopes=model.reading.slopes,
             rules=(self._rule,),
+            besides=decisions_ms,
         )
         scale = 1.0 if self._reading is None else self._reading.scale
         return rows_of(

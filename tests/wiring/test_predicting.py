@@ -173,6 +173,22 @@ def test_a_backtest_over_the_table_gives_the_orders_of_one_with_the_model(
     assert replayed.trial.id != model.trial.id
 
 
+def test_a_model_of_long_bars_speaks_at_every_decision(folder: Path, tmp_path: Path) -> None:
+    frames = {**STRATEGY, "timeframes_minutes": [120]}
+    alone = ('market.timeframes=["2h"]', f"strategy.parameters={json.dumps(frames)}")
+    longer = ("training.days=42", f"backtest.until={utc(END_MS + 2 * DAY_MS).isoformat()}")
+    chosen = settings(folder, *alone, *longer)
+    model = train_unlogged(chosen, bars_from_files(chosen), lambda _: None)
+    found = bars_in(folder, SOURCE)
+    made = predict(settings(folder, *alone), load(model.path), found, tmp_path / "t.parquet")
+    table = read_predictions(made.path).table
+    instants = np.unique(table.as_of_ms)
+    assert (np.diff(instants) == HOUR_MS).all(), "decisions are hourly"
+    between = table.as_of_ms % (2 * HOUR_MS) != 0
+    assert between.any()
+    assert np.isnan(table.mean[:, between]).all()
+
+
 @pytest.mark.parametrize(
     ("market", "combined"), [('["1h"]', [60]), ('["1h", "90m"]', [90]), ('["1h", "90m"]', [90, 60])]
 )
