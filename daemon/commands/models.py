@@ -10,6 +10,7 @@ import typer
 from rich import box
 from rich.table import Table
 
+from daemon.commands.model_card import show_card
 from daemon.commands.options import (
     AsJson,
     ConfigFiles,
@@ -18,12 +19,18 @@ from daemon.commands.options import (
     print_json,
     read_settings,
 )
-from daemon.commands.training import load_bars, run_training, show_card
+from daemon.commands.training import load_bars, run_training
 from daemon.domain.failures import ConfigurationError
 from daemon.domain.units import iso
 from daemon.runtime.logs import configure_logs
 from daemon.settings import Settings
-from daemon.wiring.estimator import list_models, promote_model, rollback_model
+from daemon.wiring.estimator import (
+    champion_id,
+    list_models,
+    promote_model,
+    rollback_model,
+)
+from daemon.wiring.model_card import card_of
 from daemon.wiring.rehearsal import rehearsal_exchange
 from daemon.wiring.training import Tuned, bars_from_files, promote_first, refuse_untrainable
 
@@ -49,6 +56,7 @@ class ModelAction(StrEnum):
     """Say what to do with the registry."""
 
     LIST = "list"
+    SHOW = "show"
     PROMOTE = "promote"
     ROLLBACK = "rollback"
 
@@ -100,23 +108,27 @@ def train(
         bars = bars_from_files(settings)
     trained = run_training(settings, bars, as_json=as_json, tuned=tuned)
     first = promote_first(settings, trained.model_id)
-    show_card(trained, bars, as_json=as_json)
+    show_card(card_of(settings, trained.model_id), tried_n=trained.tried_n, as_json=as_json)
     if first and not as_json:
         console().print("it is the champion now, since there was none")
 
 
 def models(
     action: Annotated[ModelAction, typer.Argument(help="What to do.")] = ModelAction.LIST,
-    model: Annotated[str, typer.Argument(help="Model id, for promote.")] = "",
+    model: Annotated[str, typer.Argument(help="Model id, for show and promote.")] = "",
     config: ConfigFiles = None,
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the models or choose the champion.
+    """List the models, show what one is and showed, or choose the champion.
 
-    `promote ID` makes a model the champion, `rollback` goes back to the one before.
+    `show ID` prints the card that its training printed; without an id, the champion's. `promote ID`
+    makes a model the champion, `rollback` goes back to the one before.
     """
     settings = read_settings(config, overrides, base="paper.toml")
+    if action is ModelAction.SHOW:
+        show_card(card_of(settings, model or champion_id(settings)), as_json=as_json)
+        return
     if action is ModelAction.PROMOTE:
         if not model:
             raise ConfigurationError("models promote: name the model id; `models list` shows them")

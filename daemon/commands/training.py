@@ -1,11 +1,9 @@
-"""Training as the command line shows it: a bar with the live metric, then an honest card."""
+"""Training as the command line shows it: a bar with the live metric, then the model's card."""
 
 from __future__ import annotations
 
 import asyncio
-import math
 
-from rich import box
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -15,12 +13,13 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from rich.table import Table
 
-from daemon.commands.options import console, print_json
+from daemon.commands.model_card import show_card
+from daemon.commands.options import console
 from daemon.ports import Warmup
 from daemon.settings import Settings
 from daemon.wiring.estimator import has_champion, names_model, needs_model
+from daemon.wiring.model_card import card_of
 from daemon.wiring.series_ready import ready_for_run
 from daemon.wiring.training import (
     SourceBars,
@@ -46,7 +45,7 @@ def ensure_champion(settings: Settings, *, as_json: bool) -> None:
     bars = load_bars(settings, as_json=as_json)
     trained = run_training(settings, bars, as_json=as_json)
     promote_first(settings, trained.model_id)
-    show_card(trained, bars, as_json=as_json)
+    show_card(card_of(settings, trained.model_id), tried_n=trained.tried_n, as_json=as_json)
 
 
 def load_bars(settings: Settings, *, as_json: bool) -> SourceBars:
@@ -90,73 +89,3 @@ def run_training(
             )
 
         return train(settings, bars, told, tuned)
-
-
-def show_card(trained: Trained, bars: SourceBars, *, as_json: bool) -> None:
-    """Print what the model knows about itself: skill out of sample beside the plain baselines."""
-    if as_json:
-        print_json(
-            {
-                "type": "trained",
-                "model": trained.model_id,
-                "kind": trained.kind,
-                "origin": f"{bars.origin.kind}: {bars.origin.name}",
-                "scores": trained.scores,
-                "chosen": trained.chosen,
-                "stacked": trained.stacked,
-            }
-        )
-        return
-    origin = f"{bars.origin.kind}: {bars.origin.name}"
-    title = f"{trained.kind} {trained.model_id}, trained on {origin}"
-    console().print(title, style="bold", soft_wrap=True)
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False)
-    for heading in ("bars", "out of sample", "rank IC", "t", "score IC", "t"):
-        table.add_column(heading, justify="left" if heading == "out of sample" else "right")
-    for score in trained.scores:
-        for name in ("model", "last_return", "momentum"):
-            skill = score[name]
-            figures = (skill.get(k) for k in ("rank_ic", "rank_ic_t", "score_ic", "score_ic_t"))
-            label = f"{score['timeframe_minutes']}m" if name == "model" else ""
-            texts = [_figure(f, places) for f, places in zip(figures, (4, 1, 4, 1), strict=True)]
-            table.add_row(label, name.replace("_", " "), *texts)
-    console().print(table)
-    for line in made_of_lines(trained):
-        console().print(line, soft_wrap=True)
-    if not beats_the_baselines(trained):
-        console().print(
-            "this model does not beat last return and momentum out of sample: it trades on paper "
-            "only to show how",
-            style="yellow",
-        )
-
-
-def made_of_lines(trained: Trained) -> list[str]:
-    """Say of each timeframe which columns it reads and how much each kind of a stack counts."""
-    minutes = list(dict.fromkeys(score["timeframe_minutes"] for score in trained.scores))
-    lines = []
-    for place, one in enumerate(minutes):
-        if trained.chosen:
-            names = trained.chosen[place]
-            lines.append(f"{one}m reads {len(names)} columns: {', '.join(names)}")
-        shares = [f"{part['kind']} {part['shares'][place]:.0%}" for part in trained.stacked]
-        if shares:
-            lines.append(f"{one}m is {', '.join(shares)}")
-        for part in trained.stacked:
-            if part["chosen"]:
-                names = part["chosen"][place]
-                lines.append(f"{one}m {part['kind']} reads {len(names)}: {', '.join(names)}")
-    return lines
-
-
-def beats_the_baselines(trained: Trained) -> bool:
-    """Tell whether the mean rank IC over the timeframes is above zero and above both baselines."""
-    means = {
-        name: sum(score[name]["rank_ic"] or 0.0 for score in trained.scores) / len(trained.scores)
-        for name in ("model", "last_return", "momentum")
-    }
-    return means["model"] > max(0.0, means["last_return"], means["momentum"])
-
-
-def _figure(value: float | None, places: int) -> str:
-    return "" if value is None or math.isnan(value) else f"{value:+.{places}f}"

@@ -105,6 +105,14 @@ def list_models(settings: Settings) -> list[ModelFacts]:
     return [_facts(settings, record) for record in records]
 
 
+def champion_id(settings: Settings) -> str:
+    """Name the champion; raise ModelError where there is none."""
+    record = ModelStore(settings.estimator.models_folder).champion()
+    if record is None:
+        raise ModelError(f"no champion in {settings.estimator.models_folder}; `models` lists them")
+    return record.model_id
+
+
 def promote_model(settings: Settings, model_id: str) -> None:
     """Make a model the champion; raises ModelError for one that could not forecast.
 

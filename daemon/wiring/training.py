@@ -24,7 +24,7 @@ from adapters.clocks import LockStepClock, SystemClock, TransportClock, VenueClo
 from adapters.exchange.feed import CcxtFeed
 from adapters.history.store import Panel, any_generated, data_root, disk_symbol, load_panel
 from adapters.model_store import ModelStore
-from adapters.trial_ledger import Training, TrialLedger
+from adapters.trial_ledger import Training, Trial, TrialLedger
 from daemon.domain.bar import Field, Floats, Proof
 from daemon.domain.bar_builder import aggregate_all
 from daemon.domain.failures import ModelError
@@ -42,7 +42,7 @@ from daemon.wiring.estimator import CHAMPION
 from daemon.wiring.recording import recording_folder
 from daemon.wiring.series_ready import check_outside, ready_series
 from daemon.wiring.session import feed_settings, pinned_symbols
-from daemon.wiring.trials import ledger_of, trial_of_training
+from daemon.wiring.trials import ledger_of, read_trials, trial_of_training
 from strategies.forecast import checkpoint
 from strategies.forecast.inputs.covariates import FUNDING, CovariateTable, Known
 from strategies.forecast.networks.config import ListLoss
@@ -99,15 +99,15 @@ class TrainingProgress:
 class Trained:
     """Report a trained model: its id, kind, folder and out-of-sample scores by timeframe.
 
-    chosen, stacked: as in its manifest (`checkpoint.Manifest`), as plain values.
+    tried_n: what the ledger knows to have been tried on these bars, this training included; None
+    where it was not logged.
     """
 
     model_id: str
     kind: str
     path: Path
     scores: list[dict[str, Any]]
-    chosen: list[list[str]] = field(default_factory=list)
-    stacked: list[dict[str, Any]] = field(default_factory=list)
+    tried_n: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,8 +225,12 @@ def train(
     more = dict(chosen or {})
     if tuned is not None:
         more |= {"from": tuned.model, "tune": tuned.how}
-    _log(ledger, settings, bars, Training(trained.model_id, trained.kind, scores), more)
-    return trained
+    facts = Training(trained.model_id, trained.kind, scores)
+    trial = _log(ledger, settings, bars, facts, more)
+    tried = read_trials(
+        Path(settings.evaluation.trials_file), data_fingerprint=trial.data_fingerprint
+    )
+    return replace(trained, tried_n=tried.tried_n)
 
 
 def log_figures(
@@ -246,10 +250,12 @@ def _log(
     bars: SourceBars,
     facts: Training,
     chosen: Mapping[str, Any],
-) -> None:
+) -> Trial:
     panel = Panel(bars.close_ms, bars.values, bars.values[:, :, Field.OPEN])  # opens: not sampled
     made = {"kind": facts.kind, "origin": f"{bars.origin.kind}: {bars.origin.name}", **chosen}
-    ledger.append(trial_of_training(settings, panel, bars.symbols, bars.source, made, facts))
+    trial = trial_of_training(settings, panel, bars.symbols, bars.source, made, facts)
+    ledger.append(trial)
+    return trial
 
 
 def _tell_silent(settings: Settings, bars: SourceBars) -> None:
@@ -400,8 +406,7 @@ def _run_child(module: str, job: Path, progress: Callable[[TrainingProgress], No
         said = errors.read().decode(errors="replace").strip()
     if last.get("event") == "done":
         path = Path(str(last["path"]))
-        scores, chosen, stacked = (list(last[name]) for name in ("scores", "chosen", "stacked"))
-        return Trained(str(last["id"]), str(last["kind"]), path, scores, chosen, stacked)
+        return Trained(str(last["id"]), str(last["kind"]), path, list(last["scores"]))
     if last.get("event") == "error":
         raise ModelError(str(last["error"]))
     raise ModelError(f"training ended with code {code}: {said or 'it said nothing'}")

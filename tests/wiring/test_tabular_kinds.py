@@ -15,6 +15,7 @@ from daemon.domain.failures import ConfigurationError
 from daemon.domain.units import utc
 from daemon.settings import load_settings
 from daemon.wiring.backtest import run_backtest
+from daemon.wiring.model_card import card_of
 from daemon.wiring.training import bars_from_files, promote_first, train
 from daemon.wiring.walk_forward import bars_to_walk, walk_forward
 from strategies.forecast import checkpoint
@@ -65,7 +66,7 @@ def test_trees_trade_a_backtest_after_their_training_and_name_their_columns(
     trained = train(chosen, bars_from_files(chosen), lambda _: None)
     assert promote_first(chosen, trained.model_id)
     (names,) = checkpoint.load(trained.path).manifest.chosen
-    assert trained.chosen == [list(names)]
+    assert card_of(chosen, trained.model_id).chosen == (names,)
     since = f"backtest.since={utc(END_MS).isoformat()}"
     run = run_backtest(settings(folder, *own, models, since)).run
     assert trained.model_id[:12] in run.facts.strategy

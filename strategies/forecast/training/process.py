@@ -60,8 +60,7 @@ def run_process(train: Train, arguments: Sequence[str]) -> int:
         return e.exit_code
     scores = [asdict(s) for s in manifest.scores]
     done = {"event": "done", "id": folder.name, "path": str(folder), "kind": manifest.kind}
-    stacked = [asdict(one) for one in manifest.stacked]
-    _tell(done | {"scores": scores, "chosen": manifest.chosen, "stacked": stacked})
+    _tell(done | {"scores": scores})
     return 0
 
 
