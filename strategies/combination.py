@@ -111,8 +111,9 @@ def blend(
 ) -> tuple[Belief, Blend]:
     """Age and join the forecasts of a decision; give the next belief beside it.
 
-    disagreement: (K, K) of the errors, None or NaN takes the prior. hours: since the last decision
-    with a forecast. phi: persistence of the alpha per hour.
+    disagreement: (K, K) of the errors, taken as it is: who measured it has shrunk it. None or NaN
+    takes the prior. hours: since the last decision with a forecast. phi: persistence of the alpha
+    per hour.
     """
     ages = np.where(np.isfinite(forecasts.age_hours), forecasts.age_hours, 0.0)
     known = np.isfinite(forecasts.age_hours)[:, None]
@@ -141,7 +142,7 @@ def blend(
 
 def _correlation(K: int, disagreement: Floats | None) -> Floats:
     if disagreement is not None and np.isfinite(disagreement).all():
-        return strength.shrunk_disagreement(disagreement)
+        return disagreement
     return np.where(np.eye(K, dtype=bool), 1.0, DISAGREEMENT_PRIOR)
 
 

@@ -52,16 +52,6 @@ class Combined:
         return self.variance / self.consistency
 
 
-def shrunk_disagreement(correlation: Floats) -> Floats:
-    """Shrink an error correlation (K, K) half-way to its mean off-diagonal."""
-    K = len(correlation)
-    if K == 1:
-        return np.ones((1, 1))
-    off = ~np.eye(K, dtype=bool)
-    mean = float(correlation[off].mean())
-    return np.where(off, 0.5 * (correlation + mean), 1.0)
-
-
 def decayed(
     mean: Floats, variance: Floats, *, age_hours: Floats | float, phi: float, tau2: float
 ) -> tuple[Floats, Floats]:

@@ -83,11 +83,11 @@ class Reading:
 class Estimates(Struct, frozen=True):
     """Answer an Estimate command: parts may be missing.
 
-    disagreement: (K, K) out-of-sample correlation of the timeframes' errors, in the order of the
-    configured timeframes, or None (then the strategy's prior holds). covariance: (N, N) of hourly
-    log returns or None. gross_multiplier scales the target's gross, or None. silent: which of the
-    series that the model reads bring nothing new, by name, in words. reading: how the model wants
-    its forecasts combined, or None.
+    disagreement: (K, K) out-of-sample correlation of the timeframes' errors, shrunk already, in the
+    order of the configured timeframes, or None (then the strategy's prior holds). covariance:
+    (N, N) of hourly log returns or None. gross_multiplier scales the target's gross, or None.
+    silent: which of the series that the model reads bring nothing new, by name, in words. reading:
+    how the model wants its forecasts combined, or None.
     """
 
     as_of_ms: int

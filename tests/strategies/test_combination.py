@@ -12,6 +12,7 @@ from daemon.domain.failures import InvariantViolated
 from daemon.domain.forecast import Reading
 from strategies import combination, strength
 from strategies.combination import RULES, Belief, Blend, Forecasts, Rule
+from strategies.forecast.calibration import disagreement
 
 NAN = np.nan
 TAU2 = 9e-4
@@ -99,6 +100,22 @@ def test_strength_is_the_formula_of_its_own_module() -> None:
     R = np.where(np.eye(3, dtype=bool), 1.0, combination.DISAGREEMENT_PRIOR)
     plain = strength.signals(7, strength.combine(mean, variance, R), after.tau2)
     assert alpha(made, Rule.STRENGTH) == pytest.approx(plain.alpha, rel=1e-12)
+
+
+def test_the_errors_correlate_as_was_measured_and_told() -> None:
+    """They were drawn half-way to their mean where they were measured: once is enough."""
+    draw = np.random.default_rng(5)
+    common = draw.standard_normal((4000, 9))
+    first, second = (common + 0.5 * draw.standard_normal((4000, 9)) for _ in range(2))
+    told = disagreement([first, second, draw.standard_normal((4000, 9))])
+    # raw 0.8, 0, 0 has the mean 0.267: half-way lie 0.533, 0.133, 0.133
+    assert told[0, 1:] == pytest.approx([0.533, 0.133], abs=0.01)
+    belief = Belief(TAU2, np.full(1, NAN), np.full(1, NAN))
+    forecasts = Forecasts(np.full((3, 1), 0.04), np.full((3, 1), 4e-4), np.zeros(3))
+    _, made = combination.blend(belief, forecasts, told, hours=1.0, phi=0.9)
+    assert np.array_equal(made.correlation, told)
+    pull = np.linalg.inv(told).sum(axis=1)
+    assert made.combined.variance[0] == pytest.approx(4e-4 / pull.sum())
 
 
 def test_auto_is_what_the_model_names_and_strength_without_a_model() -> None:

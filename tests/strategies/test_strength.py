@@ -12,7 +12,6 @@ from strategies.strength import (
     filtered_signals,
     grinold_kahn,
     kalman_step,
-    shrunk_disagreement,
     signals,
     updated_tau2,
 )
@@ -202,13 +201,6 @@ def test_tau2_moves_towards_the_spread_that_noise_does_not_explain() -> None:
     assert updated_tau2(TAU2, noisy, keep=0.0) == pytest.approx(0.005**2)
     few = combine(mean[:, 2:], np.full((1, 2), 1e-4), np.ones((1, 1)))
     assert updated_tau2(TAU2, few, keep=0.0) == TAU2
-
-
-def test_disagreement_is_shrunk_half_way_to_its_mean() -> None:
-    raw = np.array([[1.0, 0.8, 0.2], [0.8, 1.0, 0.5], [0.2, 0.5, 1.0]])
-    found = shrunk_disagreement(raw)
-    assert found[0] == pytest.approx([1.0, 0.65, 0.35])
-    assert shrunk_disagreement(np.ones((1, 1))) == pytest.approx(np.ones((1, 1)))
 
 
 def test_wrong_shapes_and_negative_variances_are_refused() -> None:
