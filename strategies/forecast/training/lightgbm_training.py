@@ -18,6 +18,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from daemon.domain.bar import Floats
 from strategies.forecast import checkpoint
 from strategies.forecast.inputs.dataset import Table
 from strategies.forecast.training.fitting import Told
@@ -34,6 +35,7 @@ LEAVES: Final = 31  # of a tree, at most
 RATE: Final = 0.03  # the share of a tree that counts
 COLUMNS_SHARE: Final = 0.5  # that a tree sees
 ROWS_SHARE: Final = 0.5  # that a tree sees, drawn anew for each
+ZERO: Final = float(np.float32(1e-35))  # LightGBM takes what is no larger for 0
 
 
 def train_lightgbm(job: Job, *, progress: Report | None = None) -> Path:
@@ -98,13 +100,19 @@ def _tree(top: Mapping[str, Any]) -> Trees:
     left, right = np.array(children, dtype=np.int32).T
     return Trees(
         feature=np.array([node.get("split_feature", 0) for node in nodes], dtype=np.int32),
-        threshold=np.array([float(node.get("threshold", 0.0)) for node in nodes]),
+        threshold=exact(np.array([float(node.get("threshold", 0.0)) for node in nodes])),
         left=np.ascontiguousarray(left),
         right=np.ascontiguousarray(right),
         nan_left=np.array([_nan_left(node) for node in nodes], dtype=np.uint8),
         value=np.array([float(node.get("leaf_value", 0.0)) for node in nodes]),
         roots=np.zeros(1, dtype=np.int32),
     )
+
+
+def exact(thresholds: Floats) -> Floats:
+    """Give t' for which x <= t' is what LightGBM asks: x <= t, with 0 for x within `ZERO` of it."""
+    below = np.where(thresholds >= -ZERO, np.nextafter(-ZERO, -np.inf), thresholds)
+    return np.where(thresholds < 0.0, below, np.maximum(thresholds, ZERO))
 
 
 def _nan_left(node: Mapping[str, Any]) -> bool:

@@ -49,7 +49,6 @@ def asked(x: Floats, trees: Trees, *, with_nan: bool) -> Floats:
     splits = np.flatnonzero(trees.left > np.arange(len(trees.left)))
     met = x[splits % len(x)].copy()
     t = np.clip(trees.threshold[splits], -1e9, 1e9)  # one beyond all doubles parts NaN from others
-    t = np.where(np.abs(t) < 1e-30, 0.0, t)  # nearer than 1e-35 LightGBM calls 0
     met[np.arange(len(splits)), trees.feature[splits]] = t
     rows = np.concatenate([x, met, np.nextafter(x, np.inf), np.nextafter(met, -np.inf)])
     holes = x.copy()
@@ -70,6 +69,18 @@ def test_boosted_trees_say_what_lightgbm_says(nan_share: float, more: dict[str, 
     assert len(ours.roots) == 60
     dumped = booster.dump_model()["tree_info"][0]["tree_structure"]
     assert dumped["missing_type"] == ("NaN" if nan_share else "None"), "both ways are covered"
+
+
+def test_what_lightgbm_takes_for_zero_goes_where_zero_goes() -> None:
+    draw = np.random.default_rng(6)
+    small = float(np.float32(1e-35))
+    near = [0.0, -0.0, 5e-324, 1e-36, 1e-35, small, np.nextafter(small, 1), 2e-35]
+    x = draw.choice([*near, *(-v for v in near), 1.0, -1.0], (600, 2))
+    y = 3.0 * np.sign(x[:, 0]) + np.sign(x[:, 1]) + 0.1 * draw.standard_normal(600)
+    settings = {"num_threads": 1, "verbosity": -1, "min_data_in_leaf": 3}
+    booster = lightgbm.train(settings, lightgbm.Dataset(x, y), num_boost_round=20)
+    ours = stored_boosted(booster.dump_model()["tree_info"])
+    np.testing.assert_allclose(ours.predict(x), booster.predict(x), rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("nan_share", [0.0, 0.1])
