@@ -7,7 +7,11 @@ errors are Newey-West over instants, so overlapping labels do not count as new e
 below zero is taken as zero: a forecast that points the wrong way is not turned round.
 
     mean      m = slope * scale * f
-    variance  v = slope^2 * spread_i + slope_sd^2 * (scale * f)^2     of the mean, not the outcome
+    variance  v = slope^2 * spread_i + slope_sd^2                     of the mean, not the outcome
+
+No error is stated by a forecast's own size: slope_sd is met with the unit size of a typical one, as
+is the spread where there is no ensemble. An error that grew with |f| would shrink the largest
+forecasts the most, until they rank behind middling ones.
 """
 
 from __future__ import annotations
@@ -25,7 +29,7 @@ PRIOR_SD: Final = 0.02
 BETWEEN_SD: Final = 0.01  # by so much the slopes of different timeframes are thought to differ
 SPREAD_OWN: Final = 0.5  # weight of the instrument's own spread over members; the rest is average
 _SIZE_FLOOR: Final = 1e-6
-SINGLE_MEMBER_SPREAD: Final = 1.0  # without an ensemble a forecast is as uncertain as it is large
+SINGLE_MEMBER_SPREAD: Final = 1.0  # without an ensemble, as large as a forecast is typically
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +55,9 @@ class Calibration:
         f = np.asarray(scaled.mean(axis=0))
         relative = noise / np.nanmean(noise) if np.isfinite(noise).any() else noise
         spread = SPREAD_OWN * spread_of(scaled) + (1 - SPREAD_OWN) * self.spread * relative
-        return self.slope * f, self.slope**2 * spread + (self.slope_sd * f) ** 2
+        return self.slope * f, np.where(
+            np.isfinite(f), self.slope**2 * spread + self.slope_sd**2, f
+        )
 
 
 def centred(rows: Floats) -> Floats:
@@ -62,10 +68,10 @@ def centred(rows: Floats) -> Floats:
 
 
 def spread_of(members: Floats) -> Floats:
-    """Give the variance over members (M, ..) of scaled forecasts."""
+    """Give the variance over members (M, ..) of scaled forecasts, of one member unit size."""
     if len(members) > 1:
         return np.asarray(members.var(axis=0, ddof=1))
-    return np.asarray(SINGLE_MEMBER_SPREAD * members[0] ** 2)
+    return np.where(np.isfinite(members[0]), SINGLE_MEMBER_SPREAD, np.nan)
 
 
 def calibrate(

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from daemon.domain.units import Timeframe
+from strategies import combination
+from strategies.combination import Rule
+from strategies.forecast.alphas import Alphas, Combining
 from strategies.forecast.calibration import (
     PRIOR_SLOPE,
     Calibration,
@@ -60,8 +66,24 @@ def test_mean_is_centred_scaled_and_variance_is_that_of_the_mean() -> None:
     members = np.array([[1.0, 0.0, -1.0, np.nan], [2.0, 0.0, -2.0, np.nan]])
     mean, variance = calibration.apply(members, np.array([1.0, 1.0, 1.0, np.nan]))
     np.testing.assert_allclose(mean, [0.3, 0.0, -0.3, np.nan], atol=1e-12)
-    # members' variance of +-2, +-4 is 2: 0.01 * (0.5 * 2 + 0.5 * 0.5) + 0.0004 * 9
-    np.testing.assert_allclose(variance, [0.0161, 0.0025, 0.0161, np.nan], atol=1e-12)
+    # members' variance of +-2, +-4 is 2: 0.01 * (0.5 * 2 + 0.5 * 0.5) + 0.0004
+    np.testing.assert_allclose(variance, [0.0129, 0.0029, 0.0129, np.nan], atol=1e-12)
+
+
+@pytest.mark.parametrize("members_n", [1, 3])
+def test_forecasts_of_any_size_keep_their_order_when_they_are_shrunk(members_n: int) -> None:
+    """Slope and its error as before any outcome; the larger of two forecasts ranks first."""
+    (prior,) = calibrate([np.ones((members_n, 5, 4))], [np.full((5, 4), np.nan)], lags=[1])
+    hour, N = Timeframe(60), 25
+    calibration = replace(prior, scale=1.0, spread=1.0 if members_n == 1 else 0.0)
+    alphas = Alphas((hour,), N, Combining(rule=Rule.STRENGTH))
+    draw = np.random.default_rng(7)
+    for n in range(1, 200):  # long enough for tau2 to leave its prior
+        members = np.tile(draw.standard_normal(N), (members_n, 1))
+        mean, variance = calibration.apply(members, np.ones(N))
+        made = alphas.step(n * hour.ms, {hour: (mean, variance)}, None)
+        said = combination.signals(made, n, Rule.STRENGTH).alpha
+        assert np.array_equal(np.argsort(said), np.argsort(members[0])), n
 
 
 def test_disagreement_is_a_correlation_drawn_half_way_to_its_mean() -> None:
