@@ -69,9 +69,12 @@ class Reading:
         """Say in words what is wrong with it for a model of so many timeframes, or None."""
         if len(self.slopes) != timeframes_n:
             return f"{len(self.slopes)} slopes for {timeframes_n} timeframes"
-        numbers = (self.scale, self.outcome_variance, self.half_width, *self.slopes)
-        if not np.isfinite(numbers).all() or min(self.scale, self.outcome_variance) <= 0.0:
+        sizes = (self.scale, self.outcome_variance, self.half_width)
+        numbers = (*sizes, *self.slopes, *self.edges)
+        if not np.isfinite(numbers).all() or min(sizes) <= 0.0:
             return f"a figure that is not finite, or none above 0, among {numbers}"
+        if not 0.0 < self.coverage < 1.0:
+            return f"an interval that holds a share of {self.coverage}"
         if len(self.edges) != max(len(self.up) - 1, 0):
             return f"{len(self.edges)} edges for {len(self.up)} steps"
         falls = np.any(np.diff(self.edges) <= 0.0) or np.any(np.diff(self.up) < 0.0)
