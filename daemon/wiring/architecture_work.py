@@ -41,11 +41,11 @@ from daemon.wiring.arms import Ended, Task, backtest_of, ended
 from daemon.wiring.backtest import instruments_of
 from daemon.wiring.combining import combining_of
 from daemon.wiring.core import combined_timeframes, cost_of, strategy_of
-from daemon.wiring.estimator import ORIGIN
+from daemon.wiring.estimator import COMBINATION, ORIGIN
 from daemon.wiring.timing import wall_seconds
 from daemon.wiring.trials import daily_returns
 from strategies.combination import DISAGREEMENT_PRIOR, Rule
-from strategies.forecast.calibration import centred
+from strategies.forecast.calibration import PRIOR_SLOPE, centred
 from strategies.forecast.inputs.dataset import Table
 from strategies.forecast.inputs.labels import HORIZON_MS, Labels, label, risk
 from strategies.forecast.inputs.windows import on_grid
@@ -219,7 +219,7 @@ def measure_arm(task: ArmTask, share: Share) -> ArmDone:
     facts = {
         "kind": arm.kind,
         "arm": arm.name,
-        "combination": str(how.rule if arm.combine is Combine.FORMULA else Rule.MEAN),
+        COMBINATION: str(how.rule if arm.combine is Combine.FORMULA else Rule.MEAN),
         "made_by": "evaluate architectures",
         ORIGIN: str(job.origin.kind),
         "source": job.source.label,
@@ -331,10 +331,14 @@ def with_timeframes(table: PredictionTable, timeframes: Sequence[Timeframe]) -> 
 
 
 def with_plain_mean(table: PredictionTable, folds: Sequence[RawFold]) -> PredictionTable:
-    """Let `prediction` be the plain mean of the timeframes; folds: in the order of its symbols."""
+    """Let `prediction` be the plain mean of the timeframes; folds: in the order of its symbols.
+
+    Of unit size it would be taken for an IC of 1: it counts as what such models are thought to
+    reach, which changes no order.
+    """
     at_ms, rows = np.unique(table.as_of_ms, return_inverse=True)
     mean = plain_mean(folds, at_ms)[rows, table.place]
-    return replace(table, prediction=np.where(np.isfinite(mean), mean, 0.0))
+    return replace(table, prediction=np.where(np.isfinite(mean), PRIOR_SLOPE * mean, 0.0))
 
 
 def newest_of(table: PredictionTable, k: int, at_ms: Longs) -> tuple[Floats, Longs]:

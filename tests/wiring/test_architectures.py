@@ -19,9 +19,11 @@ from adapters.trial_ledger import TrialLedger
 from daemon import cli
 from daemon.commands.evaluate.architectures import show
 from daemon.domain.failures import ConfigurationError
+from daemon.domain.predictions import rows_of
 from daemon.domain.units import HOUR_MS, Timeframe
 from daemon.research.architectures.arms import BASELINES, NETWORKS, Group, grid
 from daemon.research.architectures.results import Results
+from daemon.research.walk_forward.stitching import RawFold, RawPart
 from daemon.statistics.cross_sections import rank_ics
 from daemon.wiring.architecture_plan import Campaign, campaign_of, known_kinds
 from daemon.wiring.architecture_work import (
@@ -30,11 +32,13 @@ from daemon.wiring.architecture_work import (
     measure_arm,
     read_cost,
     run_costed,
+    with_plain_mean,
     with_timeframes,
 )
 from daemon.wiring.architectures import TABLES_FOLDER
 from daemon.wiring.trials import different_trials
 from daemon.wiring.walk_forward import UNITS_FOLDER, bars_to_walk
+from strategies.forecast.calibration import PRIOR_SLOPE
 from strategies.forecast.inputs.labels import label
 from strategies.forecast.training.fitting import TRAINERS
 from strategies.forecast.training.job import write_job
@@ -373,3 +377,17 @@ def test_all_groups_survive_a_kill_and_give_the_bytes_of_a_run_that_was_not(
         np.isfinite(alone.measured.losses.rank).sum()
         == np.isfinite(straight.arms[0].measured.losses.rank).sum()
     ), "a single timeframe is asked at every decision, too"
+
+
+def test_a_plain_mean_is_of_the_size_of_a_forecast_and_not_of_an_outcome() -> None:
+    """At unit size its likelihood would be that of a forecaster who claims to know everything."""
+    draw = np.random.default_rng(3)
+    hour, names = Timeframe(60), ("AAA", "BBB", "CCC", "DDD")
+    at_ms = hour.ms * np.arange(1, 201, dtype=np.int64)
+    said = draw.standard_normal((1, len(at_ms), len(names)))
+    part = {hour: RawPart(at_ms, said, np.ones(said.shape[1:]))}
+    nothing = np.zeros(said.shape[1:])
+    table = rows_of(names, (hour,), at_ms, nothing, nothing[None], nothing[None])
+    found = with_plain_mean(table, [RawFold(int(at_ms[0]), part, part)]).prediction
+    assert found.std() == pytest.approx(PRIOR_SLOPE, rel=0.1)
+    assert np.array_equal(np.argsort(found), np.argsort(said[0].ravel()))
