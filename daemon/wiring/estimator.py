@@ -25,6 +25,7 @@ BUILD_TABLE: Final = "daemon.wiring.table_worker:build"
 TABLE: Final = "table"
 GENERATED: Final = "generated"
 ORIGIN: Final = "origin"  # among the facts of a table: where its model learned
+COMBINATION: Final = "combination"  # the rule of a table's `prediction`
 TRAINED_UNTIL: Final = "trained_until_ms"  # of the one model that made a table
 CHAMPION: Final = "champion"
 REPLAY_DEADLINE_S: Final = 600.0

@@ -27,7 +27,7 @@ from daemon.settings import Settings
 from daemon.wiring.cleansing import cleansed_values, log_removed
 from daemon.wiring.combining import combining_of
 from daemon.wiring.covariates import file_funding, stored_known
-from daemon.wiring.estimator import CHAMPION, ORIGIN, TRAINED_UNTIL
+from daemon.wiring.estimator import CHAMPION, COMBINATION, ORIGIN, TRAINED_UNTIL
 from strategies.combination import resolved
 from strategies.forecast.alphas import Alphas, joined
 from strategies.forecast.checkpoint import MANIFEST_FILE, Checkpoint, load
@@ -135,6 +135,7 @@ def predict(
     facts = {
         "model": checkpoint.model_id,
         "kind": manifest.kind,
+        COMBINATION: str(maker.rule),
         ORIGIN: str(manifest.origin.kind),
         TRAINED_UNTIL: str(manifest.data.to_ms),
         "venue": bars.venue,
@@ -196,7 +197,7 @@ class _Stretches:
         bars_n = window_bars(manifest.shape.sequence_bars)
         self._warm_up_ms = (bars_n + 1) * longest_ms + DAY_MS
         how = combining_of(settings)
-        self._rule, self._reading = resolved(how.rule, manifest.reading)
+        self.rule, self._reading = resolved(how.rule, manifest.reading)
         self._alphas = Alphas(manifest.timeframes, len(bars.symbols), how)
         self._decision = how.decision
 
@@ -233,7 +234,7 @@ class _Stretches:
             instruments_n=len(self._bars.symbols),
             disagreement=model.disagreement,
             slopes=model.reading.slopes,
-            rules=(self._rule,),
+            rules=(self.rule,),
             besides=decisions_ms,
         )
         scale = 1.0 if self._reading is None else self._reading.scale
@@ -241,7 +242,7 @@ class _Stretches:
             self._bars.symbols,
             self._timeframes,
             said.at_ms,
-            scale * said.alphas[self._rule],
+            scale * said.alphas[self.rule],
             said.mean,
             said.variance,
             ((self._first_ms, model.disagreement),),

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
-from adapters.history.predictions_file import Stored, read_predictions
+from adapters.history.predictions_file import read_predictions
 from adapters.history.store import disk_symbol
 from daemon.domain.bar import Floats
 from daemon.domain.failures import DataError, ModelError
@@ -21,12 +21,14 @@ from daemon.report.reliability import INSTANTS_MIN, ReliabilityReport, Stated, j
 from daemon.report.reliability_page import reliability_page
 from daemon.research.walk_forward.scores import laid_out
 from daemon.settings import Settings
+from daemon.wiring.estimator import COMBINATION
 from daemon.wiring.training import SourceBars, job_of
-from strategies.combination import RULES, chance_up, reading_problem
+from strategies.combination import RULES, Rule, chance_up, reading_problem
 from strategies.forecast.inputs.labels import HORIZON_MS, label
 
 JSON_FILE: Final = "reliability.json"
 PAGE_FILE: Final = "reliability.html"
+AUTO: Final = str(Rule.AUTO)
 NORMAL: Final = Reading(rule=RULES[0], slopes=())  # of a table that says nothing of itself
 Longs = np.ndarray[tuple[int], np.dtype[np.int64]]
 
@@ -54,6 +56,9 @@ def reliability_of(settings: Settings, path: Path, bars: SourceBars) -> Judged:
         problem = reading_problem(reading, len(table.timeframes))
         if problem:
             raise ModelError(f"{path}: how it is combined: {problem}")
+    rule = stored.facts.get(COMBINATION, AUTO)
+    if rule != AUTO and any(reading.rule != rule for _, reading in table.readings):
+        table = replace(table, readings=())  # they state the law of what another rule says
     places = _places(path, table, bars)
     lag_ms = job_of(settings, bars).settings.lag_bars * bars.source.ms
     labels = label(bars.close_ms, bars.values, source=bars.source, lag_ms=lag_ms)
@@ -68,7 +73,7 @@ def reliability_of(settings: Settings, path: Path, bars: SourceBars) -> Judged:
     for k, timeframe in enumerate(table.timeframes):
         own_ms, mean = laid_out(table, table.mean[k], timeframe)
         alone[timeframe.label] = (mean, outcomes(own_ms))
-    stated = _stated(stored, at_ms, forecast, outcomes(at_ms), decision, lag_ms)
+    stated = _stated(table, at_ms, forecast, outcomes(at_ms), decision, lag_ms)
     instants_n = int(stated.known.any(axis=1).sum())
     if instants_n < INSTANTS_MIN:
         raise DataError(
@@ -91,11 +96,16 @@ def _places(path: Path, table: PredictionTable, bars: SourceBars) -> np.ndarray[
 
 
 def _stated(
-    stored: Stored, at_ms: Longs, forecast: Floats, y: Floats, decision: Timeframe, lag_ms: int
+    table: PredictionTable,
+    at_ms: Longs,
+    forecast: Floats,
+    y: Floats,
+    decision: Timeframe,
+    lag_ms: int,
 ) -> Stated:
     """Lay out what the table stated at each instant, by the reading that held then."""
     sd, up, half_width = (np.full(forecast.shape, np.nan) for _ in range(3))
-    readings = stored.table.readings or ((0, NORMAL),)
+    readings = table.readings or ((0, NORMAL),)
     starts = [from_ms for from_ms, _ in readings]
     held = np.searchsorted(starts, at_ms, side="right") - 1
     for number, (_, reading) in enumerate(readings):

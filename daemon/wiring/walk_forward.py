@@ -30,7 +30,7 @@ from daemon.research.walk_forward.stitching import RawFold, RawPart, Stitched, s
 from daemon.settings import Settings
 from daemon.wiring.arms import workers_of
 from daemon.wiring.combining import combining_of
-from daemon.wiring.estimator import ORIGIN
+from daemon.wiring.estimator import COMBINATION, ORIGIN
 from daemon.wiring.training import (
     SourceBars,
     bars_from_files,
@@ -295,7 +295,7 @@ class _Stitching:
             path = self._out / (f"{kind}.parquet" if rule is rules[0] else f"{kind}-{rule}.parquet")
             facts = {
                 "kind": kind,
-                "combination": str(rule),
+                COMBINATION: str(rule),
                 "made_by": COMMAND,
                 ORIGIN: str(self._bars.origin.kind),
                 "source": self._bars.source.label,

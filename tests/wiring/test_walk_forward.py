@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from adapters.history.predictions_file import read_predictions
+from adapters.history.predictions_file import read_predictions, write_predictions
 from adapters.history.store import disk_symbol
 from adapters.trial_ledger import TrialLedger
 from daemon import cli
@@ -348,6 +348,20 @@ def test_the_reliability_of_a_table_is_judged_and_written(
     text = capsys.readouterr().out
     assert "slope, 1 is right" in text
     assert files_of(tmp_path / "a") == files_of(tmp_path / "b"), "the same inputs, the same bytes"
+
+
+def test_what_another_rule_says_is_not_judged_by_the_law_of_the_readings(
+    folder: Path, bars: SourceBars, walked: Whole, tmp_path: Path
+) -> None:
+    """A table says by which rule its predictions came; a model's reading may be of another."""
+    stored = read_predictions(walked[0].arms[0].path)
+    held = {reading.rule for _, reading in stored.table.readings}
+    other = next(rule for rule in RULES if rule not in held)
+    path, facts = tmp_path / "table.parquet", {**stored.facts, "combination": str(other)}
+    write_predictions(path, [stored.table], stored.table.timeframes, facts)
+    found = reliability_of(settings(folder), path, bars)
+    assert not found.states_itself
+    assert reliability_of(settings(folder), walked[0].arms[0].path, bars).states_itself
 
 
 def test_a_table_that_the_bars_cannot_judge_is_refused(
