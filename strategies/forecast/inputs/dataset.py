@@ -11,6 +11,7 @@ import numpy as np
 from daemon.domain.bar import Flags, Floats
 from daemon.domain.failures import ModelError
 from daemon.domain.units import DAY_MS, Timeframe, iso
+from daemon.statistics.outcomes import INSTRUMENTS_MIN
 from strategies.forecast.calibration import centred
 from strategies.forecast.inputs.covariates import CovariateTable, with_covariates
 from strategies.forecast.inputs.features import features
@@ -116,12 +117,18 @@ def _table(job: Job, labels: Sequence[Labels], beside: CovariateTable, place: in
 
 
 def cut_folds(job: Job, tables: Sequence[Table]) -> tuple[Fold, ...]:
-    """Cut the stretch that all timeframes can use; raise ModelError for data too short for it.
+    """Cut the stretch that all timeframes can use; raise ModelError for data too short for it,
+    and for fewer instruments than a label needs.
 
     The gap between parts is the longer label's reach (lag and horizon) plus one input sequence of
     the longest timeframe.
     """
-    settings = job.settings
+    settings, names_n = job.settings, len(job.symbols)
+    if names_n < INSTRUMENTS_MIN:
+        raise ModelError(
+            f"too few instruments: {names_n}; a label is what one does beside the others, of"
+            f" {INSTRUMENTS_MIN} at least"
+        )
     usable = [t.close_ms[t.usable] for t in tables]
     if any(len(u) == 0 for u in usable):
         days = max(int(t.close_ms[-1]) - int(t.close_ms[0]) for t in tables) / DAY_MS

@@ -273,6 +273,15 @@ def test_no_label_of_an_earlier_part_reaches_into_a_later_one(tmp_path: Path) ->
             assert parts[1].max() + reach_ms < parts[2].min()
 
 
+@pytest.mark.parametrize("names_n", [1, 2])
+def test_too_few_instruments_for_a_label_are_told_and_no_days_are_asked_for(
+    names_n: int, tmp_path: Path
+) -> None:
+    asked = job(walk(30 * 48, names_n), tmp_path, TrainSettings())
+    with pytest.raises(ModelError, match=f"too few instruments: {names_n}; .* of 3 at least"):
+        cut_folds(asked, build_tables(asked))
+
+
 def test_too_few_bars_are_refused_with_the_days_needed(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"too few bars: .* usable days .* need \d+"):
         train_model(job(walk(20 * 48, 5), tmp_path, SETTINGS))
