@@ -296,3 +296,22 @@ def test_who_says_nothing_earns_nothing_and_is_compared_all_the_same() -> None:
     found = measured(table, folds, known, None)
     assert (found.losses.rank == 0.0).all()
     assert (found.losses.score == 0.0).all()
+
+
+def test_who_is_silent_at_bad_times_is_scored_at_the_same_decisions_as_all() -> None:
+    y = DRAW.standard_normal((T, N))
+    known = known_of(y, {"momentum": DRAW.standard_normal((T, N))})
+    said = 0.2 * y + DRAW.standard_normal((T, N))
+    said[T // 2 :] = 0.0  # calibration found it worth nothing
+    table, folds = arm_of(said, np.ones((T, N)), known.at_ms)
+    found = measured(table, folds, known, None)
+    for scores in (found.scores, found.beyond):
+        whole = next(s for s in scores if s.period == ALL)
+        assert whole.rank_ic.instants == whole.score_ic.instants == T
+    whole = found.scores[0]
+    assert whole.rank_ic.mean == pytest.approx(-found.losses.rank.mean(), rel=1e-12)
+    assert whole.score_ic.mean == pytest.approx(-found.losses.score.mean(), rel=1e-12)
+    half = rank_ics(said[: T // 2], y[: T // 2]).mean()
+    assert whole.rank_ic.mean == pytest.approx(half / 2, rel=1e-9)
+    mute, folds = arm_of(np.zeros((T, N)), np.ones((T, N)), known.at_ms)
+    assert np.isnan(measured(mute, folds, known, None).scores[0].rank_ic.mean), "never a word"

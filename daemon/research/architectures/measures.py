@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from daemon.domain.bar import Floats
+from daemon.domain.bar import Flags, Floats
 from daemon.domain.predictions import PredictionTable
 from daemon.domain.units import HOUR_MS, Timeframe
 from daemon.research.architectures.book_steps import StepIc
@@ -76,7 +76,9 @@ class Measured:
     """Hold everything that is measured of an arm without trading.
 
     scores: of the arm and of each timeframe, at 6 and 12 hours, by period. beyond: at 6 hours after
-    the simple signals. likelihood: mean loss by instants. steps: empty where nothing can be traded.
+    the simple signals. The arm's own count 0 where it says nothing, unless it never says anything:
+    arms that are silent at bad times are no better for it. likelihood: mean loss by instants.
+    steps: empty where nothing can be traded.
     """
 
     scores: tuple[Score, ...]
@@ -96,8 +98,10 @@ def measured(
     step_h = step_of(known.decision.ms)
     scores: list[Score] = []
     for hours in (HORIZON_H, 2 * HORIZON_H):
+        came = known.outcomes[hours]
+        mute = _silent(forecasts, came)
         scores += score_signal(
-            COMBINED, known.at_ms, forecasts, known.outcomes[hours], hours * HOUR_MS, known.decision
+            COMBINED, known.at_ms, forecasts, came, hours * HOUR_MS, known.decision, mute
         )
     y, span = known.outcomes[HORIZON_H], HORIZON_H * HOUR_MS
     for k, timeframe in enumerate(table.timeframes):
@@ -113,7 +117,9 @@ def measured(
     lags = max(1, HORIZON_H // step_h)
     return Measured(
         tuple(scores),
-        tuple(score_signal(BEYOND, known.at_ms, left, y, span, known.decision)),
+        tuple(
+            score_signal(BEYOND, known.at_ms, left, y, span, known.decision, _silent(forecasts, y))
+        ),
         mean_ic(likelihood, horizon_bars=lags),
         quality_of(forecasts, known.outcomes, known.sigma, cost=known.cost, step_h=step_h),
         Losses(-_skill(rank_ics, forecasts, y), -_skill(score_ics, forecasts, y), likelihood),
@@ -133,10 +139,20 @@ def at_decisions(table: PredictionTable, values: Floats, known: Known) -> Floats
 
 def _skill(measure: Callable[[Floats, Floats], Floats], forecasts: Floats, y: Floats) -> Floats:
     """Give the IC of each decision (M,), 0 where a forecast does not tell instruments apart."""
-    found = measure(forecasts, y)
-    judged = measure(y, y)  # who says nothing earns nothing, but only where there was an outcome
-    silent = np.isfinite(judged) & np.isnan(found) & np.isfinite(forecasts).any(axis=1)
-    return np.where(silent, 0.0, found)
+    return np.where(_mute(forecasts, y), 0.0, measure(forecasts, y))
+
+
+def _mute(forecasts: Floats, y: Floats) -> Flags:
+    """Tell where there are outcomes and forecasts that do not tell instruments apart, (M,)."""
+    judged = np.isfinite(rank_ics(y, y))
+    told_apart = np.isfinite(rank_ics(forecasts, y))
+    return np.asarray(judged & ~told_apart & np.isfinite(forecasts).any(axis=1))
+
+
+def _silent(forecasts: Floats, y: Floats) -> Flags | None:
+    """Give the same; None for who is silent throughout, whose skill is not 0 but unknown."""
+    mute = _mute(forecasts, y)
+    return mute if np.isfinite(rank_ics(forecasts, y)).any() else None
 
 
 def outcome_variance(folds: Sequence[RawFold], at_ms: Longs) -> Floats:

@@ -15,7 +15,7 @@ from datetime import datetime
 import numpy as np
 import numpy.typing as npt
 
-from daemon.domain.bar import Floats
+from daemon.domain.bar import Flags, Floats
 from daemon.domain.predictions import PredictionTable
 from daemon.domain.units import HOUR_MS, Timeframe, require, utc
 from daemon.statistics.cross_sections import rank_ics, score_ics
@@ -71,13 +71,21 @@ def score_table(
 
 
 def score_signal(
-    name: str, at_ms: Longs, forecasts: Floats, y: Floats, horizon_ms: int, spacing: Timeframe
+    name: str,
+    at_ms: Longs,
+    forecasts: Floats,
+    y: Floats,
+    horizon_ms: int,
+    spacing: Timeframe,
+    silent: Flags | None = None,
 ) -> list[Score]:
     """Score forecasts (M, N) of instants (M,) against labels of a horizon, over all and by period.
 
-    spacing: of the instants.
+    spacing: of the instants. silent: (M,), the instants at which an IC of 0 counts, None: none.
     """
     ranked, scored = rank_ics(forecasts, y), score_ics(forecasts, y)
+    if silent is not None:
+        ranked, scored = np.where(silent, 0.0, ranked), np.where(silent, 0.0, scored)
     both = np.isfinite(forecasts) & np.isfinite(y)
     signs = np.sign(centred(np.where(both, forecasts, np.nan))) * np.sign(
         centred(np.where(both, y, np.nan))
