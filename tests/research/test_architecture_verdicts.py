@@ -11,6 +11,7 @@ from daemon.domain.units import HOUR_MS, Timeframe
 from daemon.research.architectures.arms import (
     COMBINED_NAME,
     MEAN_NAME,
+    NETWORKS,
     Arm,
     Group,
     Member,
@@ -32,26 +33,47 @@ YEARS = {"2023": ["bilstm"], "2024": ["bilstm"], "2025": ["bilstm", "gru"]}
 
 
 @pytest.mark.parametrize(
-    ("members", "years", "likely", "finding", "said"),
+    ("members", "peers", "years", "likely", "finding", "said"),
     [
-        (["bilstm"], YEARS, ["bilstm", "ridge"], Finding.SUPPORT, "in 2 of 3 years"),
-        (["bilstm", "gru"], YEARS, ["bilstm"], Finding.NO_EVIDENCE, "gru may be the best as well"),
-        (["lightgbm"], YEARS, ["bilstm"], Finding.REFUTED, "that may be the best: lightgbm"),
+        (["bilstm"], ["bilstm"], YEARS, ["bilstm", "ridge"], Finding.SUPPORT, "in 2 of 3 years"),
         (
+            ["bilstm", "gru"],
+            ["bilstm", "gru"],
+            YEARS,
+            ["bilstm"],
+            Finding.NO_EVIDENCE,
+            "gru may be the best as well",
+        ),
+        (["lightgbm"], ["gru"], YEARS, ["bilstm"], Finding.REFUTED, "may be the best: gru"),
+        (
+            ["lightgbm"],
+            ["bilstm", "gru"],
+            YEARS,
+            ["bilstm"],
+            Finding.NO_EVIDENCE,
+            "of the networks bilstm, gru may be the best, but of all models lightgbm",
+        ),
+        (
+            ["bilstm"],
             ["bilstm"],
             {"2023": ["bilstm"], "2024": ["bilstm", "tcn"]},
             ["bilstm"],
             Finding.NO_EVIDENCE,
             "in 1 of 2 years only",
         ),
-        (["bilstm"], YEARS, ["ridge"], Finding.NO_EVIDENCE, "ridge are likelier"),
-        (["bilstm"], {}, ["bilstm"], Finding.NO_EVIDENCE, "in 0 of 0 years"),
+        (["bilstm"], ["bilstm"], YEARS, ["ridge"], Finding.NO_EVIDENCE, "ridge are likelier"),
+        (["bilstm"], ["bilstm"], {}, ["bilstm"], Finding.NO_EVIDENCE, "in 0 of 0 years"),
     ],
 )
 def test_a_bilstm_must_be_alone_in_the_set_over_all_and_in_most_years(
-    members: list[str], years: dict[str, list[str]], likely: list[str], finding: Finding, said: str
+    members: list[str],
+    peers: list[str],
+    years: dict[str, list[str]],
+    likely: list[str],
+    finding: Finding,
+    said: str,
 ) -> None:
-    verdict = judge_h5("bilstm", members, years, likely)
+    verdict = judge_h5("bilstm", members, peers, years, likely)
     assert verdict.finding is finding
     assert said in verdict.why
 
@@ -87,7 +109,12 @@ STEPS = Steps(gap_low=0.01, gap_high=0.03, ic=0.002, ic_p=0.3, ensemble=0.004, e
         ({"ic": -0.004, "ic_p": 0.01}, Finding.REFUTED, "cost RankIC"),
         ({"gap_low": -0.03, "gap_high": -0.01}, Finding.REFUTED, "larger with all rungs"),
         ({"gap_low": -0.01}, Finding.NO_EVIDENCE, "not shown to be smaller"),
-        ({"ensemble": -0.001}, Finding.REFUTED, "an ensemble of seeds alone forecasts as well"),
+        ({"ensemble": -0.004}, Finding.REFUTED, "an ensemble of seeds alone forecasts better"),
+        (
+            {"ensemble": -0.0001, "ensemble_p": 0.95},
+            Finding.NO_EVIDENCE,
+            "not shown to be better than an ensemble",
+        ),
         ({"ensemble_p": 0.2}, Finding.NO_EVIDENCE, "not shown to be better than an ensemble"),
         ({"ic": -0.004, "ic_p": 0.2}, Finding.SUPPORT, "no RankIC is lost"),
         ({"gap_low": float("nan")}, Finding.NOT_TESTED, "too few"),
@@ -170,10 +197,17 @@ FRAMES = (Timeframe(60), Timeframe(90), Timeframe(120))
 
 
 def compared(
-    name: str, group: Group, skill: float, noise: int, *, gap: float = 0.0, tuned: bool = False
+    name: str,
+    group: Group,
+    skill: float,
+    noise: int,
+    *,
+    gap: float = 0.0,
+    tuned: bool = False,
+    base: str = "bilstm",
 ) -> Compared:
     """Make an arm whose losses are those of all plus its own small noise, less its skill."""
-    member = Member(name if group is Group.ARCHITECTURES else "bilstm", FRAMES, 7)
+    member = Member(name if group is Group.ARCHITECTURES else base, FRAMES, 7)
     losses = overlapping(1) + 0.1 * overlapping(noise, mean=-10.0 * skill)
     learned = np.full(60, gap) - losses[:60] + 0.001 * overlapping(noise + 50)[:60]
     arm = Arm(name, group, (member,), tuned=tuned)
@@ -203,7 +237,10 @@ def test_the_arms_of_all_groups_give_one_verdict_a_claim() -> None:
     found = judge(arms, AT_MS, horizon=6, seed=7)
     said = {one.claim: one.finding for one in found.verdicts}
     assert said == {"H5": Finding.SUPPORT, "H2": Finding.REFUTED, "H6": Finding.SUPPORT}
-    assert list(found.sets) == ["score", "rank", "likelihood"]
+    assert list(found.sets) == ["score", "rank", "likelihood", "networks"]
+    assert set(found.sets["networks"]["all"].p_values) == set(NETWORKS)
+    (text,) = (one.text for one in found.verdicts if one.claim == "H2")
+    assert text == "1h and 90m together forecast better than any alone"
     assert list(found.sets["score"]) == ["all", "2024"], "no quarters"
     assert "momentum" not in found.sets["score"]["all"].p_values
     assert found.tests["no network beats ridge"] < 0.05
@@ -221,3 +258,30 @@ def test_groups_that_were_not_run_and_rivals_that_took_no_part_leave_a_claim_unt
     assert verdict.why == "not all networks took part: lstm, gru, tcn, transformer did not"
     (alone,) = judge(arms[:1], AT_MS, horizon=6, seed=7).verdicts
     assert alone.why == "too few decisions, or no rivals"
+
+
+def test_a_tree_that_beats_all_networks_does_not_refute_that_one_network_beats_the_others() -> None:
+    arms = [
+        compared("bilstm", Group.ARCHITECTURES, 0.05, 2, tuned=True),
+        *(
+            compared(name, Group.ARCHITECTURES, 0.0, 20 + n, tuned=True)
+            for n, name in enumerate(("lstm", "gru", "tcn", "transformer"))
+        ),
+        compared("lightgbm", Group.ARCHITECTURES, 0.2, 4),
+    ]
+    judged = judge(arms, AT_MS, horizon=6, seed=7)
+    assert judged.sets["score"]["all"].members == ("lightgbm",)
+    (verdict,) = judged.verdicts
+    assert verdict.finding is Finding.NO_EVIDENCE
+    assert verdict.why == "of the networks bilstm may be the best, but of all models lightgbm"
+
+
+def test_the_ladder_of_another_network_says_nothing_of_a_bilstm() -> None:
+    names = ("no rung", "+ ensemble", "all rungs")
+    arms = [
+        compared(name, Group.LADDER, 0.02 * n, 11 + n, gap=0.3 - 0.1 * n, base="gru")
+        for n, name in enumerate(names)
+    ]
+    (verdict,) = judge(arms, AT_MS, horizon=6, seed=7).verdicts
+    assert verdict.finding is Finding.NOT_TESTED
+    assert verdict.why == "the ladder is that of another network, gru"

@@ -28,6 +28,7 @@ BASELINES: Final = tuple(one.value for one in Baseline)
 COMBINED_NAME: Final = "all timeframes"
 MEAN_NAME: Final = "all timeframes, plain mean"
 CONTROL_NAME: Final = "control"
+ALONE: Final = " alone"  # how the name of a single timeframe ends
 NOTHING: Final = "no rung"
 EVERYTHING: Final = "all rungs"
 ENSEMBLE: Final = "ensemble"
@@ -232,7 +233,7 @@ def _timeframes(ground: Ground, sizes: Sizes) -> list[Arm]:
         others += singles[first] if frame is first else models(first, chosen, 100 * number)
     every = tuple(one for mine in singles.values() for one in mine)
     return [
-        *(Arm(f"{t.label} alone", group, tuple(mine)) for t, mine in singles.items()),
+        *(Arm(f"{t.label}{ALONE}", group, tuple(mine)) for t, mine in singles.items()),
         Arm(COMBINED_NAME, group, every),
         Arm(MEAN_NAME, group, every, combine=Combine.MEAN),
         Arm(f"{CONTROL_NAME}: {len(ground.timeframes)} x {first.label}", group, tuple(others)),

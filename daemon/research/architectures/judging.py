@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from daemon.domain.bar import Floats
 from daemon.research.architectures.arms import (
+    ALONE,
     BASELINES,
     BILSTM,
     COMBINED_NAME,
@@ -39,6 +40,7 @@ from daemon.research.architectures.comparison import (
 from daemon.research.architectures.measures import Gap, Losses
 from daemon.research.architectures.verdicts import (
     H5,
+    H6,
     Beaten,
     Finding,
     Steps,
@@ -53,6 +55,7 @@ from daemon.statistics.skill import mean_ic
 Longs = npt.NDArray[np.int64]
 YEAR_INSTANTS_MIN: Final = 500
 SCORE, RANK, LIKELIHOOD = "score", "rank", "likelihood"
+PEERS: Final = "networks"  # the score IC once more, of the networks alone
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,8 @@ class Compared:
 class Judged:
     """Hold what comparing says.
 
-    sets: of each loss, by period, of the models of the architectures. tests: p-values of `nothing
+    sets: of each loss, by period, of the models of the architectures, and of the networks alone
+    over all (PEERS). tests: p-values of `nothing
     beats it`, by what is asked. differences: paired, of mean RankIC.
     """
 
@@ -117,7 +121,9 @@ def _sets(
             mine = confidence_set(losses, horizon=horizon, seed=seed)
             if mine is not None:
                 found[name][period] = mine
-    return found
+    peers = {n: o.losses.score for n, o in models.items() if n in NETWORKS}
+    among = confidence_set(peers, horizon=horizon, seed=seed)
+    return found | {PEERS: {} if among is None else {ALL: among}}
 
 
 def _against(arms: Mapping[str, Compared], horizon: int, seed: int) -> dict[str, float]:
@@ -142,8 +148,9 @@ def _h5(sets: Mapping[str, Mapping[str, Set]]) -> Verdict:
         why = f"not all networks took part: {', '.join(lacking)} did not"
         return Verdict("H5", H5, Finding.NOT_TESTED, why)
     years = {p: found.members for p, found in sets[SCORE].items() if p != ALL}
+    peers = sets[PEERS][ALL].members  # all networks took part at the instants of the whole
     likely = sets[LIKELIHOOD].get(ALL)
-    return judge_h5(BILSTM, whole.members, years, () if likely is None else likely.members)
+    return judge_h5(BILSTM, whole.members, peers, years, () if likely is None else likely.members)
 
 
 def _h2(
@@ -171,11 +178,13 @@ def _h2(
     }
     for name in (best, control, MEAN_NAME):
         differences[f"{COMBINED_NAME} less {name}"] = _paired(arms, COMBINED_NAME, name, horizon)
-    return judge_h2(found)
+    labels = [name.removesuffix(ALONE) for name in singles]
+    text = f"{', '.join(labels[:-1])} and {labels[-1]} together forecast better than any alone"
+    return replace(judge_h2(found), text=text)
 
 
 def _h6(arms: Mapping[str, Compared], differences: dict[str, Pair], horizon: int) -> Verdict:
-    alone = f"+ {ENSEMBLE}"
+    alone, kind = f"+ {ENSEMBLE}", arms[NOTHING].arm.kind
     for name in arms:
         if name.startswith("+"):
             differences[f"{name} less {NOTHING}"] = _paired(arms, name, NOTHING, horizon)
@@ -183,6 +192,10 @@ def _h6(arms: Mapping[str, Compared], differences: dict[str, Pair], horizon: int
             differences[f"{name} less {EVERYTHING}"] = _paired(arms, name, EVERYTHING, horizon)
     both = differences[f"{EVERYTHING} less {NOTHING}"] = _paired(arms, EVERYTHING, NOTHING, horizon)
     over = differences[f"{EVERYTHING} less {alone}"] = _paired(arms, EVERYTHING, alone, horizon)
+    if kind != BILSTM:
+        return Verdict(
+            "H6", H6, Finding.NOT_TESTED, f"the ladder is that of another network, {kind}"
+        )
     low, high = _gap_interval(arms[NOTHING].gap, arms[EVERYTHING].gap, horizon)
     return judge_h6(
         Steps(low, high, both.difference.mean, both.p_value, over.difference.mean, over.p_value)

@@ -23,7 +23,12 @@ TITLES: Final = {
     Group.TIMEFRAMES: "Timeframes",
     Group.LADDER: "Regularisation",
 }
-LOSSES: Final = {"score": "score IC", "rank": "RankIC", "likelihood": "likelihood"}
+LOSSES: Final = {
+    "score": "score IC",
+    "rank": "RankIC",
+    "likelihood": "likelihood",
+    "networks": "score IC, networks alone",
+}
 NOTHING_SAID: Final = Undefined("it does not tell instruments apart, or there are too few of them")
 SERIOUS: Final = "SERIOUS:"  # how findings about data begin that are read before any figure
 NOT_TRADED: Final = Undefined("a strategy combines the timeframes itself: there is no such book")

@@ -2,13 +2,15 @@
 
 H5  a Bi-LSTM beats LSTM, GRU, TCN and Transformer: *support* where it is alone in the model
     confidence set of the IC loss, over all and in most years, and stays in that of the likelihood;
-    *refuted* where it is not in the set at all; otherwise *no evidence*.
+    *refuted* where it is not in the set of the five networks alone (a tree that beats all of them
+    says nothing about which is the best network); otherwise *no evidence*.
 H2  all timeframes together beat any single one: *support* where the combination beats the best
     single one and the control, SPA p below 0.05 each; *refuted* where it beats the single one but
     not the control (then it is ensembling), or where a single one beats it; else *no evidence*.
 H6  a Bi-LSTM needs special regularisation: *support* where all rungs together make the gap between
     training and test smaller, lose no RankIC, and are better than the ensemble alone; *refuted*
-    where the ensemble alone has no lower RankIC or the rungs cost RankIC; else *no evidence*.
+    where they have a lower RankIC than none or than the ensemble alone, or a larger gap; else *no
+    evidence*. Better, lower and smaller mean beyond luck, p below 0.05.
 """
 
 from __future__ import annotations
@@ -42,23 +44,32 @@ class Verdict:
 
 
 H5: Final = "a Bi-LSTM forecasts better than LSTM, GRU, TCN and Transformer of its size"
-H2: Final = "1h, 90m and 2h together forecast better than any of them alone"
+H2: Final = "all timeframes together forecast better than any of them alone"
 H6: Final = "a Bi-LSTM needs its special regularisation"
 
 
 def judge_h5(
-    bilstm: str, members: Sequence[str], years: Mapping[str, Sequence[str]], likely: Sequence[str]
+    bilstm: str,
+    members: Sequence[str],
+    peers: Sequence[str],
+    years: Mapping[str, Sequence[str]],
+    likely: Sequence[str],
 ) -> Verdict:
     """Judge by the model confidence sets.
 
-    members: of the set of the IC loss over all. years: the same of each year with enough instants.
-    likely: members of the set of the likelihood.
+    members: of the set of the IC loss over all. peers: of that of the networks alone. years: as
+    members, of each year with enough instants. likely: members of the set of the likelihood.
     """
     others = [name for name in members if name != bilstm]
     alone = [year for year, mine in years.items() if list(mine) == [bilstm]]
-    if bilstm not in members:
-        why = f"it is not among the models that may be the best: {_listed(others)}"
+    if bilstm not in peers:
+        why = f"it is not among the networks that may be the best: {_listed(peers)}"
         return Verdict("H5", H5, Finding.REFUTED, why)
+    if bilstm not in members:
+        why = (
+            f"of the networks {_listed(peers)} may be the best, but of all models {_listed(others)}"
+        )
+        return Verdict("H5", H5, Finding.NO_EVIDENCE, why)
     if others:
         why = f"{_listed(others)} may be the best as well: these bars cannot tell them apart"
         return Verdict("H5", H5, Finding.NO_EVIDENCE, why)
@@ -141,10 +152,10 @@ def judge_h6(s: Steps) -> Verdict:
             f" better than the ensemble alone ({s.ensemble:+.4f}, p {s.ensemble_p:.3f})"
         )
         return Verdict("H6", H6, Finding.SUPPORT, why)
-    if s.ensemble <= 0.0:
+    if s.ensemble < 0.0 and s.ensemble_p < LEVEL:
         why = (
-            "the gap is smaller with all rungs, but an ensemble of seeds alone forecasts as well"
-            f" ({s.ensemble:+.4f}, p {s.ensemble_p:.2f})"
+            "the gap is smaller with all rungs, but an ensemble of seeds alone forecasts better"
+            f" ({s.ensemble:+.4f}, p {s.ensemble_p:.3f})"
         )
         return Verdict("H6", H6, Finding.REFUTED, why)
     why = (
