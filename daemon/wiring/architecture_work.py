@@ -444,6 +444,7 @@ def _steps(
         hourly=hourly[:, order],
         disagreement=table.disagreement,
         cost=cost_of(task.settings, len(order)),
+        sigma=known.sigma,
         readings=table.readings,
     )
     made = instruments_of(task.settings).instruments

@@ -40,6 +40,7 @@ def told_of(mean: Floats) -> tuple[Told, Floats]:
         hourly=values,
         disagreement=(),
         cost=np.full(N, 0.0006),
+        sigma=np.tile(sigma, (HOURS, 1)),
     )
     return told, outcomes
 
@@ -106,6 +107,7 @@ def test_the_future_of_a_decision_changes_nothing_in_it() -> None:
         mean=told.mean[:, :half],
         variance=told.variance[:, :half],
         age_ms=told.age_ms[:, :half],
+        sigma=told.sigma[:half],
     )
     other = told.hourly.copy()
     other[RISK_BARS + half :] *= 3.0
@@ -117,3 +119,15 @@ def test_the_future_of_a_decision_changes_nothing_in_it() -> None:
 def test_only_the_default_strategy_shows_its_steps() -> None:
     assert strategy_fits("neutral")
     assert not strategy_fits("relative_strength")
+
+
+def test_a_book_weighed_by_risk_loses_nothing_of_what_its_forecasts_earn() -> None:
+    """Weights go with 1 / volatility, outcomes are in units of it: together they are the alpha."""
+    told, outcomes = told_of(forecasts())
+    wide = {**SETTINGS, "name_weight_max": 5.0}
+    steps = named(book_steps(told, wide, universe(N), outcomes))
+    kept = steps["neutralised"].ic.mean / steps["combined"].ic.mean
+    assert 0.97 < kept < 1.03
+    scaled = replace(told, sigma=np.ones_like(told.sigma))  # weights as they are
+    blunt = named(book_steps(scaled, wide, universe(N), outcomes))
+    assert blunt["neutralised"].ic.mean < 0.95 * steps["neutralised"].ic.mean

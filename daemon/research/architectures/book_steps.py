@@ -2,8 +2,9 @@
 
 The default strategy decides at every instant, three times: with a cap that never binds and with its
 own, both as if nothing were too dear to trade, and as it is. What it says on the way is compared
-with what came. The book starts empty and holds what was decided: prices move no weights here, a
-backtest does that.
+with what came. A weight counts times its residual volatility: outcomes are in units of it, so that
+the products are what a leg earned. The book starts empty and holds what was decided: prices move no
+weights here, a backtest does that.
 
     raw 1h ..      the timeframes' forecasts, as old as they are
     combined       the signal: combined, shrunk, in units of residual volatility
@@ -54,7 +55,7 @@ class Told:
     at_ms (M,), rising by an hour. mean, variance: (K, M, N), the newest forecasts of each
     timeframe, and age_ms (K, M) how old they are, -1 for none. hourly: closes (T,) and bars
     (T, N, 5) of one hour. disagreement: (K, K), readings: of the K timeframes, each from an instant
-    on. cost: one way, (N,).
+    on. cost: one way, (N,). sigma: (M, N) the residual volatility that outcomes are measured in.
     """
 
     at_ms: Longs
@@ -66,6 +67,7 @@ class Told:
     hourly: Floats
     disagreement: Disagreements
     cost: Floats
+    sigma: Floats
     readings: Readings = ()
 
 
@@ -97,9 +99,10 @@ def book_steps(
         if target.signals is None or target.note.startswith(HOLD):
             continue
         found["combined"][m] = target.signals.alpha
-        found["neutralised"][m], found["capped"][m] = wide.ideal, target.ideal
+        found["neutralised"][m] = wide.ideal * told.sigma[m]
+        found["capped"][m] = target.ideal * told.sigma[m]
         if not traded.note.startswith(HOLD):
-            found["held"][m] = held
+            found["held"][m] = held * told.sigma[m]
     raw = {f"raw {t.label}": told.mean[k] for k, t in enumerate(told.timeframes)}
     counts = np.isfinite(found["capped"]).any(axis=1, keepdims=True)
     lags = max(1, 6 * 3_600_000 // max(1, _spacing_ms(told.at_ms)))

@@ -178,7 +178,8 @@ def _steps(title: str, arms: Sequence[ArmReport]) -> str:
     note = (
         "Correlation of what each step says with the outcome over 6 hours: forecasts, signal, the"
         " neutral book without a cap on names, with it, both whatever they cost, and what is held"
-        " inside the bands where the costs allow a book. The strategy itself is run."
+        " inside the bands where the costs allow a book, weights times residual volatility. The"
+        " strategy itself is run."
     )
     return page.section(
         f"{title}: the IC on its way into the book", page.table(rows, ("arm", *names)), note=note
