@@ -206,6 +206,9 @@ def test_persistence_turnover_and_friction_are_those_of_the_signal() -> None:
         DRAW.standard_normal((T, N)), outcomes, np.full((T, N), sigma), cost=cost, step_h=1
     )
     assert restless.turnover > found.turnover > 0.0
+    turned = np.where(np.arange(T)[:, None] % 2, -signal[:1], signal[:1])
+    sides = quality_of(turned, outcomes, np.full((T, N), sigma), cost=cost, step_h=1)
+    assert sides.turnover == pytest.approx(48.0), "each hour all is sold and its opposite bought"
     against = quality_of(-signal, outcomes, np.full((T, N), sigma), cost=cost, step_h=1)
     assert against.friction == float("inf")
     silent = quality_of(np.zeros((T, N)), outcomes, np.full((T, N), sigma), cost=cost, step_h=1)

@@ -159,9 +159,9 @@ def _worth(title: str, arms: Sequence[ArmReport]) -> str:
     tables = [page.table(first, head), page.table(second, ("arm", *(f"{h} h old" for h in ages_h)))]
     note = (
         "Score IC over each horizon, and over 6 hours of forecasts that are so old."
-        " Autocorrelation: of an instant's scores with those before. Turnover: of a book that"
-        " follows the scores in full, in its gross. F: what a round costs beside what the signal"
-        " expects; above 1.5 no band makes it pay."
+        " Autocorrelation: of an instant's forecasts with those before. Turnover: bought and sold a"
+        " day by a book that follows the scores in full, in its gross. F: one-way costs beside what"
+        " a signal of one standard deviation earns in all; above 1.5 no band makes it pay."
     )
     return page.section(f"{title}: what the signal is worth", *tables, note=note)
 

@@ -43,8 +43,8 @@ class Quality:
 
     decay: by horizon; ages: of a forecast so many hours old, over 6 hours. persistence: correlation
     of the forecasts, centred at each instant, with those one instant before, all pairs together
-    (the mean of an instant's correlation would be too low by what few names do). turnover: traded
-    share of the gross a day of a book that follows the scores in full. friction: F, infinite
+    (the mean of an instant's correlation would be too low by what few names do). turnover: what
+    a book that follows the scores in full buys and sells a day, in its gross. friction: F, infinite
     without skill. All NaN where the signal never differs between instruments.
     """
 
@@ -117,13 +117,13 @@ def _aged(values: Floats, steps: int) -> Floats:
 
 
 def _turnover(scores: Floats, before: Floats) -> float:
-    """Give half of the gross that changes in a step of a book of gross 1 that is the scores."""
+    """Give what is bought and sold in a step of a book of gross 1 that is the scores."""
     books = []
     for rows in (scores, before):
         size = np.nansum(np.abs(rows), axis=1, keepdims=True)
         books.append(np.nan_to_num(rows / np.where(size > 0, size, np.nan)))
     held = (books[0] != 0).any(axis=1) & (books[1] != 0).any(axis=1)
-    return _mean(0.5 * np.abs(books[0] - books[1]).sum(axis=1)[held])
+    return _mean(np.abs(books[0] - books[1]).sum(axis=1)[held])
 
 
 def _mean(values: Floats) -> float:
