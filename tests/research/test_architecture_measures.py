@@ -95,6 +95,9 @@ def test_every_network_is_tried_with_the_same_settings_the_default_one_in_front(
     assert grid(1) == ({"learning_rate": 0.003, "feature_dropout": 0.3, "weight_decay": 0.1},)
     assert len({tuple(one.items()) for one in grid(40)}) == 40
     assert grid(3) == grid(40)[:3]
+    # few trials reach to both sides of the usual rate: a kind that needs a lower one has a say
+    assert [one["learning_rate"] for one in grid(3)] == [0.003, 0.001, 0.01]
+    assert all(len({one["learning_rate"] for one in grid(40)[n : n + 5]}) == 5 for n in (0, 5, 35))
     with pytest.raises(ConfigurationError, match=r"41 trials of tuning: accepted is 1 \.\. 40"):
         grid(41)
 

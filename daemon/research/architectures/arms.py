@@ -131,17 +131,24 @@ PROTOCOLS: Final[Mapping[str, Sizes]] = {"default": DEFAULT, "full": FULL}
 def grid(trials_n: int) -> tuple[Chosen, ...]:
     """Give the first so many settings that each network is tried with, the default one in front.
 
-    5 learning rates x 4 shares of feature dropout x 2 weight decays, 40 in all, in an order drawn
-    once and for all.
+    5 learning rates x 4 shares of feature dropout x 2 weight decays, 40 in all. Five in a row have
+    five learning rates, since kinds differ in these above all; the other order was drawn once.
     """
-    rest = [
-        {"learning_rate": rate, "feature_dropout": dropout, "weight_decay": decay}
-        for rate, dropout, decay in product(_RATES, _FEATURE_DROPOUTS, _DECAYS)
+    accepted = len(_RATES) * len(_FEATURE_DROPOUTS) * len(_DECAYS)
+    if not 1 <= trials_n <= accepted:
+        raise ConfigurationError(f"{trials_n} trials of tuning: accepted is 1 .. {accepted}")
+    others = list(product(_FEATURE_DROPOUTS, _DECAYS))
+    draw = np.random.default_rng(2026)
+    orders = {rate: draw.permutation(len(others)).tolist() for rate in _RATES}
+    usual = orders[_RATES[0]]
+    usual.insert(0, usual.pop(usual.index(0)))
+    found = [
+        {"learning_rate": rate, "feature_dropout": others[at][0], "weight_decay": others[at][1]}
+        for turn in range(len(others))
+        for rate in _RATES
+        for at in [orders[rate][turn]]
     ]
-    if not 1 <= trials_n <= len(rest):
-        raise ConfigurationError(f"{trials_n} trials of tuning: accepted is 1 .. {len(rest)}")
-    order = 1 + np.random.default_rng(2026).permutation(len(rest) - 1)
-    return (rest[0], *(rest[n] for n in order[: trials_n - 1].tolist()))
+    return tuple(found[:trials_n])
 
 
 @dataclass(frozen=True)
