@@ -5,8 +5,9 @@ H5  a Bi-LSTM beats LSTM, GRU, TCN and Transformer: *support* where it is alone 
     *refuted* where it is not in the set of the five networks alone (a tree that beats all of them
     says nothing about which is the best network); otherwise *no evidence*.
 H2  all timeframes together beat any single one: *support* where the combination beats the best
-    single one and the control, SPA p below 0.05 each; *refuted* where it beats the single one but
-    not the control (then it is ensembling), or where a single one beats it; else *no evidence*.
+    single one and the control, SPA p below 0.05 each; *refuted* where a single one beats it; else
+    *no evidence*, also where it beats the single one but not the control: as many models of one
+    timeframe may do as well.
 H6  a Bi-LSTM needs special regularisation: *support* where all rungs together make the gap between
     training and test smaller, lose no RankIC, and are better than the ensemble alone; *refuted*
     where they have a lower RankIC than none or than the ensemble alone, or a larger gap; else *no
@@ -106,9 +107,9 @@ def judge_h2(p: Beaten) -> Verdict:
     if p.single < LEVEL:
         why = (
             f"it beats {p.best_single} (p {p.single:.3f}), but not as many models of one timeframe"
-            f" (p {p.control:.3f}): the gain is that of several models, not of timeframes"
+            f" (p {p.control:.3f}): the gain may be that of several models, not of timeframes"
         )
-        return Verdict("H2", H2, Finding.REFUTED, why)
+        return Verdict("H2", H2, Finding.NO_EVIDENCE, why)
     if p.combined < LEVEL:
         why = f"a single timeframe beats it (p {p.combined:.3f})"
         return Verdict("H2", H2, Finding.REFUTED, why)
