@@ -42,7 +42,6 @@ from daemon.wiring.backtest import instruments_of
 from daemon.wiring.combining import combining_of
 from daemon.wiring.core import combined_timeframes, cost_of, strategy_of
 from daemon.wiring.estimator import COMBINATION, ORIGIN
-from daemon.wiring.timing import wall_seconds
 from daemon.wiring.trials import daily_returns
 from strategies.combination import DISAGREEMENT_PRIOR, Rule
 from strategies.forecast.calibration import PRIOR_SLOPE, centred
@@ -77,9 +76,10 @@ _STATUS: Final = Path("/proc/self/status")
 class Cost:
     """Hold what one fit took on this machine.
 
-    train_s: seconds of the processor. decision_ms: of each of the last decisions, the forecasts of
-    all timeframes of one instant, features given. peak_mb: most memory of the process meanwhile,
-    its inputs included; NaN where the system does not tell. parameters: numbers that were learned.
+    train_s: seconds of the processor. decision_ms: of the processor as well, of each of the last
+    decisions, the forecasts of all timeframes of one instant, features given. peak_mb: most memory
+    of the process meanwhile, its inputs included; NaN where the system does not tell. parameters:
+    numbers that were learned.
     """
 
     train_s: float
@@ -104,7 +104,7 @@ def run_costed(task: UnitTask, told: Share) -> Path:
         took = _processor_s() - started_s
         cost = Cost(
             took,
-            tuple(_decision_ms(fitted, tables)),
+            tuple(decision_ms(fitted, tables)),
             _peak_mb(),
             fitted.parameters_n,
         )
@@ -134,15 +134,18 @@ def _processor_s() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def _decision_ms(fitted: Fitted, tables: Sequence[Table]) -> list[float]:
-    """Time the newest decisions, at each of which all timeframes are forecast."""
+def decision_ms(fitted: Fitted, tables: Sequence[Table]) -> list[float]:
+    """Time the newest decisions, at each of which all timeframes are forecast, in ms.
+
+    The processor's time: on a busy machine the clock tells how long a decision had to wait.
+    """
     found = []
     rows = [np.flatnonzero(table.allowed.any(axis=1))[-DECISIONS_TIMED:] for table in tables]
     for back in range(min(len(mine) for mine in rows)):
-        started_s = wall_seconds()
+        started_s = _processor_s()
         for table, mine in zip(tables, rows, strict=True):
             fitted.forecast(table, mine[-1 - back :][:1])
-        found.append(1e3 * (wall_seconds() - started_s))
+        found.append(1e3 * (_processor_s() - started_s))
     return found
 
 

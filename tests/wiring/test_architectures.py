@@ -18,6 +18,7 @@ from adapters.history.predictions_file import read_predictions
 from adapters.trial_ledger import TrialLedger
 from daemon import cli
 from daemon.commands.evaluate.architectures import show
+from daemon.domain.bar import Floats
 from daemon.domain.failures import ConfigurationError
 from daemon.domain.predictions import rows_of
 from daemon.domain.units import HOUR_MS, Timeframe
@@ -27,8 +28,10 @@ from daemon.research.walk_forward.stitching import RawFold, RawPart
 from daemon.statistics.cross_sections import rank_ics
 from daemon.wiring.architecture_plan import Campaign, campaign_of, known_kinds
 from daemon.wiring.architecture_work import (
+    DECISIONS_TIMED,
     ArmTask,
     cost_path,
+    decision_ms,
     measure_arm,
     read_cost,
     run_costed,
@@ -38,11 +41,14 @@ from daemon.wiring.architecture_work import (
 from daemon.wiring.architectures import TABLES_FOLDER
 from daemon.wiring.trials import different_trials
 from daemon.wiring.walk_forward import UNITS_FOLDER, bars_to_walk
+from strategies.forecast.baselines import Baseline
 from strategies.forecast.calibration import PRIOR_SLOPE
+from strategies.forecast.inputs.dataset import Table
 from strategies.forecast.inputs.labels import label
+from strategies.forecast.training.baseline_training import FittedBaseline
 from strategies.forecast.training.fitting import TRAINERS
-from strategies.forecast.training.job import write_job
-from strategies.forecast.training.unit import UnitTask, read_unit, run_unit, unit_path
+from strategies.forecast.training.job import Longs, write_job
+from strategies.forecast.training.unit import UnitTask, read_unit, run_unit, tables_of, unit_path
 from tests.simulation.paper_line import generated_market
 from tests.wiring.architecture_market import (
     DAYS,
@@ -248,6 +254,25 @@ def test_a_strategy_that_combines_fewer_timeframes_is_shown_those_of_the_table(
     strange = settings_of(folder, 'strategy.parameters={"timeframes_minutes": [60, 240]}')
     with pytest.raises(ConfigurationError, match="timeframes_minutes names 4h"):
         campaign_of(strange, bars_to_walk(strange), [Group.ARCHITECTURES], (), TINY)
+
+
+class Waiting(FittedBaseline):
+    """Forecast as a machine does that has others to serve first."""
+
+    def forecast(self, table: Table, rows: Longs) -> tuple[Floats, Floats]:
+        time.sleep(0.02)
+        return super().forecast(table, rows)
+
+
+def test_a_decision_takes_what_it_computes_not_what_it_waits_on_a_busy_machine(
+    folder: Path, tmp_path: Path
+) -> None:
+    chosen = settings_of(folder)
+    campaign = campaign_of(chosen, bars_to_walk(chosen), [Group.ARCHITECTURES], (), TINY)
+    tables = tables_of(write_job(campaign.plan.job, tmp_path / "job"))
+    took = decision_ms(Waiting(Baseline.MOMENTUM, len(tables), 12), tables)
+    assert len(took) == DECISIONS_TIMED
+    assert 0.0 < np.median(took) < 20.0, "three timeframes wait 60 ms of the clock"
 
 
 @pytest.mark.soak(minutes=2)

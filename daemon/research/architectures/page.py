@@ -231,8 +231,9 @@ def _resources(title: str, arms: Sequence[ArmReport]) -> str:
     ]
     head = ("arm", "parameters", "training, s", "p95 of a decision, ms", "peak memory, MB")
     note = (
-        "On the machine that ran it. Seconds of the processor for all fits; all models of the arm"
-        " forecast one instant, features given; memory of a process that fits, its data included."
+        "On the machine that ran it, times of the processor: of all fits, without those of tuning;"
+        " of all models of the arm that forecast one instant, features given. Memory of"
+        " a process that fits, its data included."
     )
     return page.section(f"{title}: resources", page.table(rows, head), note=note)
 

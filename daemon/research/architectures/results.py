@@ -29,7 +29,8 @@ class Resources:
     """Hold what an arm takes on this machine; NaN and None: nobody knows.
 
     parameters: of all its models together. train_s: seconds of the processor for all fits that its
-    table is made of. decision_ms: 95th percentile of forecasting one decision, all its models.
+    table is made of. decision_ms: of the processor, 95th percentile of forecasting one decision,
+    all its models.
     peak_mb: of a process that fits one of them.
     """
 
