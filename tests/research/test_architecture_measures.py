@@ -306,14 +306,16 @@ def test_who_says_nothing_earns_nothing_and_is_compared_all_the_same() -> None:
 
 def test_who_is_silent_at_bad_times_is_scored_at_the_same_decisions_as_all() -> None:
     y = DRAW.standard_normal((T, N))
-    known = known_of(y, {"momentum": DRAW.standard_normal((T, N))})
+    few = DRAW.standard_normal((T, N))
+    few[-5:, 2:] = np.nan  # too few instruments to look beyond it
+    known = known_of(y, {"momentum": few})
     said = 0.2 * y + DRAW.standard_normal((T, N))
     said[T // 2 :] = 0.0  # calibration found it worth nothing
     table, folds = arm_of(said, np.ones((T, N)), known.at_ms)
     found = measured(table, folds, known, None)
-    for scores in (found.scores, found.beyond):
+    for scores, instants in ((found.scores, T), (found.beyond, T - 5)):
         whole = next(s for s in scores if s.period == ALL)
-        assert whole.rank_ic.instants == whole.score_ic.instants == T
+        assert whole.rank_ic.instants == whole.score_ic.instants == instants
     whole = found.scores[0]
     assert whole.rank_ic.mean == pytest.approx(-found.losses.rank.mean(), rel=1e-12)
     assert whole.score_ic.mean == pytest.approx(-found.losses.score.mean(), rel=1e-12)

@@ -20,7 +20,7 @@ from daemon.domain.predictions import PredictionTable
 from daemon.domain.units import HOUR_MS, Timeframe
 from daemon.research.architectures.book_steps import StepIc
 from daemon.research.architectures.quality import HORIZON_H, Quality, quality_of, step_of
-from daemon.research.architectures.simple_signals import beyond
+from daemon.research.architectures.simple_signals import beyond, measurable
 from daemon.research.walk_forward.scores import COMBINED, Score, laid_out, score_signal
 from daemon.research.walk_forward.stitching import RawFold, RawPart
 from daemon.statistics.cross_sections import rank_ics, score_ics
@@ -112,14 +112,13 @@ def measured(
             at, said, came = instants[there], mean[there], y[rows[there]]
             spacing = Timeframe(math.lcm(timeframe.minutes, known.decision.minutes))
             scores += score_signal(timeframe.label, at, said, came, span, spacing)
-    left = beyond(forecasts, known.signals)
+    left, there = beyond(forecasts, known.signals), measurable(forecasts, known.signals)
+    mute = _silent(np.where(there, forecasts, np.nan), np.where(there, y, np.nan))
     likelihood = _likelihood(forecasts, outcome_variance(folds, known.at_ms), y, folds, known)
     lags = max(1, HORIZON_H // step_h)
     return Measured(
         tuple(scores),
-        tuple(
-            score_signal(BEYOND, known.at_ms, left, y, span, known.decision, _silent(forecasts, y))
-        ),
+        tuple(score_signal(BEYOND, known.at_ms, left, y, span, known.decision, mute)),
         mean_ic(likelihood, horizon_bars=lags),
         quality_of(forecasts, known.outcomes, known.sigma, cost=known.cost, step_h=step_h),
         Losses(-_skill(rank_ics, forecasts, y), -_skill(score_ics, forecasts, y), likelihood),

@@ -158,7 +158,8 @@ def _worth(title: str, arms: Sequence[ArmReport]) -> str:
     head = ("arm", *(f"over {h} h" for h in decay_h), "autocorrelation", "turnover a day", "F")
     tables = [page.table(first, head), page.table(second, ("arm", *(f"{h} h old" for h in ages_h)))]
     note = (
-        "Score IC over each horizon, and over 6 hours of forecasts that are so old."
+        "Score IC over each horizon, and over 6 hours of forecasts that are so old, where an arm"
+        " says anything."
         " Autocorrelation: of an instant's forecasts with those before. Turnover: bought and sold a"
         " day by a book that follows the scores in full, in its gross. F: one-way costs beside what"
         " a signal of one standard deviation earns in all; above 1.5 no band makes it pay."

@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from daemon.domain.bar import Floats
+from daemon.domain.bar import Flags, Floats
 from daemon.domain.units import HOUR_MS, require
 from daemon.statistics.cross_sections import normal_scores
 
@@ -41,17 +41,22 @@ def _move(log_closes: Floats, rows: Longs, bars: int) -> Floats:
     return np.asarray(log_closes[rows] - before)
 
 
+def measurable(forecasts: Floats, signals: Mapping[str, Floats]) -> Flags:
+    """Tell (M, N) where a forecast and all signals are known, and of enough instruments."""
+    known = np.isfinite(forecasts)
+    for values in signals.values():
+        known &= np.isfinite(values)
+    regressors = len(signals) + 1
+    return np.asarray(known & (known.sum(axis=1, keepdims=True) >= regressors + SPARE_MIN))
+
+
 def beyond(forecasts: Floats, signals: Mapping[str, Floats]) -> Floats:
     """Give what is left (M, N) of the forecasts' normal scores after the signals'.
 
     NaN where a forecast or any signal is missing, and at instants with fewer than SPARE_MIN
     instruments more than regressors.
     """
-    known = np.isfinite(forecasts)
-    for values in signals.values():
-        known &= np.isfinite(values)
-    regressors = len(signals) + 1
-    known &= known.sum(axis=1, keepdims=True) >= regressors + SPARE_MIN
+    known = measurable(forecasts, signals)
     y = np.where(known, normal_scores(np.where(known, forecasts, np.nan)), 0.0)
     columns = [known.astype(np.float64)]
     for values in signals.values():
