@@ -335,6 +335,9 @@ def test_page_terminal_and_json_say_the_same_and_what_was_left_out(
     absent = {one["name"]: one["why"] for one in values["absent"]}
     assert absent["gru"] == "it was left out by --kinds"
     assert "gru was not compared: it was left out by --kinds" in page
+    held = results.arms[-1].measured.steps[-1].ic
+    if held.instants > 1:  # a few decisions are no record, and the page must say so
+        assert f"{held.mean:+.4f} ± {(held.high - held.low) / 2:.4f}" in page
     whole_score = values["arms"][0]["scores"][0]["score_ic"]["mean"]
     assert f"{whole_score:+.4f}" in page
     assert f"{whole_score:+.4f}" in said

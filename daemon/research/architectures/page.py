@@ -180,7 +180,8 @@ def _steps(title: str, arms: Sequence[ArmReport]) -> str:
         "Correlation of what each step says with the outcome over 6 hours: forecasts, signal, the"
         " neutral book without a cap on names, with it, both whatever they cost, and what is held"
         " inside the bands where the costs allow a book, weights times residual volatility. The"
-        " strategy itself is run."
+        " strategy itself is run. A book is held only where a signal is worth its costs: a wide ±"
+        " says that this was seldom."
     )
     return page.section(
         f"{title}: the IC on its way into the book", page.table(rows, ("arm", *names)), note=note
@@ -188,7 +189,7 @@ def _steps(title: str, arms: Sequence[ArmReport]) -> str:
 
 
 def _step(found: MeanIc | None) -> Cell:
-    return NOTHING_SAID if found is None else _number(found.mean, "+.4f")
+    return NOTHING_SAID if found is None else _with_half(found)
 
 
 def _money(title: str, arms: Sequence[ArmReport], results: Results) -> str:
