@@ -114,21 +114,21 @@ def test_unknown_groups_are_refused(text: str) -> None:
 
 def costs(days: float) -> tuple[int, list[FitCost]]:
     folds = max(1, round(360 / days))
-    return folds, [FitCost(10.0, 0.125)] * folds * 4
+    return folds, [FitCost(10.0, 0.03125)] * folds * 4
 
 
 def test_hours_that_do_not_suffice_buy_fewer_steps_then_fewer_refits_for_all_alike() -> None:
-    rich = effort_of(costs, refit_days=60.0, steps_max=1_000, core_hours=0.0)
-    assert (rich.steps, rich.folds_n, rich.fits_n, rich.reason) == (1_000, 6, 24, "")
-    less = effort_of(costs, refit_days=60.0, steps_max=1_000, core_hours=0.5)
+    rich = effort_of(costs, refit_days=60.0, steps_max=4_000, core_hours=0.0)
+    assert (rich.steps, rich.folds_n, rich.fits_n, rich.reason) == (4_000, 6, 24, "")
+    less = effort_of(costs, refit_days=60.0, steps_max=4_000, core_hours=0.5)
     seconds = 1_800.0 * (1.0 - RESERVED_SHARE)
-    assert less.steps == int((seconds - 240) / 3)
+    assert less.steps == int((seconds - 240) / 0.75)
     assert less.folds_n == 6
-    assert less.reason == f"every network learns {less.steps:,} steps instead of 1,000"
+    assert less.reason == f"every network learns {less.steps:,} steps instead of 4,000"
     assert less.core_s <= seconds
-    few = effort_of(costs, refit_days=60.0, steps_max=1_000, core_hours=0.2)
+    few = effort_of(costs, refit_days=60.0, steps_max=4_000, core_hours=0.2)
     assert (few.folds_n, few.refit_days) == (3, 120.0)
-    assert few.steps == int((3_600.0 * 0.2 * (1.0 - RESERVED_SHARE) - 120) / 1.5)
+    assert few.steps == int((3_600.0 * 0.2 * (1.0 - RESERVED_SHARE) - 120) / 0.375)
     assert "fitted again every 120 days instead of 60, and" in few.reason
 
 

@@ -13,7 +13,7 @@ from typing import Final
 
 from daemon.domain.failures import ConfigurationError
 
-STEPS_FEW: Final = 120  # a network of fewer steps is no network
+STEPS_FEW: Final = 600  # on recorded bars networks still gained order up to about a thousand
 STEPS_LEAST: Final = 40
 EVALUATIONS: Final = 9  # times that a fit forecasts its stop part
 FORWARD_SHARE: Final = 0.33  # of what learning from a sequence costs
