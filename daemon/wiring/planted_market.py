@@ -93,10 +93,10 @@ class PlantedPlan:
 
     planted_ic: float = 0.03
     coins: int = 20
-    train_days: int = 4500
+    train_days: int = 2500
     decisions: int = 2200
     kind: str = "bilstm"
-    budget_s: float = 32.0  # about one pass over those days
+    budget_s: float = 17.0  # about one pass over those days
     rivals: tuple[Arm, ...] = RIVALS
 
     def __post_init__(self) -> None:

@@ -38,7 +38,7 @@ from strategies.forecast.training.job import Origin, TrainSettings
 
 MANIFEST_FILE: Final = "manifest.json"
 WEIGHTS_FILE: Final = "weights.safetensors"
-SCHEMA: Final = 3
+SCHEMA: Final = 4
 NETWORKS: Final = tuple(kind.value for kind in NetworkKind)
 RIDGE: Final = "ridge"
 LIGHTGBM: Final = "lightgbm"

@@ -54,3 +54,20 @@ class NetworkConfig:
     weight_drop: float = 0.0
     zoneout: float = 0.0
     dropout: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class FoundProduct:
+    """Hold a product of two readings that was found before a training; see `products`.
+
+    newest, earlier: (C,) weights of channels; lags: of the bars before the newest, the oldest
+    first, at most all of them. Readings have a spread of about one. size: the expectation of the
+    primary outcome where the product is one, in units of the label.
+    """
+
+    newest: tuple[float, ...]
+    newest_level: float
+    earlier: tuple[float, ...]
+    earlier_level: float
+    lags: tuple[float, ...]
+    size: float

@@ -23,6 +23,10 @@ class Forecast(NamedTuple):
     log_variance: Tensor
     quantiles: Tensor
 
+    def moved(self, by: Tensor) -> Forecast:
+        """Move the expectation and the quantiles by (.., H)."""
+        return Forecast(self.mean + by, self.log_variance, self.quantiles + by[..., None])
+
 
 class Heads(nn.Module):
     """Read a vector per instrument; quantiles are a middle and two positive distances from it."""
@@ -43,3 +47,8 @@ class Heads(nn.Module):
         below, above = nn.functional.softplus(below), nn.functional.softplus(above)
         quantiles = torch.stack([middle - below, middle, middle + above], dim=-1)  # (.., H, 3)
         return Forecast(mean, log_variance.clamp(-LOG_VARIANCE_MAX, LOG_VARIANCE_MAX), quantiles)
+
+    @torch.no_grad()
+    def expect_nothing(self) -> None:
+        """Begin with an expectation of zero, whatever is read."""
+        self.out.weight[:HORIZONS] = 0.0

@@ -6,13 +6,13 @@ One network serves all instruments and all timeframes; a learned offset tells it
     width
 
 An encoder maps (S, L, E) to (S, L, D) and says in `ends` which rows have seen every bar. What is
-read is that vector plus a learned share of an attention pooling over all bars, plus products of the
-newest bar with those before it.
+read is that vector plus a learned share of an attention pooling over all bars. Products of the
+newest bar with those before it are added to the expectation alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final, Protocol
 
@@ -23,7 +23,7 @@ from daemon.domain.failures import ConfigurationError
 from strategies.forecast.inputs.windows import USABLE_SHARE_MIN
 from strategies.forecast.networks.attention import AttentionPooling, CrossAsset
 from strategies.forecast.networks.bilstm import BiLstm
-from strategies.forecast.networks.config import NetworkConfig, NetworkKind
+from strategies.forecast.networks.config import FoundProduct, NetworkConfig, NetworkKind
 from strategies.forecast.networks.gru import Gru
 from strategies.forecast.networks.heads import Forecast, Heads
 from strategies.forecast.networks.lstm import Lstm
@@ -79,7 +79,7 @@ class Network(nn.Module):
         D = self.encoder.width
         self.pool = AttentionPooling(D)
         self.pool_share = nn.Parameter(torch.zeros(D))
-        self.products = Products(config.channels, config.sequence_bars, D)
+        self.products = Products(config.channels, config.sequence_bars)
         self.cross_asset = CrossAsset(D) if config.cross_asset else None
         self.dropout = nn.Dropout(config.dropout)
         self.heads = Heads(D)
@@ -92,23 +92,28 @@ class Network(nn.Module):
         get one all the same, of no meaning, but no other sees them.
         """
         B, N, L, C = x.shape
-        h = self.read(x.view(B * N, L, C), place.repeat_interleave(N)).view(B, N, -1)  # (B, N, D)
+        s = self.drop_features(x.view(B * N, L, C))
+        h = self.read(s, place.repeat_interleave(N)).view(B, N, -1)  # (B, N, D)
         if self.cross_asset is not None:
             flags = x[..., -1] > 0  # (B, N, L)
             alive = flags[..., -1] & (flags.float().mean(dim=-1) >= USABLE_SHARE_MIN)
             h = self.cross_asset(h, alive)
         found: Forecast = self.heads(self.dropout(h))
-        return found
+        return found.moved(self.products(s).view(B, N, -1))
+
+    def begin(self, found: Sequence[FoundProduct]) -> None:
+        """Forecast by products that were found, and by them alone until more is learned."""
+        self.products.begin(found)
+        if found:
+            self.heads.expect_nothing()
 
     def read(self, x: Tensor, place: Tensor) -> Tensor:
         """Map sequences x (S, L, C) of timeframes place (S,) to what is read of them, (S, D)."""
-        x = self.drop_features(x)
         e = self.project(x)  # (S, L, C) -> (S, L, E)
         e = nn.functional.gelu(self.norm(e + self.timeframe(place)[:, None]))
         h = self.encoder(self.drop_embedding(e))  # (S, L, E) -> (S, L, D)
         pooled: Tensor = self.pool_share * self.pool(h)  # (S, L, D) -> (S, D)
-        multiplied: Tensor = self.products(x)  # (S, L, C) -> (S, D)
-        return self.encoder.ends(h) + pooled + multiplied
+        return self.encoder.ends(h) + pooled
 
 
 def parameters_n(config: NetworkConfig) -> int:

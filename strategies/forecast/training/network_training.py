@@ -6,6 +6,7 @@ trains in a process of its own (see `process`), so the one that trades never loa
 seeds Python, NumPy and torch; the number of steps follows from the settings and the data, never
 from a clock: the same job gives the same model, also when it was killed and begun again (`resume`).
 
+Products of bars that show in closed form are where a training begins (`found_products`).
 Losses stand in `networks.losses`: a likelihood for the first steps, then the order within each
 cross-section. A step sees some instants of every timeframe with all their instruments. Early
 stopping keeps the weights with the best RankIC on the part of time after the training part; the
@@ -34,13 +35,14 @@ from strategies.forecast import checkpoint
 from strategies.forecast.inputs.covariates import column_names
 from strategies.forecast.inputs.dataset import Table, build_tables, cut_folds
 from strategies.forecast.inputs.windows import CHANNELS_N
-from strategies.forecast.networks.config import NetworkConfig, NetworkKind
+from strategies.forecast.networks.config import FoundProduct, NetworkConfig, NetworkKind
 from strategies.forecast.networks.losses import total_loss
 from strategies.forecast.networks.network import Network
 from strategies.forecast.training.averaging import AVERAGED_SHARE, WeightAverage
 from strategies.forecast.training.batches import Batches
 from strategies.forecast.training.evaluation import Forecaster, OutOfSample, describe, score
 from strategies.forecast.training.fitting import Fitted, Told
+from strategies.forecast.training.found_products import find_products
 from strategies.forecast.training.job import (
     Device,
     Job,
@@ -98,6 +100,8 @@ def train_model(job: Job, *, progress: Report | None = None) -> Path:
     members: list[Network] = []
     for number, fold in enumerate(folds):
         members = []
+        if tuning is None:
+            arm = replace(arm, found=_found(settings, tables, fold))
         for member in range(settings.members):
             done = steps * (number * settings.members + member)
             stage = f"fold {number + 1}/{len(folds)}, member {member + 1}/{settings.members}"
@@ -116,7 +120,7 @@ def train_model(job: Job, *, progress: Report | None = None) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class _Arm:
-    """Hold what all members of a training share; without a folder nothing is kept on the way."""
+    """Hold what all members of a fold share; without a folder nothing is kept on the way."""
 
     settings: TrainSettings
     config: NetworkConfig
@@ -125,6 +129,7 @@ class _Arm:
     folder: TrainingFolder | None
     steps: int
     tuning: Tuning | None
+    found: tuple[FoundProduct, ...] = ()
 
 
 # ---- the loop ------------------------------------------------------------------------------------
@@ -139,13 +144,14 @@ def _train(
     seed_everything(seed)
     network = Network(arm.config)
     rows = [[table.within(fold.train)] for table in arm.tables]
+    network.begin(arm.found)
     if arm.tuning is not None:
         arm.tuning.begin(network, mine[1])
         rows = arm.tuning.rows(arm.tables, fold) if steps else rows
     network.to(arm.batches.device)
     state = _State(arm, fold, network)
     done = state.restore(mine)
-    if arm.tuning is not None and done == 0:
+    if (arm.tuning is not None or arm.found) and done == 0:
         state.keeper.look(network.state_dict())  # what it began with may stay the best
     for step in range(done, steps):
         batch = arm.batches.draw(seed_step(seed, step), rows)
@@ -169,6 +175,13 @@ def _train(
         if (step + 1) % max(1, steps // STATES_KEPT) == 0:
             state.keep(mine, step + 1)
     return state.keeper.best()
+
+
+def _found(
+    settings: TrainSettings, tables: Sequence[Table], fold: Fold
+) -> tuple[FoundProduct, ...]:
+    rows = [table.within(fold.train) for table in tables]
+    return find_products(tables, rows, settings.sequence_bars)
 
 
 def _member(
@@ -388,7 +401,8 @@ def fit_fold(job: Job, tables: Sequence[Table], fold: Fold, *, seed: int, told: 
     torch.use_deterministic_algorithms(True)
     batches = Batches(tables, settings, device)
     steps = steps_for(settings, batches, tables, (fold,))
-    arm = _Arm(settings, config_of(job), tables, batches, None, steps, None)
+    found = _found(settings, tables, fold)
+    arm = _Arm(settings, config_of(job), tables, batches, None, steps, None, found)
     network = _train(arm, fold, (0, 0), lambda step, rank_ic: told(step / steps))
     return FittedNetwork(network, batches, arm.config)
 

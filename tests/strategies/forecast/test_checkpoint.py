@@ -102,7 +102,7 @@ def test_an_altered_manifest_is_refused(folder: Path) -> None:
     ("change", "says"),
     [
         (lambda m: m.update(schema=99), "schema 99"),
-        (lambda m: (m.clear(), m.update(schema=1)), "schema 1, this version reads 3: train again"),
+        (lambda m: (m.clear(), m.update(schema=1)), "schema 1, this version reads 4: train again"),
         (lambda m: m.update(kind="prophet"), "kind 'prophet'"),
         (lambda m: m.update(feature_hash="0" * 16), "train again"),
         (lambda m: m.update(calibration=[]), "do not match"),

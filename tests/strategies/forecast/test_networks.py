@@ -11,7 +11,7 @@ import torch
 from daemon.domain.failures import ConfigurationError
 from strategies.forecast.networks.attention import CrossAsset
 from strategies.forecast.networks.bilstm import BiLstm
-from strategies.forecast.networks.config import NetworkConfig, NetworkKind
+from strategies.forecast.networks.config import FoundProduct, NetworkConfig, NetworkKind
 from strategies.forecast.networks.heads import LOG_VARIANCE_MAX
 from strategies.forecast.networks.network import Network, parameters_n, with_parameters
 from strategies.forecast.networks.products import Products
@@ -165,7 +165,7 @@ def test_products_begin_as_if_they_were_not_there() -> None:
 
 
 def test_a_product_reads_the_newest_bar_and_all_before_it() -> None:
-    block = Products(channels=3, sequence_bars=5, width=4)
+    block = Products(channels=3, sequence_bars=5)
     with torch.no_grad():
         block.answer.weight.normal_()
         block.newest.weight.zero_()
@@ -178,6 +178,31 @@ def test_a_product_reads_the_newest_bar_and_all_before_it() -> None:
     product = math.tanh(0.5) * math.tanh(0.55)
     expected = block.answer.weight.sum(dim=1)[None] * product
     torch.testing.assert_close(block(x), expected)
+
+
+def test_a_network_that_begins_with_a_found_product_forecasts_it_and_nothing_else() -> None:
+    x, place = instants(2, 5)
+    made = network()
+    found = FoundProduct(
+        newest=(0.0, 1.0, 0.0, 0.0, 0.0, 0.0),
+        newest_level=0.1,
+        earlier=(0.0, 0.0, 0.5, 0.0, 0.0, 0.0),
+        earlier_level=-0.2,
+        lags=(0.3, -0.4),  # of the bar two before the newest, and of the one before it
+        size=0.02,
+    )
+    spread = made(x, place).log_variance
+    made.begin((found,))
+    newest = x[:, :, -1, 1] + 0.1
+    earlier = 0.5 * (0.3 * x[:, :, -3, 2] - 0.4 * x[:, :, -2, 2]) - 0.2
+    said = made(x, place)
+    torch.testing.assert_close(said.mean[..., 0], 0.02 * torch.tanh(newest) * torch.tanh(earlier))
+    assert (said.mean[..., 1] == 0).all()
+    torch.testing.assert_close(said.log_variance, spread)
+    before = network()(x, place).mean
+    made = network()
+    made.begin(())
+    torch.testing.assert_close(made(x, place).mean, before, atol=0, rtol=0)
 
 
 def test_a_product_of_bars_is_learned_by_the_block_for_it() -> None:
