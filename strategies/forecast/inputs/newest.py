@@ -1,10 +1,9 @@
 """Compute the features of one more bar from what the bars before it left behind.
 
-Everything that a further row needs is kept: log closes, sums over 1, 2, 4 .. 32 bars, and in order
-of size the last values of what is scored against its own past. A sum over 64 bars is then one
-addition of two kept sums, in the very order in which `features` adds, so that the row is the same
-to the bit. Bars of several timeframes that close together are computed together, one row each.
-Knows nothing of models.
+Everything that a further row needs is kept: log closes, sums over 1, 2, 4 .. 32 bars, and the last
+values of what is scored against its own past. A sum over 64 bars is then one addition of two kept
+sums, in the very order in which `features` adds, so that the row is the same to the bit. Bars of
+several timeframes that close together are computed together, one row each. Knows nothing of models.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from typing import Final
 
 import numpy as np
 
-from daemon.domain.bar import Flags, Floats, Window
+from daemon.domain.bar import Floats, Window
 from daemon.domain.units import Timeframe, require
 from strategies.forecast.inputs.features import (
     CLIP,
@@ -74,7 +73,7 @@ class FeatureRows:
             whole = Window(window.timeframe, window.newest_ms, values)
             kept = self._kept.get(window.timeframe)
             if kept is not None and kept.continues(whole):
-                kept.window = whole
+                kept.follow(whole)
                 following.append(kept)
             else:
                 self._kept[window.timeframe] = _Kept(whole, self._bars)
@@ -91,14 +90,14 @@ class _Kept:
     bars: int
     past: _Past = field(init=False)
     _rows: Floats = field(init=False)
-    _same: Flags = field(init=False)
+    _seen: bytearray = field(init=False)  # the window's bars but its oldest
     _end: int = field(init=False)
 
     def __post_init__(self) -> None:
         window = self.window
         prepared = prepare(window.values)
         self.past = _Past(prepared)
-        self._same = np.empty(window.values[1:].shape, dtype=bool)
+        self._seen = bytearray(window.values[1:].data)
         self._end = self.bars
         room = (_ROOM * self.bars, window.values.shape[1], FEATURES_N)
         self._rows = np.full(room, np.nan)  # written, so that no later row waits for its memory
@@ -130,14 +129,19 @@ class _Kept:
             or current.values.shape != before.values.shape
         ):
             return False
-        # as whole numbers: one pass, and a missing bar equals a missing bar
-        old, new = before.values[1:].view(np.int64), current.values[:-1].view(np.int64)
-        return bool(np.equal(old, new, out=self._same).all())
+        # to the bit, a missing bar like any other, at the pace at which memory is read
+        return self._seen.startswith(current.values[:-1].data)
+
+    def follow(self, current: Window) -> None:
+        """Go on to the window that continues this one."""
+        self.window = current
+        del self._seen[: current.values[0].nbytes]
+        self._seen += current.values[-1].data
 
 
 def _padded(values: Floats, bars: int) -> Floats:
     """Cut or extend (T, N, 5) to `bars` rows; rows in front are missing bars."""
-    values = np.asarray(values, dtype=np.float64)
+    values = np.ascontiguousarray(values, dtype=np.float64)
     if len(values) >= bars:
         return values[-bars:]
     missing = np.full((bars - len(values), *values.shape[1:]), np.nan)
@@ -240,57 +244,38 @@ class _Tail:
 
 
 class _Scale:
-    """Score values against median and MAD of their last SCALE_BARS, themselves included."""
+    """Score values against median and MAD of their last SCALE_BARS, themselves included.
+
+    They are sorted anew for each row: that is a fifth cheaper than to move one value in and one
+    out in all columns, since sorting takes whole registers at a time and moving has to choose.
+    """
 
     def __init__(self, table: Floats) -> None:
-        last = table[1 - SCALE_BARS :]  # (up to SCALE_BARS - 1, M)
-        M = table.shape[1]
-        self._recent = np.full((SCALE_BARS, M), np.nan)
-        self._recent[SCALE_BARS - len(last) :] = last
+        last = table[1 - SCALE_BARS :].T  # (M, up to SCALE_BARS - 1)
+        self._recent = np.full((len(last), SCALE_BARS), np.nan)
+        self._recent[:, SCALE_BARS - last.shape[1] :] = last
         self._slot = 0  # of the oldest
-        self._ordered = np.sort(_known(self._recent), axis=0)  # what is unknown last, as infinity
-        # Arrays of this size cost more to get than to fill: they are kept.
-        self._wider = np.empty((SCALE_BARS + 1, M))
-        self._later = np.empty((SCALE_BARS, M), dtype=bool)
-        self._room = np.empty((3, _MIDDLE + 1, M))
+        # an array of this size costs more to get than to fill: it is kept
+        self._room = np.empty_like(self._recent)
 
     def score(self, newest: Floats) -> Floats:
         """Take the next row (M,) and score it."""
-        self._order(_known(newest), _known(self._recent[self._slot]))
-        self._recent[self._slot] = newest
+        self._recent[:, self._slot] = newest
         self._slot = (self._slot + 1) % SCALE_BARS
-        scores = self._scores(newest)
-        full = self._ordered[-1] < np.inf
-        if not full.all():
-            in_time = np.roll(self._recent[:, ~full], -self._slot, axis=0)
-            scores[~full] = robust(in_time, 1)[0]
+        room = self._room
+        np.copyto(room, self._recent)
+        middle = _middle(room)
+        np.abs(np.subtract(room, middle[:, None], out=room), out=room)
+        spread = MAD_TO_SIGMA * _middle(room)
+        scores = np.where(spread > 1e-9, (newest - middle) / spread, np.nan)
+        gaps = ~np.isfinite(room[:, -1])  # what is unknown has become the last
+        if gaps.any():
+            in_time = np.roll(self._recent[gaps], -self._slot, axis=1)
+            scores[gaps] = robust(in_time.T, 1)[0]
         return scores
 
-    def _order(self, newest: Floats, oldest: Floats) -> None:
-        """Keep the columns in order while a value comes in and another goes, (M,) each."""
-        ordered, wider, later = self._ordered, self._wider, self._later
-        np.minimum(ordered, newest, out=wider[:-1])  # what is larger than the newcomer moves up
-        np.maximum(wider[1:-1], ordered[:-1], out=wider[1:-1])
-        np.maximum(ordered[-1], newest, out=wider[-1])
-        np.greater_equal(wider[:-1], oldest, out=later)
-        ordered[:] = wider[:-1]
-        np.copyto(ordered, wider[1:], where=later)  # what is not smaller than who goes moves down
 
-    def _scores(self, newest: Floats) -> Floats:
-        """Score values (M,) against their columns, of no meaning where one has gaps.
-
-        The k values nearest to the median stand side by side, so that the k-th smallest distance
-        is that of the run of k whose farther end is nearest: no second sorting.
-        """
-        ordered, (below, above, farther) = self._ordered, self._room
-        middle = 0.5 * (ordered[_MIDDLE - 1] + ordered[_MIDDLE])
-        np.subtract(middle, ordered[: _MIDDLE + 1], out=below)  # of each run's first value
-        np.subtract(ordered[_MIDDLE - 1 :], middle, out=above)  # of the last of a run of half
-        low = np.maximum(below, above, out=farther).min(axis=0)
-        high = np.maximum(below[:-1], above[1:], out=farther[:-1]).min(axis=0)
-        spread = MAD_TO_SIGMA * (0.5 * (low + high))
-        return np.where(spread > 1e-9, (newest - middle) / spread, np.nan)
-
-
-def _known(values: Floats) -> Floats:
-    return np.where(np.isfinite(values), values, np.inf)
+def _middle(room: Floats) -> Floats:
+    """Sort rows (M, SCALE_BARS) where they are, and give their medians, of no meaning with gaps."""
+    room.sort(axis=1)
+    return np.asarray(0.5 * (room[:, _MIDDLE - 1] + room[:, _MIDDLE]))
