@@ -21,7 +21,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -32,25 +31,13 @@ from daemon.domain.bar import Floats
 from daemon.domain.forecast import Reading, Signals
 from daemon.domain.units import require
 from strategies import strength
+from strategies.rules import Rule
 from strategies.strength import Combined
 
 TAU2_PRIOR: Final = 9e-4
 MOMENTS_HALF_LIFE_HOURS: Final = 48.0  # of tau2
 DISAGREEMENT_PRIOR: Final = 0.5
 _HALF: Final = 0.5
-
-
-class Rule(StrEnum):
-    """Name a rule of combination; AUTO stands for the one that the model names."""
-
-    AUTO = "auto"
-    STRENGTH = "strength"
-    MEAN = "mean"
-    GRINOLD_KAHN = "grinold_kahn"
-    KALMAN = "kalman"
-
-
-RULES: Final[tuple[Rule, ...]] = tuple(rule for rule in Rule if rule is not Rule.AUTO)
 
 
 class Belief(NamedTuple):
@@ -191,13 +178,6 @@ def _grinold_kahn_weights(made: Blend, slopes: Sequence[float] | None) -> Floats
 
 
 # ---- what a model says of its forecasts ----------------------------------------------------------
-
-
-def reading_problem(reading: Reading, timeframes_n: int) -> str | None:
-    """Say in words why a stored reading must not be used, or None."""
-    if reading.rule not in RULES:
-        return f"rule {reading.rule!r}: known are {', '.join(RULES)}"
-    return reading.problem(timeframes_n)
 
 
 def resolved(rule: Rule, reading: Reading | None) -> tuple[Rule, Reading | None]:

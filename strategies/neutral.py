@@ -29,9 +29,10 @@ from daemon.domain.portfolio import TargetPortfolio
 from daemon.domain.units import HOUR_MS, Timeframe, require
 from daemon.domain.view import View
 from strategies import combination, ranking, rebalance, weighting
-from strategies.combination import Belief, Forecasts, Rule
+from strategies.combination import Belief, Forecasts
 from strategies.knobs import check_range, read_settings
 from strategies.risk import ResidualRisk, residual_risk
+from strategies.rules import Rule
 
 State = Mapping[str, npt.NDArray[np.float64]]
 NAME: Final = "neutral"

@@ -43,7 +43,7 @@ from daemon.wiring.combining import combining_of
 from daemon.wiring.core import combined_timeframes, cost_of, strategy_of
 from daemon.wiring.estimator import COMBINATION, ORIGIN
 from daemon.wiring.trials import daily_returns
-from strategies.combination import DISAGREEMENT_PRIOR, Rule
+from strategies.combination import DISAGREEMENT_PRIOR
 from strategies.forecast.calibration import PRIOR_SLOPE, centred
 from strategies.forecast.inputs.dataset import Table
 from strategies.forecast.inputs.labels import HORIZON_MS, Labels, label, risk
@@ -61,6 +61,7 @@ from strategies.forecast.training.unit import (
     tables_of,
     unit_path,
 )
+from strategies.rules import Rule
 
 COST_SUFFIX: Final = ".cost.json"
 DECISIONS_TIMED: Final = 32

@@ -52,7 +52,6 @@ from daemon.wiring.core import cost_of
 from daemon.wiring.training import SourceBars
 from daemon.wiring.trials import ledger_of, read_trials, trial_of_training
 from daemon.wiring.walk_forward import UNITS_FOLDER, fit_missing
-from strategies.combination import Rule
 from strategies.forecast.calibration import centred
 from strategies.forecast.inputs.labels import HORIZON_MS, Labels, label
 from strategies.forecast.inputs.windows import on_grid
@@ -60,6 +59,7 @@ from strategies.forecast.skill import skill
 from strategies.forecast.training.job import write_job
 from strategies.forecast.training.splits import Fold
 from strategies.forecast.training.unit import Unit, read_unit, unit_path
+from strategies.rules import Rule
 
 VALUES_FILE: Final = "architectures.json"
 RESOURCES_FILE: Final = "resources.json"

@@ -23,8 +23,9 @@ from daemon.research.walk_forward.scores import laid_out
 from daemon.settings import Settings
 from daemon.wiring.estimator import COMBINATION
 from daemon.wiring.training import SourceBars, job_of
-from strategies.combination import RULES, Rule, chance_up, reading_problem
+from strategies.combination import chance_up
 from strategies.forecast.inputs.labels import HORIZON_MS, label
+from strategies.rules import RULES, Rule, reading_problem
 
 JSON_FILE: Final = "reliability.json"
 PAGE_FILE: Final = "reliability.html"

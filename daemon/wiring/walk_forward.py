@@ -38,7 +38,6 @@ from daemon.wiring.training import (
     refuse_untrainable,
 )
 from daemon.wiring.trials import ledger_of, trial_of_training
-from strategies.combination import Rule
 from strategies.forecast.alphas import Combining
 from strategies.forecast.inputs.labels import HORIZON_MS, label
 from strategies.forecast.inputs.windows import window_bars
@@ -54,6 +53,7 @@ from strategies.forecast.training.unit import (
     run_unit,
     unit_path,
 )
+from strategies.rules import Rule
 
 HORIZONS_MS: Final = (HORIZON_MS, 2 * HORIZON_MS)  # that are scored; no fold may settle the longer
 UNITS_FOLDER: Final = "units"

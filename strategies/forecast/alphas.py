@@ -18,8 +18,9 @@ from daemon.domain.bar import Floats
 from daemon.domain.forecast import is_usable
 from daemon.domain.units import HOUR_MS, Timeframe, require
 from strategies import combination
-from strategies.combination import RULES, Blend, Forecasts, Rule
+from strategies.combination import Blend, Forecasts
 from strategies.neutral import NeutralSettings
+from strategies.rules import RULES, Rule
 
 Longs = npt.NDArray[np.int64]
 Fresh = Mapping[Timeframe, tuple[Floats, Floats]]  # mean and variance (N,) by timeframe

@@ -26,15 +26,14 @@ from safetensors.numpy import save as save_weights
 from daemon.domain.failures import ConfigurationError, ModelError
 from daemon.domain.forecast import Reading, is_disagreement
 from daemon.domain.units import Timeframe
-from strategies.combination import reading_problem
 from strategies.forecast.calibration import Calibration
-from strategies.forecast.combined import Contender
 from strategies.forecast.inputs.covariates import column_names
 from strategies.forecast.inputs.features import feature_hash
 from strategies.forecast.inputs.labels import HORIZON_MS
 from strategies.forecast.inputs.windows import SEQUENCE_BARS_MAX, SEQUENCE_BARS_MIN
 from strategies.forecast.networks.config import NetworkKind
 from strategies.forecast.training.job import Origin, TrainSettings
+from strategies.rules import Contender, reading_problem
 
 MANIFEST_FILE: Final = "manifest.json"
 WEIGHTS_FILE: Final = "weights.safetensors"

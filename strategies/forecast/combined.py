@@ -27,8 +27,8 @@ from daemon.statistics.calibration import isotonic
 from daemon.statistics.conformal import conformal_quantile
 from daemon.statistics.cross_sections import score_ics
 from daemon.statistics.skill import newey_west_error
-from strategies.combination import RULES, Rule
 from strategies.forecast.calibration import shrunk, slope_of
+from strategies.rules import RULES, Contender, Rule
 
 COVERAGE: Final = 0.9  # that of the stated interval
 SCALE_PRIOR_SD: Final = 0.5  # the timeframes' own slopes were calibrated before
@@ -40,20 +40,6 @@ GROUP_PAIRS: Final = 500
 DEFAULT_RULE: Final[Rule] = Rule.STRENGTH
 CHOICE_INSTANTS_MIN: Final = 240  # ten days of hourly decisions
 CHOICE_T: Final = 1.645  # one-sided 5 %; three rules contend, so that one in seven gets it by luck
-
-
-@dataclass(frozen=True, slots=True)
-class Contender:
-    """Hold how a rule did where it was chosen: mean score IC, and its lead over the default rule.
-
-    lead_t: Newey and West's t of the paired lead. NaN without enough instants.
-    """
-
-    rule: str
-    instants: int
-    score_ic: float
-    lead: float
-    lead_t: float
 
 
 @dataclass(frozen=True, slots=True)

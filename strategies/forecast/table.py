@@ -16,7 +16,7 @@ from daemon.domain.failures import ModelError
 from daemon.domain.forecast import Estimates, Prediction, Reading
 from daemon.domain.predictions import PredictionTable
 from daemon.domain.units import Timeframe, iso, require
-from strategies.combination import reading_problem
+from strategies.rules import reading_problem
 
 
 class TableEstimator:

@@ -16,9 +16,9 @@ from daemon.research.walk_forward.combinations import score_paths
 from daemon.research.walk_forward.scores import COMBINED, Score, score_table
 from daemon.research.walk_forward.stitching import RawFold, RawPart, Stitched, stitch
 from daemon.statistics.splits import combinatorial_splits
-from strategies.combination import RULES, Rule
 from strategies.forecast.alphas import Combining
 from strategies.forecast.calibration import PRIOR_SLOPE
+from strategies.rules import RULES, Rule
 
 Longs = npt.NDArray[np.int64]
 START_MS = 1_704_067_200_000  # 2024-01-01

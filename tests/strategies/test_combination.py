@@ -11,8 +11,9 @@ from daemon.domain.bar import Floats
 from daemon.domain.failures import InvariantViolated
 from daemon.domain.forecast import Reading
 from strategies import combination, strength
-from strategies.combination import RULES, Belief, Blend, Forecasts, Rule
+from strategies.combination import Belief, Blend, Forecasts
 from strategies.forecast.calibration import disagreement
+from strategies.rules import RULES, Rule, reading_problem
 
 NAN = np.nan
 TAU2 = 9e-4
@@ -174,5 +175,5 @@ def test_without_steps_the_sign_follows_the_normal_law() -> None:
 )
 def test_a_reading_that_cannot_be_is_told(changes: dict[str, object], why: str) -> None:
     good = Reading("mean", (0.1, 0.2))
-    assert combination.reading_problem(good, 2) is None
-    assert why in str(combination.reading_problem(replace(good, **changes), 2))  # type: ignore[arg-type]
+    assert reading_problem(good, 2) is None
+    assert why in str(reading_problem(replace(good, **changes), 2))  # type: ignore[arg-type]

@@ -14,8 +14,8 @@ from daemon.domain.portfolio import TargetPortfolio
 from daemon.domain.units import HOUR_MS, Timeframe
 from daemon.domain.view import View
 from daemon.ports import Strategy
-from strategies.combination import Rule
 from strategies.neutral import RISK_BARS, NeutralSettings, NeutralStrategy, build
+from strategies.rules import Rule
 from tests.strategies.views import make_view
 
 FRAMES = tuple(Timeframe(m) for m in (60, 90, 120))

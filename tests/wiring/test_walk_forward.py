@@ -36,8 +36,8 @@ from daemon.wiring.walk_forward import (
     walk_forward,
     walk_forward_values,
 )
-from strategies.combination import RULES
 from strategies.forecast.training.unit import read_unit
+from strategies.rules import RULES
 from tests.simulation.paper_line import ORIGIN_MS, generated_market
 
 ROOT = Path(__file__).resolve().parents[2]

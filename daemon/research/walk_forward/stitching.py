@@ -21,10 +21,10 @@ from daemon.domain.bar import Floats
 from daemon.domain.forecast import Reading
 from daemon.domain.predictions import PredictionTable, rows_of
 from daemon.domain.units import Timeframe, require
-from strategies.combination import RULES, Rule
 from strategies.forecast.alphas import Alphas, Combining, Joined, joined
 from strategies.forecast.calibration import Calibration, calibrate, centred, disagreement
-from strategies.forecast.combined import DEFAULT_RULE, Contender, choose, learn
+from strategies.forecast.combined import DEFAULT_RULE, choose, learn
+from strategies.rules import RULES, Contender, Rule
 
 Longs = npt.NDArray[np.int64]
 Outcomes = Callable[[Longs], Floats]  # labels (M, N) of decisions at instants (M,)

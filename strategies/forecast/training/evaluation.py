@@ -20,7 +20,7 @@ from strategies.forecast.alphas import Alphas, Combining, joined
 from strategies.forecast.baselines import Baseline, raw_forecast
 from strategies.forecast.calibration import Calibration, calibrate, centred, disagreement
 from strategies.forecast.checkpoint import SCHEMA, Data, Manifest, Score, Shape, Skill
-from strategies.forecast.combined import DEFAULT_RULE, Contender, choose, learn
+from strategies.forecast.combined import DEFAULT_RULE, choose, learn
 from strategies.forecast.inputs.covariates import column_names
 from strategies.forecast.inputs.dataset import Table
 from strategies.forecast.inputs.features import feature_hash
@@ -28,6 +28,7 @@ from strategies.forecast.inputs.labels import HORIZON_MS
 from strategies.forecast.skill import skill
 from strategies.forecast.training.job import Job, Longs, fingerprint
 from strategies.forecast.training.splits import Fold
+from strategies.rules import Contender
 
 PURGED_MS: Final = 2 * HORIZON_MS  # between two halves: longer than a label reaches, lag included
 Forecaster = Callable[[Table, Longs], Floats]  # (table, rows) -> raw forecasts (M, T, N)

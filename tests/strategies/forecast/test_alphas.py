@@ -9,9 +9,9 @@ from daemon.domain.bar import Floats
 from daemon.domain.forecast import Prediction, Reading, is_usable
 from daemon.domain.units import HOUR_MS, Timeframe
 from strategies import combination
-from strategies.combination import RULES, Rule
 from strategies.forecast.alphas import Alphas, Combining, Fresh, joined
 from strategies.neutral import RISK_BARS, NeutralSettings, NeutralStrategy
+from strategies.rules import RULES, Rule
 from tests.strategies.views import make_view
 
 FRAMES = (Timeframe(60), Timeframe(90), Timeframe(120))

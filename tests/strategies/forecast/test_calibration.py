@@ -9,7 +9,6 @@ import pytest
 
 from daemon.domain.units import Timeframe
 from strategies import combination
-from strategies.combination import Rule
 from strategies.forecast.alphas import Alphas, Combining
 from strategies.forecast.calibration import (
     PRIOR_SLOPE,
@@ -18,6 +17,7 @@ from strategies.forecast.calibration import (
     centred,
     disagreement,
 )
+from strategies.rules import Rule
 
 
 def drawn(ic: float, T: int = 4000, N: int = 10) -> tuple[np.ndarray, np.ndarray]:

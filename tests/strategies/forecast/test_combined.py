@@ -7,7 +7,7 @@ import pytest
 from sklearn.isotonic import IsotonicRegression
 
 from daemon.domain.bar import Floats
-from strategies.combination import RULES, Rule, chance_up, reading_problem
+from strategies.combination import chance_up
 from strategies.forecast.combined import (
     CHOICE_INSTANTS_MIN,
     GROUP_PAIRS,
@@ -19,6 +19,7 @@ from strategies.forecast.combined import (
     learn,
     sign_steps,
 )
+from strategies.rules import RULES, Rule, reading_problem
 
 SLOPES = (0.03, 0.02)
 

@@ -10,7 +10,6 @@ import pytest
 from daemon.domain.bar import Floats, Window
 from daemon.domain.failures import ConfigurationError, InvariantViolated, ModelError
 from daemon.domain.units import Timeframe
-from strategies.combination import RULES
 from strategies.forecast.checkpoint import load
 from strategies.forecast.inference import build
 from strategies.forecast.inputs.dataset import build_tables
@@ -18,6 +17,7 @@ from strategies.forecast.inputs.features import FEATURE_NAMES, features
 from strategies.forecast.inputs.windows import WINDOW_BARS
 from strategies.forecast.training.job import Job
 from strategies.forecast.training.process import Progress
+from strategies.rules import RULES
 from tests.strategies.forecast.markets import START_MS, TIMEFRAMES, grouped, walk
 
 Trained = tuple[Job, Path, list[Progress]]
