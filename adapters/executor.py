@@ -26,6 +26,7 @@ STOP_S: Final = 2.0
 TOLD_STEP: Final = 0.005  # a worker tells its progress in steps of this share
 GONE_EXIT: Final = 70
 _THREADS: Final = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+_CONTEXT: Final = multiprocessing.get_context("spawn")
 
 
 class WorkerLost(EquipoiseError):
@@ -139,12 +140,11 @@ class ProcessExecutor:
         return [results[at] for at in range(len(arms))]
 
     def _start(self, run: Callable[[Any, Share], Any], count: int) -> None:
-        context = multiprocessing.get_context("spawn")
         with _one_thread():
             for _ in range(count):
-                ours, theirs = context.Pipe()
+                ours, theirs = _CONTEXT.Pipe()
                 # no daemonic process: an arm may have a child of its own, the estimate worker
-                process = context.Process(target=_serve, args=(theirs, run), daemon=False)
+                process = _CONTEXT.Process(target=_serve, args=(theirs, run), daemon=False)
                 process.start()
                 theirs.close()
                 self._workers.append(_Worker(process, ours))

@@ -19,12 +19,13 @@ from adapters.rehearsal.server import RunningExchange, serve
 from adapters.rehearsal.settings import RehearsalSettings
 from daemon.domain.units import Timeframe
 from daemon.wiring.pace import WEIGHT_SHARE
-from tests.e2e.line import Finished, environment, program
+from tests.e2e.line import Finished, command, environment, program
 
 WEIGHT_MINUTE = 2_400  # what the real venue allows
 PAGE_BARS, PAGE_WEIGHT = 499, 2  # the cheapest page there
 COINS, DAYS, DAY_BARS = 2, 30, 288
 BARS = COINS * DAYS * DAY_BARS
+SECONDS_MAX = 100
 
 
 def market() -> RehearsalSettings:
@@ -35,7 +36,7 @@ def market() -> RehearsalSettings:
 
 def arguments(running: RunningExchange, folder: Path, days: int, *, is_paced: bool) -> list[str]:
     where = ["--days", str(days), "--folder", str(folder), "--json"]
-    return program("download-data", *where, *chosen(running, is_paced=is_paced))
+    return ["download-data", *where, *chosen(running, is_paced=is_paced)]
 
 
 def chosen(running: RunningExchange, *, is_paced: bool = False) -> list[str]:
@@ -50,24 +51,16 @@ def chosen(running: RunningExchange, *, is_paced: bool = False) -> list[str]:
     return [word for one in sets for word in ("--set", one)]
 
 
-async def started(
-    running: RunningExchange, folder: Path, days: int = DAYS, *words: str, is_paced: bool
-) -> asyncio.subprocess.Process:
-    return await asyncio.create_subprocess_exec(
-        *arguments(running, folder, days, is_paced=is_paced),
-        *words,
-        env=environment(),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
+async def ran(*words: str, cwd: Path) -> Finished:
+    """Run a command to its end beside the exchange, which this loop serves."""
+    return await asyncio.to_thread(command, *words, cwd=cwd, seconds=SECONDS_MAX)
 
 
 async def fetched(
     running: RunningExchange, folder: Path, days: int = DAYS, *words: str, is_paced: bool = False
 ) -> Finished:
-    process = await started(running, folder, days, *words, is_paced=is_paced)
-    out, said = await process.communicate()
-    return Finished(process.returncode or 0, out.decode(), said.decode())
+    asked = arguments(running, folder, days, is_paced=is_paced)
+    return await ran(*asked, *words, cwd=folder.parent)
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -97,7 +90,12 @@ async def test_killed_half_way_it_resumes_to_the_same_bytes_at_the_venues_own_ra
     assert pace < 1.1 * limit, "more than the venue allows"
     assert pace > 0.2 * limit, "not even on a busy machine"
     async with await serve(market()) as running:
-        process = await started(running, killed, is_paced=True)
+        process = await asyncio.create_subprocess_exec(
+            *program(*arguments(running, killed, DAYS, is_paced=True)),
+            env=environment(),
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
         async with asyncio.timeout(60):
             await bars_until(killed, 1)
         process.send_signal(signal.SIGKILL)
@@ -161,12 +159,8 @@ def put_aside(folder: Path) -> set[str]:
 
 
 async def repaired(running: RunningExchange, folder: Path) -> Finished:
-    words = program("check-data", "--repair", "--json", "--folder", str(folder), *chosen(running))
-    process = await asyncio.create_subprocess_exec(
-        *words, env=environment(), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
-    )
-    out, said = await process.communicate()
-    return Finished(process.returncode or 0, out.decode(), said.decode())
+    words = ("check-data", "--repair", "--json", "--folder", str(folder), *chosen(running))
+    return await ran(*words, cwd=folder.parent)
 
 
 @pytest.mark.timeout(120)

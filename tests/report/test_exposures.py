@@ -8,7 +8,8 @@ from decimal import Decimal
 import numpy as np
 import numpy.typing as npt
 import pytest
-import statsmodels.api as sm
+from statsmodels.regression.linear_model import OLS
+from statsmodels.tools.tools import add_constant
 
 from daemon.domain.units import DAY_MS, HOUR_MS
 from daemon.report.betas import trailing_betas
@@ -128,7 +129,7 @@ def test_bets_apart_are_unknown_while_a_held_coin_is_new() -> None:
 def newey_west(design: Floats, y: Floats) -> tuple[Floats, Floats, int]:
     """Give coefficients and their covariance without small-sample factor, by statsmodels."""
     lags = int(4 * (len(y) / 100) ** (2 / 9))
-    fit = sm.OLS(y, design).fit(cov_type="HAC", cov_kwds={"maxlags": lags, "use_correction": False})
+    fit = OLS(y, design).fit(cov_type="HAC", cov_kwds={"maxlags": lags, "use_correction": False})
     return np.asarray(fit.params), np.asarray(fit.cov_params()), len(y)
 
 
@@ -154,7 +155,7 @@ def test_betas_of_all_up_and_down_days_are_those_of_statsmodels() -> None:
     x, y = x[known], y[known]
     assert (link.market, link.days, link.why) == ("M", 298, "")
     assert link.correlation == pytest.approx(np.corrcoef(x, y)[0, 1])
-    beta, covariance, days = newey_west(sm.add_constant(x), y)
+    beta, covariance, days = newey_west(add_constant(x), y)
     check(link.beta, beta[1], covariance[1, 1], days)
     up = (x >= 0).astype(float)
     design = np.column_stack([up, up * x, 1 - up, (1 - up) * x])

@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 import pytest
-import statsmodels.api as sm
+from statsmodels.regression.linear_model import OLS
 
 from adapters.executor import ProcessExecutor, SequentialExecutor
 from adapters.trial_ledger import TrialLedger
@@ -181,7 +181,7 @@ def test_the_regression_agrees_with_the_library() -> None:
     y = 0.3 * x + noise + 0.5 * np.roll(noise, 1)
     X = np.column_stack([np.ones(300), x, np.minimum(x, 0.0)])
     ours = newey_west_regression(y, X, 5)
-    theirs = sm.OLS(y, X).fit(cov_type="HAC", cov_kwds={"maxlags": 5})
+    theirs = OLS(y, X).fit(cov_type="HAC", cov_kwds={"maxlags": 5})
     assert ours.coefficients == pytest.approx(theirs.params)
     assert ours.covariance == pytest.approx(theirs.cov_params(), rel=1e-9)
 

@@ -4,11 +4,12 @@ import math
 
 import numpy as np
 import pytest
-import statsmodels.api as sm
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.calibration import calibration_curve
 from sklearn.isotonic import IsotonicRegression
+from statsmodels.regression.linear_model import OLS
+from statsmodels.tools.tools import add_constant
 
 from daemon.domain.failures import InvariantViolated
 from daemon.statistics.calibration import isotonic, mincer_zarnowitz, reliability
@@ -28,7 +29,7 @@ def _coins(rng: np.random.Generator, n: int) -> Floats:
 @pytest.mark.parametrize("lags", [0, 3, 11])
 def test_slopes_and_errors_equal_those_of_statsmodels(lags: int) -> None:
     f, y = _forecasts(0.7)
-    fit = sm.OLS(y, sm.add_constant(f)).fit(
+    fit = OLS(y, add_constant(f)).fit(
         cov_type="HAC", cov_kwds={"maxlags": lags, "use_correction": False}
     )
     seen = mincer_zarnowitz(f, y, lags=lags)

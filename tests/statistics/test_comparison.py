@@ -4,9 +4,9 @@ import math
 
 import numpy as np
 import pytest
-import statsmodels.api as sm
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from statsmodels.regression.linear_model import OLS
 
 from daemon.domain.failures import InvariantViolated
 from daemon.statistics.checks import Floats
@@ -45,7 +45,7 @@ def test_diebold_mariano_equals_a_regression_on_a_constant(horizon: int) -> None
     rng = np.random.default_rng(horizon)
     noise = rng.standard_normal(200 + horizon)
     d = 0.1 + np.convolve(noise, np.ones(horizon), mode="valid")
-    fit = sm.OLS(d, np.ones(len(d))).fit(
+    fit = OLS(d, np.ones(len(d))).fit(
         cov_type="HAC",
         cov_kwds={"maxlags": horizon - 1, "kernel": "uniform", "use_correction": False},
     )

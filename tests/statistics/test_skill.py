@@ -4,9 +4,9 @@ import math
 
 import numpy as np
 import pytest
-import statsmodels.api as sm
 from scipy.stats import spearmanr
 from scipy.stats import t as student
+from statsmodels.regression.linear_model import OLS
 
 from daemon.domain.failures import InvariantViolated
 from daemon.statistics.skill import (
@@ -93,7 +93,7 @@ def test_tau_of_pairs_without_variation_or_with_two_points_is_unknown() -> None:
 @pytest.mark.parametrize("lags", [0, 2, 5])
 def test_newey_west_equals_a_regression_on_a_constant_of_statsmodels(lags: int) -> None:
     x = np.random.default_rng(lags).standard_normal(150).cumsum() * 0.1
-    fit = sm.OLS(x, np.ones(150)).fit(
+    fit = OLS(x, np.ones(150)).fit(
         cov_type="HAC", cov_kwds={"maxlags": lags, "use_correction": False}
     )
     assert newey_west_t(x, lags) == pytest.approx(float(fit.tvalues[0]), rel=1e-10)
