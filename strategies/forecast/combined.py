@@ -1,7 +1,10 @@
 """Learn from forecasts out of sample how to combine them, and what comes of the combination.
 
-    scale             slope of y on a through the origin, drawn to 1 by the normal-normal rule and
-                      kept from 0.1 to 3, so that it changes a size and never an order
+    scale             slope of y on a through the origin, drawn to its prior by the normal-normal
+                      rule and kept from 0.1 to 3 times that, so that it changes a size and never
+                      an order. The prior of the rules that shrink is the slope of the plain mean of
+                      the timeframes' forecasts on a: each of these was brought to the size of the
+                      outcome, and a rule that shrinks them again says too little. Else it is 1
     outcome_variance  mean of (y - scale a)^2: the squared error over it has the mean 1
     up                P(y > 0 | z), z = scale a / sqrt(outcome_variance): z in up to 50 groups of
                       equal size, the shares of y > 0 in them made rising by pooling neighbours
@@ -31,8 +34,9 @@ from strategies.forecast.calibration import shrunk, slope_of
 from strategies.rules import RULES, Contender, Rule
 
 COVERAGE: Final = 0.9  # that of the stated interval
-SCALE_PRIOR_SD: Final = 0.5  # the timeframes' own slopes were calibrated before
+SCALE_PRIOR_SD: Final = 0.5  # of the prior, as are the bounds
 SCALE_MIN, SCALE_MAX = 0.1, 3.0
+SHRINKING: Final = (Rule.STRENGTH, Rule.KALMAN)
 PAIRS_MIN: Final = 500  # outcomes below which a variance and a quantile keep their prior
 SIGN_PAIRS_MIN: Final = 2_000  # outcomes below which the sign follows the normal law
 GROUPS_MAX: Final = 50
@@ -79,9 +83,16 @@ def _contender(rule: Rule, values: Floats, lead: Floats, lags: int) -> Contender
     )
 
 
-def learn(rule: Rule, slopes: Sequence[float], alpha: Floats, y: Floats, *, lags: int) -> Reading:
-    """Learn what a rule's alphas (T, N) are worth from outcomes (T, N) that are known, else NaN."""
-    scale = _scale(alpha, y, lags)
+def learn(
+    rule: Rule, slopes: Sequence[float], alphas: Mapping[Rule, Floats], y: Floats, *, lags: int
+) -> Reading:
+    """Learn what a rule's alphas (T, N) are worth from outcomes (T, N) that are known, else NaN.
+
+    alphas: by rule, those of the plain mean too where the rule shrinks.
+    """
+    alpha = alphas[rule]
+    prior = _prior_scale(alpha, alphas[Rule.MEAN]) if rule in SHRINKING else 1.0
+    scale = _scale(alpha, y, lags, prior)
     pairs = np.isfinite(alpha) & np.isfinite(y)
     a, outcome = scale * alpha[pairs], y[pairs]
     if len(a) < PAIRS_MIN:
@@ -102,11 +113,19 @@ def learn(rule: Rule, slopes: Sequence[float], alpha: Floats, y: Floats, *, lags
     )
 
 
-def _scale(alpha: Floats, y: Floats, lags: int) -> float:
+def _prior_scale(alpha: Floats, mean: Floats) -> float:
+    """Give by how much a rule's alphas must grow to say as much as the plain mean; at least 1."""
+    both = np.isfinite(alpha) & np.isfinite(mean)
+    power = float(np.sum(alpha[both] ** 2))
+    return max(1.0, float(np.sum(alpha[both] * mean[both])) / power) if power > 0 else 1.0
+
+
+def _scale(alpha: Floats, y: Floats, lags: int, prior: float) -> float:
     slope, sd = slope_of(alpha, y, lags)
     if not (np.isfinite(sd) and sd > 0):
-        return 1.0
-    return float(np.clip(shrunk(slope, sd, 1.0, SCALE_PRIOR_SD)[0], SCALE_MIN, SCALE_MAX))
+        return prior
+    drawn = shrunk(slope, sd, prior, SCALE_PRIOR_SD * prior)[0]
+    return float(np.clip(drawn, SCALE_MIN * prior, SCALE_MAX * prior))
 
 
 def sign_steps(z: Floats, outcome: Floats) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -206,7 +206,7 @@ class _Heard:
         if asked is Rule.AUTO:
             chosen = choose(alphas, y, lags=self._lags)
             rule, contenders = chosen.rule, chosen.contenders
-        return Learned(learn(rule, slopes, alphas[rule], y, lags=self._lags), contenders)
+        return Learned(learn(rule, slopes, alphas, y, lags=self._lags), contenders)
 
 
 class _Known:

@@ -106,7 +106,7 @@ class OutOfSample:
         known = np.where(np.isfinite(alphas[DEFAULT_RULE]), y[decides], np.nan)
         lags = max(1, HORIZON_MS // how.decision.ms)
         chosen = choose(alphas, centred(known), lags=lags)
-        reading = learn(chosen.rule, slopes, alphas[chosen.rule], centred(known), lags=lags)
+        reading = learn(chosen.rule, slopes, alphas, centred(known), lags=lags)
         return reading, chosen.contenders
 
     def _said(self) -> list[_Said]:

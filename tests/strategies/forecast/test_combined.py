@@ -7,6 +7,7 @@ import pytest
 from sklearn.isotonic import IsotonicRegression
 
 from daemon.domain.bar import Floats
+from daemon.domain.forecast import Reading
 from strategies.combination import chance_up
 from strategies.forecast.combined import (
     CHOICE_INSTANTS_MIN,
@@ -30,9 +31,28 @@ def drawn(slope: float, sd: float, T: int = 4000, N: int = 10) -> tuple[Floats, 
     return alpha, slope * alpha + sd * draw.standard_normal((T, N))
 
 
+def learned(alpha: Floats, y: Floats, *, lags: int = 1) -> Reading:
+    return learn(Rule.MEAN, SLOPES, {Rule.MEAN: alpha}, y, lags=lags)
+
+
+def test_what_a_rule_shrank_once_too_often_is_given_back() -> None:
+    """Forecasts of the right size, shrunk to a fifth by the rule, come out at their size again."""
+    mean, y = drawn(1.0, 0.5)
+    alphas = {Rule.MEAN: mean, Rule.STRENGTH: 0.2 * mean, Rule.GRINOLD_KAHN: 0.2 * mean}
+    found = learn(Rule.STRENGTH, SLOPES, alphas, y, lags=1)
+    assert found.scale == pytest.approx(5.0, rel=0.1)
+    unknown = np.full_like(y, np.nan)
+    assert learn(Rule.STRENGTH, SLOPES, alphas, unknown, lags=1).scale == pytest.approx(5.0)
+    assert learn(Rule.GRINOLD_KAHN, SLOPES, alphas, unknown, lags=1).scale == 1.0
+    larger = {Rule.MEAN: mean, Rule.STRENGTH: 2.0 * mean}
+    assert learn(Rule.STRENGTH, SLOPES, larger, unknown, lags=1).scale == 1.0
+    worthless = learn(Rule.STRENGTH, SLOPES, alphas, -20.0 * mean, lags=1)
+    assert worthless.scale == pytest.approx(SCALE_MIN * 5.0)
+
+
 def test_a_planted_misstatement_of_the_spread_is_corrected() -> None:
     alpha, y = drawn(1.0, 1.5)
-    reading = learn(Rule.MEAN, SLOPES, alpha, y, lags=1)
+    reading = learned(alpha, y)
     assert reading.outcome_variance == pytest.approx(2.25, rel=0.02)
     squared = (y - reading.scale * alpha) ** 2 / reading.outcome_variance
     assert squared.mean() == pytest.approx(1.0, abs=1e-12)
@@ -45,18 +65,18 @@ def test_a_planted_misstatement_of_the_spread_is_corrected() -> None:
 def test_a_planted_misstatement_of_the_size_is_corrected_within_bounds() -> None:
     for slope, expected in ((0.5, 0.5), (2.0, 2.0), (-4.0, SCALE_MIN), (50.0, SCALE_MAX)):
         alpha, y = drawn(slope, 0.3)
-        found = learn(Rule.MEAN, SLOPES, alpha, y, lags=1)
+        found = learned(alpha, y)
         assert found.scale == pytest.approx(expected, rel=0.05), slope
-    few = learn(Rule.MEAN, SLOPES, *drawn(3.0, 30.0, T=60), lags=6)
+    few = learned(*drawn(3.0, 30.0, T=60), lags=6)
     assert few.scale == pytest.approx(1.0, abs=0.2), "what so few cannot tell stays near 1"
 
 
 def test_without_enough_outcomes_the_prior_stands() -> None:
     alpha, y = drawn(1.0, 1.5, T=40)
     y[PAIRS_MIN // 10 - 1 :] = np.nan
-    found = learn(Rule.MEAN, SLOPES, alpha, y, lags=1)
+    found = learned(alpha, y)
     assert (found.outcome_variance, found.up, found.edges) == (1.0, (), ())
-    nothing = learn(Rule.MEAN, SLOPES, np.full_like(alpha, np.nan), y, lags=1)
+    nothing = learned(np.full_like(alpha, np.nan), y)
     assert (nothing.scale, nothing.outcome_variance) == (1.0, 1.0)
 
 
@@ -64,7 +84,7 @@ def test_fat_tails_widen_the_interval_and_not_the_spread_alone() -> None:
     draw = np.random.default_rng(1)
     alpha = np.zeros((4000, 10)) + 0.01 * draw.standard_normal((4000, 10))
     y = draw.standard_t(3, (4000, 10))
-    found = learn(Rule.MEAN, SLOPES, alpha, y, lags=1)
+    found = learned(alpha, y)
     half = found.half_width * np.sqrt(found.outcome_variance)
     assert np.mean(np.abs(y - found.scale * alpha) <= half) == pytest.approx(0.9, abs=1e-3)
     assert found.half_width < 1.6, "of a fat-tailed law more lies near the middle"
@@ -105,7 +125,7 @@ def test_with_few_signs_the_normal_law_stands() -> None:
 def test_a_forecast_without_skill_states_no_more_than_the_base_rate() -> None:
     draw = np.random.default_rng(3)
     alpha, y = draw.standard_normal((6000, 10)), draw.standard_normal((6000, 10)) + 0.1
-    reading = learn(Rule.MEAN, SLOPES, alpha, y, lags=1)
+    reading = learned(alpha, y)
     fresh = chance_up(reading.scale * draw.standard_normal(10_000), reading)
     assert np.std(fresh) < 0.02
     assert fresh.mean() == pytest.approx(0.54, abs=0.01)  # Phi(0.1)
