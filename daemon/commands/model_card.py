@@ -40,7 +40,8 @@ def _facts(card: ModelCard, tried_n: int | None) -> list[str]:
     parent = f", tuned from {card.parent}" if card.parent else ""
     of = f"{len(card.symbols)} instruments, bars from {_day(card.from_ms)}"
     learned = f"learned until {_day(card.learned_until_ms)}"
-    judged = f"judged by what came after, until {_day(card.judged_until_ms)}"
+    stopped = "stopped and " if card.is_stopped_early else ""
+    judged = f"{stopped}judged by what came after, until {_day(card.judged_until_ms)}"
     lines = [f"{of}; {learned}, {judged}{seeds}{parent}"]
     if tried_n is not None:
         lines.append(f"tried on these bars so far, this training included: {tried_n}")

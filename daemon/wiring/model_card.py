@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from adapters.model_store import ModelStore
 from daemon.settings import Settings
+from strategies.forecast.networks.config import NetworkKind
 
 BASELINES: Final = ("last_return", "momentum")
 NORMAL_95: Final = 1.959963984540054
@@ -20,11 +21,12 @@ class ModelCard:
     """Hold the facts of one model; times in ms of UTC.
 
     learned_until_ms: where the part ends that weights were fitted to; judged_until_ms: the end of
-    what it was judged by, in one split of time. members: models that are averaged. scores: of each
-    fold and timeframe, `model` and plain baselines, each with instants, rank_ic, rank_ic_t,
-    score_ic and score_ic_t; NaN where nothing could be measured. chosen, stacked: what it reads, of
-    which kinds it is made. rule: that combines the timeframes; contenders: how the others did.
-    half_width: of the interval of residual returns, in units of their volatility, and its coverage.
+    what it was judged by, in one split of time; networks stop by a part between the two. members:
+    models that are averaged. scores: of each fold and timeframe, `model` and plain baselines, each
+    with instants, rank_ic, rank_ic_t, score_ic and score_ic_t; NaN where nothing could be measured.
+    chosen, stacked: what it reads, of which kinds it is made. rule: that combines the timeframes;
+    contenders: how the others did. half_width: of the interval of residual returns, in units of
+    their volatility, and its coverage.
     """
 
     model_id: str
@@ -45,6 +47,11 @@ class ModelCard:
     coverage: float
 
     @property
+    def is_stopped_early(self) -> bool:
+        """Tell whether the first of what came after the learned part chose when to stop."""
+        return self.kind in set(NetworkKind)
+
+    @property
     def beats_the_baselines(self) -> bool:
         """Tell whether the mean rank IC over timeframes is above zero and above both baselines."""
         means = {name: self._mean(name) for name in ("model", *BASELINES)}
@@ -52,8 +59,15 @@ class ModelCard:
 
     @property
     def is_told_from_chance(self) -> bool:
-        """Tell whether the rank IC of any timeframe is above zero by two standard errors."""
-        return any((one["model"]["rank_ic_t"] or 0.0) >= TOLD_T for one in self.scores)
+        """Tell whether the mean rank IC over timeframes is above zero by two standard errors.
+
+        They see the same outcomes: their mean is hardly surer than one of them, and the luckiest of
+        them tells nothing.
+        """
+        skills = [(one["model"]["rank_ic"], one["model"]["rank_ic_t"]) for one in self.scores]
+        widths = [width for skill in skills if (width := half_width(*skill)) is not None]
+        error = sum(widths) / len(widths) / NORMAL_95 if widths else math.inf
+        return self._mean("model") >= TOLD_T * error
 
     def _mean(self, name: str) -> float:
         found = [one[name]["rank_ic"] for one in self.scores]

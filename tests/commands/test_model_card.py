@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from daemon import cli
-from daemon.commands.model_card import verdict
+from daemon.commands.model_card import show_card, verdict
 from daemon.domain.units import DAY_MS, iso, utc
 from daemon.wiring.model_card import ModelCard, card_from, half_width
 from tests.simulation.paper_line import ORIGIN_MS, generated_market
@@ -111,6 +111,31 @@ def card(rank_ic: float | None, t: float | None, momentum: float | None) -> Mode
 )
 def test_the_words_are_no_better_than_the_figures(found: ModelCard, words: str) -> None:
     assert words in verdict(found)
+
+
+def test_the_luckiest_timeframe_tells_nothing_about_their_mean() -> None:
+    (one,) = card(0.03, 3.0, 0.01).scores
+    others = [
+        {**one, "model": {**one["model"], "rank_ic": rank_ic, "rank_ic_t": t}}
+        for rank_ic, t in ((0.001, 0.1), (0.02, None))
+    ]
+    found = replace(card(0.03, 3.0, 0.01), scores=(one, *others))  # a mean of 1.7 errors
+    assert found.beats_the_baselines
+    assert "chance alone" in verdict(found)
+    surer = {**others[0], "model": {**one["model"], "rank_ic": 0.025, "rank_ic_t": 2.0}}
+    assert "walk it forward" in verdict(replace(found, scores=(one, surer)))
+
+
+@pytest.mark.parametrize(("kind", "is_stopped"), [("bilstm", True), ("ridge", False)])
+def test_what_a_network_was_stopped_by_is_not_said_to_judge_it_alone(
+    kind: str, is_stopped: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    show_card(replace(card(0.03, 3.0, 0.01), kind=kind), as_json=False)
+    printed = " ".join(capsys.readouterr().out.split())
+    assert ("learned until 1970-01-01, stopped and judged by what came after" in printed) is (
+        is_stopped
+    )
+    assert "judged by what came after, until 1970-01-01" in printed
 
 
 def test_an_interval_is_known_where_its_t_is() -> None:
