@@ -14,7 +14,8 @@ keeps directions of little noise from counting for too much.
 
 One after the other, CANDIDATES products are found and taken off. Each is then found anew FOLDS
 times, without a tenth of the time, and measured in that tenth. Kept is what shows there with a t
-value of at least T_MIN. Where nothing passes, a network begins as if this had not been done.
+value of at least T_MIN. Where nothing passes, a network begins as if this had not been done. The
+readings of what is kept get a spread of one, and the products the sizes of least squares.
 
     L bars of a sequence, C channels; x has each channel's mean taken off; B blocks
 """
@@ -22,7 +23,7 @@ value of at least T_MIN. Where nothing passes, a network begins as if this had n
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -64,7 +65,10 @@ def find_products(
     candidates = _candidates(total / moments.counts.sum())
     t = _t_values(each, moments.counts, candidates)
     kept = [place for place in np.argsort(-t) if t[place] >= T_MIN]
-    return tuple(_described(candidates[place], newest, earlier, moments) for place in kept)
+    found = [_described(candidates[place], newest, earlier, moments) for place in kept]
+    if not found:
+        return ()
+    return _sized([_even(one, tables, rows) for one in found], tables, rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +207,7 @@ def _t_values(each: Floats, counts: Floats, candidates: Sequence[Rank1]) -> Floa
 
 
 def _described(one: Rank1, newest: Floats, earlier: Floats, moments: _Moments) -> FoundProduct:
-    """Turn a product into readings of the channels as they are, each with a spread of about one."""
+    """Turn a product into readings of the channels as they are, of one bar with a spread of one."""
     size, u, k, v = one
     a, b = newest @ u, earlier @ v
     spreads = [max(float(np.sqrt(w @ moments.covariance @ w)), _SPREAD_MIN) for w in (a, b)]
@@ -216,3 +220,44 @@ def _described(one: Rank1, newest: Floats, earlier: Floats, moments: _Moments) -
         lags=tuple(k[::-1].tolist()),
         size=size / (spreads[0] * spreads[1]),
     )
+
+
+def _even(one: FoundProduct, tables: Sequence[Table], rows: Sequence[Longs]) -> FoundProduct:
+    """Give the reading of earlier bars a spread of one: a sum over bars that are alike is wider."""
+    square, count = 0.0, 0
+    for table, mine in zip(tables, rows, strict=True):
+        earlier = _readings(one, table, mine)[1][np.isfinite(table.y[mine])]
+        square += float(np.square(earlier).sum())
+        count += len(earlier)
+    spread = max(float(np.sqrt(square / max(count, 1))), _SPREAD_MIN)
+    weights = tuple(weight / spread for weight in one.earlier)
+    return replace(one, earlier=weights, earlier_level=one.earlier_level / spread)
+
+
+def _sized(
+    found: Sequence[FoundProduct], tables: Sequence[Table], rows: Sequence[Longs]
+) -> tuple[FoundProduct, ...]:
+    """Give products the sizes of least squares of the labels on all of them, as networks sum them.
+
+    The moments alone do not tell: a product is of bounded readings, and overlaps with others.
+    """
+    gram, joint = np.zeros((len(found), len(found))), np.zeros(len(found))
+    for table, mine in zip(tables, rows, strict=True):
+        y = table.y[mine]
+        known = np.isfinite(y)
+        each = [np.tanh(_readings(one, table, mine)) for one in found]  # (2, M, N) each
+        made = np.array([(newest * earlier)[known] for newest, earlier in each])  # (P, S)
+        gram += made @ made.T
+        joint += made @ y[known]
+    sizes, *_ = np.linalg.lstsq(gram, joint, rcond=None)
+    return tuple(replace(one, size=float(size)) for one, size in zip(found, sizes, strict=True))
+
+
+def _readings(one: FoundProduct, table: Table, rows: Longs) -> Floats:
+    """Give what networks read of the newest and of earlier bars at rows (M,), (2, M, N)."""
+    weights = (np.array(w, dtype=np.float32) for w in (one.newest, one.earlier))
+    newest, bar = (table.inputs @ w for w in weights)
+    earlier = np.full((len(rows), table.y.shape[1]), one.earlier_level)
+    for lag, weight in enumerate(reversed(one.lags), start=1):
+        earlier += weight * bar[rows - lag]
+    return np.array([newest[rows] + one.newest_level, earlier])

@@ -51,16 +51,31 @@ def product(x: Floats) -> Floats:
     return found
 
 
-def said(one: FoundProduct, x: Floats) -> Floats:
-    """Forecast by a product as networks do, (T, N)."""
-    newest = np.tanh(x @ np.array(one.newest) + one.newest_level)
+def readings(one: FoundProduct, x: Floats) -> tuple[Floats, Floats]:
+    """Give what a product reads of the newest bar and of those before it, (T, N) each."""
+    newest = x @ np.array(one.newest) + one.newest_level
     reading = x @ np.array(one.earlier)
     earlier = np.full((T, N), one.earlier_level)
     for place, weight in enumerate(one.lags):
         lag = len(one.lags) - place
         earlier[lag:] += weight * reading[:-lag]
-    found: Floats = one.size * newest * np.tanh(earlier)
+    return newest, earlier
+
+
+def said(one: FoundProduct, x: Floats) -> Floats:
+    """Forecast by a product as networks do, (T, N)."""
+    newest, earlier = readings(one, x)
+    found: Floats = one.size * np.tanh(newest) * np.tanh(earlier)
     return found
+
+
+def slow_and_fast(x: Floats) -> tuple[Floats, Floats]:
+    """Give a move times the level of a slow channel before it, and times another's last, (T, N)."""
+    slow, fast = np.zeros((T, N)), np.zeros((T, N))
+    for lag in range(1, BARS):
+        slow[BARS:] += x[BARS:, :, 2] * x[BARS - lag : T - lag, :, 4] / (BARS - 1)
+    fast[1:] = x[1:, :, 0] * x[:-1, :, 1]
+    return slow / slow.std(), fast
 
 
 @pytest.mark.parametrize("seed", [1, 2])
@@ -76,6 +91,20 @@ def test_a_product_in_noise_is_found_with_its_channels_lags_and_sign(seed: int) 
     fresh = channels(seed + 9)
     agreed = float(np.corrcoef(said(one, fresh).ravel(), product(fresh).ravel())[0, 1])
     assert agreed > 0.75, agreed
+
+
+def test_readings_have_a_spread_of_one_and_sizes_are_those_that_fit_best() -> None:
+    x = channels(1)
+    slow, fast = slow_and_fast(x)
+    y = outcomes(51, slow + 0.8 * fast, 0.3)
+    found = find_products([table(x, y)], ROWS, BARS)
+    assert len(found) == 2
+    for one in found:
+        for reading in readings(one, x):
+            assert reading[BARS:].std() == pytest.approx(1.0, abs=0.05)
+    products = np.array([said(one, x)[BARS:].ravel() / one.size for one in found])
+    best, *_ = np.linalg.lstsq(products.T, y[BARS:].ravel(), rcond=None)
+    assert [one.size for one in found] == pytest.approx(best.tolist(), rel=0.02)
 
 
 @pytest.mark.parametrize("seed", range(3))
