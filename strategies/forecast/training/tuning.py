@@ -16,9 +16,10 @@ from torch import Tensor, nn
 
 from daemon.domain.failures import ModelError
 from daemon.domain.units import iso
-from strategies.forecast.checkpoint import NETWORKS, load
+from strategies.forecast.checkpoint import NETWORKS, Manifest, load
 from strategies.forecast.inference import member_weights
 from strategies.forecast.inputs.dataset import Table
+from strategies.forecast.inputs.windows import window_bars
 from strategies.forecast.networks.network import Network
 from strategies.forecast.training.job import Job, Longs, OriginKind, Tune
 from strategies.forecast.training.splits import Fold
@@ -48,17 +49,22 @@ class Tuning:
             )
         self.tune = job.settings.tune
         self._learned_until_ms = manifest.data.learned_until_ms
+        self._stopped_until_ms = _stopped_until_ms(manifest)
         self._parent = parent
         self._began: dict[str, Tensor] = {}
 
     def refuse_known(self, folds: Sequence[Fold]) -> None:
-        """Raise ModelError where the model was fitted to what its tuned form would be scored on."""
+        """Raise ModelError where the model was fitted to what its tuned form would be scored on.
+
+        What chose when to keep its weights counts too: the best of several looks flatters.
+        """
         first_ms = min(fold.test.start_ms for fold in folds)
-        if first_ms < self._learned_until_ms:
+        if first_ms < self._stopped_until_ms:
             raise ModelError(
                 f"model {self._parent.model_id} has learned from bars until"
-                f" {iso(self._learned_until_ms)}; scores and calibration of {self.tune} would be"
-                f" taken from {iso(first_ms)} on: give bars that reach further, or lower"
+                f" {iso(self._learned_until_ms)} and was stopped by bars until"
+                f" {iso(self._stopped_until_ms)} at most; scores and calibration of {self.tune}"
+                f" would be taken from {iso(first_ms)} on: give bars that reach further, or lower"
                 " training.days"
             )
 
@@ -104,6 +110,14 @@ class Tuning:
                 )
             found.append([train[is_old], train[~is_old]])
         return found
+
+
+def _stopped_until_ms(manifest: Manifest) -> int:
+    """Bound where the part ends that a model was stopped by, by the length of what it could use."""
+    data, longest_ms = manifest.data, max(t.ms for t in manifest.timeframes)
+    before_ms = (window_bars(manifest.shape.sequence_bars) - 1) * longest_ms
+    usable_ms = data.to_ms - data.from_ms - before_ms
+    return data.learned_until_ms + int(manifest.settings.stop_share * usable_ms)
 
 
 def _learning(network: Network, tune: Tune) -> Iterator[nn.Parameter]:

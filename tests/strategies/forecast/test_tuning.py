@@ -116,6 +116,19 @@ def test_no_score_is_of_bars_that_the_weights_were_fitted_to(parent: Path, how: 
         train_model(early)
 
 
+def test_no_score_is_of_bars_that_chose_when_the_weights_were_kept(parent: Path) -> None:
+    within = replace(
+        tuned(parent, Tune.RECALIBRATE), bars=job(LONGER[: 70 * 48], parent, BASE).bars
+    )
+    (fold,) = cut_folds(within, build_tables(within))
+    assert fold.test.start_ms > checkpoint.load(parent).manifest.data.learned_until_ms
+    with pytest.raises(ModelError, match=r"stopped by bars until .*lower training\.days"):
+        train_model(within)
+    same = replace(tuned(parent, Tune.RECALIBRATE), bars=job(LONGER[: 75 * 48], parent, BASE).bars)
+    before, after = (checkpoint.load(one).manifest for one in (parent, train_model(same)))
+    assert after.scores == before.scores, "its own test is no more than it was judged by"
+
+
 def test_a_model_of_a_generated_market_is_not_tuned_on_other_bars(parent: Path) -> None:
     real = replace(tuned(parent, Tune.RECALIBRATE), origin=Origin(OriginKind.FILES, "real"))
     with pytest.raises(ModelError, match="learned from a generated market"):
