@@ -12,10 +12,13 @@ noise of all directions is alike: channels that change slowly make moments of ov
 noisier, which the scatter of moments over BLOCKS stretches of time shows. In those units a ridge
 keeps directions of little noise from counting for too much.
 
-One after the other, CANDIDATES products are found and taken off. Each is then found anew FOLDS
-times, without a tenth of the time, and measured in that tenth. Kept is what shows there with a t
-value of at least T_MIN. Where nothing passes, a network begins as if this had not been done. The
-readings of what is kept get a spread of one, and the products the sizes of least squares.
+One after the other, CANDIDATES products are found and taken off, the largest first. The same is
+done from nothing on the first stretches of the time alone, again and again with one more, and what
+comes first, second, .. there is measured in the stretch that follows, which had no say in it: where
+there is nothing, each measure has the expectation 0 given all before it. Kept is what shows with a
+t value of at least T_MIN in its place of the order. Where nothing passes, a network begins as if
+this had not been done. The readings of what is kept get a spread of one, and the products the sizes
+of least squares.
 
     L bars of a sequence, C channels; x has each channel's mean taken off; B blocks
 """
@@ -35,9 +38,10 @@ from strategies.forecast.training.job import Longs
 
 LAGS_MAX: Final = 24  # bars before the newest that are looked at
 BLOCKS: Final = 40  # stretches of time
-FOLDS: Final = 10
+STRETCHES: Final = 20
+FIRST: Final = 6  # stretches that are learned from before any is measured
 CANDIDATES: Final = 8
-T_MIN: Final = 5.0  # of measures in ten folds: one chance in 2,700 where there is nothing
+T_MIN: Final = 4.5  # of measures in 14 stretches: one chance in 3,300 where there is nothing
 RIDGE: Final = 1.0  # of the mean noise
 STARTS: Final = 4  # leading singular vectors that power steps begin from
 POWER_STEPS: Final = 60
@@ -63,7 +67,7 @@ def find_products(
     each = np.einsum("ij,bljk,km->blim", newest, moments.products, earlier, optimize=True)
     total = each.sum(axis=0)
     candidates = _candidates(total / moments.counts.sum())
-    t = _t_values(each, moments.counts, candidates)
+    t = _t_values(each, moments.counts)
     kept = [place for place in np.argsort(-t) if t[place] >= T_MIN]
     found = [_described(candidates[place], newest, earlier, moments) for place in kept]
     if not found:
@@ -188,20 +192,20 @@ def _unit(x: Floats) -> Floats:
     return x / max(float(np.linalg.norm(x)), np.finfo(float).tiny)
 
 
-def _t_values(each: Floats, counts: Floats, candidates: Sequence[Rank1]) -> Floats:
-    """Measure each candidate, found anew without a fold, in that fold; give t over the folds."""
-    folds = np.arange(BLOCKS) * FOLDS // BLOCKS
-    all_of_them = sum(_tensor(one) for one in candidates)
-    shown = np.zeros((FOLDS, len(candidates)))
-    for fold in range(FOLDS):
-        out = folds == fold
-        learned = each[~out].sum(axis=0) / max(counts[~out].sum(), 1.0)
-        held = each[out].sum(axis=0) / max(counts[out].sum(), 1.0)
-        for place, one in enumerate(candidates):
-            others = all_of_them - _tensor(one)
-            _, u, k, v = _power(learned - others, one[2], one[3])
-            shown[fold, place] = k @ ((held @ v) @ u)
-    spread = shown.std(axis=0, ddof=1) / np.sqrt(FOLDS)
+def _t_values(each: Floats, counts: Floats) -> Floats:
+    """Find products before each stretch and measure them in it; give t by place, (CANDIDATES,).
+
+    Nothing but the order joins the products of two stretches.
+    """
+    stretches = np.arange(BLOCKS) * STRETCHES // BLOCKS
+    shown = np.zeros((STRETCHES - FIRST, CANDIDATES))
+    for row, stretch in enumerate(range(FIRST, STRETCHES)):
+        here, before = stretches == stretch, stretches < stretch
+        held = each[here].sum(axis=0) / max(counts[here].sum(), 1.0)
+        learned = each[before].sum(axis=0) / max(counts[before].sum(), 1.0)
+        for place, (_, u, k, v) in enumerate(_candidates(learned)):
+            shown[row, place] = k @ ((held @ v) @ u)
+    spread = shown.std(axis=0, ddof=1) / np.sqrt(len(shown))
     t: Floats = shown.mean(axis=0) / np.maximum(spread, np.finfo(float).tiny)
     return t
 
