@@ -133,3 +133,19 @@ def test_bars_that_are_not_usable_and_labels_that_are_unknown_do_not_count() -> 
     assert len(every) == 1
     few = [np.arange(BARS, BARS + 20, dtype=np.int64)]
     assert find_products([table(x, y)], few, BARS) == ()
+
+
+@pytest.mark.parametrize("seed", [1, 7, 19])
+def test_noise_that_a_look_at_all_of_the_time_would_take_for_a_product_is_not_kept(
+    seed: int,
+) -> None:
+    """White channels: in these seeds something passed where a start was chosen on all rows."""
+    draw = np.random.default_rng(seed)
+    length, channels_n = T // 2, 12
+    x = draw.standard_normal((length, N, channels_n)).astype(np.float32)
+    x[..., -1] = 1.0
+    y = draw.standard_normal((length, N))
+    close_ms = HOUR.ms * np.arange(1, length + 1, dtype=np.int64)
+    allowed = np.ones((length, N), dtype=bool)
+    white = Table(HOUR, 0, close_ms, x[..., :-1].astype(np.float64), x, y, y, allowed)
+    assert find_products([white], [np.arange(BARS, length, dtype=np.int64)], BARS) == ()
