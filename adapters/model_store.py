@@ -116,15 +116,23 @@ class ModelStore:
             self._point(_Pointer(model_id, previous))
         return self.show(model_id)
 
+    def earlier(self) -> ModelRecord:
+        """Give the model that was in charge before the champion; raise ModelError if none was."""
+        return self.show(self._replaced().previous[-1])
+
     def rollback(self) -> ModelRecord:
         """Put the model before the champion in charge again; raise ModelError if there is none."""
+        previous = self._replaced().previous
+        self.show(previous[-1])
+        self._point(_Pointer(previous[-1], previous[:-1]))
+        return self.show(previous[-1])
+
+    def _replaced(self) -> _Pointer:
+        """Read a pointer that knows of an earlier champion."""
         pointer = self._pointer()
         if pointer is None or not pointer.previous:
             raise ModelError(f"{self._root / CHAMPION_FILE}: no earlier champion to go back to")
-        earlier = pointer.previous[-1]
-        self.show(earlier)
-        self._point(_Pointer(earlier, pointer.previous[:-1]))
-        return self.show(earlier)
+        return pointer
 
     def _folder(self, model_id: str) -> Path:
         folder = self._root / model_id

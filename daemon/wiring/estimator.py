@@ -115,22 +115,20 @@ def champion_id(settings: Settings) -> str:
 
 
 def promote_model(settings: Settings, model_id: str) -> None:
-    """Make a model the champion; raises ModelError for one that could not forecast.
+    """Make a model the champion; raises ModelError for one that a start would refuse.
 
-    What a start would refuse must not take the place of a model that trades.
+    It must not take the place of a model that trades.
     """
-    # only who promotes waits for SciPy
-    from strategies.forecast.checkpoint import load
-    from strategies.forecast.inference import raw_model
-
     store = ModelStore(settings.estimator.models_folder)
-    raw_model(load(store.show(model_id).folder))
+    _require_usable(settings, store.show(model_id))
     store.promote(model_id)
 
 
 def rollback_model(settings: Settings) -> None:
-    """Make the champion before the present one the champion again."""
-    ModelStore(settings.estimator.models_folder).rollback()
+    """Make the champion before the present one the champion again; refuses what promoting does."""
+    store = ModelStore(settings.estimator.models_folder)
+    _require_usable(settings, store.earlier())
+    store.rollback()
 
 
 def beside_files(settings: Settings, engine: Engine) -> Beside:
@@ -199,18 +197,7 @@ def _config(settings: Settings, beside: Beside | None) -> dict[str, Any]:
             f"no champion in {settings.estimator.models_folder}: `equipoise train` makes a model, "
             "or set estimator.kind to zero, last_return or momentum"
         )
-    require_origin_fits(
-        record.manifest,
-        venue_is_generated=settings.exchange.generated,
-        allow=settings.estimator.allow_foreign_model,
-    )
-    config: dict[str, Any] = {
-        "kind": "network",
-        "model": str(record.folder.resolve()),
-        "timeframes_minutes": [t.minutes for t in timeframes_of(settings)],
-        "combined_minutes": [t.minutes for t in combined_timeframes(settings)],
-        "window_bars": settings.market.window_bars,
-    }
+    config = _model_config(settings, record)
     if not record.manifest.covariates:
         return config
     if beside is None:
@@ -221,6 +208,30 @@ def _config(settings: Settings, beside: Beside | None) -> dict[str, Any]:
     root = series_root(settings, beside.folder).resolve()
     more = {"symbols": names_of(beside.instruments), "series_root": str(root)}
     return config | more | {"venue": beside.venue}
+
+
+def _model_config(settings: Settings, record: ModelRecord) -> dict[str, Any]:
+    """Say which model the worker loads, and for what; ModelError where its origin does not fit."""
+    require_origin_fits(
+        record.manifest,
+        venue_is_generated=settings.exchange.generated,
+        allow=settings.estimator.allow_foreign_model,
+    )
+    return {
+        "kind": "network",
+        "model": str(record.folder.resolve()),
+        "timeframes_minutes": [t.minutes for t in timeframes_of(settings)],
+        "combined_minutes": [t.minutes for t in combined_timeframes(settings)],
+        "window_bars": settings.market.window_bars,
+    }
+
+
+def _require_usable(settings: Settings, record: ModelRecord) -> None:
+    """Raise ModelError for a model that a start with these settings would refuse."""
+    # only who promotes waits for SciPy
+    from strategies.forecast.inference import load_for, raw_model
+
+    raw_model(load_for(_model_config(settings, record)))
 
 
 def _table_config(settings: Settings, beside: Beside | None) -> dict[str, Any]:

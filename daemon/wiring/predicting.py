@@ -7,6 +7,7 @@ model is used as it is, and where its bars end its row ends.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -83,9 +84,11 @@ def bars_in(folder: Path, source: Timeframe, venue: str = "") -> Bars:
         inside = data_root(folder) / BARS_FOLDER
         venues = sorted(p.name for p in inside.glob("*") if p.is_dir() and symbols_in(p, source))
         if (venue and venue not in venues) or not venues:
+            others = [] if venues else _lengths_in(folder)
+            more = f"; its files hold bars of {', '.join(others)}: see --source" if others else ""
             raise DataError(
                 f"no {source.label} bars of {venue or 'any venue'} in {folder}; there are"
-                f" {', '.join(venues) or 'none'}"
+                f" {', '.join(venues) or 'none'}{more}"
             )
         if len(venues) > 1 and not venue:
             raise ConfigurationError(
@@ -98,6 +101,16 @@ def bars_in(folder: Path, source: Timeframe, venue: str = "") -> Bars:
     paths = tuple(here / f"{symbol}-{source.label}.parquet" for symbol in ordered)
     root = here.parent.parent if here.parent.name == BARS_FOLDER else here.parent
     return Bars(root, here.name, paths, tuple(ordered), source)
+
+
+def _lengths_in(folder: Path) -> list[str]:
+    """Name the bar lengths of the files in a folder or in the venues of a store."""
+    files = [*folder.glob("*.parquet"), *(data_root(folder) / BARS_FOLDER).glob("*/*.parquet")]
+    found = set()
+    for path in files:
+        with suppress(ConfigurationError):  # a file of something else
+            found.add(Timeframe.parse(path.stem.rpartition("-")[2]))
+    return [length.label for length in sorted(found)]
 
 
 def stored_model(settings: Settings, name: str) -> Checkpoint:

@@ -21,6 +21,8 @@ from daemon.wiring.core import (
     timeframes_of,
     universe_of,
 )
+from strategies.neutral import NeutralStrategy
+from strategies.rules import Rule
 
 RULE = ("strategy.name=relative_strength", "estimator.kind=none")
 
@@ -96,6 +98,17 @@ def test_neutral_takes_the_timeframes_of_the_market() -> None:
     strategy = strategy_of(settings)
     assert timeframes_of(settings) == (Timeframe(60), Timeframe(120))
     assert strategy.settings.timeframes_minutes == (60, 120)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("rule", Rule)
+def test_neutral_combines_by_the_rule_of_the_settings_unless_it_has_its_own(rule: Rule) -> None:
+    strategy = strategy_of(settings_of(f"estimator.combination={rule}"))
+    assert isinstance(strategy, NeutralStrategy)
+    assert strategy.settings.combination is rule
+    own = 'strategy.parameters={"combination": "kalman"}'
+    strategy = strategy_of(settings_of(f"estimator.combination={rule}", own))
+    assert isinstance(strategy, NeutralStrategy)
+    assert strategy.settings.combination is Rule.KALMAN
 
 
 def test_a_strategy_that_needs_a_timeframe_nobody_builds_is_refused_by_name() -> None:

@@ -300,8 +300,11 @@ def test_bars_are_found_in_a_store_and_in_a_folder_of_their_own(
     assert found.symbols == bars_in(store, SOURCE).symbols
     again = predict(settings(folder), load(trained.path), found, tmp_path / "t.parquet")
     assert again.table_id == predicted.table_id
-    with pytest.raises(DataError, match="no 5m bars"):
-        bars_in(flat, Timeframe(5))
+    for place in (flat, store):
+        with pytest.raises(DataError, match=f"no 5m bars.*hold bars of {SOURCE.label}: .*--source"):
+            bars_in(place, Timeframe(5))
+    with pytest.raises(DataError, match=r"there are none$"):
+        bars_in(tmp_path / "nowhere", SOURCE)
     shutil.copytree(flat, tmp_path / "two" / "ohlcv" / "one")
     shutil.copytree(flat, tmp_path / "two" / "ohlcv" / "other")
     with pytest.raises(ConfigurationError, match="--venue, accepted: one, other"):

@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from adapters.model_store import ModelStore
 from adapters.trial_ledger import TrialLedger
 from daemon import cli
 from daemon.domain.failures import ConfigurationError, ModelError
 from daemon.domain.units import DAY_MS, utc
 from daemon.settings import Settings, load_settings
 from daemon.wiring.backtest import run_backtest
-from daemon.wiring.estimator import list_models, model_facts, promote_model
+from daemon.wiring.estimator import list_models, model_facts, promote_model, rollback_model
 from daemon.wiring.training import (
     Trained,
     TrainingProgress,
@@ -191,6 +192,45 @@ def test_a_model_that_could_not_forecast_takes_nobodys_place(
     facts = model_facts(chosen)
     assert facts is not None
     assert facts.model_id == good.model_id
+
+
+def test_what_a_start_would_refuse_is_neither_promoted_nor_gone_back_to(
+    folder: Path, fitted: Fitted, tmp_path: Path
+) -> None:
+    chosen = settings(folder, f"estimator.models_folder={tmp_path}")
+    mine = checkpoint.load(fitted[0].path)
+    real = replace(mine.manifest, origin=Origin(OriginKind.FILES, "binanceusdm"))
+    made = replace(mine.manifest, origin=Origin(OriginKind.GENERATED, "seed 7"))
+    good, foreign = (checkpoint.save(m, mine.weights, tmp_path).name for m in (real, made))
+    promote_model(chosen, good)
+    with pytest.raises(ModelError, match="learned from a generated market"):
+        promote_model(chosen, foreign)
+    other = settings(folder, f"estimator.models_folder={tmp_path}", 'market.timeframes=["2h"]')
+    with pytest.raises(ModelError, match="no 2h forecasts; the model knows 1h"):
+        promote_model(other, good)
+    short = settings(folder, f"estimator.models_folder={tmp_path}", "market.window_bars=140")
+    with pytest.raises(ModelError, match=r"market\.window_bars = 140"):
+        promote_model(short, good)
+    facts = model_facts(chosen)
+    assert facts is not None
+    assert facts.model_id == good
+
+    practice = settings(
+        folder, f"estimator.models_folder={tmp_path}", "estimator.allow_foreign_model=true"
+    )
+    promote_model(practice, foreign)
+    ModelStore(tmp_path).promote(good)
+    with pytest.raises(ModelError, match="learned from a generated market"):
+        rollback_model(chosen)
+    facts = model_facts(chosen)
+    assert facts is not None
+    assert facts.model_id == good, "the old one is still the champion"
+    rollback_model(practice)
+    with pytest.raises(ModelError, match="learned from a generated market"):
+        run_backtest(chosen)
+    rollback_model(chosen)
+    with pytest.raises(ModelError, match="no earlier champion"):
+        rollback_model(chosen)
 
 
 def test_an_unknown_kind_is_named_with_what_is_accepted(
