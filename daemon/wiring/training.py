@@ -27,6 +27,7 @@ from adapters.model_store import ModelStore
 from adapters.trial_ledger import Training, Trial, TrialLedger
 from daemon.domain.bar import Field, Floats, Proof
 from daemon.domain.bar_builder import aggregate_all
+from daemon.domain.child_environment import without_keys
 from daemon.domain.failures import ModelError
 from daemon.domain.instrument import InstrumentKey
 from daemon.domain.log_events import LogEvent
@@ -65,6 +66,7 @@ from strategies.forecast.training.job import (
 )
 
 _ROOT: Final = Path(__file__).resolve().parents[2]
+_THREADS: Final = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 SAID_BYTES: Final = 2000  # of what a child wrote before it failed, the last ones
 log = structlog.get_logger()
 Longs = np.ndarray[tuple[int], np.dtype[np.int64]]
@@ -393,7 +395,7 @@ def _run_child(module: str, job: Path, progress: Callable[[TrainingProgress], No
     with (
         tempfile.TemporaryFile() as errors,
         subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=errors, text=True, cwd=_ROOT
+            command, stdout=subprocess.PIPE, stderr=errors, text=True, cwd=_ROOT, env=_environment()
         ) as child,
     ):
         try:
@@ -410,6 +412,11 @@ def _run_child(module: str, job: Path, progress: Callable[[TrainingProgress], No
     if last.get("event") == "error":
         raise ModelError(str(last["error"]))
     raise ModelError(f"training ended with code {code}: {said or 'it said nothing'}")
+
+
+def _environment() -> dict[str, str]:
+    """Give ours without keys of venues, and one thread for each library."""
+    return without_keys(os.environ) | dict.fromkeys(_THREADS, "1")
 
 
 def _follow(

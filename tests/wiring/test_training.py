@@ -321,6 +321,23 @@ def test_a_child_that_says_more_than_a_pipe_holds_is_waited_for(
     assert train_unlogged(chosen, bars_from_files(chosen), lambda _: None).kind == "ridge"
 
 
+def test_a_training_inherits_no_key_of_a_venue_and_has_one_thread_a_library(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EQUIPOISE_BINANCEUSDM_API_KEY", "a key")
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    monkeypatch.setenv("EQUIPOISE_ELSE", "stays")
+    monkeypatch.setitem(TRAINERS, "ridge", "tests.wiring.environment_trainer")
+    chosen = settings(folder, f"estimator.models_folder={tmp_path}")
+    with pytest.raises(ModelError) as told:
+        train_unlogged(chosen, bars_from_files(chosen), lambda _: None)
+    seen = json.loads(str(told.value))
+    assert "EQUIPOISE_BINANCEUSDM_API_KEY" not in seen
+    assert seen["EQUIPOISE_ELSE"] == "stays"
+    for library in ("OMP", "MKL", "OPENBLAS"):
+        assert seen[f"{library}_NUM_THREADS"] == "1"
+
+
 BOUNDED = (
     ("budget_s", "budget_seconds", 1_000_000),
     ("seeds_n", "members", 20),

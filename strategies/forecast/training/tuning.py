@@ -32,9 +32,14 @@ class Tuning:
     """Hold the model that is tuned."""
 
     def __init__(self, job: Job) -> None:
-        parent = load(job.parent) if job.parent is not None else None
-        if parent is None or parent.manifest.kind not in NETWORKS:
-            raise ModelError("only networks can be tuned")
+        if job.parent is None:
+            raise ModelError("the job names no model to tune")
+        parent = load(job.parent)
+        if parent.manifest.kind not in NETWORKS:
+            raise ModelError(
+                f"model {parent.model_id} is a {parent.manifest.kind}: only networks can be tuned,"
+                f" {', '.join(NETWORKS)}"
+            )
         manifest = parent.manifest
         if manifest.origin.kind is OriginKind.GENERATED is not job.origin.kind:
             raise ModelError(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from daemon.domain.bar import Floats, Window
 from daemon.domain.failures import ConfigurationError, InvariantViolated, ModelError
@@ -55,6 +56,15 @@ def test_the_same_rows_give_the_same_bits_and_one_prediction_per_window(stored: 
         assert (a.variance > 0).all()
         assert abs(a.mean.sum()) < 1e-9
         assert 0.001 < a.mean.std() < 0.5
+
+
+def test_a_network_forecasts_on_one_thread(trained: Trained) -> None:
+    torch.set_num_threads(2)
+    try:
+        network(trained)
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(1)
 
 
 def test_what_a_model_says_of_its_timeframes_is_that_of_the_run_in_its_order(

@@ -43,6 +43,15 @@ def whole(whole_job: Job) -> tuple[Job, str]:
     return whole_job, train_model(whole_job).name
 
 
+def test_a_network_is_trained_on_one_thread(whole_job: Job, tmp_path: Path) -> None:
+    torch.set_num_threads(2)
+    try:
+        interrupted(replace(whole_job, out=tmp_path), 1)
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(1)
+
+
 def interrupted(small: Job, at_step: int) -> None:
     def stop(progress: Progress) -> None:
         if progress.done_steps == at_step:

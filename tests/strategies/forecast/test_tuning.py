@@ -140,6 +140,11 @@ def test_what_cannot_be_tuned_is_refused(parent: Path, tmp_path: Path) -> None:
         train_model(tuned(parent, Tune.RECALIBRATE, members=1))
     with pytest.raises(ModelError, match="weights do not fit"):
         train_model(tuned(parent, Tune.RECALIBRATE, hidden=12))
+    network = checkpoint.load(parent)
+    manifest = replace(network.manifest, kind="ridge")
+    other = checkpoint.save(manifest, network.weights, tmp_path / "other")
+    with pytest.raises(ModelError, match=f"{other.name} is a ridge: only networks.*bilstm, lstm"):
+        train_model(replace(tuned(parent, Tune.RECALIBRATE), parent=other))
     with pytest.raises(ModelError, match="tunes a model, or names none"):
         replace(job(LONGER, tmp_path, BASE), parent=parent)
 
