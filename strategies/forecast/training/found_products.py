@@ -12,13 +12,13 @@ noise of all directions is alike: channels that change slowly make moments of ov
 noisier, which the scatter of moments over BLOCKS stretches of time shows. In those units a ridge
 keeps directions of little noise from counting for too much.
 
-One after the other, CANDIDATES products are found and taken off, the largest first. The same is
-done from nothing on the first stretches of the time alone, again and again with one more, and what
-comes first, second, .. there is measured in the stretch that follows, which had no say in it: where
-there is nothing, each measure has the expectation 0 given all before it. Kept is what shows with a
-t value of at least T_MIN in its place of the order. Where nothing passes, a network begins as if
-this had not been done. The readings of what is kept get a spread of one, and the products the sizes
-of least squares.
+One after the other, CANDIDATES products are found and taken off, the largest first: on the first
+stretches of the time alone, then from nothing again with one stretch more, and so on. Each time all
+are measured in the stretch that follows, which had no say in them, and each goes on in the place of
+the one before that it is most like: where there is nothing, a measure has the expectation 0 given
+all before it. Kept is what ends, learned from all stretches, in a place whose measures have a t
+value of at least T_MIN. Where nothing passes, a network begins as if this had not been done. The
+readings of what is kept get a spread of one, and the products the sizes of least squares.
 
     L bars of a sequence, C channels; x has each channel's mean taken off; B blocks
 """
@@ -65,9 +65,7 @@ def find_products(
     moments = _moments(tables, rows, lags)
     newest, earlier = _units(moments)
     each = np.einsum("ij,bljk,km->blim", newest, moments.products, earlier, optimize=True)
-    total = each.sum(axis=0)
-    candidates = _candidates(total / moments.counts.sum())
-    t = _t_values(each, moments.counts)
+    candidates, t = _tracked(each, moments.counts)
     kept = [place for place in np.argsort(-t) if t[place] >= T_MIN]
     found = [_described(candidates[place], newest, earlier, moments) for place in kept]
     if not found:
@@ -192,22 +190,41 @@ def _unit(x: Floats) -> Floats:
     return x / max(float(np.linalg.norm(x)), np.finfo(float).tiny)
 
 
-def _t_values(each: Floats, counts: Floats) -> Floats:
-    """Find products before each stretch and measure them in it; give t by place, (CANDIDATES,).
+def _tracked(each: Floats, counts: Floats) -> tuple[list[Rank1], Floats]:
+    """Find products in more and more of the time, and measure them in what follows.
 
-    Nothing but the order joins the products of two stretches.
+    each: (B, lags, C, C) sums. Gives those of all of it and the t values (CANDIDATES,) of their
+    places.
     """
     stretches = np.arange(BLOCKS) * STRETCHES // BLOCKS
     shown = np.zeros((STRETCHES - FIRST, CANDIDATES))
-    for row, stretch in enumerate(range(FIRST, STRETCHES)):
-        here, before = stretches == stretch, stretches < stretch
-        held = each[here].sum(axis=0) / max(counts[here].sum(), 1.0)
+    found = list[Rank1]()
+    for stretch in range(FIRST, STRETCHES + 1):
+        before, here = stretches < stretch, stretches == stretch
         learned = each[before].sum(axis=0) / max(counts[before].sum(), 1.0)
-        for place, (_, u, k, v) in enumerate(_candidates(learned)):
-            shown[row, place] = k @ ((held @ v) @ u)
+        found = _in_places(_candidates(learned), found)
+        if stretch < STRETCHES:
+            held = each[here].sum(axis=0) / max(counts[here].sum(), 1.0)
+            shown[stretch - FIRST] = [k @ ((held @ v) @ u) for _, u, k, v in found]
     spread = shown.std(axis=0, ddof=1) / np.sqrt(len(shown))
     t: Floats = shown.mean(axis=0) / np.maximum(spread, np.finfo(float).tiny)
-    return t
+    return found, t
+
+
+def _in_places(fresh: Sequence[Rank1], before: Sequence[Rank1]) -> list[Rank1]:
+    """Put products where those were that they are most like, the likest pair first."""
+    if not before:
+        return list(fresh)
+    parts = [
+        [np.array([one[part] for one in mine]) for part in (1, 2, 3)] for mine in (before, fresh)
+    ]
+    likeness: Floats = np.prod([old @ new.T for old, new in zip(*parts, strict=True)], axis=0)
+    placed = list(fresh)
+    for _ in fresh:
+        old, new = np.unravel_index(int(np.argmax(likeness)), likeness.shape)
+        placed[old] = fresh[new]
+        likeness[old, :] = likeness[:, new] = -np.inf
+    return placed
 
 
 def _described(one: Rank1, newest: Floats, earlier: Floats, moments: _Moments) -> FoundProduct:
