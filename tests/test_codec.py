@@ -19,6 +19,7 @@ from msgspec import Struct
 from daemon import codec
 from daemon.domain import messages as m
 from daemon.domain.bar import FIELDS, Proof, Window
+from daemon.domain.covariance import Covariance
 from daemon.domain.decision import Decision, DecisionKind
 from daemon.domain.failures import BadPayload
 from daemon.domain.forecast import Estimates, Prediction, Signals
@@ -53,6 +54,7 @@ ORDER = Order(
     ID, KEY, 3, Decimal("-1.50"), OrderKind.LIMIT, HOUR_MS, 0.1, Decimal("99.90"), reduce_only=True
 )
 FILL = Fill("t", ID, KEY, 3, Decimal("1e-8"), Decimal("0.10"), Decimal("-0.0001"), HOUR_MS)
+COVARIANCE = Covariance(HOUR_MS, "ewma", np.full(4, 0.01), np.eye(4))
 PREDICTION = Prediction(H1, HOUR_MS, ARRAY, ARRAY, "model")
 SIGNALS = Signals(HOUR_MS, *[ARRAY + i for i in range(7)])
 TARGET = TargetPortfolio(HOUR_MS, ARRAY, ARRAY, ARRAY, SIGNALS, np.array([True, False]), "note")
@@ -95,7 +97,7 @@ MESSAGES: dict[type, object] = {
         m.Rescaled(7, 1, INSTRUMENT.key, 1, 15),
         m.PriceDoubted(7, 1, 5, 0.1, True, "it stands still", 101.5, 3.25, 4, 13.5),
         m.Tick(7),
-        m.EstimatesReady(Estimates(HOUR_MS, (PREDICTION,), np.eye(3), np.eye(4), 0.5)),
+        m.EstimatesReady(Estimates(HOUR_MS, (PREDICTION,), np.eye(3), COVARIANCE, 0.5)),
         m.EstimatesMissing(HOUR_MS, "late"),
         m.OrderAccepted(ID, 1),
         m.OrderRejected(ID, 1, "why"),

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import Struct
 
+from daemon.domain.covariance import Covariance
 from daemon.domain.units import Timeframe
 
 Floats = npt.NDArray[np.float64]
@@ -88,7 +89,7 @@ class Estimates(Struct, frozen=True):
 
     disagreement: (K, K) out-of-sample correlation of the timeframes' errors, shrunk already, in the
     order of the configured timeframes, or None (then the strategy's prior holds). covariance:
-    (N, N) of hourly log returns or None. gross_multiplier scales the target's gross, or None.
+    of the next hour's log returns or None. gross_multiplier scales the target's gross, or None.
     silent: which of the series that the model reads bring nothing new, by name, in words. reading:
     how the model wants its forecasts combined, or None.
     """
@@ -96,7 +97,7 @@ class Estimates(Struct, frozen=True):
     as_of_ms: int
     predictions: tuple[Prediction, ...]
     disagreement: Floats | None = None
-    covariance: Floats | None = None
+    covariance: Covariance | None = None
     gross_multiplier: float | None = None
     silent: dict[str, str] = {}
     reading: Reading | None = None

@@ -7,6 +7,7 @@ import numpy.typing as npt
 from msgspec import Struct
 
 from daemon.domain.bar import Floats, Window
+from daemon.domain.covariance import Covariance
 from daemon.domain.forecast import Prediction, Reading
 from daemon.domain.instrument import Universe
 from daemon.domain.units import Timeframe
@@ -21,7 +22,8 @@ class View(Struct, frozen=True, gc=False):
     equity. eligible: may be held; the others must go to zero. cost: one-way cost as a fraction of
     notional, assumed or, with execution.cost_feedback, measured from fills.
     funding_rates: last known per settlement, NaN unknown. reduce_only: what may be kept or lessened
-    and neither grow nor change sign, because its venue is held; None where nothing is.
+    and neither grow nor change sign, because its venue is held; None where nothing is. covariance: the
+    newest prediction of it, possibly stale: compare its as_of_ms.
     """
 
     as_of_ms: int
@@ -38,3 +40,4 @@ class View(Struct, frozen=True, gc=False):
     gross_multiplier: float | None = None
     reduce_only: npt.NDArray[np.bool_] | None = None
     reading: Reading | None = None
+    covariance: Covariance | None = None

@@ -15,6 +15,7 @@ from msgspec import Struct, convert
 
 from daemon.domain.bar import Flags, Floats
 from daemon.domain.bar_builder import BarBuilder
+from daemon.domain.covariance import Covariance
 from daemon.domain.forecast import Estimates, Prediction, Reading
 from daemon.domain.instrument import InstrumentKey, Standing, Universe
 from daemon.domain.messages import RuleValue
@@ -29,7 +30,7 @@ from daemon.engine.ripeness import Ripeness, RipenessRules
 from daemon.engine.risk import TradingState
 from daemon.engine.windows import WindowStore
 
-SCHEMA: Final = 9
+SCHEMA: Final = 10
 REMEMBERED_REQUESTS: Final = 1024
 REMEMBERED_CASHFLOWS: Final = 4_096
 
@@ -98,6 +99,7 @@ class EngineState:
     newest: dict[Timeframe, Prediction] = field(default_factory=dict)
     disagreement: Floats | None = None
     reading: Reading | None = None
+    covariance: Covariance | None = None  # the newest; how old it is says its as_of_ms
     gross_multiplier: float | None = None
     seen: Floats = field(default_factory=lambda: np.zeros(0))  # close_ms of the newest source bar
     seen_all_ms: int = 0  # the newest instant of which every bar was seen
@@ -253,6 +255,8 @@ class EngineState:
         if estimates.disagreement is not None:
             self.disagreement = estimates.disagreement
         self.reading = estimates.reading
+        if estimates.covariance is not None:
+            self.covariance = estimates.covariance
         self.gross_multiplier = estimates.gross_multiplier
 
     def to_plain(self) -> dict[str, object]:
@@ -271,6 +275,7 @@ class EngineState:
             "newest": {t.label: _prediction_to_plain(p) for t, p in self.newest.items()},
             "disagreement": self.disagreement,
             "reading": self.reading,
+            "covariance": self.covariance,
             "seen": self.seen,
             "funding_rates": self.funding_rates,
             "operator_requests": list(self.operator_requests),
@@ -316,6 +321,7 @@ class EngineState:
         disagreement = plain["disagreement"]
         self.disagreement = None if disagreement is None else np.array(disagreement)
         self.reading = convert(plain["reading"], Reading | None)
+        self.covariance = _covariance_from_plain(plain["covariance"])
         self.seen, self.seen_all_ms = np.array(plain["seen"], dtype=np.float64), 0
         self.funding_rates = np.array(plain["funding_rates"], dtype=np.float64)
         self.operator_requests = OrderedDict.fromkeys(cast(list[str], plain["operator_requests"]))
@@ -388,6 +394,14 @@ def _stranger(row: list[Any]) -> Stranger:
     index, venue, symbol, left, price, cancel_ms, cancels_n = row
     order = OpenOrder(InstrumentKey(venue, symbol), Decimal(left), price)
     return Stranger(index, order, cancel_ms, cancels_n)
+
+
+def _covariance_from_plain(plain: object) -> Covariance | None:
+    if plain is None:
+        return None
+    parts = cast(dict[str, Any], plain)
+    arrays = (np.array(parts["volatility"]), np.array(parts["correlation"]))
+    return Covariance(parts["as_of_ms"], parts["estimator"], *arrays)
 
 
 def _prediction_to_plain(p: Prediction) -> dict[str, object]:

@@ -32,4 +32,5 @@ def view_of(universe: Universe, state: EngineState, rules: EngineRules, costs: C
         funding_rates=state.funding_rates,
         gross_multiplier=state.gross_multiplier,
         reduce_only=book.held_back(),
+        covariance=state.covariance,
     )

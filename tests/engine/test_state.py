@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from daemon import codec
+from daemon.domain.covariance import Covariance
 from daemon.domain.failures import InvariantViolated
 from daemon.domain.forecast import Estimates, Reading
 from daemon.domain.messages import EstimatesReady, Operator, OperatorAction
@@ -24,6 +25,7 @@ from tests.engine.world import (
     universe_of,
 )
 
+COVARIANCE = Covariance(at(4), "ewma", np.full(4, 0.01), np.eye(4))
 READING = Reading("kalman", (0.03,), scale=0.7, edges=(0.0,), up=(0.49, 0.52))
 
 
@@ -37,7 +39,8 @@ def busy_engine() -> Engine:
     feed(engine, bars(3), bars(4))
     prediction = forecast(4, (0.1, -0.1, 0.0, 0.0)).estimates.predictions
     feed(
-        engine, EstimatesReady(Estimates(at(4), prediction, np.eye(1), None, 0.75, reading=READING))
+        engine,
+        EstimatesReady(Estimates(at(4), prediction, np.eye(1), COVARIANCE, 0.75, reading=READING)),
     )
     feed(engine, Operator(OperatorAction.PAUSE, "p", at(4)), deposit(number=5))
     return engine
@@ -52,6 +55,9 @@ def test_everything_survives_the_codec() -> None:
     assert again.state.gross_multiplier == 0.75
     assert again.state.disagreement is not None
     assert again.state.reading == READING
+    assert again.state.covariance is not None
+    assert again.state.covariance.problem(4) is None
+    assert again.state.covariance.as_of_ms == at(4)
     assert again.wake_ms == engine.wake_ms
     restored = next(iter(again.state.newest.values()))
     original = next(iter(engine.state.newest.values()))
@@ -70,7 +76,7 @@ def test_a_snapshot_of_another_universe_or_schema_is_refused_by_name() -> None:
     plain = saved(busy_engine())
     with pytest.raises(InvariantViolated, match="snapshot is of universe"):
         make_engine(universe=universe_of(3)).restore(plain)
-    with pytest.raises(InvariantViolated, match="snapshot schema 1, want 9"):
+    with pytest.raises(InvariantViolated, match="snapshot schema 1, want 10"):
         make_engine().restore(plain | {"schema": 1})
 
 
