@@ -22,8 +22,8 @@ class View(Struct, frozen=True, gc=False):
     equity. eligible: may be held; the others must go to zero. cost: one-way cost as a fraction of
     notional, assumed or, with execution.cost_feedback, measured from fills.
     funding_rates: last known per settlement, NaN unknown. reduce_only: what may be kept or lessened
-    and neither grow nor change sign, because its venue is held; None where nothing is. covariance: the
-    newest prediction of it, possibly stale: compare its as_of_ms.
+    and neither grow nor change sign, because its venue is held; None where nothing is.
+    covariance: the newest prediction of it, possibly stale: compare its as_of_ms.
     """
 
     as_of_ms: int

@@ -1,0 +1,56 @@
+"""A predicted covariance of returns: volatilities and a correlation, or parts of a factor model.
+
+    S = D R D,  D = diag(volatility),  R a correlation matrix
+
+Volatilities are of hourly log returns of the hour after `as_of`. NaN in a volatility means that
+nothing is known of that instrument; its row and column of R are those of the identity, so that R
+is always a correlation matrix: symmetric, ones on its diagonal, no eigenvalue below zero.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from msgspec import Struct
+
+Floats = npt.NDArray[np.float64]
+EIGENVALUE_MIN: Final = -1e-9  # what rounding may leave below zero
+SYMMETRY_TOLERANCE: Final = 1e-9
+
+
+class Covariance(Struct, frozen=True):
+    """Hold what an estimator predicts at one instant.
+
+    as_of_ms: close of the newest bar it saw. estimator: its name. volatility: (N,) standard
+    deviation of the next hour's log return, NaN unknown. correlation: (N, N), see the module.
+    """
+
+    as_of_ms: int
+    estimator: str
+    volatility: Floats
+    correlation: Floats
+
+    @property
+    def matrix(self) -> Floats:
+        """Give S (N, N); rows and columns of unknown instruments are NaN."""
+        return np.asarray(self.volatility[:, None] * self.correlation * self.volatility)
+
+    def problem(self, instruments_n: int) -> str | None:
+        """Say in words what is wrong with it for so many instruments, or None."""
+        N = instruments_n
+        if self.volatility.shape != (N,) or self.correlation.shape != (N, N):
+            return f"shapes {self.volatility.shape}, {self.correlation.shape} for {N} instruments"
+        known = np.isfinite(self.volatility)
+        if np.any(self.volatility[known] <= 0.0):
+            return "a volatility that is not above 0"
+        if not np.isfinite(self.correlation).all():
+            return "a correlation that is no number"
+        if np.any(np.abs(self.correlation - self.correlation.T) > SYMMETRY_TOLERANCE):
+            return "a correlation matrix that is not symmetric"
+        if np.any(np.abs(np.diagonal(self.correlation) - 1.0) > SYMMETRY_TOLERANCE):
+            return "a correlation of an instrument with itself that is not 1"
+        if N and float(np.linalg.eigvalsh(self.correlation)[0]) < EIGENVALUE_MIN:
+            return "a correlation matrix with an eigenvalue below 0"
+        return None
