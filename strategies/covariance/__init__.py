@@ -1,0 +1,1 @@
+"""Predict volatilities and correlations: one file an estimator, found by `known`."""

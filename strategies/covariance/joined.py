@@ -1,0 +1,106 @@
+"""Join a volatility model and a correlation model into one estimator of the covariance.
+
+    z_t = r_t / s_t,   s_t^2 the variance foreseen for row t,   |z_t| <= Z_MAX
+    S = D R D,  D from the volatility model, R the correlation of z, repaired
+
+**Days.** Rows are taken from a first one that is the same all through a UTC day: up to 23 of the
+oldest rows of the window are left out. At the first question of a day both models are begun on the
+rows up to 00:00 UTC, where parameters are fitted; the rows since then are steps. So every later
+hour costs one step, and an object that starts at any hour gives the numbers of one that ran
+through, after a restart too, given the same window. What differs is a window that grows, or bars
+that were revised: both begin anew.
+
+Windows shorter than ANCHORED_ROWS_MIN are begun anew on all their rows at each question.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from daemon.domain.covariance import Covariance
+from daemon.domain.units import DAY_MS, HOUR_MS, require
+from strategies.covariance.interface import (
+    RETURNS_MIN,
+    VARIANCE_MIN,
+    CorrelationModel,
+    Floats,
+    VolatilityModel,
+)
+from strategies.covariance.repair import nearest_correlation
+
+Z_MAX: Final = 10.0  # deviations: one wick must not set a correlation
+ANCHORED_ROWS_MIN: Final = 240
+VOLATILITY_FLOOR_SHARE: Final = 0.1  # of the median: a stalled price is not a riskless one
+HOURS_A_DAY: Final = DAY_MS // HOUR_MS
+
+
+class JoinedEstimator:
+    """Estimate a covariance as the module says; bound to the instruments of its window."""
+
+    def __init__(
+        self, name: str, volatility: VolatilityModel, correlation: CorrelationModel
+    ) -> None:
+        """Take the two models; they must belong to this estimator alone."""
+        self._name, self._volatility, self._correlation = name, volatility, correlation
+        self._taken: Floats | None = None  # the rows that the models have seen
+        self._first_ms = 0
+
+    @property
+    def name(self) -> str:
+        """Give the name that stands in what it predicts."""
+        return self._name
+
+    def forecast(self, returns: Floats, covariates: Floats | None, as_of_ms: int) -> Covariance:
+        """Predict the covariance of the hour after `as_of_ms`; see `interface`."""
+        require(returns.ndim == 2, f"returns of shape {returns.shape}, want (T, N)")
+        hour = as_of_ms % DAY_MS // HOUR_MS
+        is_anchored = len(returns) >= ANCHORED_ROWS_MIN
+        rows = returns[HOURS_A_DAY - 1 - hour if is_anchored else 0 :]
+        rows = np.where(np.isfinite(rows), rows, np.nan)
+        first_ms = as_of_ms - (len(rows) - 1) * HOUR_MS
+        taken_n = self._continued(rows, first_ms)
+        if not taken_n:
+            taken_n = len(rows) - hour if is_anchored else len(rows)
+            variances = self._volatility.begin(rows[:taken_n])
+            self._correlation.begin(_standardised(rows[:taken_n], variances))
+        for row in rows[taken_n:]:
+            self._correlation.step(_standardised(row, self._volatility.step(row)))
+        self._taken, self._first_ms = rows, first_ms
+        deviation = _deviations(self._volatility.variance(), np.isfinite(rows).sum(axis=0))
+        R = self._correlation.correlation(as_of_ms)
+        return Covariance(as_of_ms, self._name, deviation, _known(R, np.isfinite(deviation)))
+
+    def _continued(self, rows: Floats, first_ms: int) -> int:
+        """Give how many of the rows the models have seen already, 0 to begin anew."""
+        taken = self._taken
+        if taken is None or first_ms != self._first_ms or rows.shape[1] != taken.shape[1]:
+            return 0
+        before_n = len(taken)
+        same = np.array_equal(taken.view(np.int64), rows[:before_n].view(np.int64))
+        return before_n if same else 0
+
+
+def _standardised(rows: Floats, variances: Floats) -> Floats:
+    moved = np.where(variances > VARIANCE_MIN, variances, np.nan)
+    return np.clip(rows / np.sqrt(moved), -Z_MAX, Z_MAX)
+
+
+def _deviations(variance: Floats, seen_n: Floats) -> Floats:
+    """Give volatilities (N,): NaN where too few returns were seen, never far below the others."""
+    deviation = np.sqrt(np.where(seen_n >= RETURNS_MIN, variance, np.nan))
+    known = np.isfinite(deviation)
+    if not known.any():
+        return deviation
+    floor = VOLATILITY_FLOOR_SHARE * float(np.median(deviation[known]))
+    # A market without any movement has no risk to size by: NaN, not zero.
+    return np.maximum(deviation, floor if floor**2 > VARIANCE_MIN else np.nan)
+
+
+def _known(R: Floats, known: np.ndarray) -> Floats:
+    """Give the correlation with identity rows where nothing is known, repaired where it must be."""
+    full = np.eye(len(known))
+    index = np.ix_(known, known)
+    full[index] = nearest_correlation(R[index])
+    return full

@@ -1,0 +1,94 @@
+"""Hold every named estimator to the interface, and bad names and settings to clear errors."""
+
+import numpy as np
+import pytest
+
+from daemon.domain.failures import ConfigurationError
+from strategies.covariance.known import (
+    known_estimators,
+    known_volatilities,
+    make_estimator,
+    read_settings,
+)
+from tests.strategies.covariance.returns import COINS, at_hour, drawn, with_holes
+
+T, N = 400, 8
+NAMES = [("ewma", volatility) for volatility in known_volatilities()]
+NAMES += [(name, "ewma") for name in known_estimators() if name != "ewma"]
+
+
+@pytest.mark.parametrize(("name", "volatility"), NAMES)
+def test_a_window_with_holes_newborns_and_stalled_prices_gives_a_covariance(
+    name: str, volatility: str
+) -> None:
+    estimator = make_estimator(name, {"volatility": volatility}, COINS[:N])
+    found = estimator.forecast(with_holes(drawn(T, N)), None, at_hour(7))
+    assert found.problem(N) is None
+    assert np.isfinite(found.volatility).all()
+    assert found.estimator == estimator.name == f"{volatility}+{name}"
+
+
+@pytest.mark.parametrize(("name", "volatility"), NAMES)
+def test_stepping_through_two_days_is_starting_anew_at_each_hour(
+    name: str, volatility: str
+) -> None:
+    returns = with_holes(drawn(T + 30, N))
+    running = make_estimator(name, {"volatility": volatility}, COINS[:N])
+    for hour in range(20, 30):
+        window = returns[hour : hour + T]
+        fresh = make_estimator(name, {"volatility": volatility}, COINS[:N])
+        one = running.forecast(window, None, at_hour(hour))
+        other = fresh.forecast(window, None, at_hour(hour))
+        np.testing.assert_allclose(one.volatility, other.volatility, rtol=1e-9)
+        np.testing.assert_allclose(one.correlation, other.correlation, atol=1e-9)
+
+
+@pytest.mark.parametrize(("name", "volatility"), NAMES)
+def test_permuting_the_instruments_permutes_the_forecast(name: str, volatility: str) -> None:
+    returns = with_holes(drawn(T, N))
+    order = np.random.default_rng(5).permutation(N)
+    settings = {"volatility": volatility}
+    straight = make_estimator(name, settings, COINS[:N]).forecast(returns, None, at_hour(3))
+    coins = [COINS[k] for k in order]
+    moved = make_estimator(name, settings, coins).forecast(returns[:, order], None, at_hour(3))
+    np.testing.assert_allclose(moved.volatility, straight.volatility[order], rtol=1e-7)
+    np.testing.assert_allclose(
+        moved.correlation, straight.correlation[np.ix_(order, order)], atol=1e-7
+    )
+
+
+def test_revised_bars_are_noticed() -> None:
+    returns = drawn(T + 1, N)
+    running = make_estimator("ewma")
+    running.forecast(returns[:-1], None, at_hour(5))
+    revised = returns.copy()
+    revised[200, 0] += 0.05
+    one = running.forecast(revised[1:], None, at_hour(6))
+    other = make_estimator("ewma").forecast(revised[1:], None, at_hour(6))
+    np.testing.assert_array_equal(one.matrix, other.matrix)
+
+
+def test_an_unknown_name_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(
+        ConfigurationError, match=r"no covariance estimator 'ewna' .*'ewma'.*sample"
+    ):
+        make_estimator("ewna")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"halflife_hours": 3}, "no setting 'halflife_hours' .*'half_life_hours'"),
+        ({"half_life_hours": "long"}, "half_life_hours = 'long': want float"),
+        ({"half_life_hours": 0.5}, "half_life_hours = 0.5: accepted are values from 2"),
+        ({"window_hours": 10}, "window_hours = 10: accepted are values from 48"),
+        ({"volatility": "grach"}, "volatility = 'grach'.*known: .*ewma"),
+    ],
+)
+def test_a_bad_setting_is_refused(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        make_estimator("ewma", settings)
+
+
+def test_whole_numbers_are_welcome_where_numbers_are() -> None:
+    assert read_settings({"half_life_hours": 48}).half_life_hours == 48.0
