@@ -20,8 +20,16 @@ from strategies.covariance.interface import (
     VolatilityModel,
 )
 from strategies.covariance.joined import JoinedEstimator
+from strategies.covariance.nonlinear import nonlinear_correlation
 from strategies.covariance.pairwise import sample_correlation
 from strategies.covariance.rolling import RollingVolatility, WindowedCorrelation
+from strategies.covariance.shrinkage import (
+    oracle_approximating,
+    shrunk_correlation,
+    to_constant_correlation,
+    to_identity,
+    to_one_factor,
+)
 from strategies.knobs import nearest
 
 DEFAULT: Final = "ewma"  # the baseline, and what the daemon falls back to
@@ -75,6 +83,11 @@ VOLATILITIES: Final[Mapping[str, MakeVolatility]] = {
 CORRELATIONS: Final[Mapping[str, MakeCorrelation]] = {
     "ewma": lambda settings, coins: EwmaCorrelation(settings.half_life_hours),
     "sample": _windowed(sample_correlation),
+    "lw_identity": _windowed(shrunk_correlation(to_identity)),
+    "lw_constant": _windowed(shrunk_correlation(to_constant_correlation)),
+    "lw_factor": _windowed(shrunk_correlation(to_one_factor)),
+    "oas": _windowed(shrunk_correlation(oracle_approximating)),
+    "nonlinear": _windowed(nonlinear_correlation),
 }
 
 
