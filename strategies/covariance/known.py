@@ -11,7 +11,10 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Final
 
 from daemon.domain.failures import ConfigurationError
+from strategies.covariance.dcc import DccCorrelation
 from strategies.covariance.ewma import EwmaCorrelation, EwmaVolatility
+from strategies.covariance.garch import GarchVolatility
+from strategies.covariance.har import HarVolatility
 from strategies.covariance.interface import (
     WARM_UP,
     CorrelationModel,
@@ -79,6 +82,9 @@ def _windowed(estimate: Callable[[Floats], Floats]) -> MakeCorrelation:
 VOLATILITIES: Final[Mapping[str, MakeVolatility]] = {
     "ewma": lambda settings: EwmaVolatility(settings.volatility_half_life_hours),
     "rolling": lambda settings: RollingVolatility(settings.window_hours),
+    "garch": lambda settings: GarchVolatility(is_asymmetric=False),
+    "gjr": lambda settings: GarchVolatility(is_asymmetric=True),
+    "har": lambda settings: HarVolatility(),
 }
 CORRELATIONS: Final[Mapping[str, MakeCorrelation]] = {
     "ewma": lambda settings, coins: EwmaCorrelation(settings.half_life_hours),
@@ -88,6 +94,8 @@ CORRELATIONS: Final[Mapping[str, MakeCorrelation]] = {
     "lw_factor": _windowed(shrunk_correlation(to_one_factor)),
     "oas": _windowed(shrunk_correlation(oracle_approximating)),
     "nonlinear": _windowed(nonlinear_correlation),
+    "dcc": lambda settings, coins: DccCorrelation(is_corrected=False),
+    "cdcc": lambda settings, coins: DccCorrelation(is_corrected=True),
 }
 
 
