@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import Any, Final
 
 from daemon.domain.failures import ConfigurationError
+from strategies.covariance.average_oracle import AverageOracleCorrelation
 from strategies.covariance.dcc import DccCorrelation
 from strategies.covariance.ewma import EwmaCorrelation, EwmaVolatility
 from strategies.covariance.garch import GarchVolatility
@@ -33,6 +35,8 @@ from strategies.covariance.shrinkage import (
     to_identity,
     to_one_factor,
 )
+from strategies.covariance.taxonomy import PACKAGED, Taxonomy, read_taxonomy
+from strategies.covariance.theory_implied import theory_implied
 from strategies.knobs import nearest
 
 DEFAULT: Final = "ewma"  # the baseline, and what the daemon falls back to
@@ -45,7 +49,8 @@ class CovarianceSettings:
 
     volatility: a name of VOLATILITIES. volatility_half_life_hours, half_life_hours: of squared
     returns and of the correlation, where they are weighted by age. window_hours: how many of the
-    last hours an unweighted estimator takes. seed: of the permuted taxonomy.
+    last hours an unweighted estimator takes. seed: of the permuted taxonomy. taxonomy: a
+    file in place of the packaged one.
     """
 
     volatility: str = "ewma"
@@ -53,6 +58,7 @@ class CovarianceSettings:
     half_life_hours: float = 7 * 24.0
     window_hours: int = 30 * 24
     seed: int = 0
+    taxonomy: str = ""
 
     def __post_init__(self) -> None:
         """Refuse what no estimator can use."""
@@ -79,6 +85,26 @@ def _windowed(estimate: Callable[[Floats], Floats]) -> MakeCorrelation:
     return make
 
 
+def _theory(settings: CovarianceSettings, coins: Coins) -> CorrelationModel:
+    estimate = theory_implied(_named(coins), _taxonomy(settings))
+    return WindowedCorrelation(settings.window_hours, estimate)
+
+
+def _theory_permuted(settings: CovarianceSettings, coins: Coins) -> CorrelationModel:
+    estimate = theory_implied(_named(coins), _taxonomy(settings), permuted_by=settings.seed)
+    return WindowedCorrelation(settings.window_hours, estimate)
+
+
+def _named(coins: Coins) -> Coins:
+    if not coins:
+        raise ConfigurationError("covariance: an estimator with a taxonomy needs the base coins")
+    return coins
+
+
+def _taxonomy(settings: CovarianceSettings) -> Taxonomy:
+    return read_taxonomy(Path(settings.taxonomy) if settings.taxonomy else PACKAGED)
+
+
 VOLATILITIES: Final[Mapping[str, MakeVolatility]] = {
     "ewma": lambda settings: EwmaVolatility(settings.volatility_half_life_hours),
     "rolling": lambda settings: RollingVolatility(settings.window_hours),
@@ -96,6 +122,9 @@ CORRELATIONS: Final[Mapping[str, MakeCorrelation]] = {
     "nonlinear": _windowed(nonlinear_correlation),
     "dcc": lambda settings, coins: DccCorrelation(is_corrected=False),
     "cdcc": lambda settings, coins: DccCorrelation(is_corrected=True),
+    "theory": _theory,
+    "theory_permuted": _theory_permuted,
+    "average_oracle": lambda settings, coins: AverageOracleCorrelation(settings.window_hours),
 }
 
 

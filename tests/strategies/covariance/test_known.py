@@ -12,7 +12,7 @@ from strategies.covariance.known import (
 )
 from tests.strategies.covariance.returns import COINS, at_hour, drawn, with_holes
 
-T, N = 400, 8
+T, N = 300, 6
 NAMES = [("ewma", volatility) for volatility in known_volatilities()]
 NAMES += [(name, "ewma") for name in known_estimators() if name != "ewma"]
 
@@ -32,9 +32,9 @@ def test_a_window_with_holes_newborns_and_stalled_prices_gives_a_covariance(
 def test_stepping_through_two_days_is_starting_anew_at_each_hour(
     name: str, volatility: str
 ) -> None:
-    returns = with_holes(drawn(T + 30, N))
+    returns = with_holes(drawn(T + 27, N))
     running = make_estimator(name, {"volatility": volatility}, COINS[:N])
-    for hour in range(20, 30):
+    for hour in range(22, 27):
         window = returns[hour : hour + T]
         fresh = make_estimator(name, {"volatility": volatility}, COINS[:N])
         one = running.forecast(window, None, at_hour(hour))
