@@ -85,8 +85,10 @@ def _completed(branch: _Branch, d: Floats, implied: Floats) -> Index:
     """Join everything under a branch into one cluster and give its rows."""
     below = [_completed(branch.below[name], d, implied) for name in sorted(branch.below)]
     clusters = [np.array([row], dtype=np.intp) for row in branch.leaves] + below
-    sums = np.array([[d[np.ix_(one, other)].sum() for other in clusters] for one in clusters])
-    sizes = np.array([float(len(rows)) for rows in clusters])
+    member = np.zeros((len(clusters), len(d)))
+    for k, rows in enumerate(clusters):
+        member[k, rows] = 1.0
+    sums, sizes = member @ d @ member.T, member.sum(axis=1)
     while len(clusters) > 1:
         near = sums / np.outer(sizes, sizes)
         np.fill_diagonal(near, np.inf)

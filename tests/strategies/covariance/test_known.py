@@ -1,9 +1,14 @@
 """Hold every named estimator to the interface, and bad names and settings to clear errors."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from daemon.domain.failures import ConfigurationError
+from strategies.covariance.dcc import DccCorrelation
+from strategies.covariance.garch import GarchVolatility
+from strategies.covariance.joined import JoinedEstimator
 from strategies.covariance.known import (
     known_estimators,
     known_volatilities,
@@ -66,6 +71,43 @@ def test_revised_bars_are_noticed() -> None:
     one = running.forecast(revised[1:], None, at_hour(6))
     other = make_estimator("ewma").forecast(revised[1:], None, at_hour(6))
     np.testing.assert_array_equal(one.matrix, other.matrix)
+
+
+@pytest.mark.parametrize("name", ["ewma", "cdcc", "average_oracle"])
+def test_what_was_seen_later_is_forgotten_when_an_earlier_hour_is_asked(name: str) -> None:
+    returns = drawn(T + 2, N)
+    running = make_estimator(name, {"volatility": "garch"}, COINS[:N])
+    running.forecast(returns[2:], None, at_hour(7))
+    one = running.forecast(returns[:-2], None, at_hour(5))
+    fresh = make_estimator(name, {"volatility": "garch"}, COINS[:N])
+    np.testing.assert_array_equal(one.matrix, fresh.forecast(returns[:-2], None, at_hour(5)).matrix)
+
+
+def test_parameters_know_nothing_of_the_hours_since_midnight() -> None:
+    models = []
+    for spoiled in (False, True):
+        returns = drawn(T, N)
+        if spoiled:
+            returns[-7:] *= 20.0
+        model = DccCorrelation(is_corrected=False)
+        volatility = GarchVolatility(is_asymmetric=False)
+        JoinedEstimator("", volatility, model).forecast(returns, None, at_hour(7))
+        models.append((model.parameters, volatility.variance()))
+    assert models[0][0] == models[1][0]
+    assert (models[0][1] < models[1][1]).all()
+
+
+def test_a_taxonomy_needs_the_names_of_the_coins_and_may_be_another_file(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="needs the base coins"):
+        make_estimator("theory")
+    file = tmp_path / "tree.toml"
+    file.write_text("version = 1\n[sectors]\n[coins]\n", encoding="utf-8")
+    returns = drawn(T, N)
+    flat, packaged = (
+        make_estimator("theory", {"taxonomy": path}, COINS[:N]).forecast(returns, None, at_hour(0))
+        for path in (str(file), "")
+    )
+    assert np.abs(flat.correlation - packaged.correlation).max() > 0.001
 
 
 def test_an_unknown_name_is_refused_with_the_known_ones() -> None:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from skfolio.moments import EWCovariance
 
 from daemon.domain.bar import Floats
 from daemon.domain.failures import InvariantViolated
@@ -32,6 +33,17 @@ def test_weighted_correlation_is_the_sum_written_out_over_common_rows() -> None:
         a, b = z[both, i], z[both, j]
         wanted = (weight @ (a * b)) / np.sqrt((weight @ a**2) * (weight @ b**2))
         assert R[i, j] == R[j, i] == pytest.approx(wanted, rel=1e-12)
+
+
+def test_weights_of_age_are_those_of_skfolio() -> None:
+    z = drawn(300, 5)
+    theirs = EWCovariance(half_life=20).fit(z).covariance_
+    correlation, volatility = EwmaCorrelation(20.0), EwmaVolatility(20.0)
+    correlation.begin(z)
+    volatility.begin(z)
+    root = np.sqrt(np.diagonal(theirs))
+    np.testing.assert_allclose(correlation.correlation(0), theirs / np.outer(root, root), rtol=1e-9)
+    np.testing.assert_allclose(volatility.variance(), np.diagonal(theirs), rtol=1e-9)
 
 
 def test_sample_correlation_is_numpys_about_zero() -> None:
