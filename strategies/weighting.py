@@ -1,10 +1,10 @@
-"""Turn alphas into dollar-neutral (optionally beta-neutral) capped weights of a given gross.
+"""Turn alphas into dollar-neutral (optionally factor-neutral) capped weights of a given gross.
 
 The book solves, for a scale s found so that the gross meets its target,
 
     max over w of  s alpha'w - w'V w / 2   subject to  X'w = t,  |w_i| <= cap
 
-with V the diagonal of residual variances and X = [1] or [1, beta]. Its solution is
+with V the diagonal of residual variances and X = [1], [1, beta] or [1, factors]. Its solution is
 
     w_i = clip((s alpha_i - X_i b) / V_i, -cap, cap)
 
@@ -25,20 +25,17 @@ import numpy as np
 from daemon.domain.bar import Flags, Floats
 from daemon.domain.units import require
 from strategies.roots import falling_root, ramps_zero
+from strategies.separable import Legs, NoMultipliersError, independent, with_exposures
 
-NEWTON_STEPS_MAX: Final = 60
 PATTERNS_MAX: Final = 12
 # Beyond this multiple of the uncapped scale the book would bet on differences too small to mean
 # anything, only to reach its gross.
 SCALE_STRETCH_MAX: Final = 2.0**16
 DETERMINANT_MIN: Final = 1e-9  # of its larger product: below it rounding would choose the scale
-NEUTRAL_TOLERANCE: Final = 1e-13
 GROSS_TOLERANCE: Final = 1e-10
 ROOT_TOLERANCE: Final = 1e-13
 TIE_TOLERANCE: Final = 1e-12
-CURVATURE_FLOOR: Final = 1e-9  # share of the unclipped curvature, where every leg is clipped
 SHORTFALL_WORTH_A_WORD: Final = 1e-6
-BETA_SPREAD_MIN: Final = 1e-9  # betas this equal add nothing to dollar neutrality
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +75,10 @@ def long_short(
     """Build the neutral capped book of all tradable instruments.
 
     alpha and variance: (N,) in the same return units, read where tradable. weight_max caps every
-    single |weight|. beta: (N,) or None. kept: (N,) weights of instruments that stay as they are
-    (zero wherever tradable); the others offset them and share the gross that is left. Feasible by
-    construction: what cannot reach the target comes out smaller, and the note says why.
+    single |weight|. beta: (N,), (N, M) for a few factors, or None. kept: (N,) weights of
+    instruments that stay as they are (zero wherever tradable); the others offset them and share the
+    gross that is left. Feasible by construction: what cannot reach the target comes out smaller,
+    and the note says why.
     """
     require(gross >= 0, f"gross {gross} must not be negative")
     require(weight_max > 0, f"weight_max {weight_max} must be positive")
@@ -94,9 +92,13 @@ def long_short(
     legs = _legs(alpha[free], variance[free], min(weight_max, room), room)
     offset = -float(weights.sum())
     part, reason = None, ""
-    if beta is not None and np.ptp(beta[free]) > BETA_SPREAD_MIN:
-        part = _beta_neutral(legs, beta[free], np.array([offset, -float(beta @ weights)]))
-        reason = "" if part else "the caps leave no beta-neutral book; "
+    if beta is not None:
+        X = np.column_stack([np.ones(len(alpha)), beta])
+        basis, totals = independent(X[free], -X.T @ weights)
+        if basis.shape[1] > 1:
+            part = _factor_neutral(legs, basis, totals)
+            kind = "beta" if beta.ndim == 1 else "factor"
+            reason = "" if part else f"the caps leave no {kind}-neutral book; "
     if part is None:
         part = _dollar_neutral(legs, offset)
     weights[free] = part.weights
@@ -139,7 +141,7 @@ def _dollar_neutral(legs: _Legs, total: float) -> Book:
         if float(np.abs(w).max()) > legs.cap:
             kinks = np.concatenate([centre - slack, centre + slack])
             shift = ramps_zero(kinks, slope_changes, len(w) * legs.cap - total)
-            w = _clipped(legs, centre - shift)
+            w = _capped(legs, (centre - shift) / legs.variance)
         return _settled(legs, w, total)
 
     quick = _by_pattern(legs, total)
@@ -188,62 +190,22 @@ def _settled(legs: _Legs, w: Floats, total: float) -> Floats:
     return _capped(legs, w + share * ((total - float(w.sum())) / whole))
 
 
-def _clipped(legs: _Legs, left: Floats) -> Floats:
-    return _capped(legs, left / legs.variance)
-
-
 def _capped(legs: _Legs, w: Floats) -> Floats:
     return np.minimum(np.maximum(w, -legs.cap), legs.cap)
 
 
-class _NoMultipliersError(Exception):
-    """Signal that the caps leave no book with the wanted exposures."""
+def _factor_neutral(legs: _Legs, X: Floats, totals: Floats) -> Book | None:
+    """Give the book with X'w = totals, or None where the caps forbid it."""
+    none, cap = np.zeros(len(X)), np.full(len(X), legs.cap)
 
+    def weights_at(scale: float) -> Floats:
+        own = Legs(legs.variance, scale * legs.alpha, none, none, -cap, cap)
+        return with_exposures(own, X, totals)
 
-def _beta_neutral(legs: _Legs, beta: Floats, totals: Floats) -> Book | None:
-    """Give the book with X'w = totals for X = [1, beta], or None where the caps forbid it."""
-    X = np.column_stack([np.ones(len(beta)), beta])
     try:
-        return _at_gross(legs, lambda scale: _with_exposures(legs, scale * legs.alpha, X, totals))
-    except _NoMultipliersError:
+        return _at_gross(legs, weights_at)
+    except NoMultipliersError:
         return None
-
-
-def _with_exposures(legs: _Legs, centre: Floats, X: Floats, totals: Floats) -> Floats:
-    """Find multipliers b with X'w(b) = totals by Newton steps on the convex dual.
-
-    The dual is b't + sum of max over |w| <= cap of (centre - X b) w - V w^2 / 2; its gradient is
-    t - X'w(b). Raises _NoMultipliersError when the steps run out.
-    """
-    full = (X.T / legs.variance) @ X
-    b: Floats = np.linalg.solve(full, (X.T / legs.variance) @ centre - totals).astype(np.float64)
-    w = _clipped(legs, centre - X @ b)
-    for _ in range(NEWTON_STEPS_MAX):
-        gradient = totals - X.T @ w
-        if float(np.abs(gradient).max()) <= NEUTRAL_TOLERANCE * legs.gross:
-            return w
-        is_open = np.abs(w) < legs.cap
-        curvature = (X.T * (is_open / legs.variance)) @ X + CURVATURE_FLOOR * full
-        step = -np.linalg.solve(curvature, gradient).astype(np.float64)
-        b = _searched(legs, centre, X, totals, b, step)
-        w = _clipped(legs, centre - X @ b)
-    raise _NoMultipliersError
-
-
-def _searched(
-    legs: _Legs, centre: Floats, X: Floats, totals: Floats, b: Floats, step: Floats
-) -> Floats:
-    """Go along `step` to where the dual stops falling."""
-    along, target = X @ step, float(totals @ step)
-    start = centre - X @ b
-
-    def falling(size: float) -> float:
-        return float(along @ _clipped(legs, start - size * along)) - target
-
-    if falling(1.0) >= 0:
-        return b + step
-    size = falling_root(falling, 0.0, 1.0, tolerance=NEUTRAL_TOLERANCE * abs(falling(0.0)))
-    return b + size * step
 
 
 def _at_gross(legs: _Legs, weights_at: Callable[[float], Floats]) -> Book:

@@ -39,7 +39,7 @@ from daemon.domain.order import (
     RefusalReason,
     Refused,
 )
-from daemon.domain.portfolio import AccountSnapshot, TargetPortfolio
+from daemon.domain.portfolio import AccountSnapshot, Solved, TargetPortfolio
 from daemon.domain.units import HOUR_MS, Timeframe
 
 KEY = InstrumentKey("v", "BTC/USDT:USDT")
@@ -57,7 +57,10 @@ FILL = Fill("t", ID, KEY, 3, Decimal("1e-8"), Decimal("0.10"), Decimal("-0.0001"
 COVARIANCE = Covariance(HOUR_MS, "ewma", np.full(4, 0.01), np.eye(4))
 PREDICTION = Prediction(H1, HOUR_MS, ARRAY, ARRAY, "model")
 SIGNALS = Signals(HOUR_MS, *[ARRAY + i for i in range(7)])
-TARGET = TargetPortfolio(HOUR_MS, ARRAY, ARRAY, ARRAY, SIGNALS, np.array([True, False]), "note")
+SOLVED = Solved("piqp", "0.6.4", "MAX_ITER_REACHED", 50, 1e-8, "piqp said MAX_ITER_REACHED")
+TARGET = TargetPortfolio(
+    HOUR_MS, ARRAY, ARRAY, ARRAY, SIGNALS, np.array([True, False]), "note", SOLVED
+)
 DECISION = Decision(
     as_of_ms=HOUR_MS,
     sequence=4,

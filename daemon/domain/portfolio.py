@@ -27,13 +27,36 @@ Floats = npt.NDArray[np.float64]
 ZERO = Decimal(0)
 
 
+class Solved(Struct, frozen=True, gc=False):
+    """Hold how a programme's weights were found, and what took over if it failed.
+
+    iterations: of all attempts together. tolerance: what the solver was asked for. fallback: why
+    the closed form's weights stand here in the place of the solver's, '' where they do not.
+    """
+
+    solver: str
+    version: str
+    status: str
+    iterations: int
+    tolerance: float
+    fallback: str = ""
+
+    @property
+    def words(self) -> str:
+        """Say it to people."""
+        if self.fallback:
+            return f"closed form in the place of {self.solver} {self.version}: {self.fallback}"
+        told = self.status.lower().replace("_", " ")
+        return f"{self.solver} {self.version}: {told}, {self.iterations} iterations"
+
+
 class TargetPortfolio(Struct, frozen=True, gc=False):
     """Hold what the strategy wants, in weights (signed fractions of equity), all (N,).
 
     weights: where to trade to now (after the no-trade band). ideal: the frictionless target.
     band: half-width of the band. signals: what the ranks were made of, None for rule strategies.
     reduce_only: (N,) bool, instruments whose exposure may only shrink. note: plain words for
-    people.
+    people. solved: how the weights were found, None where no programme was solved.
     """
 
     as_of_ms: int
@@ -43,6 +66,7 @@ class TargetPortfolio(Struct, frozen=True, gc=False):
     signals: Signals | None = None
     reduce_only: npt.NDArray[np.bool_] | None = None
     note: str = ""
+    solved: Solved | None = None
 
 
 class Position(Struct, frozen=True, gc=False):

@@ -293,6 +293,9 @@ def _remarks(decision: Decision, symbols: Sequence[str]) -> list[Text]:
     note = decision.note or (decision.target.note if decision.target is not None else "")
     if note:
         lines.append(Text(note, "italic"))
+    solved = None if decision.target is None else decision.target.solved
+    if solved is not None:
+        lines.append(Text(solved.words, WARN if solved.fallback else "italic"))
     if decision.absent:
         names = ", ".join(short_symbol(symbols[i]) for i in decision.absent)
         lines.append(Text(f"no bar in time: {names}", WARN))

@@ -175,6 +175,7 @@ def decision_values(decision: Decision, symbols: Sequence[str]) -> dict[str, Any
         ],
         "absent": [symbols[i] for i in decision.absent],
         "note": decision.note or (target.note if target is not None else ""),
+        "solved": "" if target is None or target.solved is None else target.solved.words,
         "digest": decision.digest,
     }
 

@@ -13,7 +13,7 @@ from daemon.domain.decision import Decision, DecisionKind
 from daemon.domain.forecast import Prediction, Signals
 from daemon.domain.instrument import InstrumentKey
 from daemon.domain.order import Order, OrderId, OrderKind, RefusalReason, Refused
-from daemon.domain.portfolio import TargetPortfolio
+from daemon.domain.portfolio import Solved, TargetPortfolio
 from daemon.domain.units import Timeframe
 
 KEY = InstrumentKey("v", "BTC/USDT:USDT")
@@ -55,6 +55,7 @@ def prediction(**changes: Any) -> Prediction:
     return Prediction(**(values | changes))
 
 
+SOLVED = Solved("piqp", "0.6.4", "SOLVED", 11, 1e-8)
 DECISION = Decision(
     as_of_ms=7,
     sequence=3,
@@ -79,7 +80,9 @@ def test_equal_decisions_have_equal_digests() -> None:
 
 
 @pytest.mark.parametrize(
-    "same", [{"sequence": 99}, {"note": "other words"}], ids=lambda c: next(iter(c))
+    "same",
+    [{"sequence": 99}, {"note": "other words"}, {"target": target(solved=SOLVED)}],
+    ids=lambda c: next(iter(c)),
 )
 def test_what_differs_by_nature_between_shells_is_left_out(same: dict[str, Any]) -> None:
     assert replace(DECISION, **same).digest == DECISION.digest

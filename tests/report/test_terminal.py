@@ -16,7 +16,7 @@ from daemon.domain.forecast import Prediction, Signals
 from daemon.domain.instrument import InstrumentKey
 from daemon.domain.messages import Alert, AlertKind
 from daemon.domain.order import Fill, Order, OrderId, OrderKind, RefusalReason, Refused
-from daemon.domain.portfolio import TargetPortfolio
+from daemon.domain.portfolio import Solved, TargetPortfolio
 from daemon.domain.units import Timeframe
 from daemon.report import figures
 from daemon.report.terminal import (
@@ -104,6 +104,19 @@ def test_absentees_refusals_and_notes_are_told_in_words() -> None:
     assert "no bar in time: C1/USDT" in text
     assert "refused C0/USDT -3: notional_min (3.1 below 5)" in text
     assert "a word" in text
+
+
+def test_a_decision_says_how_its_weights_were_solved_and_what_took_over() -> None:
+    made = decision([0.1, -0.1])
+    assert made.target is not None
+    solved = Solved("piqp", "0.6.4", "SOLVED", 11, 1e-8)
+    failed = replace(solved, status="MAX_ITER_REACHED", fallback="piqp said MAX_ITER_REACHED")
+    told = [
+        shown(decision_view(replace(made, target=replace(made.target, solved=one)), symbols(2)))
+        for one in (solved, failed)
+    ]
+    assert "piqp 0.6.4: solved, 11 iterations" in told[0]
+    assert "closed form in the place of piqp 0.6.4: piqp said MAX_ITER_REACHED" in told[1]
 
 
 def test_of_a_large_universe_the_ends_and_the_traded_are_shown() -> None:

@@ -12,11 +12,12 @@ from daemon.domain.decision import Decision, DecisionKind
 from daemon.domain.forecast import Prediction, Signals
 from daemon.domain.instrument import CashKey, Instrument, InstrumentKey, TradingRules, Universe
 from daemon.domain.order import Fill, Order, OrderId, OrderKind, RefusalReason, Refused
-from daemon.domain.portfolio import Ledger, TargetPortfolio
+from daemon.domain.portfolio import Ledger, Solved, TargetPortfolio
 from daemon.domain.units import Timeframe
 from daemon.status.codec import plain
 from daemon.status.values import (
     decision_topics,
+    decision_values,
     fill_values,
     positions_values,
     ranks,
@@ -73,6 +74,15 @@ def decision(alpha: list[float]) -> Decision:
         orders=(order,),
         refusals=(refused,),
     )
+
+
+def test_a_decision_tells_how_its_weights_were_solved_if_they_were() -> None:
+    made = decision([-0.5, 0.1, 0.3])
+    assert made.target is not None
+    assert decision_values(made, SYMBOLS)["solved"] == ""
+    target = replace(made.target, solved=Solved("piqp", "0.6.4", "SOLVED", 11, 1e-8))
+    shown = decision_values(replace(made, target=target), SYMBOLS)
+    assert shown["solved"] == "piqp 0.6.4: solved, 11 iterations"
 
 
 def test_the_status_sums_up_the_book() -> None:
