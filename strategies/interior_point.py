@@ -87,6 +87,8 @@ def interior_point(tied: Tied, *, iterations_max: int = ITERATIONS_MAX) -> Answe
     solver = piqp.SparseSolver()
     solver.settings.eps_abs = TOLERANCE
     solver.settings.eps_rel = TOLERANCE
+    solver.settings.eps_duality_gap_abs = TOLERANCE
+    solver.settings.eps_duality_gap_rel = TOLERANCE
     solver.settings.max_iter = iterations_max
     try:
         solver.setup(

@@ -31,9 +31,10 @@ from strategies.factor_form import FactorForm
 from strategies.separable import Legs, NoMultipliersError
 
 EXPOSURE_TOLERANCE: Final = 1e-8  # in units of weight: above it an exposure counts as missed
-SOFTNESS: Final = 1e-6  # of an exposure that gave way, against the risk of a typical leg
+SOFTNESS: Final = 1e-4  # of an exposure that gave way, against the risk of a typical leg
 ROOM_MIN: Final = 1e-9  # of the gross: less than this left to free legs is none
 LIMIT_TOLERANCE: Final = 1e-9  # relative; of gross and turnover
+DUST: Final = 1e-13  # of a typical weight: less than this is rounding and no trade
 DEAR: Final = 10.0  # what a trade costs where turnover is beyond its limit, in what it can earn
 NOT_EXACT: Final = "NOT_EXACT"
 NOT_ASKED: Final = "NOT_ASKED"
@@ -162,7 +163,9 @@ def _solve(problem: Problem, iterations_max: int) -> Outcome:
     if found is None:
         reason = reason or f"{interior_point.SOLVER} said {answer.status}"
         found = _closed_form(tied, alone)
-    weights[free] = found * core.unit
+    start = weights[free]
+    moved = np.abs(found - start / core.unit) > DUST
+    weights[free] = np.where(moved, found * core.unit, start)
     said = _said(answer.status, answer.iterations, reason)
     return Outcome(weights, said, _note(problem, weights))
 

@@ -180,14 +180,16 @@ def test_hard_problems_have_books_too(seed: int, n: int, kind: str) -> None:
 
 def test_two_hundred_instruments_of_which_half_are_the_same() -> None:
     problem = random_problem(9, 100)
-    twice = replace(
-        problem,
+    twice = Problem(
         risk=FactorForm(np.tile(problem.risk.loadings, (2, 1)), np.tile(problem.risk.specific, 2)),
+        aversion=problem.aversion,
+        alpha=np.tile(problem.alpha, 2),
+        cost=np.tile(problem.cost, 2),
+        held=np.tile(problem.held, 2),
+        low=np.tile(problem.low, 2),
+        high=np.tile(problem.high, 2),
         exposures=np.tile(problem.exposures, (2, 1)),
-        **{
-            name: np.tile(getattr(problem, name), 2)
-            for name in ("alpha", "cost", "held", "low", "high")
-        },
+        totals=problem.totals,
         gross_max=2 * problem.gross_max,
     )
     found = solve(twice)

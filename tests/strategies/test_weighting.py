@@ -112,6 +112,41 @@ def test_the_beta_neutral_book_has_neither_dollars_nor_beta(
     assert np.abs(found.weights).max() <= cap * (1 + 1e-12)
 
 
+def test_factors_given_as_columns_make_the_same_beta_neutral_book() -> None:
+    columns = np.column_stack([BETA, 2.0 - BETA])  # the second says nothing new beside the dollars
+    found = long_short(ALPHA, VARIANCE, tradable=FOUR, gross=1.0, weight_max=1.0, beta=columns)
+    assert found.weights == pytest.approx([0.374408, 0.002370, -0.5, 0.123223], abs=5e-7)
+
+
+@settings(max_examples=30)
+@given(problems(size_min=12), st.integers(0, 2**32 - 1))
+def test_the_book_is_neutral_to_each_of_a_few_factors_and_to_what_kept_legs_bring(
+    problem: tuple[Floats, Floats, float], seed: int
+) -> None:
+    alpha, variance, _ = problem
+    rng = np.random.default_rng(seed)
+    n = len(alpha)
+    factors = np.column_stack([rng.uniform(0.5, 1.6, n), np.arange(n) % 2, rng.standard_normal(n)])
+    tradable = np.arange(n) > 0
+    kept = np.where(tradable, 0.0, 0.02)
+    found = long_short(
+        alpha, variance, tradable=tradable, gross=1.0, weight_max=0.5, beta=factors, kept=kept
+    )
+    assert found.weights[0] == 0.02
+    assert abs(found.weights.sum()) <= 1e-11
+    if "factor" not in found.note:
+        assert np.abs(factors.T @ found.weights).max() <= 1e-11
+
+
+def test_factors_that_the_caps_leave_no_room_for_are_given_up_and_named() -> None:
+    kept = np.array([0.3, 0.0, 0.0, 0.0])
+    X = np.column_stack([np.array([3.0, 1.0, 1.1, 0.9]), np.array([1.0, 0.0, 1.0, 0.0])])
+    free = np.array([False, True, True, True])
+    found = long_short(ALPHA, VARIANCE, tradable=free, gross=1.0, weight_max=0.2, beta=X, kept=kept)
+    assert found.note.startswith("the caps leave no factor-neutral book; ")
+    assert found.weights.sum() == pytest.approx(0.0, abs=1e-12)
+
+
 def test_equal_betas_add_nothing() -> None:
     plain = book(ALPHA, VARIANCE)
     same = long_short(ALPHA, VARIANCE, tradable=FOUR, gross=1.0, weight_max=1.0, beta=np.ones(4))
