@@ -7,7 +7,8 @@ multipliers, though: the best weight of a leg given all others is
     argmin over z of  d (z - v)^2 / 2 + (c + tau) |z - w0| + lambda |z|,  v = w + pull / d
 
 and it is exactly w0, 0 or an end of the box for those. With them known, the others follow from
-linear equations, and a pattern that reproduces itself is the answer, to rounding.
+linear equations. A pattern that reproduces itself, with every leg at its best and prices only on
+limits that bind, meets all conditions of the optimum: it is the answer, to rounding.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from strategies.separable import Legs
 PATTERNS_MAX: Final = 12
 REFINEMENTS: Final = 2
 RANK_TOLERANCE: Final = 1e-11
+WEIGHT_TOLERANCE: Final = 1e-6  # of a typical weight: the objective is off by its square
+SOLUTION_TOLERANCE: Final = 1e-9  # of limits, and of what is lost by a price on one with room
 LIMIT_TOLERANCE: Final = 1e-12  # relative
 
 
@@ -75,13 +78,27 @@ def crossed_over(tied: Tied, start: Found) -> Found | None:
     for _ in range(PATTERNS_MAX):
         pattern = _pattern(tied, now)
         if seen is not None and pattern.equals(seen):
-            return now
+            return now if _is_solution(tied, now, pattern) else None
         seen = pattern
         following = _solved(tied, pattern, now)
         if following is None:
             return None
         now = _with_limits(tied, following)
     return None
+
+
+def _is_solution(tied: Tied, at: Found, pattern: Pattern) -> bool:
+    """Tell whether legs are at their best, limits hold, and those with a price bind."""
+    off = float(np.abs(pattern.z - at.weights).max(initial=0.0))
+    gap = float(np.abs(tied.X.T @ at.weights - tied.totals).max(initial=0.0))
+    unspent = tied.gross_max - float(np.abs(at.weights).sum())
+    untraded = tied.turnover_max - float(np.abs(at.weights - tied.legs.held).sum())
+    lost = max(
+        at.gross_price * unspent if pattern.gross else 0.0,
+        at.trade_price * untraded if pattern.turnover else 0.0,
+    )
+    broken = max(gap, -unspent, -untraded)
+    return off <= WEIGHT_TOLERANCE and max(broken, lost) <= SOLUTION_TOLERANCE
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,9 +110,9 @@ def test_a_turnover_limit_gives_way_to_neutrality_and_no_further() -> None:
 
 
 @pytest.mark.parametrize("gross", [0.0, 1e-14])
-def test_a_gross_of_nothing_is_a_flat_book(gross: float) -> None:
+def test_a_gross_of_next_to_nothing_is_a_flat_book(gross: float) -> None:
     found = solve(simple(5, gross_max=gross, held=np.array([0.2, -0.2, 0.0, 0.1, -0.1])))
-    assert not found.weights.any()
+    assert np.abs(found.weights).sum() <= gross
 
 
 def test_all_legs_closing_is_a_flat_book() -> None:
