@@ -3,8 +3,9 @@
 Rounding each leg by itself unbalances the book, and a leg too small to trade leaves its counterpart
 alone. Here all legs are rounded towards zero, what cannot be traded is taken off the other side,
 and then single roundings are flipped outwards until the net notional is as near as single flips
-bring it to what the weights ask for. Floats hold whole numbers of lots (exact below 2^53);
-`quantities` gives the exact Decimals.
+bring it to what the weights ask for. Where net and beta have bounds, legs are shrunk until the book
+is inside both, and roundings are chosen for both at once (`daemon.domain.roundings`). Floats hold
+whole numbers of lots (exact below 2^53); `quantities` gives the exact Decimals.
 """
 
 from __future__ import annotations
@@ -21,18 +22,24 @@ from msgspec import Struct
 
 from daemon.domain.failures import InvariantViolated
 from daemon.domain.instrument import TradingRules, Universe
+from daemon.domain.lot_problem import (
+    GROWTH_MAX,
+    LOT_TOLERANCE,
+    REDISTRIBUTIONS_MAX,
+    LotProblem,
+    count,
+    may_flip,
+    whole,
+)
+from daemon.domain.lots_within import lots_within
+from daemon.domain.roundings import Bounds
 from daemon.domain.units import require
 
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 
 LOTS_MAX: Final = 2.0**53  # above it a float skips whole numbers
-# Quantities arrive as floats of exact decimals: this near to a whole lot means a whole lot.
-LOT_TOLERANCE: Final = 1e-9
-REDISTRIBUTIONS_MAX: Final = 16
 FEW_LEGS: Final = 16  # up to here plain numbers are faster than arrays
-GROWTH_MAX: Final = 2.0  # a surviving leg may at most double to make up for dropped ones
-_count = np.count_nonzero  # a tenth of the price of any() on short arrays
 BALANCED: Final = 1e-12  # share of the traded notional below which nothing is missing
 
 
@@ -71,13 +78,16 @@ class FeasibleBook(Struct, frozen=True, gc=False):
     trades: (index, signed whole lots as float64) of every leg that trades. net_error: by how much
     the trades miss the wanted change of net notional, in quote currency. left_out: legs whose
     weight should change but that cannot trade (too small, untradable, not allowed to grow) or were
-    given up for those.
+    given up for those. dust: legs that should shrink or go but hold less than the venue takes: they
+    stay, and the others offset them. shrunk: notional that is not traded for the bounds' sake.
     """
 
     instruments_n: int
     trades: list[tuple[int, float]]
     net_error: float
     left_out: Sequence[int] = ()
+    dust: Sequence[int] = ()
+    shrunk: float = 0.0
 
     @property
     def lots(self) -> Floats:
@@ -119,6 +129,7 @@ def feasible_book(
     untradable: Flags | None = None,
     reduce_only: Flags | None = None,
     net_tolerance: float = 0.0,
+    bounds: Bounds | None = None,
 ) -> FeasibleBook:
     """Find the whole-lot trades that bring the book nearest to its target weights.
 
@@ -126,6 +137,7 @@ def feasible_book(
     marks: (N,) prices, read where traded. quantities: (N,) held, base units. untradable: legs whose
     wanted change cannot happen; the others make up for it. reduce_only: legs that may neither grow
     nor change sign. net_tolerance: a net error up to this (quote currency) is left as it is.
+    bounds: of net and beta after the trades; see `lots_within`. Without them net alone is balanced.
 
     A leg is dropped when its trade is below quantity_min, or below notional_min unless it closes
     the position completely. A rest smaller than one step stays as dust. Within what the minima
@@ -134,7 +146,7 @@ def feasible_book(
     """
     if not equity > 0:
         raise InvariantViolated(f"equity {equity} must be positive")
-    if trade is not None and untradable is None and reduce_only is None:
+    if trade is not None and untradable is None and reduce_only is None and bounds is None:
         plain = _plain_book(weights, equity, marks, quantities, rules, trade, net_tolerance)
         if plain is not None:
             return plain
@@ -142,21 +154,27 @@ def feasible_book(
     if untradable is not None:
         moves = moves & ~(untradable & ~np.isfinite(marks))
     value = np.where(moves, marks, 1.0) * rules.steps  # of one lot, quote currency
-    require(not _count(value <= 0), "a traded leg has a mark that is not positive")
+    require(not count(value <= 0), "a traded leg has a mark that is not positive")
     held = quantities / rules.steps
     wanted = np.where(moves, weights * equity / value - held, 0.0)
     # Also false for NaN: a traded leg without a weight or a mark.
-    is_number = _count(np.abs(wanted) < LOTS_MAX) == len(wanted)
+    is_number = count(np.abs(wanted) < LOTS_MAX) == len(wanted)
     require(is_number, "a traded leg asks for no number, or for more than 2^53 lots")
-    plan = _Plan(wanted, held, value, rules, untradable, reduce_only)
-    exact, lots = _redistributed(plan)
-    error = float(value @ (lots - wanted))
-    if abs(error) > net_tolerance:
-        lots, error = _flipped(plan, exact, lots, error, net_tolerance)
+    least = (rules.notional_min, rules.lots_min, rules.is_lot_enough)
+    plan = LotProblem(wanted, held, value, *least, untradable, reduce_only)
+    shrunk = 0.0
+    if bounds is None:
+        exact, lots = _redistributed(plan)
+        error = float(value @ (lots - wanted))
+        if abs(error) > net_tolerance:
+            lots, error = _flipped(plan, exact, lots, error, net_tolerance)
+    else:
+        exact, lots, shrunk = lots_within(plan, bounds)
+        error = float(value @ (lots - wanted))
     traded = lots.nonzero()[0]
     trades = list(zip(traded.tolist(), lots[traded].tolist(), strict=True))
     left_out = [] if exact is wanted else ((wanted != 0) & (exact == 0)).nonzero()[0].tolist()
-    return FeasibleBook(len(lots), trades, error, left_out)
+    return FeasibleBook(len(lots), trades, error, left_out, plan.dust(lots), shrunk)
 
 
 def _plain_book(
@@ -175,13 +193,14 @@ def _plain_book(
     legs = trade.nonzero()[0].tolist()
     if len(legs) > FEW_LEGS:
         return None
-    trades, error = [], 0.0
+    trades, dust, error = [], list[int](), 0.0
     for i in legs:
         step, notional_min, lots_min = rules.rows[i]
         value = marks.item(i) * step
         if not value > 0:
             return None
-        wanted = weights.item(i) * equity / value - quantities.item(i) / step
+        held = quantities.item(i) / step
+        wanted = weights.item(i) * equity / value - held
         if not abs(wanted) < LOTS_MAX:
             return None
         whole = math.trunc(wanted + math.copysign(LOT_TOLERANCE, wanted))
@@ -190,80 +209,41 @@ def _plain_book(
             return None
         if size:
             trades.append((i, float(whole)))
+        elif wanted * held < 0 and abs(held) < lots_min - LOT_TOLERANCE:
+            dust.append(i)
         error += value * (whole - wanted)
-    return None if abs(error) > net_tolerance else FeasibleBook(len(weights), trades, error)
+    if abs(error) > net_tolerance:
+        return None
+    return FeasibleBook(len(weights), trades, error, dust=dust)
 
 
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """Hold one problem in lots: wanted changes, holdings, and the value of a lot, (N,) each."""
-
-    wanted: Floats
-    held: Floats
-    value: Floats
-    rules: LotRules
-    untradable: Flags | None
-    reduce_only: Flags | None
-
-    def allowed(self) -> Floats:
-        """Give the wanted changes without what untradable and reduce-only legs may not do."""
-        exact = self.wanted
-        if self.reduce_only is not None and _count(self.reduce_only):
-            low, high = np.minimum(-self.held, 0.0), np.maximum(-self.held, 0.0)
-            exact = np.where(self.reduce_only, np.minimum(np.maximum(exact, low), high), exact)
-        if self.untradable is not None:
-            exact = np.where(self.untradable, 0.0, exact)
-        return exact
-
-    def closes(self, lots: Floats) -> Flags:
-        """Tell where trading `lots` leaves less than one lot of a position, shape (N,)."""
-        closing: Flags = (lots != 0) & (np.abs(lots + self.held) < 1.0 - LOT_TOLERANCE)
-        return closing
-
-    def too_small(self, lots: Floats) -> Flags:
-        """Tell which trades the venue would refuse for their size, shape (N,)."""
-        size = np.abs(lots)
-        small: Flags = (size * self.value < self.rules.notional_min) & (size > 0)
-        if _count(small):
-            small &= ~self.closes(lots)
-        if self.rules.is_lot_enough:
-            return small
-        below: Flags = (size < self.rules.lots_min) & (size > 0)
-        return small | below
-
-
-def _whole(exact: Floats) -> Floats:
-    """Round towards zero, but to the whole lot that a float only just misses."""
-    return np.trunc(exact + np.copysign(LOT_TOLERANCE, exact))
-
-
-def _redistributed(plan: _Plan) -> tuple[Floats, Floats]:
+def _redistributed(plan: LotProblem) -> tuple[Floats, Floats]:
     """Drop what cannot trade and take its imbalance off the other legs; give exact and whole lots.
 
     Legs on the side that is now too heavy shrink in proportion; only when none is left to shrink do
     the others grow. Legs that close a position are not shrunk: they have to go.
     """
     exact = plan.allowed()
-    lots = _whole(exact)
+    lots = whole(exact)
     small = plan.too_small(lots)
-    if exact is plan.wanted and not _count(small):
+    if exact is plan.wanted and not count(small):
         return exact, lots
     for _ in range(REDISTRIBUTIONS_MAX):
         exact = np.where(small, 0.0, exact)
         missing = float(plan.value @ (exact - plan.wanted))
-        if not _count(small) and abs(missing) <= BALANCED * float(plan.value @ np.abs(plan.wanted)):
+        if not count(small) and abs(missing) <= BALANCED * float(plan.value @ np.abs(plan.wanted)):
             break
         exact = _offset(plan, exact, missing)
-        lots = _whole(exact)
+        lots = whole(exact)
         small = plan.too_small(lots)
     # Rounds may run out while legs still fall below their minima: those are dropped in any case.
     return np.where(small, 0.0, exact), np.where(small, 0.0, lots)
 
 
-def _offset(plan: _Plan, exact: Floats, missing: float) -> Floats:
+def _offset(plan: LotProblem, exact: Floats, missing: float) -> Floats:
     """Take `missing` (quote currency, signed) off the legs: shrink the heavy side, then grow."""
     notional = plan.value * exact
-    free = ~plan.closes(_whole(exact))
+    free = ~plan.closes(whole(exact))
     heavy = free & (notional * missing > 0)
     weight = float(np.abs(notional[heavy]).sum())
     cut = min(1.0, abs(missing) / weight) if weight > 0 else 0.0
@@ -279,16 +259,10 @@ def _offset(plan: _Plan, exact: Floats, missing: float) -> Floats:
 
 
 def _flipped(
-    plan: _Plan, exact: Floats, lots: Floats, error: float, tolerance: float
+    plan: LotProblem, exact: Floats, lots: Floats, error: float, tolerance: float
 ) -> tuple[Floats, float]:
     """Flip single roundings outwards (and back) while that brings the net error nearer to zero."""
-    outwards = lots + np.sign(exact)
-    can = (np.abs(exact - lots) > LOT_TOLERANCE) & ~plan.too_small(outwards)
-    target = plan.held + exact
-    can &= (target * (plan.held + outwards) >= 0) & (np.abs(target) > LOT_TOLERANCE)
-    if plan.reduce_only is not None:
-        can &= ~plan.reduce_only | (np.abs(outwards) <= np.abs(plan.held) + LOT_TOLERANCE)
-    index = np.flatnonzero(can)
+    index = np.flatnonzero(may_flip(plan, exact, lots))
     step = np.sign(exact[index])
     lots = lots.copy()
     for _ in range(2 * len(index)):

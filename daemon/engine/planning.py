@@ -14,9 +14,10 @@ from daemon.domain.bar import Floats
 from daemon.domain.decision import DecisionKind
 from daemon.domain.forecast import Prediction
 from daemon.domain.instrument import Standing
-from daemon.domain.lots import LOTS_MAX, LotRules, feasible_book
+from daemon.domain.lots import LOTS_MAX, FeasibleBook, LotRules, feasible_book
 from daemon.domain.order import OUTSIDE, Order, Refused
 from daemon.domain.portfolio import TargetPortfolio
+from daemon.domain.roundings import Bounds
 from daemon.engine.balance import trim_beta
 from daemon.engine.execution import Leg, Plan
 from daemon.engine.limits import RiskLimits
@@ -25,7 +26,7 @@ from daemon.engine.state import EngineState
 from daemon.engine.styles import ExecutionRules, spread
 
 EQUITY_LEAST: Final = 1.0  # quote currency; stands in where weights need a positive equity
-BETA_PLANNED_SHARE: Final = 0.9  # of the bound: prices move while a plan is carried out
+PLANNED_SHARE: Final = 0.9  # of the bounds: prices move while a plan is carried out
 NET_TOLERANCE_WEIGHT: Final = 1e-6  # a rounding this small is not worth a flip of lots
 
 
@@ -106,9 +107,9 @@ class Planner:
             untradable=untradable,
             reduce_only=reduce_only,
             net_tolerance=NET_TOLERANCE_WEIGHT * equity,
+            bounds=self._bounds(draft.equity),
         )
-        if feasible.left_out:
-            draft.notes.append(feasible.note)
+        self._say(draft, feasible)
         stem = f"{prefix}{draft.as_of_ms // 1000:x}{draft.tag}"
         legs = self._legs(feasible.trades)
         if book.beta is not None:
@@ -131,12 +132,34 @@ class Planner:
         plan.net_goal = goal
         return plan
 
+    def _bounds(self, equity: float) -> Bounds | None:
+        """Give the bounds that a book is rounded within, where there is one on beta."""
+        book, limits = self._state.book, self._limits
+        beta, most = book.beta, limits.beta_weight_max
+        if beta is None or most is None or equity <= 0:
+            return None
+        share = PLANNED_SHARE * equity
+        betas = np.array(beta.betas)
+        return Bounds(betas, book.net, beta.net, share * limits.net_weight_max, share * most)
+
+    def _say(self, draft: Draft, feasible: FeasibleBook) -> None:
+        """Note what cannot be traded as the target has it."""
+        if feasible.left_out:
+            draft.notes.append(feasible.note)
+        if feasible.dust:
+            instruments = self._state.book.universe.instruments
+            names = ", ".join(instruments[index].key.symbol for index in feasible.dust)
+            draft.notes.append(f"dust, too small to be closed: {names}")
+        if feasible.shrunk:
+            share = feasible.shrunk / draft.equity
+            draft.notes.append(f"{share:.4f} of equity not traded: bounds on net and beta")
+
     def _trim_beta(self, draft: Draft, legs: list[Leg]) -> None:
         """Let no plan end outside the beta bound: its last legs would find no room."""
         beta, most = self._state.book.beta, self._limits.beta_weight_max
         if beta is None or most is None or draft.equity <= 0:
             return
-        bound = BETA_PLANNED_SHARE * most * draft.equity
+        bound = PLANNED_SHARE * most * draft.equity
         if lost := trim_beta(legs, beta.net, beta.betas, bound):
             draft.notes.append(f"{lost / draft.equity:.4f} of equity not traded: beta_weight_max")
 
