@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
@@ -31,19 +31,30 @@ def nearest(name: str, known: list[str]) -> str:
 def read_settings(kind: type[Settings], values: Mapping[str, object], owner: str) -> Settings:
     """Build `kind` from `values`; missing keys take their default.
 
+    A field whose type is a dataclass is made of keys beside its own: settings stay one flat table.
     Raises ConfigurationError for an unknown key, a value of the wrong type, and whatever range
     check the dataclass itself makes.
     """
-    known = [f.name for f in fields(kind)]
+    hints = get_type_hints(kind)
+    parts = {f.name: hints[f.name] for f in fields(kind) if is_dataclass(hints[f.name])}
+    hints = {f.name: hints[f.name] for f in fields(kind) if f.name not in parts}
+    own = list(hints)
+    names = {name: [f.name for f in fields(part)] for name, part in parts.items()}
+    for part in parts.values():
+        hints |= get_type_hints(part)
+    known = [*own, *(key for keys in names.values() for key in keys)]
     for key in values:
         if key not in known:
             raise ConfigurationError(
                 f"strategy {owner!r} has no setting {key!r}{nearest(key, known)};"
                 f" known: {', '.join(known)}"
             )
-    hints = get_type_hints(kind)
     read = {key: _value(owner, key, value, hints[key]) for key, value in values.items()}
-    return kind(**read)
+    made = {
+        name: part(**{key: read[key] for key in names[name] if key in read})
+        for name, part in parts.items()
+    }
+    return kind(**made, **{key: value for key, value in read.items() if key in own})
 
 
 def _value(owner: str, key: str, value: object, wanted: Any) -> object:
