@@ -1,0 +1,418 @@
+"""The book maker that strategies share: outlook -> ranks -> weights -> bands -> targets.
+
+One decision: leave out what cannot pay its costs, rank, keep the ends of the ranking, build the
+dollar-neutral capped book of the wanted gross, and move the present book to it only as far as the
+no-trade bands ask for (rebalance). What is expected of returns is the strategy's own: it hands in
+an Outlook.
+
+Units: alphas come in residual volatility over H = 6 hours. With hourly residual volatility sigma
+and an alpha that decays by phi an hour, a signal of size a is worth
+
+    a sigma sqrt(H) over the horizon,   a sigma sqrt(H) (1 - phi) / (1 - phi^H) in the next hour.
+
+An alpha that is missing is never zero: the instrument keeps its weight, and with too few alphas the
+whole book is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import ClassVar, Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from daemon.domain.bar import Flags, Floats
+from daemon.domain.forecast import Signals
+from daemon.domain.portfolio import TargetPortfolio
+from daemon.domain.units import HOUR_MS, Timeframe, require
+from daemon.domain.view import View
+from strategies import ranking, rebalance, weighting
+from strategies.knobs import check_range
+from strategies.risk import ResidualRisk, residual_risk
+
+State = Mapping[str, npt.NDArray[np.float64]]
+STATE_VERSION: Final = 1.0
+HORIZON_HOURS: Final = 6.0
+RISK_TIMEFRAME: Final = Timeframe(60)
+RISK_BARS: Final = 169  # a week of hourly returns
+VELOCITY_HALF_LIFE_HOURS: Final = 48.0
+POWER_HALF_LIFE_HOURS: Final = 48.0  # of the alphas' mean square
+# The held gross as shares of the ideal one: below it the book is refilled, above it cut.
+GROSS_SHARE_MIN: Final = 0.85
+GROSS_SHARE_MAX: Final = 1.10
+# Of the typical |ideal weight|. At 2 a leg capped on the long side would still rest when its target
+# is the cap on the short side: a small book of capped targets would freeze.
+BAND_SHARE_MAX: Final = 1.8
+DRIFT_SHARE_MAX: Final = 0.005  # |net| / gross that may stay while no leg needs a trade
+GIVE_MIN: Final = 1e-3
+HOLD_DRIFT_SHARE_MAX: Final = 0.01  # the same for a book on hold
+KEPT_BAND_WEIGHT: Final = 100.0  # wider than any weight: a leg without an alpha is not traded
+HOLDS_BEFORE_REDUCE_ONLY: Final = 2
+
+
+class Band(StrEnum):
+    """Say how wide the no-trade bands are."""
+
+    CUBE_ROOT = "cube_root"
+    FIXED = "fixed"
+
+
+@dataclass(frozen=True, slots=True)
+class BookSettings:
+    """Hold the knobs of the book; weights are fractions of equity. Strategies add their own.
+
+    legs_max: legs in all on a large universe. alpha_half_life_hours: how long half of an alpha
+    lasts. friction_max: a leg whose cost exceeds this multiple of a typical signal's expected
+    return may only shrink. risk_aversion: of the band, in hourly returns; 0 takes what the gross
+    target implies. band: the cheapest half-width by the cube-root rule, or fixed at band_weight (0:
+    trade in full), which is there to be compared with.
+    """
+
+    OWNER: ClassVar[str] = "book"  # whose settings a complaint names
+
+    gross_weight: float = 1.0
+    name_weight_max: float = 0.2
+    legs_max: int = 40
+    breadth_min: int = 6
+    alpha_half_life_hours: float = 12.0
+    volatility_half_life_hours: float = 48.0
+    friction_max: float = 1.5
+    risk_aversion: float = 0.0
+    beta_neutral: bool = False
+    band: Band = Band.CUBE_ROOT
+    band_weight: float = 0.02
+
+    def __post_init__(self) -> None:
+        owner = self.OWNER
+        check_range(owner, "gross_weight", self.gross_weight, 0.0, 10.0)
+        check_range(owner, "name_weight_max", self.name_weight_max, 1e-6, 10.0)
+        check_range(owner, "legs_max", self.legs_max, 2, 10_000)
+        check_range(owner, "breadth_min", self.breadth_min, 2, 10_000)
+        check_range(owner, "alpha_half_life_hours", self.alpha_half_life_hours, 0.1, 10_000)
+        check_range(owner, "volatility_half_life_hours", self.volatility_half_life_hours, 1, 10_000)
+        check_range(owner, "friction_max", self.friction_max, 0.0, float("inf"))
+        check_range(owner, "risk_aversion", self.risk_aversion, 0.0, float("inf"))
+        check_range(owner, "band_weight", self.band_weight, 0.0, 1.0)
+
+    @property
+    def phi(self) -> float:
+        """Give the alpha's persistence per hour."""
+        return float(0.5 ** (1.0 / self.alpha_half_life_hours))
+
+
+class Memory(NamedTuple):
+    """Hold the book's state between decisions; (N,) or (1,) float64 arrays, NaN = not yet known."""
+
+    version: Floats
+    as_of_ms: Floats  # (1,)
+    alpha_power: Floats  # (1,) mean square of the alphas about their mean
+    velocity2: Floats  # (N,) nu^2, variance per hour of the ideal weight
+    ideal: Floats  # (N,) the last ideal weights
+    holds: Floats  # (1,) decisions in a row that only kept the book
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """Hold what a strategy expects of returns at one decision; (N,) arrays, NaN = no alpha.
+
+    alpha: expected residual return over the horizon in residual volatility over it; variance: of
+    that expectation. risk: `risk_now`. phi: persistence of the alpha per hour. usable: may be
+    ranked; what has no alpha, price, risk or cost drops out besides. signals: for the record, if
+    there are any. noun: what one alpha is called in notes.
+    """
+
+    alpha: Floats
+    variance: Floats
+    risk: ResidualRisk
+    phi: float
+    usable: Flags
+    signals: Signals | None = None
+    noun: str = "forecast"
+
+
+class _Expected(NamedTuple):
+    """Hold an outlook in returns of the next hour, and what it leaves to trade."""
+
+    outlook: Outlook
+    usable: Flags
+    too_dear: Flags  # (N,) usable, but F is above its maximum
+    alpha: Floats  # (N,) expected residual return of the next hour
+    variance: Floats  # (N,) hourly variance with the alpha's own uncertainty
+
+
+# ---- what strategies call ------------------------------------------------------------------------
+
+
+def fresh_memory(instruments_n: int) -> Memory:
+    """Give the memory before the first decision."""
+    unknown, one = np.full(instruments_n, np.nan), np.array([np.nan])
+    return Memory(np.array([STATE_VERSION]), one, one, unknown, unknown, np.zeros(1))
+
+
+def read_memory(state: State, instruments_n: int, own: tuple[str, ...] = ()) -> Memory:
+    """Take the book's memory from a strategy's state; own: the names of the strategy's arrays.
+
+    Raises InvariantViolated for other arrays, another version or another universe.
+    """
+    wanted = sorted((*Memory._fields, *own))
+    require(sorted(state) == wanted, f"state has the arrays {sorted(state)}; want {wanted}")
+    version = float(state["version"][0])
+    require(version == STATE_VERSION, f"state version {version}; this code reads {STATE_VERSION}")
+    held = len(state["ideal"])
+    require(held == instruments_n, f"state is of {held} instruments, the view of {instruments_n}")
+    return Memory(**{name: state[name] for name in Memory._fields})
+
+
+def hours_since(memory: Memory, view: View) -> float:
+    """Give the hours since the last decision with an outlook; one before the first."""
+    before = float(memory.as_of_ms[0])
+    if not np.isfinite(before):
+        return 1.0
+    hours = (view.as_of_ms - before) / HOUR_MS
+    require(hours > 0, f"decision at {view.as_of_ms} is not after the last one at {before:.0f}")
+    return hours
+
+
+def risk_now(view: View, knobs: BookSettings) -> ResidualRisk:
+    """Measure hourly residual risk from the view's hourly closes."""
+    closes = view.windows[RISK_TIMEFRAME].closes
+    return residual_risk(closes, half_life_bars=knobs.volatility_half_life_hours)
+
+
+def decide(
+    knobs: BookSettings, memory: Memory, view: View, outlook: Outlook
+) -> tuple[Memory, TargetPortfolio]:
+    """Give the next memory and the target for an outlook; reads nothing but its arguments."""
+    hours = hours_since(memory, view)
+    memory, expected = _expected(knobs, memory, view, outlook, hours)
+    order = ranking.ranked(outlook.alpha, expected.usable)
+    if not ranking.is_broad(order, knobs.breadth_min):
+        note = f"{len(order)} usable {outlook.noun}s; {knobs.breadth_min} are needed"
+        return hold(memory, view, note, expected)
+    memory = memory._replace(holds=np.zeros(1))
+    if int((~expected.too_dear[order]).sum()) < 2:
+        return hold(memory, view, "costs exceed what the signals can earn", expected)
+    return _trade(knobs, memory, view, expected, order, hours)
+
+
+def hold(
+    memory: Memory, view: View, why: str, expected: _Expected | None = None
+) -> tuple[Memory, TargetPortfolio]:
+    """Keep the book; what may not be held goes to zero and the others offset it."""
+    holds = memory.holds + 1.0
+    ideal = np.where(view.eligible, view.weights, 0.0)
+    weights = _kept_neutral(view, ideal)
+    reduce_only = None if expected is None else expected.too_dear
+    if holds[0] > HOLDS_BEFORE_REDUCE_ONLY:
+        reduce_only = np.ones(len(ideal), dtype=bool)
+    return memory._replace(holds=holds), TargetPortfolio(
+        as_of_ms=view.as_of_ms,
+        weights=weights,
+        ideal=ideal,
+        band=np.zeros(len(ideal)),
+        signals=None if expected is None else expected.outlook.signals,
+        reduce_only=reduce_only,
+        note=f"hold: {why}",
+    )
+
+
+# ---- the steps -----------------------------------------------------------------------------------
+
+
+def _expected(
+    knobs: BookSettings, memory: Memory, view: View, outlook: Outlook, hours: float
+) -> tuple[Memory, _Expected]:
+    """Turn an outlook into hourly returns and say what is too dear; move the alphas' size."""
+    risk, phi = outlook.risk, outlook.phi
+    usable = view.eligible & np.isfinite(view.marks) & np.isfinite(risk.volatility)
+    usable &= np.isfinite(outlook.alpha) & np.isfinite(view.cost) & outlook.usable
+    power = _alpha_power(memory, outlook.alpha[usable], _keep(hours, POWER_HALF_LIFE_HOURS))
+    memory = memory._replace(
+        as_of_ms=np.array([float(view.as_of_ms)]), alpha_power=np.array([power])
+    )
+    # Without a typical size yet no leg is refused for its cost.
+    typical = max(power, 0.0) ** 0.5 if np.isfinite(power) else np.inf
+    over_horizon = np.where(usable, risk.volatility * HORIZON_HOURS**0.5, 1.0)
+    reversal = 1.0 - phi**HORIZON_HOURS
+    earned = np.maximum(typical * over_horizon, np.finfo(float).tiny)
+    dear = rebalance.friction(view.cost, reversal, earned) > knobs.friction_max
+    return memory, _Expected(
+        outlook=outlook,
+        usable=usable,
+        too_dear=usable & dear,
+        alpha=outlook.alpha * over_horizon * ((1.0 - phi) / reversal),
+        variance=risk.volatility**2 * (1.0 + outlook.variance),
+    )
+
+
+def _trade(
+    knobs: BookSettings,
+    memory: Memory,
+    view: View,
+    expected: _Expected,
+    order: ranking.Indices,
+    hours: float,
+) -> tuple[Memory, TargetPortfolio]:
+    """Build the ideal book and move to it as far as the bands ask for."""
+    chosen = np.zeros(len(view.weights), dtype=bool)
+    chosen[ranking.extremes(order, knobs.legs_max, view.weights)] = True
+    silent = view.eligible & ~expected.usable
+    book = _ideal(knobs, view, expected, chosen, np.where(silent, view.weights, 0.0))
+    memory = _with_velocity(memory, book.weights, expected, hours)
+    # A leg that lost its place is closed at once: inside a band around zero it would stay.
+    band = np.where(chosen, _band(knobs, memory, view, expected, book), 0.0)
+    reduce_only = expected.too_dear | silent | ~chosen
+    if view.reduce_only is not None:
+        reduce_only |= view.reduce_only
+    weights, lift, narrowing = rebalance.at_gross(
+        view.weights,
+        book.weights,
+        np.where(silent, KEPT_BAND_WEIGHT, band),
+        _give(band, view.cost, expected),
+        rebalance.limits(
+            view.weights,
+            weight_max=knobs.name_weight_max,
+            reduce_only=reduce_only,
+            closing=~view.eligible,
+        ),
+        drift_max=DRIFT_SHARE_MAX * max(book.gross, float(np.abs(view.weights).sum())),
+        gross_min=GROSS_SHARE_MIN * book.gross,
+        gross_max=GROSS_SHARE_MAX * book.gross,
+    )
+    return memory, TargetPortfolio(
+        as_of_ms=view.as_of_ms,
+        weights=weights,
+        ideal=book.weights,
+        band=narrowing * band,
+        signals=expected.outlook.signals,
+        reduce_only=reduce_only,
+        note=_note(book, expected, int(silent.sum()), lift, narrowing),
+    )
+
+
+def _gross(knobs: BookSettings, view: View) -> float:
+    """Give the wanted gross: the sizing control may only shrink it."""
+    multiplier = 1.0 if view.gross_multiplier is None else view.gross_multiplier
+    return knobs.gross_weight * min(max(multiplier, 0.0), 1.0)
+
+
+def _ideal(
+    knobs: BookSettings, view: View, expected: _Expected, chosen: Flags, kept: Floats
+) -> weighting.Book:
+    """Choose the weights of the ideal book; the one place where a rule for weights is named."""
+    beta = np.where(expected.usable, expected.outlook.risk.beta, 1.0)
+    return weighting.long_short(
+        expected.alpha,
+        expected.variance,
+        tradable=chosen & ~expected.too_dear,
+        gross=_gross(knobs, view),
+        weight_max=knobs.name_weight_max,
+        beta=beta if knobs.beta_neutral else None,
+        kept=kept,
+    )
+
+
+def _band(
+    knobs: BookSettings, memory: Memory, view: View, expected: _Expected, book: weighting.Book
+) -> Floats:
+    """Give the half-widths (N,), zero for instruments that may not be held."""
+    if knobs.band is Band.FIXED:
+        return np.where(expected.usable, knobs.band_weight, 0.0)
+    aversion = knobs.risk_aversion or book.risk_aversion
+    if not np.isfinite(aversion):
+        return np.zeros(len(view.weights))
+    band = rebalance.cube_root_band(
+        np.where(expected.usable, view.cost, 0.0),
+        rebalance.floored_velocity2(memory.velocity2, expected.usable),
+        aversion,
+        np.where(expected.usable, expected.variance, 1.0),
+    )
+    held_legs = np.abs(book.weights[book.weights != 0])
+    widest = BAND_SHARE_MAX * float(held_legs.mean()) if held_legs.size else 0.0
+    return np.where(expected.usable, np.minimum(band, widest), 0.0)
+
+
+def _kept_neutral(view: View, ideal: Floats) -> Floats:
+    """Keep the held weights, save what neutrality asks: shrink the heavier side, never grow a leg.
+
+    Closed instruments are offset by all legs of the other side in proportion; drift beyond its
+    tolerance by the largest leg alone, so that a book on hold is not nibbled at everywhere.
+    """
+    net, gross = float(ideal.sum()), float(np.abs(ideal).sum())
+    is_closing = bool((ideal != view.weights).any())
+    if not is_closing and abs(net) <= HOLD_DRIFT_SHARE_MAX * gross:
+        return view.weights
+    if not is_closing:
+        return rebalance.trimmed(ideal)
+    return rebalance.neutral_rebalance(
+        view.weights,
+        ideal,
+        np.zeros(len(ideal)),
+        np.maximum(np.abs(ideal), GIVE_MIN),
+        rebalance.limits(
+            view.weights,
+            weight_max=0.0,
+            reduce_only=np.ones(len(ideal), dtype=bool),
+            closing=~view.eligible,
+        ),
+        drift_max=0.0,
+    )
+
+
+def _keep(hours: float, half_life_hours: float) -> float:
+    return float(0.5 ** (hours / half_life_hours))
+
+
+def _alpha_power(memory: Memory, alpha: Floats, keep: float) -> float:
+    """Move the mean square of the alphas about their mean; the first observation starts it."""
+    before = float(memory.alpha_power[0])
+    if alpha.size < 2:
+        return before
+    now = float(np.var(alpha, ddof=1))
+    return keep * before + (1.0 - keep) * now if np.isfinite(before) else now
+
+
+def _with_velocity(memory: Memory, ideal: Floats, expected: _Expected, hours: float) -> Memory:
+    """Remember the ideal book and how fast its weights move.
+
+    Before any change was seen, a weight is taken to move like the alpha: 2 (1 - phi) times its
+    mean square an hour.
+    """
+    usable, phi = expected.usable, expected.outlook.phi
+    step = np.where(usable, ideal - memory.ideal, np.nan)
+    prior = 2.0 * (1.0 - phi) * float(np.mean(ideal[usable] ** 2))
+    velocity2 = np.where(np.isfinite(memory.velocity2), memory.velocity2, prior)
+    velocity2 = rebalance.updated_velocity2(
+        velocity2, step, hours=hours, keep=_keep(hours, VELOCITY_HALF_LIFE_HOURS)
+    )
+    return memory._replace(velocity2=velocity2, ideal=np.where(usable, ideal, memory.ideal))
+
+
+def _give(band: Floats, cost: Floats, expected: _Expected) -> Floats:
+    """Give 1/kappa = h/c per leg, or 1/variance where nothing costs anything; positive."""
+    by_risk: Floats = np.where(expected.usable, 1.0 / expected.variance, 1.0)
+    is_paid = (band > 0) & (cost > 0)
+    if not is_paid.any():
+        return np.maximum(by_risk / float(by_risk.max()), GIVE_MIN)
+    give = np.where(is_paid, band / np.where(is_paid, cost, 1.0), 0.0)
+    return np.maximum(give / float(give.max()), GIVE_MIN)
+
+
+def _note(
+    book: weighting.Book, expected: _Expected, silent: int, lift: float, narrowing: float
+) -> str:
+    """Say in plain words what made the book other than wanted."""
+    parts = [f"smaller than allowed: {book.note}"] if book.note else []
+    dear = int(expected.too_dear.sum())
+    if dear:
+        parts.append(f"{dear} reduce-only: their cost exceeds what their signal can earn")
+    if silent:
+        parts.append(f"{silent} kept as they are: no {expected.outlook.noun}")
+    if lift > 1.0:
+        parts.append(f"refilled: ideal weights times {lift:.2f}")
+    if narrowing < 1.0:
+        parts.append(f"cut: bands narrowed to {narrowing:.0%}")
+    return "; ".join(parts)
