@@ -17,7 +17,7 @@ whole book is kept.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import ClassVar, Final, NamedTuple
 
@@ -31,6 +31,7 @@ from daemon.domain.units import HOUR_MS, Timeframe, require
 from daemon.domain.view import View
 from strategies import ranking, rebalance, weighting
 from strategies.knobs import check_range
+from strategies.liquidity import cap_share, check_tiers
 from strategies.risk import ResidualRisk, residual_risk
 
 State = Mapping[str, npt.NDArray[np.float64]]
@@ -68,7 +69,10 @@ class BookSettings:
     lasts. friction_max: a leg whose cost exceeds this multiple of a typical signal's expected
     return may only shrink. risk_aversion: of the band, in hourly returns; 0 takes what the gross
     target implies. band: the cheapest half-width by the cube-root rule, or fixed at band_weight (0:
-    trade in full), which is there to be compared with.
+    trade in full), which is there to be compared with. breadth_min: with fewer names to rank the
+    book is kept; breadth_full: with fewer the gross shrinks in proportion. bets_min: with fewer
+    effective bets it does too. liquidity_tiers_usdt: falling, see `strategies.liquidity`. 0 and an
+    empty list turn these off.
     """
 
     OWNER: ClassVar[str] = "book"  # whose settings a complaint names
@@ -84,6 +88,9 @@ class BookSettings:
     beta_neutral: bool = False
     band: Band = Band.CUBE_ROOT
     band_weight: float = 0.02
+    breadth_full: int = 0
+    bets_min: float = 0.0
+    liquidity_tiers_usdt: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         owner = self.OWNER
@@ -96,6 +103,9 @@ class BookSettings:
         check_range(owner, "friction_max", self.friction_max, 0.0, float("inf"))
         check_range(owner, "risk_aversion", self.risk_aversion, 0.0, float("inf"))
         check_range(owner, "band_weight", self.band_weight, 0.0, 1.0)
+        check_range(owner, "breadth_full", self.breadth_full, 0, 10_000)
+        check_range(owner, "bets_min", self.bets_min, 0.0, 10_000)
+        check_tiers(owner, self.liquidity_tiers_usdt)
 
     @property
     def phi(self) -> float:
@@ -119,18 +129,35 @@ class Outlook:
     """Hold what a strategy expects of returns at one decision; (N,) arrays, NaN = no alpha.
 
     alpha: expected residual return over the horizon in residual volatility over it; variance: of
-    that expectation. risk: `risk_now`. phi: persistence of the alpha per hour. usable: may be
-    ranked; what has no alpha, price, risk or cost drops out besides. signals: for the record, if
-    there are any. noun: what one alpha is called in notes.
+    that expectation. risk: `risk_now`. phi: persistence of the alpha per hour. signals: for the
+    record, if there are any. noun: what one alpha is called in notes. sides: (N,) the side on which
+    each may be held, +1 or -1, and 0 for those to be closed; None where either side will do.
     """
 
     alpha: Floats
     variance: Floats
     risk: ResidualRisk
     phi: float
-    usable: Flags
     signals: Signals | None = None
     noun: str = "forecast"
+    sides: Floats | None = None
+
+    @property
+    def hourly_alpha(self) -> Floats:
+        """Give the expected residual return of the next hour, (N,)."""
+        over_horizon = self.risk.volatility * HORIZON_HOURS**0.5
+        hourly = self.alpha * over_horizon * ((1.0 - self.phi) / self.reversal)
+        return np.asarray(hourly, dtype=np.float64)
+
+    @property
+    def hourly_variance(self) -> Floats:
+        """Give the variance of that return with the alpha's own uncertainty, (N,)."""
+        return np.asarray(self.risk.volatility**2 * (1.0 + self.variance), dtype=np.float64)
+
+    @property
+    def reversal(self) -> float:
+        """Give the share of an alpha that is gone after the horizon."""
+        return float(1.0 - self.phi**HORIZON_HOURS)
 
 
 class _Expected(NamedTuple):
@@ -141,6 +168,8 @@ class _Expected(NamedTuple):
     too_dear: Flags  # (N,) usable, but F is above its maximum
     alpha: Floats  # (N,) expected residual return of the next hour
     variance: Floats  # (N,) hourly variance with the alpha's own uncertainty
+    cap: float | Floats  # of each |weight|; 0 = too little traded to be held
+    ranked: Flags  # (N,) who may take a place in the book
 
 
 # ---- what strategies call ------------------------------------------------------------------------
@@ -166,6 +195,12 @@ def read_memory(state: State, instruments_n: int, own: tuple[str, ...] = ()) -> 
     return Memory(**{name: state[name] for name in Memory._fields})
 
 
+def rankable(view: View, outlook: Outlook) -> Flags:
+    """Tell which instruments have all that a place in the book takes, (N,)."""
+    usable = view.eligible & np.isfinite(view.marks) & np.isfinite(outlook.risk.volatility)
+    return usable & np.isfinite(outlook.alpha) & np.isfinite(view.cost)
+
+
 def hours_since(memory: Memory, view: View) -> float:
     """Give the hours since the last decision with an outlook; one before the first."""
     before = float(memory.as_of_ms[0])
@@ -188,7 +223,7 @@ def decide(
     """Give the next memory and the target for an outlook; reads nothing but its arguments."""
     hours = hours_since(memory, view)
     memory, expected = _expected(knobs, memory, view, outlook, hours)
-    order = ranking.ranked(outlook.alpha, expected.usable)
+    order = ranking.ranked(outlook.alpha, expected.ranked)
     if not ranking.is_broad(order, knobs.breadth_min):
         note = f"{len(order)} usable {outlook.noun}s; {knobs.breadth_min} are needed"
         return hold(memory, view, note, expected)
@@ -226,25 +261,30 @@ def _expected(
     knobs: BookSettings, memory: Memory, view: View, outlook: Outlook, hours: float
 ) -> tuple[Memory, _Expected]:
     """Turn an outlook into hourly returns and say what is too dear; move the alphas' size."""
-    risk, phi = outlook.risk, outlook.phi
-    usable = view.eligible & np.isfinite(view.marks) & np.isfinite(risk.volatility)
-    usable &= np.isfinite(outlook.alpha) & np.isfinite(view.cost) & outlook.usable
+    usable = rankable(view, outlook)
     power = _alpha_power(memory, outlook.alpha[usable], _keep(hours, POWER_HALF_LIFE_HOURS))
     memory = memory._replace(
         as_of_ms=np.array([float(view.as_of_ms)]), alpha_power=np.array([power])
     )
     # Without a typical size yet no leg is refused for its cost.
     typical = max(power, 0.0) ** 0.5 if np.isfinite(power) else np.inf
-    over_horizon = np.where(usable, risk.volatility * HORIZON_HOURS**0.5, 1.0)
-    reversal = 1.0 - phi**HORIZON_HOURS
+    over_horizon = np.where(usable, outlook.risk.volatility * HORIZON_HOURS**0.5, 1.0)
     earned = np.maximum(typical * over_horizon, np.finfo(float).tiny)
-    dear = rebalance.friction(view.cost, reversal, earned) > knobs.friction_max
+    dear = rebalance.friction(view.cost, outlook.reversal, earned) > knobs.friction_max
+    cap: float | Floats = knobs.name_weight_max
+    ranked = usable if outlook.sides is None else usable & (outlook.sides != 0)
+    if knobs.liquidity_tiers_usdt:
+        window = view.windows[RISK_TIMEFRAME]
+        cap = knobs.name_weight_max * cap_share(window, knobs.liquidity_tiers_usdt)
+        ranked = ranked & (cap > 0)
     return memory, _Expected(
         outlook=outlook,
         usable=usable,
         too_dear=usable & dear,
-        alpha=outlook.alpha * over_horizon * ((1.0 - phi) / reversal),
-        variance=risk.volatility**2 * (1.0 + outlook.variance),
+        alpha=outlook.hourly_alpha,
+        variance=outlook.hourly_variance,
+        cap=cap,
+        ranked=ranked,
     )
 
 
@@ -260,7 +300,8 @@ def _trade(
     chosen = np.zeros(len(view.weights), dtype=bool)
     chosen[ranking.extremes(order, knobs.legs_max, view.weights)] = True
     silent = view.eligible & ~expected.usable
-    book = _ideal(knobs, view, expected, chosen, np.where(silent, view.weights, 0.0))
+    kept = np.where(silent, view.weights, 0.0)
+    book, chosen = _ideal(knobs, view, expected, chosen, kept)
     memory = _with_velocity(memory, book.weights, expected, hours)
     # A leg that lost its place is closed at once: inside a band around zero it would stay.
     band = np.where(chosen, _band(knobs, memory, view, expected, book), 0.0)
@@ -274,7 +315,7 @@ def _trade(
         _give(band, view.cost, expected),
         rebalance.limits(
             view.weights,
-            weight_max=knobs.name_weight_max,
+            weight_max=expected.cap,
             reduce_only=reduce_only,
             closing=~view.eligible,
         ),
@@ -293,23 +334,62 @@ def _trade(
     )
 
 
-def _gross(knobs: BookSettings, view: View) -> float:
-    """Give the wanted gross: the sizing control may only shrink it."""
+def _gross(knobs: BookSettings, view: View, ranked_n: int) -> tuple[float, str]:
+    """Give the wanted gross, which sizing and missing breadth may only shrink, and why (or '')."""
     multiplier = 1.0 if view.gross_multiplier is None else view.gross_multiplier
-    return knobs.gross_weight * min(max(multiplier, 0.0), 1.0)
+    gross = knobs.gross_weight * min(max(multiplier, 0.0), 1.0)
+    if ranked_n >= knobs.breadth_full:
+        return gross, ""
+    share = ranked_n / knobs.breadth_full
+    return gross * share, f"{ranked_n} of {knobs.breadth_full} names: gross times {share:.2f}"
 
 
 def _ideal(
     knobs: BookSettings, view: View, expected: _Expected, chosen: Flags, kept: Floats
+) -> tuple[weighting.Book, Flags]:
+    """Build the ideal book of the wanted gross, with too few effective bets of a smaller one.
+
+    Gives the legs (N,) that kept their place besides: on a wrong side there is none.
+    """
+    gross, why = _gross(knobs, view, int(expected.ranked.sum()))
+    book, chosen = _sided(knobs, expected, chosen, kept, gross)
+    held = book.weights != 0
+    bets = weighting.effective_bets(book.weights[held], expected.variance[held])
+    if held.any() and bets < knobs.bets_min:
+        share = bets / knobs.bets_min
+        short = f"{bets:.1f} of {knobs.bets_min:g} effective bets: gross times {share:.2f}"
+        book, chosen = _sided(knobs, expected, chosen, kept, gross * share)
+        why = f"{why}; {short}" if why else short
+    reasons = "; ".join(x for x in (why, book.note) if x)
+    return replace(book, note=reasons), chosen
+
+
+def _sided(
+    knobs: BookSettings, expected: _Expected, chosen: Flags, kept: Floats, gross: float
+) -> tuple[weighting.Book, Flags]:
+    """Build the book, without the legs that it would hold on the wrong side, until none is."""
+    book = _weights(knobs, expected, chosen, kept, gross)
+    sides = expected.outlook.sides
+    while sides is not None:
+        wrong = chosen & (book.weights * sides < 0)
+        if not wrong.any():
+            break
+        chosen = chosen & ~wrong
+        book = _weights(knobs, expected, chosen, kept, gross)
+    return book, chosen
+
+
+def _weights(
+    knobs: BookSettings, expected: _Expected, chosen: Flags, kept: Floats, gross: float
 ) -> weighting.Book:
-    """Choose the weights of the ideal book; the one place where a rule for weights is named."""
+    """Choose the weights of a book of that gross: the one place where a rule for them is named."""
     beta = np.where(expected.usable, expected.outlook.risk.beta, 1.0)
     return weighting.long_short(
         expected.alpha,
         expected.variance,
         tradable=chosen & ~expected.too_dear,
-        gross=_gross(knobs, view),
-        weight_max=knobs.name_weight_max,
+        gross=gross,
+        weight_max=expected.cap,
         beta=beta if knobs.beta_neutral else None,
         kept=kept,
     )
@@ -409,6 +489,9 @@ def _note(
     dear = int(expected.too_dear.sum())
     if dear:
         parts.append(f"{dear} reduce-only: their cost exceeds what their signal can earn")
+    small = int((expected.usable & (np.asarray(expected.cap) == 0.0)).sum())
+    if small:
+        parts.append(f"{small} left out: too little traded")
     if silent:
         parts.append(f"{silent} kept as they are: no {expected.outlook.noun}")
     if lift > 1.0:

@@ -144,7 +144,6 @@ def forecast_outlook(
         variance=signals.variance,
         risk=book.risk_now(view, knobs),
         phi=knobs.phi,
-        usable=np.isfinite(signals.alpha),
         signals=signals,
     )
 

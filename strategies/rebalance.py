@@ -95,7 +95,9 @@ class Limits:
         require(bool((self.low <= 0).all() and (self.high >= 0).all()), "a box must hold zero")
 
 
-def limits(held: Floats, *, weight_max: float, reduce_only: Flags, closing: Flags) -> Limits:
+def limits(
+    held: Floats, *, weight_max: float | Floats, reduce_only: Flags, closing: Flags
+) -> Limits:
     """Box the legs: no growth beyond weight_max, no growth at all, or nothing left.
 
     A leg that drifted above weight_max may stay there; it may not grow.

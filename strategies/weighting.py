@@ -62,26 +62,36 @@ def neutral_projection(alpha: Floats, variance: Floats, exposures: Floats) -> Fl
     return np.asarray((alpha - exposures @ b) / variance, dtype=np.float64)
 
 
+def effective_bets(weights: Floats, variance: Floats) -> float:
+    """Give the effective number of bets: the inverse concentration of the legs' shares of risk.
+
+    With p_i = w_i^2 V_i / sum of them all it is 1 / sum of p_i^2: the number of legs where all
+    carry the same risk, 1 where one carries it all, 0 for a book without any.
+    """
+    power = weights**2 * variance
+    total = float(power.sum())
+    return total**2 / float((power**2).sum()) if total > 0 else 0.0
+
+
 def long_short(
     alpha: Floats,
     variance: Floats,
     *,
     tradable: Flags,
     gross: float,
-    weight_max: float,
+    weight_max: float | Floats,
     beta: Floats | None = None,
     kept: Floats | None = None,
 ) -> Book:
     """Build the neutral capped book of all tradable instruments.
 
     alpha and variance: (N,) in the same return units, read where tradable. weight_max caps every
-    single |weight|. beta: (N,), (N, M) for a few factors, or None. kept: (N,) weights of
-    instruments that stay as they are (zero wherever tradable); the others offset them and share the
-    gross that is left. Feasible by construction: what cannot reach the target comes out smaller,
-    and the note says why.
+    single |weight|: one number, or (N,). beta: (N,), (N, M) for a few factors, or None. kept: (N,)
+    weights of instruments that stay as they are (zero wherever tradable); the others offset them
+    and share the gross that is left. Feasible by construction: what cannot reach the target comes
+    out smaller, and the note says why.
     """
     require(gross >= 0, f"gross {gross} must not be negative")
-    require(weight_max > 0, f"weight_max {weight_max} must be positive")
     weights = np.zeros(len(alpha)) if kept is None else kept.copy()
     require(not weights[tradable].any(), "an instrument is both kept and free")
     room = gross - float(np.abs(weights).sum())
@@ -89,7 +99,8 @@ def long_short(
     if len(free) < 2 or room <= 0:
         why = "fewer than two legs can trade" if room > 0 else "kept legs take the whole gross"
         return Book(weights, float(np.abs(weights).sum()), np.inf, why)
-    legs = _legs(alpha[free], variance[free], min(weight_max, room), room)
+    caps = weight_max[free] if isinstance(weight_max, np.ndarray) else weight_max
+    legs = _legs(alpha[free], variance[free], caps, room)
     offset = -float(weights.sum())
     part, reason = None, ""
     if beta is not None:
@@ -108,26 +119,32 @@ def long_short(
 
 @dataclass(frozen=True, slots=True)
 class _Legs:
-    """Hold the free legs: centred alpha and variance (n,), the cap of each, the gross of all.
+    """Hold the free legs: centred alpha, variance and cap (n,), the gross of all.
 
-    aversion is the risk aversion at which the uncapped dollar-neutral book has that gross.
+    reach: the sum of all caps. aversion is the risk aversion at which the uncapped dollar-neutral
+    book has that gross.
     """
 
     alpha: Floats
     variance: Floats
-    cap: float
+    cap: Floats
+    reach: float
     gross: float
     aversion: float
 
 
-def _legs(alpha: Floats, variance: Floats, cap: float, gross: float) -> _Legs:
+def _legs(alpha: Floats, variance: Floats, weight_max: float | Floats, gross: float) -> _Legs:
     require(bool(np.isfinite(alpha).all()), "a free leg has no alpha")
     require(bool((variance > 0).all()), "a free leg has no risk")
     # Centring first keeps small differences between large alphas exact.
     centred = alpha - alpha.mean()
     spread = float(np.abs(neutral_projection(centred, variance, np.ones((len(alpha), 1)))).sum())
     is_flat = spread <= TIE_TOLERANCE * float(np.abs(alpha / variance).sum())
-    return _Legs(centred, variance, cap, gross, np.inf if is_flat else spread / gross)
+    caps = np.minimum(weight_max, np.full(len(alpha), gross))
+    require(bool((caps > 0).all()), f"weight_max {weight_max} must be positive")
+    is_each = isinstance(weight_max, np.ndarray)
+    reach = float(caps.sum()) if is_each else len(alpha) * float(caps[0])
+    return _Legs(centred, variance, caps, reach, gross, np.inf if is_flat else spread / gross)
 
 
 def _dollar_neutral(legs: _Legs, total: float) -> Book:
@@ -138,9 +155,9 @@ def _dollar_neutral(legs: _Legs, total: float) -> Book:
     def weights_at(scale: float) -> Floats:
         centre = scale * legs.alpha
         w = (centre - (centre @ slope - total) / slope.sum()) * slope
-        if float(np.abs(w).max()) > legs.cap:
+        if (np.abs(w) > legs.cap).any():
             kinks = np.concatenate([centre - slack, centre + slack])
-            shift = ramps_zero(kinks, slope_changes, len(w) * legs.cap - total)
+            shift = ramps_zero(kinks, slope_changes, legs.reach - total)
             w = _capped(legs, (centre - shift) / legs.variance)
         return _settled(legs, w, total)
 
@@ -235,5 +252,7 @@ def _at_gross(legs: _Legs, weights_at: Callable[[float], Floats]) -> Book:
     weights = weights_at(high)
     total = float(np.abs(weights).sum())
     is_short = total < legs.gross * (1.0 - SHORTFALL_WORTH_A_WORD)
-    note = f"caps of {legs.cap:.3f} allow a gross of {total:.3f} only" if is_short else ""
+    note = (
+        f"caps of {float(legs.cap.max()):.3f} allow a gross of {total:.3f} only" if is_short else ""
+    )
     return Book(weights, total, legs.aversion, note)
