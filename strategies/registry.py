@@ -8,6 +8,7 @@ mapping and gives a strategy (`daemon.ports.Strategy`, matched by shape).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Final
 
@@ -20,21 +21,23 @@ OURS: Final = "strategies."  # our own distribution may register what is built i
 Factory = Callable[[Mapping[str, object]], Any]
 
 
-def _neutral(settings: Mapping[str, object]) -> Any:
-    from strategies import neutral  # here: who runs another strategy does not load SciPy
+def _ours(module: str, maker: str = "build") -> Factory:
+    def make(settings: Mapping[str, object]) -> Any:
+        # here: who runs another strategy does not load SciPy
+        return getattr(import_module(f"strategies.{module}"), maker)(settings)
 
-    return neutral.build(settings)
-
-
-def _relative_strength(settings: Mapping[str, object]) -> Any:
-    from strategies import relative_strength
-
-    return relative_strength.build(settings)
+    return make
 
 
 BUILT_IN: Final[Mapping[str, Factory]] = {
-    "neutral": _neutral,
-    "relative_strength": _relative_strength,
+    "carry": _ours("carry"),
+    "low_volatility": _ours("low_volatility"),
+    "momentum": _ours("past_return", "build_momentum"),
+    "neutral": _ours("neutral"),
+    "pairs": _ours("pairs"),
+    "relative_strength": _ours("relative_strength"),
+    "reversal": _ours("past_return", "build_reversal"),
+    "threshold": _ours("threshold"),
 }
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 from daemon.domain.units import Timeframe
 from daemon.settings import Settings
-from daemon.wiring.core import NEUTRAL
+from daemon.wiring.core import NEUTRAL, THRESHOLD
 from strategies.forecast.alphas import Combining
 from strategies.knobs import read_settings
 from strategies.neutral import NeutralSettings
@@ -16,7 +18,11 @@ def combining_of(settings: Settings) -> Combining:
     Raises ConfigurationError for parameters that the strategy refuses.
     """
     parameters: dict[str, object] = {"combination": settings.estimator.combination}
+    own = settings.strategy.parameters
     if settings.strategy.name == NEUTRAL:
-        parameters |= settings.strategy.parameters
+        parameters |= own
+    if settings.strategy.name == THRESHOLD:  # it has knobs beside those of combining
+        shared = {f.name for f in fields(NeutralSettings)}
+        parameters |= {key: value for key, value in own.items() if key in shared}
     knobs = read_settings(NeutralSettings, parameters, NEUTRAL)
     return Combining(knobs.combination, knobs.phi, Timeframe.parse(settings.market.decision))

@@ -26,6 +26,8 @@ from strategies.registry import make_strategy
 
 TYPICAL_FILL_SHARE: Final = 0.05  # of a bar's participation budget, for the cost a band expects
 NEUTRAL: Final = "neutral"  # the default strategy
+THRESHOLD: Final = "threshold"
+COMBINING: Final = (NEUTRAL, THRESHOLD)  # those that combine the timeframes' forecasts
 LIVE_FILE: Final = "live-account.json"  # which real account a book is of
 REHEARSAL_FILE: Final = "rehearsal-market.json"  # which market a rehearsal's book was begun with
 
@@ -45,7 +47,7 @@ def combined_timeframes(settings: Settings) -> tuple[Timeframe, ...]:
 def strategy_of(settings: Settings) -> Strategy:
     """Build the chosen strategy; its own parameters are checked by itself."""
     parameters: dict[str, object] = dict(settings.strategy.parameters)
-    if settings.strategy.name == NEUTRAL:
+    if settings.strategy.name in COMBINING:
         minutes = [t.minutes for t in timeframes_of(settings)]
         parameters.setdefault("timeframes_minutes", minutes)
         parameters.setdefault("combination", settings.estimator.combination)
