@@ -16,31 +16,25 @@ whole book is kept.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from enum import StrEnum
-from typing import ClassVar, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from daemon.domain.bar import Flags, Floats
 from daemon.domain.forecast import Signals
 from daemon.domain.portfolio import TargetPortfolio
-from daemon.domain.units import HOUR_MS, Timeframe, require
+from daemon.domain.units import Timeframe
 from daemon.domain.view import View
 from strategies import ranking, rebalance, weighting
-from strategies.knobs import check_range
-from strategies.liquidity import cap_share, check_tiers
+from strategies.book_memory import Memory, alpha_power, hours_since, with_velocity
+from strategies.book_settings import Band, BookSettings
+from strategies.liquidity import cap_share
 from strategies.risk import ResidualRisk, residual_risk
 
-State = Mapping[str, npt.NDArray[np.float64]]
-STATE_VERSION: Final = 1.0
 HORIZON_HOURS: Final = 6.0
 RISK_TIMEFRAME: Final = Timeframe(60)
 RISK_BARS: Final = 169  # a week of hourly returns
-VELOCITY_HALF_LIFE_HOURS: Final = 48.0
-POWER_HALF_LIFE_HOURS: Final = 48.0  # of the alphas' mean square
 # The held gross as shares of the ideal one: below it the book is refilled, above it cut.
 GROSS_SHARE_MIN: Final = 0.85
 GROSS_SHARE_MAX: Final = 1.10
@@ -52,76 +46,6 @@ GIVE_MIN: Final = 1e-3
 HOLD_DRIFT_SHARE_MAX: Final = 0.01  # the same for a book on hold
 KEPT_BAND_WEIGHT: Final = 100.0  # wider than any weight: a leg without an alpha is not traded
 HOLDS_BEFORE_REDUCE_ONLY: Final = 2
-
-
-class Band(StrEnum):
-    """Say how wide the no-trade bands are."""
-
-    CUBE_ROOT = "cube_root"
-    FIXED = "fixed"
-
-
-@dataclass(frozen=True, slots=True)
-class BookSettings:
-    """Hold the knobs of the book; weights are fractions of equity. Strategies add their own.
-
-    legs_max: legs in all on a large universe. alpha_half_life_hours: how long half of an alpha
-    lasts. friction_max: a leg whose cost exceeds this multiple of a typical signal's expected
-    return may only shrink. risk_aversion: of the band, in hourly returns; 0 takes what the gross
-    target implies. band: the cheapest half-width by the cube-root rule, or fixed at band_weight (0:
-    trade in full), which is there to be compared with. breadth_min: with fewer names to rank the
-    book is kept; breadth_full: with fewer the gross shrinks in proportion. bets_min: with fewer
-    effective bets it does too. liquidity_tiers_usdt: falling, see `strategies.liquidity`. 0 and an
-    empty list turn these off.
-    """
-
-    OWNER: ClassVar[str] = "book"  # whose settings a complaint names
-
-    gross_weight: float = 1.0
-    name_weight_max: float = 0.2
-    legs_max: int = 40
-    breadth_min: int = 6
-    alpha_half_life_hours: float = 12.0
-    volatility_half_life_hours: float = 48.0
-    friction_max: float = 1.5
-    risk_aversion: float = 0.0
-    beta_neutral: bool = False
-    band: Band = Band.CUBE_ROOT
-    band_weight: float = 0.02
-    breadth_full: int = 0
-    bets_min: float = 0.0
-    liquidity_tiers_usdt: tuple[int, ...] = ()
-
-    def __post_init__(self) -> None:
-        owner = self.OWNER
-        check_range(owner, "gross_weight", self.gross_weight, 0.0, 10.0)
-        check_range(owner, "name_weight_max", self.name_weight_max, 1e-6, 10.0)
-        check_range(owner, "legs_max", self.legs_max, 2, 10_000)
-        check_range(owner, "breadth_min", self.breadth_min, 2, 10_000)
-        check_range(owner, "alpha_half_life_hours", self.alpha_half_life_hours, 0.1, 10_000)
-        check_range(owner, "volatility_half_life_hours", self.volatility_half_life_hours, 1, 10_000)
-        check_range(owner, "friction_max", self.friction_max, 0.0, float("inf"))
-        check_range(owner, "risk_aversion", self.risk_aversion, 0.0, float("inf"))
-        check_range(owner, "band_weight", self.band_weight, 0.0, 1.0)
-        check_range(owner, "breadth_full", self.breadth_full, 0, 10_000)
-        check_range(owner, "bets_min", self.bets_min, 0.0, 10_000)
-        check_tiers(owner, self.liquidity_tiers_usdt)
-
-    @property
-    def phi(self) -> float:
-        """Give the alpha's persistence per hour."""
-        return float(0.5 ** (1.0 / self.alpha_half_life_hours))
-
-
-class Memory(NamedTuple):
-    """Hold the book's state between decisions; (N,) or (1,) float64 arrays, NaN = not yet known."""
-
-    version: Floats
-    as_of_ms: Floats  # (1,)
-    alpha_power: Floats  # (1,) mean square of the alphas about their mean
-    velocity2: Floats  # (N,) nu^2, variance per hour of the ideal weight
-    ideal: Floats  # (N,) the last ideal weights
-    holds: Floats  # (1,) decisions in a row that only kept the book
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,40 +99,10 @@ class _Expected(NamedTuple):
 # ---- what strategies call ------------------------------------------------------------------------
 
 
-def fresh_memory(instruments_n: int) -> Memory:
-    """Give the memory before the first decision."""
-    unknown, one = np.full(instruments_n, np.nan), np.array([np.nan])
-    return Memory(np.array([STATE_VERSION]), one, one, unknown, unknown, np.zeros(1))
-
-
-def read_memory(state: State, instruments_n: int, own: tuple[str, ...] = ()) -> Memory:
-    """Take the book's memory from a strategy's state; own: the names of the strategy's arrays.
-
-    Raises InvariantViolated for other arrays, another version or another universe.
-    """
-    wanted = sorted((*Memory._fields, *own))
-    require(sorted(state) == wanted, f"state has the arrays {sorted(state)}; want {wanted}")
-    version = float(state["version"][0])
-    require(version == STATE_VERSION, f"state version {version}; this code reads {STATE_VERSION}")
-    held = len(state["ideal"])
-    require(held == instruments_n, f"state is of {held} instruments, the view of {instruments_n}")
-    return Memory(**{name: state[name] for name in Memory._fields})
-
-
 def rankable(view: View, outlook: Outlook) -> Flags:
     """Tell which instruments have all that a place in the book takes, (N,)."""
     usable = view.eligible & np.isfinite(view.marks) & np.isfinite(outlook.risk.volatility)
     return usable & np.isfinite(outlook.alpha) & np.isfinite(view.cost)
-
-
-def hours_since(memory: Memory, view: View) -> float:
-    """Give the hours since the last decision with an outlook; one before the first."""
-    before = float(memory.as_of_ms[0])
-    if not np.isfinite(before):
-        return 1.0
-    hours = (view.as_of_ms - before) / HOUR_MS
-    require(hours > 0, f"decision at {view.as_of_ms} is not after the last one at {before:.0f}")
-    return hours
 
 
 def risk_now(view: View, knobs: BookSettings) -> ResidualRisk:
@@ -262,7 +156,7 @@ def _expected(
 ) -> tuple[Memory, _Expected]:
     """Turn an outlook into hourly returns and say what is too dear; move the alphas' size."""
     usable = rankable(view, outlook)
-    power = _alpha_power(memory, outlook.alpha[usable], _keep(hours, POWER_HALF_LIFE_HOURS))
+    power = alpha_power(memory, outlook.alpha[usable], hours)
     memory = memory._replace(
         as_of_ms=np.array([float(view.as_of_ms)]), alpha_power=np.array([power])
     )
@@ -302,7 +196,7 @@ def _trade(
     silent = view.eligible & ~expected.usable
     kept = np.where(silent, view.weights, 0.0)
     book, chosen = _ideal(knobs, view, expected, chosen, kept)
-    memory = _with_velocity(memory, book.weights, expected, hours)
+    memory = with_velocity(memory, book.weights, expected.usable, expected.outlook.phi, hours)
     # A leg that lost its place is closed at once: inside a band around zero it would stay.
     band = np.where(chosen, _band(knobs, memory, view, expected, book), 0.0)
     reduce_only = expected.too_dear | silent | ~chosen
@@ -440,35 +334,6 @@ def _kept_neutral(view: View, ideal: Floats) -> Floats:
         ),
         drift_max=0.0,
     )
-
-
-def _keep(hours: float, half_life_hours: float) -> float:
-    return float(0.5 ** (hours / half_life_hours))
-
-
-def _alpha_power(memory: Memory, alpha: Floats, keep: float) -> float:
-    """Move the mean square of the alphas about their mean; the first observation starts it."""
-    before = float(memory.alpha_power[0])
-    if alpha.size < 2:
-        return before
-    now = float(np.var(alpha, ddof=1))
-    return keep * before + (1.0 - keep) * now if np.isfinite(before) else now
-
-
-def _with_velocity(memory: Memory, ideal: Floats, expected: _Expected, hours: float) -> Memory:
-    """Remember the ideal book and how fast its weights move.
-
-    Before any change was seen, a weight is taken to move like the alpha: 2 (1 - phi) times its
-    mean square an hour.
-    """
-    usable, phi = expected.usable, expected.outlook.phi
-    step = np.where(usable, ideal - memory.ideal, np.nan)
-    prior = 2.0 * (1.0 - phi) * float(np.mean(ideal[usable] ** 2))
-    velocity2 = np.where(np.isfinite(memory.velocity2), memory.velocity2, prior)
-    velocity2 = rebalance.updated_velocity2(
-        velocity2, step, hours=hours, keep=_keep(hours, VELOCITY_HALF_LIFE_HOURS)
-    )
-    return memory._replace(velocity2=velocity2, ideal=np.where(usable, ideal, memory.ideal))
 
 
 def _give(band: Floats, cost: Floats, expected: _Expected) -> Floats:

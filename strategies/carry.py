@@ -22,7 +22,8 @@ import numpy as np
 
 from daemon.domain.bar import Flags, Floats
 from daemon.domain.view import View
-from strategies.book import HORIZON_HOURS, BookSettings
+from strategies.book import HORIZON_HOURS
+from strategies.book_settings import BookSettings
 from strategies.knobs import check_range, read_settings
 from strategies.risk import ResidualRisk
 from strategies.scored import Scored

@@ -23,8 +23,10 @@ from daemon.domain.view import View
 from strategies import book, combination
 from strategies.book import RISK_BARS as RISK_BARS
 from strategies.book import RISK_TIMEFRAME as RISK_TIMEFRAME
-from strategies.book import Band as Band
-from strategies.book import BookSettings, Memory, Outlook, State
+from strategies.book import Outlook
+from strategies.book_memory import Memory, State, fresh_memory, hours_since, read_memory
+from strategies.book_settings import Band as Band
+from strategies.book_settings import BookSettings
 from strategies.combination import Belief, Forecasts
 from strategies.knobs import check_range, read_settings
 from strategies.rules import Rule
@@ -91,11 +93,11 @@ class NeutralStrategy:
 
     def initial_state(self, instruments_n: int) -> State:
         """Give the state before the first decision."""
-        return book.fresh_memory(instruments_n)._asdict() | prior_beliefs(instruments_n)
+        return fresh_memory(instruments_n)._asdict() | prior_beliefs(instruments_n)
 
     def decide(self, state: State, view: View) -> tuple[State, TargetPortfolio]:
         """Give the next state and the target; reads nothing but its arguments."""
-        memory = book.read_memory(state, len(view.weights), BELIEFS)
+        memory = read_memory(state, len(view.weights), BELIEFS)
         beliefs, outlook = forecast_outlook(self.settings, state, memory, view)
         if outlook is None:
             memory, target = book.hold(memory, view, NO_FORECAST)
@@ -132,7 +134,7 @@ def forecast_outlook(
         belief,
         _forecasts(knobs, view),
         view.disagreement,
-        hours=book.hours_since(memory, view),
+        hours=hours_since(memory, view),
         phi=knobs.phi,
     )
     rule, reading = combination.resolved(knobs.combination, view.reading)

@@ -26,7 +26,9 @@ from daemon.domain.portfolio import TargetPortfolio
 from daemon.domain.units import Timeframe
 from daemon.domain.view import View
 from strategies import book
-from strategies.book import BookSettings, Outlook, State
+from strategies.book import Outlook
+from strategies.book_memory import State, fresh_memory, read_memory
+from strategies.book_settings import BookSettings
 from strategies.knobs import check_range
 from strategies.risk import ResidualRisk
 
@@ -84,11 +86,11 @@ class Scored(Generic[S]):
 
     def initial_state(self, instruments_n: int) -> State:
         """Give the state before the first decision: the book's memory alone."""
-        return book.fresh_memory(instruments_n)._asdict()
+        return fresh_memory(instruments_n)._asdict()
 
     def decide(self, state: State, view: View) -> tuple[State, TargetPortfolio]:
         """Give the next state and the target; reads nothing but its arguments."""
-        memory = book.read_memory(state, len(view.weights))
+        memory = read_memory(state, len(view.weights))
         risk = book.risk_now(view, self.settings)
         usable = view.eligible & np.isfinite(view.marks) & np.isfinite(risk.volatility)
         alpha = np.where(usable, self.alpha(self.settings, view, risk, usable), np.nan)

@@ -33,7 +33,8 @@ from daemon.domain.portfolio import TargetPortfolio
 from daemon.domain.units import Timeframe
 from daemon.domain.view import View
 from strategies import book
-from strategies.book import Outlook, State
+from strategies.book import Outlook
+from strategies.book_memory import State, fresh_memory, hours_since, read_memory
 from strategies.knobs import check_range, read_settings
 from strategies.neutral import (
     BELIEFS,
@@ -105,19 +106,19 @@ class ThresholdStrategy:
     def initial_state(self, instruments_n: int) -> State:
         """Give the state before the first decision."""
         first = _Bar(np.array([np.nan]), np.zeros(1), np.zeros(1))
-        memory = book.fresh_memory(instruments_n)._asdict()
+        memory = fresh_memory(instruments_n)._asdict()
         return memory | prior_beliefs(instruments_n) | first._asdict()
 
     def decide(self, state: State, view: View) -> tuple[State, TargetPortfolio]:
         """Give the next state and the target; reads nothing but its arguments."""
         knobs = self.settings
-        memory = book.read_memory(state, len(view.weights), (*BELIEFS, *_Bar._fields))
+        memory = read_memory(state, len(view.weights), (*BELIEFS, *_Bar._fields))
         bar = _Bar(**{name: state[name] for name in _Bar._fields})
         beliefs, outlook = forecast_outlook(knobs, state, memory, view)
         if outlook is None:
             memory, target = book.hold(memory, view, NO_FORECAST)
             return memory._asdict() | beliefs | bar._asdict(), target
-        hours = book.hours_since(memory, view)
+        hours = hours_since(memory, view)
         usable = book.rankable(view, outlook)
         edge, z = confidence(outlook, usable)
         theta = started(float(bar.theta[0]), z[usable], knobs.breadth_share)

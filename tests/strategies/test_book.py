@@ -13,7 +13,9 @@ from daemon.domain.failures import InvariantViolated
 from daemon.domain.portfolio import TargetPortfolio
 from daemon.domain.view import View
 from strategies import book
-from strategies.book import BookSettings, Outlook
+from strategies.book import Outlook
+from strategies.book_memory import fresh_memory
+from strategies.book_settings import BookSettings
 from strategies.weighting import effective_bets, long_short
 from tests.strategies.views import HOUR, make_view
 
@@ -40,7 +42,7 @@ def decided(
         phi=knobs.phi,
         sides=sides,
     )
-    return book.decide(knobs, book.fresh_memory(N), view, outlook)[1]
+    return book.decide(knobs, fresh_memory(N), view, outlook)[1]
 
 
 def alphas(known: int = N) -> Floats:

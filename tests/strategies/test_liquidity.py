@@ -8,7 +8,7 @@ import pytest
 from daemon.domain.bar import Window
 from daemon.domain.failures import ConfigurationError
 from daemon.domain.units import HOUR_MS, Timeframe
-from strategies.book import BookSettings
+from strategies.book_settings import BookSettings
 from strategies.liquidity import cap_share
 
 
