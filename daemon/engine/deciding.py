@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from daemon.domain.decision import DecisionKind
 from daemon.domain.portfolio import TargetPortfolio
+from daemon.engine.contract import fault
 from daemon.engine.costs import Costs
 from daemon.engine.risk import TradingState
 from daemon.engine.rules import EngineRules
@@ -31,7 +32,11 @@ def wanted(
     view = view_of(state.book.universe, state, rules, costs)
     is_stale = strategy.needs_estimates and not view.predictions
     stale_note = _stale(state, rules) if is_stale else _fresh(state)
-    state.strategy, target = strategy.decide(state.strategy, view)
+    answer = strategy.decide(state.strategy, view)
+    wrong = fault(answer, view.as_of_ms, len(state.book.universe))
+    if wrong:
+        return DecisionKind.HELD, None, f"refused: strategy {strategy.name}: {wrong}"
+    state.strategy, target = answer
     reducing = state.trading is TradingState.REDUCE_ONLY
     kind = DecisionKind.REDUCED if reducing else DecisionKind.TRADED
     note = stale_note or target.note
