@@ -26,25 +26,17 @@ from daemon.domain.forecast import Signals
 from daemon.domain.portfolio import TargetPortfolio
 from daemon.domain.units import Timeframe
 from daemon.domain.view import View
-from strategies import ranking, rebalance, weighting
+from strategies import health, policies, ranking, rebalance, weighting
 from strategies.book_memory import Memory, alpha_power, hours_since, with_velocity
-from strategies.book_settings import Band, BookSettings
+from strategies.book_settings import BookSettings
 from strategies.liquidity import cap_share
+from strategies.policies import Moved, Wish
 from strategies.risk import ResidualRisk, residual_risk
+from strategies.sizing.sizer import Evidence, Sized, built_to_size
 
 HORIZON_HOURS: Final = 6.0
 RISK_TIMEFRAME: Final = Timeframe(60)
 RISK_BARS: Final = 169  # a week of hourly returns
-# The held gross as shares of the ideal one: below it the book is refilled, above it cut.
-GROSS_SHARE_MIN: Final = 0.85
-GROSS_SHARE_MAX: Final = 1.10
-# Of the typical |ideal weight|. At 2 a leg capped on the long side would still rest when its target
-# is the cap on the short side: a small book of capped targets would freeze.
-BAND_SHARE_MAX: Final = 1.8
-DRIFT_SHARE_MAX: Final = 0.005  # |net| / gross that may stay while no leg needs a trade
-GIVE_MIN: Final = 1e-3
-HOLD_DRIFT_SHARE_MAX: Final = 0.01  # the same for a book on hold
-KEPT_BAND_WEIGHT: Final = 100.0  # wider than any weight: a leg without an alpha is not traded
 HOLDS_BEFORE_REDUCE_ONLY: Final = 2
 
 
@@ -72,6 +64,12 @@ class Outlook:
         over_horizon = self.risk.volatility * HORIZON_HOURS**0.5
         hourly = self.alpha * over_horizon * ((1.0 - self.phi) / self.reversal)
         return np.asarray(hourly, dtype=np.float64)
+
+    @property
+    def hourly_alpha_variance(self) -> Floats:
+        """Give the variance of the error of that return, (N,)."""
+        scale = self.risk.volatility * HORIZON_HOURS**0.5 * ((1.0 - self.phi) / self.reversal)
+        return np.asarray(self.variance * scale**2, dtype=np.float64)
 
     @property
     def hourly_variance(self) -> Floats:
@@ -133,7 +131,7 @@ def hold(
     """Keep the book; what may not be held goes to zero and the others offset it."""
     holds = memory.holds + 1.0
     ideal = np.where(view.eligible, view.weights, 0.0)
-    weights = _kept_neutral(view, ideal)
+    weights = policies.kept_neutral(view.weights, view.eligible)
     reduce_only = None if expected is None else expected.too_dear
     if holds[0] > HOLDS_BEFORE_REDUCE_ONLY:
         reduce_only = np.ones(len(ideal), dtype=bool)
@@ -145,6 +143,7 @@ def hold(
         signals=None if expected is None else expected.outlook.signals,
         reduce_only=reduce_only,
         note=f"hold: {why}",
+        health=health.ratio(memory.health),
     )
 
 
@@ -195,64 +194,101 @@ def _trade(
     chosen[ranking.extremes(order, knobs.legs_max, view.weights)] = True
     silent = view.eligible & ~expected.usable
     kept = np.where(silent, view.weights, 0.0)
-    book, chosen = _ideal(knobs, view, expected, chosen, kept)
+    (book, chosen), size = _sized(knobs, memory, view, expected, chosen, kept, hours)
+    memory = memory._replace(sizing=size.memory)
     memory = with_velocity(memory, book.weights, expected.usable, expected.outlook.phi, hours)
-    # A leg that lost its place is closed at once: inside a band around zero it would stay.
-    band = np.where(chosen, _band(knobs, memory, view, expected, book), 0.0)
     reduce_only = expected.too_dear | silent | ~chosen
     if view.reduce_only is not None:
         reduce_only |= view.reduce_only
-    weights, lift, narrowing = rebalance.at_gross(
-        view.weights,
-        book.weights,
-        np.where(silent, KEPT_BAND_WEIGHT, band),
-        _give(band, view.cost, expected),
-        rebalance.limits(
-            view.weights,
-            weight_max=expected.cap,
-            reduce_only=reduce_only,
-            closing=~view.eligible,
-        ),
-        drift_max=DRIFT_SHARE_MAX * max(book.gross, float(np.abs(view.weights).sum())),
-        gross_min=GROSS_SHARE_MIN * book.gross,
-        gross_max=GROSS_SHARE_MAX * book.gross,
+    wish = Wish(
+        ideal=book.weights,
+        gross=book.gross,
+        aversion=knobs.risk_aversion or book.risk_aversion,
+        variance=expected.variance,
+        velocity2=memory.velocity2,
+        confidence=_confidence(expected.outlook),
+        usable=expected.usable,
+        chosen=chosen,
+        silent=silent,
+        reduce_only=reduce_only,
+        weight_max=expected.cap,
+        hours=hours,
     )
+    sums, moved = policies.moved(knobs.policy, wish, view, memory.sums)
+    memory = memory._replace(**sums._asdict())
+    note = _note(book, expected, int(silent.sum()), moved)
     return memory, TargetPortfolio(
         as_of_ms=view.as_of_ms,
-        weights=weights,
+        weights=moved.weights,
         ideal=book.weights,
-        band=narrowing * band,
+        band=moved.band,
         signals=expected.outlook.signals,
         reduce_only=reduce_only,
-        note=_note(book, expected, int(silent.sum()), lift, narrowing),
+        note="; ".join(filter(None, (size.note, note))),
+        health=health.ratio(memory.health),
     )
 
 
-def _gross(knobs: BookSettings, view: View, ranked_n: int) -> tuple[float, str]:
-    """Give the wanted gross, which sizing and missing breadth may only shrink, and why (or '')."""
-    multiplier = 1.0 if view.gross_multiplier is None else view.gross_multiplier
-    gross = knobs.gross_weight * min(max(multiplier, 0.0), 1.0)
+def _confidence(outlook: Outlook) -> Floats:
+    """Give kappa (N,) in (0, 1]; 1 for strategies that state none."""
+    if outlook.signals is None:
+        return np.ones(len(outlook.alpha))
+    return outlook.signals.confidence
+
+
+def _sized(
+    knobs: BookSettings,
+    memory: Memory,
+    view: View,
+    expected: _Expected,
+    chosen: Flags,
+    kept: Floats,
+    hours: float,
+) -> tuple[tuple[weighting.Book, Flags], Sized]:
+    """Build the book with as much of its gross as sizing leaves, and tell why."""
+    outlook = expected.outlook
+    seen = Evidence(
+        view.as_of_ms,
+        hours,
+        expected.alpha,
+        outlook.hourly_alpha_variance,
+        np.square(outlook.risk.volatility),
+        view.covariance,
+    )
+    return built_to_size(
+        lambda share: _ideal(knobs, expected, chosen, kept, share),
+        lambda built: built[0].weights,
+        view.gross_multiplier,
+        knobs.sizing,
+        memory.sizing,
+        seen,
+    )
+
+
+def _gross(knobs: BookSettings, share: float, ranked_n: int) -> tuple[float, str]:
+    """Give a share of the wanted gross, which missing breadth may only shrink, and why (or '')."""
+    gross = knobs.gross_weight * share
     if ranked_n >= knobs.breadth_full:
         return gross, ""
-    share = ranked_n / knobs.breadth_full
-    return gross * share, f"{ranked_n} of {knobs.breadth_full} names: gross times {share:.2f}"
+    breadth = ranked_n / knobs.breadth_full
+    return gross * breadth, f"{ranked_n} of {knobs.breadth_full} names: gross times {breadth:.2f}"
 
 
 def _ideal(
-    knobs: BookSettings, view: View, expected: _Expected, chosen: Flags, kept: Floats
+    knobs: BookSettings, expected: _Expected, chosen: Flags, kept: Floats, share: float
 ) -> tuple[weighting.Book, Flags]:
-    """Build the ideal book of the wanted gross, with too few effective bets of a smaller one.
+    """Build the ideal book of a share of the gross, with too few effective bets of a smaller one.
 
     Gives the legs (N,) that kept their place besides: on a wrong side there is none.
     """
-    gross, why = _gross(knobs, view, int(expected.ranked.sum()))
+    gross, why = _gross(knobs, share, int(expected.ranked.sum()))
     book, chosen = _sided(knobs, expected, chosen, kept, gross)
     held = book.weights != 0
     bets = weighting.effective_bets(book.weights[held], expected.variance[held])
     if held.any() and bets < knobs.bets_min:
-        share = bets / knobs.bets_min
-        short = f"{bets:.1f} of {knobs.bets_min:g} effective bets: gross times {share:.2f}"
-        book, chosen = _sided(knobs, expected, chosen, kept, gross * share)
+        held_share = bets / knobs.bets_min
+        short = f"{bets:.1f} of {knobs.bets_min:g} effective bets: gross times {held_share:.2f}"
+        book, chosen = _sided(knobs, expected, chosen, kept, gross * held_share)
         why = f"{why}; {short}" if why else short
     reasons = "; ".join(x for x in (why, book.note) if x)
     return replace(book, note=reasons), chosen
@@ -289,68 +325,10 @@ def _weights(
     )
 
 
-def _band(
-    knobs: BookSettings, memory: Memory, view: View, expected: _Expected, book: weighting.Book
-) -> Floats:
-    """Give the half-widths (N,), zero for instruments that may not be held."""
-    if knobs.band is Band.FIXED:
-        return np.where(expected.usable, knobs.band_weight, 0.0)
-    aversion = knobs.risk_aversion or book.risk_aversion
-    if not np.isfinite(aversion):
-        return np.zeros(len(view.weights))
-    band = rebalance.cube_root_band(
-        np.where(expected.usable, view.cost, 0.0),
-        rebalance.floored_velocity2(memory.velocity2, expected.usable),
-        aversion,
-        np.where(expected.usable, expected.variance, 1.0),
-    )
-    held_legs = np.abs(book.weights[book.weights != 0])
-    widest = BAND_SHARE_MAX * float(held_legs.mean()) if held_legs.size else 0.0
-    return np.where(expected.usable, np.minimum(band, widest), 0.0)
-
-
-def _kept_neutral(view: View, ideal: Floats) -> Floats:
-    """Keep the held weights, save what neutrality asks: shrink the heavier side, never grow a leg.
-
-    Closed instruments are offset by all legs of the other side in proportion; drift beyond its
-    tolerance by the largest leg alone, so that a book on hold is not nibbled at everywhere.
-    """
-    net, gross = float(ideal.sum()), float(np.abs(ideal).sum())
-    is_closing = bool((ideal != view.weights).any())
-    if not is_closing and abs(net) <= HOLD_DRIFT_SHARE_MAX * gross:
-        return view.weights
-    if not is_closing:
-        return rebalance.trimmed(ideal)
-    return rebalance.neutral_rebalance(
-        view.weights,
-        ideal,
-        np.zeros(len(ideal)),
-        np.maximum(np.abs(ideal), GIVE_MIN),
-        rebalance.limits(
-            view.weights,
-            weight_max=0.0,
-            reduce_only=np.ones(len(ideal), dtype=bool),
-            closing=~view.eligible,
-        ),
-        drift_max=0.0,
-    )
-
-
-def _give(band: Floats, cost: Floats, expected: _Expected) -> Floats:
-    """Give 1/kappa = h/c per leg, or 1/variance where nothing costs anything; positive."""
-    by_risk: Floats = np.where(expected.usable, 1.0 / expected.variance, 1.0)
-    is_paid = (band > 0) & (cost > 0)
-    if not is_paid.any():
-        return np.maximum(by_risk / float(by_risk.max()), GIVE_MIN)
-    give = np.where(is_paid, band / np.where(is_paid, cost, 1.0), 0.0)
-    return np.maximum(give / float(give.max()), GIVE_MIN)
-
-
-def _note(
-    book: weighting.Book, expected: _Expected, silent: int, lift: float, narrowing: float
-) -> str:
+def _note(book: weighting.Book, expected: _Expected, silent: int, moved: Moved) -> str:
     """Say in plain words what made the book other than wanted."""
-    parts = [f"smaller than allowed: {book.note}"] if book.note else []
+    parts = ["held until the calendar's next hour"] if moved.waits else []
+    parts += [f"smaller than allowed: {book.note}"] if book.note else []
     dear = int(expected.too_dear.sum())
     if dear:
         parts.append(f"{dear} reduce-only: their cost exceeds what their signal can earn")
@@ -359,8 +337,8 @@ def _note(
         parts.append(f"{small} left out: too little traded")
     if silent:
         parts.append(f"{silent} kept as they are: no {expected.outlook.noun}")
-    if lift > 1.0:
-        parts.append(f"refilled: ideal weights times {lift:.2f}")
-    if narrowing < 1.0:
-        parts.append(f"cut: bands narrowed to {narrowing:.0%}")
+    if moved.lift > 1.0:
+        parts.append(f"refilled: ideal weights times {moved.lift:.2f}")
+    if moved.narrowing < 1.0:
+        parts.append(f"cut: bands narrowed to {moved.narrowing:.0%}")
     return "; ".join(parts)

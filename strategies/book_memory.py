@@ -11,10 +11,13 @@ import numpy.typing as npt
 from daemon.domain.bar import Flags, Floats
 from daemon.domain.units import HOUR_MS, require
 from daemon.domain.view import View
-from strategies import rebalance
+from strategies import policies, rebalance
+from strategies.policies import Sums
+from strategies.sizing.sizer import nothing_known
 
 State = Mapping[str, npt.NDArray[np.float64]]
-STATE_VERSION: Final = 1.0
+STATE_VERSION: Final = 2.0
+READ_ON: Final = 1.0  # a version without what policies and sizing remember
 VELOCITY_HALF_LIFE_HOURS: Final = 48.0
 POWER_HALF_LIFE_HOURS: Final = 48.0  # of the alphas' mean square
 
@@ -28,12 +31,25 @@ class Memory(NamedTuple):
     velocity2: Floats  # (N,) nu^2, variance per hour of the ideal weight
     ideal: Floats  # (N,) the last ideal weights
     holds: Floats  # (1,) decisions in a row that only kept the book
+    health: Floats  # (3,) and (2,) as `policies.Sums`
+    widening: Floats
+    sizing: Floats  # (2,) mean predicted variance of the book at its full gross, last multiplier
+
+    @property
+    def sums(self) -> Sums:
+        """Give what policies remember."""
+        return Sums(self.health, self.widening)
 
 
 def fresh_memory(instruments_n: int) -> Memory:
     """Give the memory before the first decision."""
     unknown, one = np.full(instruments_n, np.nan), np.array([np.nan])
-    return Memory(np.array([STATE_VERSION]), one, one, unknown, unknown, np.zeros(1))
+    version = np.array([STATE_VERSION])
+    return Memory(version, one, one, unknown, unknown, np.zeros(1), **_remembered())
+
+
+def _remembered() -> dict[str, Floats]:
+    return {**policies.no_sums()._asdict(), "sizing": nothing_known()}
 
 
 def read_memory(state: State, instruments_n: int, own: tuple[str, ...] = ()) -> Memory:
@@ -41,6 +57,8 @@ def read_memory(state: State, instruments_n: int, own: tuple[str, ...] = ()) -> 
 
     Raises InvariantViolated for other arrays, another version or another universe.
     """
+    if "version" in state and float(state["version"][0]) == READ_ON:
+        state = {**_remembered(), **state, "version": np.array([STATE_VERSION])}
     wanted = sorted((*Memory._fields, *own))
     require(sorted(state) == wanted, f"state has the arrays {sorted(state)}; want {wanted}")
     version = float(state["version"][0])

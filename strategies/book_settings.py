@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import StrEnum
+from dataclasses import dataclass, field
 from typing import ClassVar
 
+from daemon.domain.failures import ConfigurationError
 from strategies.knobs import check_range
 from strategies.liquidity import check_tiers
-
-
-class Band(StrEnum):
-    """Say how wide the no-trade bands are."""
-
-    CUBE_ROOT = "cube_root"
-    FIXED = "fixed"
+from strategies.policies import Policy
+from strategies.rebalance import Band
+from strategies.sizing.settings import SizingSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +20,12 @@ class BookSettings:
     legs_max: legs in all on a large universe. alpha_half_life_hours: how long half of an alpha
     lasts. friction_max: a leg whose cost exceeds this multiple of a typical signal's expected
     return may only shrink. risk_aversion: of the band, in hourly returns; 0 takes what the gross
-    target implies. band: the cheapest half-width by the cube-root rule, or fixed at band_weight (0:
-    trade in full), which is there to be compared with. breadth_min: with fewer names to rank the
-    book is kept; breadth_full: with fewer the gross shrinks in proportion. bets_min: with fewer
+    target implies. band: cube_root, the cheapest half-width; fixed at band_weight (0: trade in
+    full); confidence, wider where confidence is low and band_weight on average; calendar, in full
+    at the UTC hours that calendar_hours divides and held in between. breadth_min: with fewer names
+    to rank the book is kept; breadth_full: with fewer the gross shrinks in proportion. bets_min: with fewer
     effective bets it does too. liquidity_tiers_usdt: falling, see `strategies.liquidity`. 0 and an
-    empty list turn these off.
+    empty list turn these off. sizing: how much of the gross is held, see there.
     """
 
     OWNER: ClassVar[str] = "book"  # whose settings a complaint names
@@ -44,9 +41,11 @@ class BookSettings:
     beta_neutral: bool = False
     band: Band = Band.CUBE_ROOT
     band_weight: float = 0.02
+    calendar_hours: int = 24
     breadth_full: int = 0
     bets_min: float = 0.0
     liquidity_tiers_usdt: tuple[int, ...] = ()
+    sizing: SizingSettings = field(default_factory=SizingSettings)
 
     def __post_init__(self) -> None:
         owner = self.OWNER
@@ -59,9 +58,19 @@ class BookSettings:
         check_range(owner, "friction_max", self.friction_max, 0.0, float("inf"))
         check_range(owner, "risk_aversion", self.risk_aversion, 0.0, float("inf"))
         check_range(owner, "band_weight", self.band_weight, 0.0, 1.0)
+        check_range(owner, "calendar_hours", self.calendar_hours, 1, 24)
+        if 24 % self.calendar_hours:
+            raise ConfigurationError(
+                f"strategy {owner!r}: calendar_hours = {self.calendar_hours}: it must divide 24"
+            )
         check_range(owner, "breadth_full", self.breadth_full, 0, 10_000)
         check_range(owner, "bets_min", self.bets_min, 0.0, 10_000)
         check_tiers(owner, self.liquidity_tiers_usdt)
+
+    @property
+    def policy(self) -> Policy:
+        """Give the rebalance policy."""
+        return Policy(self.band, self.band_weight, self.calendar_hours)
 
     @property
     def phi(self) -> float:

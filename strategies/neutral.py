@@ -25,7 +25,6 @@ from strategies.book import RISK_BARS as RISK_BARS
 from strategies.book import RISK_TIMEFRAME as RISK_TIMEFRAME
 from strategies.book import Outlook
 from strategies.book_memory import Memory, State, fresh_memory, hours_since, read_memory
-from strategies.book_settings import Band as Band
 from strategies.book_settings import BookSettings
 from strategies.combination import Belief, Forecasts
 from strategies.knobs import check_range, read_settings

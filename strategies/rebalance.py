@@ -11,18 +11,24 @@ where the trading cost is exactly twice the tracking loss. The portfolio version
     sum of kappa_i (w_i - w*_i)^2 / 2 + c_i |w_i - w0_i|   with   sum(w) = 0,  kappa_i = c_i / h_i
 
 whose solution clips w0 to a band around w* - lambda / kappa_i; one number lambda makes it neutral,
-and a leg inside its shifted band is left alone to the last bit.
+and a leg inside its shifted band is left alone to the last bit. With kappa_i = gamma s_i^2 L_i this
+is the convex problem of uncorrelated residuals, L_i = c_i / (gamma s_i^2 h_i) being the bars in
+which a trade earns its cost back.
+
+`Band` names the rules by which trades wait. Rivals of the cube root: one width for all, a width by
+confidence, and a calendar. `docs/rebalancing.md` has what each is worth.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Final
 
 import numpy as np
 
 from daemon.domain.bar import Flags, Floats
-from daemon.domain.units import require
+from daemon.domain.units import HOUR_MS, require
 from strategies.roots import falling_root, ramps_zero
 
 VELOCITY_FLOOR_SHARE: Final = 0.10  # of the cross-sectional median of nu^2
@@ -30,6 +36,19 @@ NET_TOLERANCE: Final = 1e-14
 POLISHES: Final = 2  # steps that remove what rounding left of the net
 LIFT_MAX: Final = 4.0
 GROSS_TOLERANCE: Final = 0.005  # how near the gross comes to the end of its corridor
+CONFIDENCE_FLOOR: Final = 0.04  # no band is widened more than fivefold
+# Of the half-width. From here on trading to half of it inside beats waiting until the trade to the
+# edge is large enough; below, waiting costs less than what trading further would.
+ORDER_SHARE_MIN: Final = 0.75
+
+
+class Band(StrEnum):
+    """Say by which rule trades wait."""
+
+    CUBE_ROOT = "cube_root"
+    FIXED = "fixed"
+    CONFIDENCE = "confidence"
+    CALENDAR = "calendar"
 
 
 def cube_root_band(cost: Floats, velocity2: Floats, aversion: float, risk: Floats) -> Floats:
@@ -62,6 +81,26 @@ def floored_velocity2(velocity2: Floats, among: Flags) -> Floats:
     return np.maximum(velocity2, VELOCITY_FLOOR_SHARE * float(np.median(velocity2[among])))
 
 
+def widening(confidence: Floats) -> Floats:
+    """Give how much wider a band is where confidence kappa (N,) in (0, 1] is low: 1 / sqrt(kappa).
+
+    kappa = tau^2 / (tau^2 + v), so this is the sd of a forecast before shrinkage in sds of what is
+    there to be forecast. At least kappa = 0.04, which also stands for NaN.
+    """
+    return np.asarray(1.0 / np.sqrt(np.fmax(confidence, CONFIDENCE_FLOOR)), dtype=np.float64)
+
+
+def is_due(as_of_ms: int, hours_since: float, every_hours: int) -> bool:
+    """Tell whether a fixed hour has come since the last decision, `hours_since` ago.
+
+    Fixed are the UTC hours that `every_hours`, a divisor of 24, divides. A decision that fell out
+    at one is made up for by the next.
+    """
+    require(every_hours > 0 and 24 % every_hours == 0, f"{every_hours} hours do not divide a day")
+    period = every_hours * HOUR_MS
+    return as_of_ms // period > round(as_of_ms - hours_since * HOUR_MS) // period
+
+
 def friction(cost: Floats, reversal: float, alpha_sd: Floats) -> Floats:
     """Give F (N,): one-way cost over the whole expected return of a one-sd signal.
 
@@ -75,6 +114,18 @@ def friction(cost: Floats, reversal: float, alpha_sd: Floats) -> Floats:
 def nearest_edge(held: Floats, ideal: Floats, band: Floats) -> Floats:
     """Give where to trade to: `held` clipped to ideal +- band, untouched inside."""
     return np.minimum(np.maximum(held, ideal - band), ideal + band)
+
+
+def inside_small(held: Floats, weights: Floats, band: Floats, least: Floats) -> Floats:
+    """Halve the bands of the legs whose trade to `weights` is too small to be placed, (N,).
+
+    least: (N,) the smallest trade, in weights, NaN unknown. A leg outside its band by less would
+    wait until it is far enough out; where `least` is large beside the band it is better traded now,
+    to half of the band inside.
+    """
+    trade = np.abs(weights - held)
+    is_small = (trade > 0) & (trade < least) & (least > ORDER_SHARE_MIN * band)
+    return np.where(is_small, 0.5 * band, band) if is_small.any() else band
 
 
 def drift_band(held: Floats, target: Floats, band: float) -> Floats:

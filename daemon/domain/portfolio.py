@@ -56,7 +56,8 @@ class TargetPortfolio(Struct, frozen=True, gc=False):
     weights: where to trade to now (after the no-trade band). ideal: the frictionless target.
     band: half-width of the band. signals: what the ranks were made of, None for rule strategies.
     reduce_only: (N,) bool, instruments whose exposure may only shrink. note: plain words for
-    people. solved: how the weights were found, None where no programme was solved.
+    people. solved: how the weights were found, None where no programme was solved. health: trading
+    cost over tracking loss of the bands lately, 2 is best; None unknown.
     """
 
     as_of_ms: int
@@ -67,6 +68,7 @@ class TargetPortfolio(Struct, frozen=True, gc=False):
     reduce_only: npt.NDArray[np.bool_] | None = None
     note: str = ""
     solved: Solved | None = None
+    health: float | None = None
 
 
 class Position(Struct, frozen=True, gc=False):

@@ -368,6 +368,17 @@ def test_a_state_of_another_version_or_universe_is_refused() -> None:
         strategy.decide({"version": np.ones(1)}, view)
 
 
+def test_a_state_of_the_version_before_is_read_on() -> None:
+    strategy = NeutralStrategy()
+    state, view = first(strategy)
+    old = {k: v for k, v in state.items() if k not in ("health", "widening")}
+    old["version"] = np.array([1.0])
+    after, target = strategy.decide(old, view)
+    assert after.keys() == state.keys()
+    assert after["version"].tolist() == [2.0]
+    assert target.weights.tolist() == strategy.decide(state, view)[1].weights.tolist()
+
+
 def test_equal_forecasts_leave_no_book_to_build() -> None:
     strategy = NeutralStrategy()
     state, view = first(strategy)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from daemon.domain.failures import ConfigurationError
-from strategies.neutral import Band, NeutralSettings, NeutralStrategy, build
+from strategies.neutral import NeutralSettings, NeutralStrategy, build
+from strategies.rebalance import Band
 from tests.strategies.test_neutral import Run, World, run
 
 HOURS = 60
@@ -41,7 +42,7 @@ def test_the_cube_root_rule_is_what_is_used_unless_asked_otherwise() -> None:
 def test_the_band_is_chosen_by_name_and_checked() -> None:
     built = build({"band": "fixed", "band_weight": 0.03})
     assert (built.settings.band, built.settings.band_weight) == (Band.FIXED, 0.03)
-    with pytest.raises(ConfigurationError, match="cube_root, fixed"):
+    with pytest.raises(ConfigurationError, match="cube_root, fixed, confidence, calendar"):
         build({"band": "wide"})
     with pytest.raises(ConfigurationError, match="band_weight"):
         build({"band_weight": -0.1})

@@ -1,6 +1,9 @@
 """Hold the no-trade bands to their formula, their economics and their neutrality."""
 
+from random import Random
+
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -120,6 +123,76 @@ def test_a_higher_cost_of_all_never_raises_what_the_neutral_book_pays_for(
         traded = neutral_rebalance(held, ideal, band, band / c, free(len(held)), drift_max=0.0)
         paid.append(float(cost @ np.abs(traded - held)))
     assert paid[1] <= paid[0] + 1e-12
+
+
+@given(books(), st.floats(1.0, 50.0), st.randoms(use_true_random=False))
+def test_raising_costs_never_adds_turnover_to_a_neutral_book(
+    book: tuple[Floats, Floats, Floats, Floats], factor: float, chance: Random
+) -> None:
+    """Of all by one factor; or of any, where how gladly legs give way stays as it was."""
+    held, ideal, cost, velocity = book
+    held = held - held.mean()
+    some = np.array([factor if chance.random() < 0.3 else 1.0 for _ in cost])
+
+    def turnover(c: Floats, stiffness: Floats) -> float:
+        band = cube_root_band(c, velocity**2, 5.0, np.full(len(c), 1e-4))
+        traded = neutral_rebalance(held, ideal, band, 1 / stiffness, free(len(held)), drift_max=0.0)
+        return float(np.abs(traded - held).sum())
+
+    def stiffness(c: Floats) -> Floats:
+        return c / cube_root_band(c, velocity**2, 5.0, np.full(len(c), 1e-4))
+
+    before = turnover(cost, stiffness(cost))
+    assert turnover(factor * cost, stiffness(factor * cost)) <= before + 1e-12
+    assert turnover(some * cost, stiffness(cost)) <= before + 1e-12
+
+
+@given(books(), st.randoms(use_true_random=False))
+def test_permuted_instruments_get_permuted_weights(
+    book: tuple[Floats, Floats, Floats, Floats], chance: Random
+) -> None:
+    held, ideal, cost, velocity = book
+    order = np.array(chance.sample(range(len(held)), len(held)))
+    band = cube_root_band(cost, velocity**2, 5.0, np.full(len(held), 1e-4))
+    gross = float(np.abs(ideal).sum())
+
+    def found(at: npt.NDArray[np.intp]) -> Floats:
+        return at_gross(
+            held[at], ideal[at], band[at], (band / cost)[at], free(len(at)),
+            drift_max=0.0, gross_min=0.85 * gross, gross_max=1.1 * gross,
+        )[0]  # fmt: skip
+
+    plain = found(np.arange(len(held)))
+    assert found(order) == pytest.approx(plain[order], abs=1e-9)
+
+
+@given(st.floats(-1.0, 1.0), st.floats(-1.0, 1.0), st.floats(1e-6, 1.0))
+def test_one_asset_is_clipped_to_its_band_to_the_bit(held: float, ideal: float, h: float) -> None:
+    """Beside its mirror image, which makes any trade of it neutral."""
+    pair = np.array([1.0, -1.0])
+    found = neutral_rebalance(
+        held * pair, ideal * pair, np.full(2, h), np.ones(2), free(2), drift_max=0.0
+    )
+    clipped = float(np.clip(held, ideal - h, ideal + h))
+    assert found.tolist() == [clipped, -clipped]
+    assert nearest_edge(one(held), one(ideal), one(h)).tolist() == [clipped]
+
+
+@given(books())
+def test_a_leg_inside_its_shifted_band_is_what_it_was_to_the_bit(
+    book: tuple[Floats, Floats, Floats, Floats],
+) -> None:
+    held, ideal, cost, velocity = book
+    band = cube_root_band(cost, velocity**2, 5.0, np.full(len(held), 1e-4))
+    give = band / cost
+    found = neutral_rebalance(held, ideal, band, give, free(len(held)), drift_max=0.0)
+    moving = found != held
+    side = np.where(found > held, -1.0, 1.0)  # bought to the lower edge, sold to the upper
+    shifts = ((ideal + side * band - found) / give)[moving]
+    shift = float(np.median(shifts)) if moving.any() else 0.0
+    assert shifts == pytest.approx(shift, abs=1e-9 * (1.0 + float(np.abs(1 / give).max())))
+    inside = np.abs(held - (ideal - shift * give)) < band * (1 - 1e-6)
+    assert (found[inside] == held[inside]).all()
 
 
 @given(books(), st.booleans())
