@@ -53,6 +53,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "compare": "daemon.commands.replay:compare",
     "report": "daemon.commands.replay:report",
     "evaluate architectures": "daemon.commands.evaluate.architectures:architectures",
+    "evaluate friction": "daemon.commands.evaluate.friction:friction",
     "evaluate hypotheses": "daemon.commands.evaluate.hypotheses:hypotheses",
     "evaluate lookahead": "daemon.commands.evaluate.lookahead:lookahead",
     "evaluate null": "daemon.commands.evaluate.null:null",
