@@ -23,9 +23,10 @@ class BookSettings:
     target implies. band: cube_root, the cheapest half-width; fixed at band_weight (0: trade in
     full); confidence, wider where confidence is low and band_weight on average; calendar, in full
     at the UTC hours that calendar_hours divides and held in between. breadth_min: with fewer names
-    to rank the book is kept; breadth_full: with fewer the gross shrinks in proportion. bets_min: with fewer
-    effective bets it does too. liquidity_tiers_usdt: falling, see `strategies.liquidity`. 0 and an
-    empty list turn these off. sizing: how much of the gross is held, see there.
+    to rank the book is kept; breadth_full: with fewer the gross shrinks in proportion.
+    bets_min: with fewer effective bets it does too. liquidity_tiers_usdt: falling, see
+    `strategies.liquidity`. 0 and an empty list turn these off. sizing: how much of the gross is
+    held, see there.
     """
 
     OWNER: ClassVar[str] = "book"  # whose settings a complaint names

@@ -24,7 +24,7 @@ from daemon.report.forecast_skill import SignalSkill
 from daemon.report.judged import Judged
 from daemon.report.metrics import Floats, monthly_returns, yearly_returns
 from daemon.report.run import without_orders
-from daemon.report.run_record import gross_reached
+from daemon.report.run_record import band_health, gross_reached
 from daemon.report.tried_list import TriedList
 
 # what would differ between two runs of the same configuration
@@ -112,6 +112,7 @@ def _trading(one: Judged) -> Mapping[str, object]:
             "share": share,
             "decisions_n": decisions_n,
         },
+        "band_health": band_health(one.run.decisions),  # at the end
         "tables": ["daily.csv", "exposures.csv"],
     }
 

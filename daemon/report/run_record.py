@@ -161,6 +161,12 @@ def equal_weight_moves(marks: Floats) -> Floats:
     return np.where(known_n > 0, totals / np.maximum(known_n, 1), 1.0)
 
 
+def band_health(decisions: Sequence[Decision]) -> float:
+    """Give what trades cost over what waiting cost as of the last decision that knew; else NaN."""
+    known = (d.target.health for d in reversed(decisions) if d.target is not None)
+    return next((health for health in known if health is not None), float("nan"))
+
+
 def gross_reached(decisions: list[Decision], share: float = 0.8) -> tuple[float, int]:
     """Tell how often a decision left the book at `share` of its wanted gross or more.
 

@@ -17,7 +17,7 @@ from daemon.report.honesty import Finding
 from daemon.report.metrics import RunMetrics, drawdown, monthly_returns, yearly_returns
 from daemon.report.page import Cell, Shaded, Undefined
 from daemon.report.run import Run, RunFacts, without_orders
-from daemon.report.run_record import RunRecord, gross_reached
+from daemon.report.run_record import RunRecord, band_health, gross_reached
 
 Floats = npt.NDArray[np.float64]
 GRAVE = "SERIOUS: "  # how findings that may make a bad strategy look good begin
@@ -175,8 +175,9 @@ def _shaded(gain: float | None) -> Cell:
     return "" if gain is None else Shaded(f"{gain:+.2%}", gain / FULL_SHADE_RETURN)
 
 
-def figures(m: RunMetrics, facts: RunFacts, benchmark: str = MARKET) -> str:
+def figures(m: RunMetrics, run: Run, benchmark: str = MARKET) -> str:
     """Give the figures that the tiles leave out."""
+    facts, health = run.facts, band_health(run.decisions)
     rows: list[list[Cell]] = [
         ["Equity, first and last", f"{m.equity_first:,.2f}", f"{m.equity_last:,.2f}"],
         [
@@ -202,6 +203,11 @@ def figures(m: RunMetrics, facts: RunFacts, benchmark: str = MARKET) -> str:
         ["Funding's share of it, negative is earned", figure(m, "funding_share", ".1%"), ""],
         ["Fees; spread, impact and latency", f"{m.fees:,.2f}", f"{m.shortfall:,.2f}"],
         ["Funding, negative is paid", f"{m.funding:,.2f}", ""],
+        [
+            "Trading cost over tracking loss of the bands, at the end",
+            f"{health:.2f}" if math.isfinite(health) else Undefined("no decision measured it"),
+            "2 where targets move little between decisions, about 1 by the hour",
+        ],
         ["|net| / equity, mean and highest", f"{m.net_abs_mean:.3%}", f"{m.net_abs_max:.3%}"],
         [
             f"Correlation and beta to {facts.symbols[0]}",

@@ -70,7 +70,7 @@ def _sections(one: Judged, tried: TriedList | None) -> list[str]:
         ),
         judgement_sections.skill(one.skill),
         judgement_sections.tried(one.honesty, tried),
-        run_sections.figures(metrics, facts, one.benchmark),
+        run_sections.figures(metrics, run, one.benchmark),
         run_sections.origin(facts),
     ]
 

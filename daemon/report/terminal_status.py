@@ -128,6 +128,9 @@ def _figures(shown: Values) -> RenderableType:
         _figure("decisions", _count(shown, "decisions_n")),
         _figure("next", Text(clock(next_decision)[11:] if next_decision else GAP)),
     )
+    health = number_of(shown.get("band_health"))
+    if health is not None:
+        grid.add_row(_figure("band health", Text(f"{health:.2f}")))
     return Padding(grid, (0, 1))
 
 

@@ -34,8 +34,12 @@ def status_values(
     decisions_n: int,
     orders_open_n: int,
     note: str = "",
+    band_health: float | None = None,
 ) -> dict[str, Any]:
-    """Summarise a running book; weights: (N,) signed fractions of equity."""
+    """Summarise a running book; weights: (N,) signed fractions of equity.
+
+    band_health: as of the newest decision, `TargetPortfolio.health`.
+    """
     return {
         "market_time": iso(now_ms),
         "market_time_ms": now_ms,
@@ -54,6 +58,7 @@ def status_values(
         "transfers": ledger.transfers,
         "next_decision": iso(next_decision_ms) if next_decision_ms is not None else None,
         "next_decision_ms": next_decision_ms,
+        "band_health": band_health,
         "note": note,
     }
 
@@ -165,6 +170,7 @@ def decision_values(decision: Decision, symbols: Sequence[str]) -> dict[str, Any
         "net_weight": float(np.nansum(decision.weights_before)),
         "target_gross_weight": None if target is None else float(np.abs(target.weights).sum()),
         "target_net_weight": None if target is None else float(target.weights.sum()),
+        "band_health": None if target is None else target.health,
         "orders": [
             {"order_id": o.order_id, "symbol": o.key.symbol, "quantity": o.quantity}
             for o in decision.orders

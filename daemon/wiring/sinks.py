@@ -45,6 +45,7 @@ class Publisher:
         self._alerts = alerts
         self._feed = feed
         self._shown: tuple[object, ...] = ()  # of what may change with any event
+        self._band_health: float | None = None  # of the newest decision
 
     def __call__(self, event: Event, commands: Sequence[Command], engine: Engine) -> None:
         """Publish what one event and its commands changed."""
@@ -54,6 +55,8 @@ class Publisher:
             self._publish("fill", fill_values(event.fill))
         for command in commands:
             if isinstance(command, Decided):
+                target = command.decision.target
+                self._band_health = None if target is None else target.health
                 for topic, values in decision_topics(engine.universe, command.decision).items():
                     self._publish(topic, values)
             elif isinstance(command, Alert):
@@ -81,6 +84,7 @@ class Publisher:
             decisions_n=state.sequence,
             orders_open_n=len(state.orders.open),
             note=state.reasons_text,
+            band_health=self._band_health,
         )
         status["net_weight_worst"] = book.net_weight_worst
         if book.beta is not None:

@@ -45,7 +45,7 @@ COUNTERPARTS: Final = {
     "Calibration of 1h": "skill.signals.1h.calibration.coverage",
     "Calibration of combined": "skill.signals.combined.calibration.reliability",
     "What was tried": "tried.rows",
-    "Figures": "figures.information_ratio",
+    "Figures": "trading.band_health",
     "Origin": "facts.fingerprint",
 }
 

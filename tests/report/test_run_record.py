@@ -11,7 +11,14 @@ from msgspec.structs import replace
 
 from daemon.domain.decision import Decision, DecisionKind
 from daemon.domain.portfolio import TargetPortfolio
-from daemon.report.run_record import BOOKS_MAX, COLUMNS, BookRow, RunRecord, gross_reached
+from daemon.report.run_record import (
+    BOOKS_MAX,
+    COLUMNS,
+    BookRow,
+    RunRecord,
+    band_health,
+    gross_reached,
+)
 
 
 def decision(weights: float, ideal: float, kind: DecisionKind = DecisionKind.TRADED) -> Decision:
@@ -35,6 +42,14 @@ def test_decisions_that_wanted_nothing_or_did_not_trade_do_not_count() -> None:
     share, count = gross_reached([held, nothing, without])
     assert math.isnan(share)
     assert count == 0
+
+
+def test_the_health_of_the_bands_is_the_last_that_a_decision_knew() -> None:
+    made = decision(1.0, 1.0)
+    assert made.target is not None
+    known = [replace(made, target=replace(made.target, health=h)) for h in (3.0, 1.5)]
+    assert band_health([*known, made, replace(made, target=None)]) == 1.5
+    assert math.isnan(band_health([made]))
 
 
 def test_rows_become_columns_by_name() -> None:

@@ -252,6 +252,13 @@ def test_the_status_shows_health_figures_book_and_what_came_last() -> None:
     assert "…" not in text
 
 
+def test_the_health_of_the_bands_is_shown_once_it_is_known() -> None:
+    status = full_status()
+    assert "band health" not in shown(status_view(status))
+    status["status"]["band_health"] = "1.384"
+    assert "band health 1.38" in shown(status_view(status))
+
+
 @pytest.mark.parametrize("width", [80, 100, 120])
 def test_a_full_book_is_shown_at_every_width_without_losing_a_digit(width: int) -> None:
     status = full_status()

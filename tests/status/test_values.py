@@ -102,6 +102,7 @@ def test_the_status_sums_up_the_book() -> None:
     assert values["gross_weight"] == pytest.approx(0.35)
     assert values["net_weight"] == pytest.approx(0.05)
     assert values["next_decision"] is None
+    assert values["band_health"] is None
 
 
 def test_positions_show_gain_and_weight_and_an_unknown_mark_as_unknown() -> None:
@@ -156,6 +157,16 @@ def test_a_decision_changes_three_topics() -> None:
     assert entry["refusals"][0]["reason"] == "gross_weight_max"
     assert entry["target_gross_weight"] == pytest.approx(0.4)
     assert entry["net_weight"] == pytest.approx(0.03)
+    assert entry["band_health"] is None
+
+
+def test_the_health_of_the_bands_is_told_where_it_is_known() -> None:
+    made = decision([0.3, -0.2, 0.1])
+    assert made.target is not None
+    known = replace(made, target=replace(made.target, health=1.25))
+    assert decision_topics(UNIVERSE, known)["decision"]["band_health"] == 1.25
+    without = replace(made, target=None)
+    assert decision_topics(UNIVERSE, without)["decision"]["band_health"] is None
 
 
 def test_a_fill_keeps_its_exact_amounts() -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from daemon.domain.messages import (
     Event,
@@ -17,7 +18,10 @@ from daemon.domain.messages import (
     OperatorAction,
     Started,
 )
+from daemon.domain.portfolio import TargetPortfolio
+from daemon.domain.view import View
 from daemon.engine.risk import RiskLimits
+from daemon.ports import StrategyState
 from daemon.wiring.sinks import Publisher
 from tests.engine.world import (
     FixedWeights,
@@ -106,3 +110,20 @@ def test_measured_costs_and_the_worst_beta_are_shown_once_there_are_any() -> Non
     assert "costs" not in shown.status[0]
     assert shown.status[-1]["beta_weight_worst"] == pytest.approx(0.1, abs=1e-3)
     assert "cross liquid +0.00 and fee 0.00 bps of 2 fills" in shown.status[-1]["costs"]
+
+
+@dataclass(frozen=True)
+class Measuring(FixedWeights):
+    """Say of every decision how healthy its bands are."""
+
+    def decide(self, state: StrategyState, view: View) -> tuple[StrategyState, TargetPortfolio]:
+        after, target = super().decide(state, view)
+        return after, replace(target, health=1.25)
+
+
+def test_the_health_of_the_bands_is_that_of_the_newest_decision() -> None:
+    engine, shown = trading_engine(Measuring(lambda _: [0.0] * 4)), Shown()
+    publisher = Publisher([shown], [])
+    for event in (bars(3), bars(4)):
+        publisher(event, engine.process(event), engine)
+    assert [s["band_health"] for s in shown.status] == [None, 1.25]
