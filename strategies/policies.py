@@ -170,15 +170,19 @@ def _to_the_bands(wish: Wish, view: View, band: Floats) -> Moved:
         return Moved(weights, narrowing * band, lift, narrowing, waits=False)
 
     found = to(band)
-    inner = rebalance.inside_small(view.weights, found.weights, band, least_trades(view))
+    least = least_trades(view, found.weights != view.weights)
+    inner = rebalance.inside_small(view.weights, found.weights, band, least)
     return found if inner is band else to(inner)._replace(band=found.band)
 
 
-def least_trades(view: View) -> Floats:
-    """Give the smallest trade that each venue takes, (N,), in weights; NaN without a mark."""
-    universe = view.universe
-    lot = np.maximum(universe.quantity_minima(), universe.steps()) * view.marks
-    return np.asarray(np.maximum(universe.notional_minima(), lot) / view.equity, dtype=np.float64)
+def least_trades(view: View, legs: Flags) -> Floats:
+    """Give the smallest trade that each venue takes, in weights: (N,), NaN but for `legs`."""
+    least = np.full(len(legs), np.nan)
+    for i in np.flatnonzero(legs).tolist():  # few; rules are exact numbers and slow to read
+        rules = view.universe.instruments[i].rules
+        lot = float(max(rules.quantity_min, rules.quantity_step)) * view.marks[i]
+        least[i] = max(float(rules.notional_min), lot) / view.equity
+    return least
 
 
 def _give(band: Floats, cost: Floats, wish: Wish) -> Floats:
