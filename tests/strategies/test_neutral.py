@@ -8,6 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from daemon.domain.bar import Floats
+from daemon.domain.covariance import Covariance
 from daemon.domain.failures import ConfigurationError, InvariantViolated
 from daemon.domain.forecast import Prediction
 from daemon.domain.portfolio import TargetPortfolio
@@ -301,6 +302,26 @@ def test_the_sizing_control_may_only_shrink_the_book() -> None:
         _, target = strategy.decide(state, replace(view, gross_multiplier=multiplier))
         grosses.append(float(np.abs(target.ideal).sum()))
     assert grosses == pytest.approx([0.5, 1.0, 1.0, 0.0])
+
+
+@pytest.mark.parametrize("rule", ["volatility_target", "kelly", "risk_leverage"])
+def test_sizing_holds_less_of_the_gross_says_why_and_keeps_the_book_neutral(rule: str) -> None:
+    plain, (state, view) = NeutralStrategy(), first(NeutralStrategy())
+    full = plain.decide(state, view)[1]
+    tight = {"volatility_target": 0.02, "kelly_fraction": 0.001, "volatility_max": 0.02}
+    strategy = build({"sizing": rule, **tight})
+    after, target = strategy.decide(state, view)
+    gross = float(np.abs(target.ideal).sum())
+    assert 0.0 < gross < 0.5 * np.abs(full.ideal).sum()
+    assert target.ideal.sum() == pytest.approx(0.0, abs=1e-10)
+    assert f"{rule}" in target.note
+    assert "by residual variances alone" in target.note
+    assert after["sizing"][1] == pytest.approx(gross, rel=0.01)
+    eye = np.eye(N)
+    wild = Covariance(view.as_of_ms, "test", np.full(N, 0.08), 0.5 * eye + 0.5)
+    _, riskier = strategy.decide(state, replace(view, covariance=wild))
+    assert np.abs(riskier.ideal).sum() < gross
+    assert "alone" not in riskier.note
 
 
 def test_beta_neutral_books_carry_no_beta() -> None:
