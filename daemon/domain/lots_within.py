@@ -129,10 +129,7 @@ def _growth(plan: LotProblem, allowed: Floats, index: npt.NDArray[np.intp]) -> F
     size, held = np.abs(allowed[index]), np.abs(plan.held[index])
     most = GROWTH_MAX * size
     reduces = (allowed[index] * plan.held[index] < 0) & (size <= held)
-    most = np.where(reduces, np.minimum(most, held), most)
-    if plan.reduce_only is not None:
-        most = np.where(plan.reduce_only[index], size, most)
-    return most
+    return np.where(reduces, np.minimum(most, held), most)
 
 
 def _least_change(rows: Floats, pull: Floats, off: Floats, high: Floats) -> Floats:

@@ -218,7 +218,7 @@ def test_the_shortfall_of_a_day_is_the_student_laws() -> None:
 
 
 def test_a_bound_on_risk_holds_for_the_smaller_book_where_its_caps_bind_less() -> None:
-    alpha = np.array([9.0, 1.0, 0.5, -0.5, -1.0, -9.0]) * 1e-4
+    alpha = np.array([40.0, 1.0, 0.5, -0.5, -1.0, -40.0]) * 1e-4
     variance = np.array([9.0, 1.0, 1.0, 1.0, 1.0, 9.0]) * 1e-4
     everyone = np.ones(6, dtype=bool)
 
