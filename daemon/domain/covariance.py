@@ -20,17 +20,33 @@ EIGENVALUE_MIN: Final = -1e-9  # what rounding may leave below zero
 SYMMETRY_TOLERANCE: Final = 1e-9
 
 
+class Watch(Struct, frozen=True):
+    """Hold how predictions did of late; averages over hours, NaN before any was judged.
+
+    said, came: mean correlation. excess: loss above that of the baseline, nats a coin and hour.
+    """
+
+    said: float
+    came: float
+    excess: float
+    hours_n: int
+
+
 class Covariance(Struct, frozen=True):
     """Hold what an estimator predicts at one instant.
 
     as_of_ms: close of the newest bar it saw. estimator: its name. volatility: (N,) standard
     deviation of the next hour's log return, NaN unknown. correlation: (N, N), see the module.
+    note: why another estimator than the one that was asked for speaks, in words; '' where the asked
+    one does. watch: how the asked one did of late, None where nobody watches.
     """
 
     as_of_ms: int
     estimator: str
     volatility: Floats
     correlation: Floats
+    note: str = ""
+    watch: Watch | None = None
 
     @property
     def matrix(self) -> Floats:

@@ -438,6 +438,7 @@ class AlertKind(StrEnum):
     FEED = "feed"
     INSTRUMENT = "instrument"
     LOSS = "loss"  # a limit on losses is reached
+    COVARIANCE = "covariance"  # its estimator no longer holds, or does again
     SERIES = "series"  # a series that a model reads brings nothing new, or does again
 
 

@@ -22,6 +22,7 @@ class CadenceRules:
     deadline_ms: int = 20_000
     stale_decisions_max: int = 2
     alive_ms: int = 24 * HOUR_MS  # an instrument silent for longer is no longer waited for
+    covariance: bool = False  # a covariance is asked for at every close of an hour
 
     def decides_at(self, close_ms: int) -> bool:
         """Tell whether a decision falls on this close."""

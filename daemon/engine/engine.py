@@ -297,7 +297,8 @@ class Engine:
                 store.advance(instant)
         if instant % DAY_MS == 0:
             self._account.ask(cursor=ACCOUNT_ONLY)
-        if (asked := question(state, self.strategy)) is not None:
+        wanted = self.rules.cadence.covariance
+        if (asked := question(state, self.strategy, covariance=wanted)) is not None:
             self._out.append(asked)
             state.phase = Phase.ESTIMATING
         elif cadence.decides_at(instant):
@@ -307,6 +308,8 @@ class Engine:
         state = self.state
         if state.phase is not Phase.ESTIMATING or estimates.as_of_ms != state.instant_ms:
             return  # an answer to a question that is no longer open is not used
+        if estimates.covariance is not None:
+            self._holds.predicted(estimates.covariance)
         state.take(estimates)
         if estimates.silent or state.silent:
             self._holds.heard(estimates.as_of_ms, estimates.silent)

@@ -4,13 +4,15 @@ A trouble of one venue binds the instruments of that venue alone: they stand as 
 others trade on. What they have need not go, since neither a clock that is off nor timers that
 cannot be set say anything against it. Once all venues of the book are held, or one that it does not
 have, the whole book only reduces.
-So are series beside the bars that fall silent; what a model reads then is the model's affair.
+So are series beside the bars that fall silent; what a model reads then is the model's affair. And
+so is a covariance whose estimator no longer holds; the worker lets a baseline speak in its place.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
+from daemon.domain.covariance import Covariance
 from daemon.domain.messages import Alert, AlertKind, Command, FeedNotice, FeedTrouble
 from daemon.engine.risk import TradingState
 from daemon.engine.state import EngineState
@@ -74,3 +76,14 @@ class Holds:
             if before.get(name) != silent.get(name):
                 text = silent.get(name, "known again as usual")
                 self._out.append(Alert(AlertKind.SERIES, at_ms, f"{name}: {text}"))
+
+    def predicted(self, covariance: Covariance) -> None:
+        """Tell when another estimator of the covariance speaks than did, and when it ends."""
+        before = self._state.covariance
+        was_other = before is not None and bool(before.note)
+        if was_other == bool(covariance.note):
+            return
+        text = f"{covariance.estimator} speaks again"
+        if covariance.note:
+            text = f"{covariance.estimator} speaks instead: {covariance.note}"
+        self._out.append(Alert(AlertKind.COVARIANCE, covariance.as_of_ms, text))

@@ -15,7 +15,7 @@ from msgspec import Struct, convert
 
 from daemon.domain.bar import Flags, Floats
 from daemon.domain.bar_builder import BarBuilder
-from daemon.domain.covariance import Covariance
+from daemon.domain.covariance import Covariance, Watch
 from daemon.domain.forecast import Estimates, Prediction, Reading
 from daemon.domain.instrument import InstrumentKey, Standing, Universe
 from daemon.domain.messages import RuleValue
@@ -400,8 +400,8 @@ def _covariance_from_plain(plain: object) -> Covariance | None:
     if plain is None:
         return None
     parts = cast(dict[str, Any], plain)
-    arrays = (np.array(parts["volatility"]), np.array(parts["correlation"]))
-    return Covariance(parts["as_of_ms"], parts["estimator"], *arrays)
+    arrays = {name: np.array(parts[name]) for name in ("volatility", "correlation")}
+    return Covariance(**{**parts, **arrays, "watch": convert(parts["watch"], Watch | None)})
 
 
 def _prediction_to_plain(p: Prediction) -> dict[str, object]:

@@ -99,8 +99,9 @@ class ReplayShell:
         on_instant: Callable[[int, Engine], None] | None = None,
     ) -> None:
         require(
-            estimator is not None or not engine.strategy.needs_estimates,
-            f"strategy {engine.strategy.name} needs an estimator",
+            estimator is not None
+            or not (engine.strategy.needs_estimates or engine.rules.cadence.covariance),
+            f"strategy {engine.strategy.name} or a covariance needs an estimator",
         )
         self.engine = engine
         self.result = ReplayResult()

@@ -31,6 +31,7 @@ def conflicts(settings: Settings, *, of_backtest: bool = False) -> Iterator[Conf
     yield from _logins(settings)
     yield from _rehearsal(settings)
     yield from _backtest(settings)
+    yield from _covariance(settings)
 
 
 def _bars(settings: Settings, *, of_backtest: bool) -> Iterator[Conflict]:
@@ -49,6 +50,14 @@ def _bars(settings: Settings, *, of_backtest: bool) -> Iterator[Conflict]:
     if market.decision_deadline_s * 1000 >= Timeframe.parse(market.decision).ms:
         yield Conflict(
             "market.decision_deadline_s", f"must be shorter than market.decision {market.decision}"
+        )
+
+
+def _covariance(settings: Settings) -> Iterator[Conflict]:
+    if settings.covariance.estimator != "none" and "1h" not in settings.market.timeframes:
+        yield Conflict(
+            "covariance.estimator",
+            f"is made of bars of 1h, and market.timeframes = {list(settings.market.timeframes)}",
         )
 
 

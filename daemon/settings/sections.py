@@ -9,6 +9,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
 
+from daemon.settings.covariance import CovarianceSettings
 from daemon.settings.data import DataSettings
 from daemon.settings.exchange import ExchangeSettings
 from daemon.settings.execution import ExecutionSettings
@@ -471,6 +472,7 @@ class Settings(Section):
     live: LiveSettings = setting(LiveSettings(), LiveSettings.__doc__ or "")
     strategy: StrategySettings = setting(StrategySettings(), StrategySettings.__doc__ or "")
     estimator: EstimatorSettings = setting(EstimatorSettings(), EstimatorSettings.__doc__ or "")
+    covariance: CovarianceSettings = setting(CovarianceSettings(), CovarianceSettings.__doc__ or "")
     training: TrainingSettings = setting(TrainingSettings(), TrainingSettings.__doc__ or "")
     risk: RiskSettings = setting(RiskSettings(), RiskSettings.__doc__ or "")
     execution: ExecutionSettings = setting(ExecutionSettings(), ExecutionSettings.__doc__ or "")

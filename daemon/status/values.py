@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from daemon.domain.bar import Floats
+from daemon.domain.covariance import Covariance
 from daemon.domain.decision import Decision
 from daemon.domain.forecast import Signals
 from daemon.domain.instrument import InstrumentKey, Universe
@@ -61,6 +62,23 @@ def status_values(
         "band_health": band_health,
         "note": note,
     }
+
+
+def covariance_values(covariance: Covariance) -> dict[str, Any]:
+    """Show whose covariance is in use and how the estimator that was asked for did of late."""
+    shown: dict[str, Any] = {
+        "estimator": covariance.estimator,
+        "as_of": iso(covariance.as_of_ms),
+        "note": covariance.note,
+    }
+    if covariance.watch is not None:
+        shown |= {
+            "mean_correlation_said": covariance.watch.said,
+            "mean_correlation_came": covariance.watch.came,
+            "excess_loss": covariance.watch.excess,
+            "hours_n": covariance.watch.hours_n,
+        }
+    return shown
 
 
 def positions_values(

@@ -51,7 +51,14 @@ from daemon.runtime.replay import ReplayShell
 from daemon.settings import Settings, effective
 from daemon.wiring.bar_files import named_symbols, note_of, refuse_empty, symbols_of
 from daemon.wiring.cleansing import cleansed, removals_text
-from daemon.wiring.core import engine_of, history_ms, paper_settings, rules_path, universe_of
+from daemon.wiring.core import (
+    asks_worker,
+    engine_of,
+    history_ms,
+    paper_settings,
+    rules_path,
+    universe_of,
+)
 from daemon.wiring.data_findings import data_findings
 from daemon.wiring.estimator import (
     ModelFacts,
@@ -161,7 +168,7 @@ def run_unlogged(
     record, journal, loaded_s = RunRecord(), MemoryJournal(), clock.monotonic()
     with ExitStack() as stack:
         estimator: EstimateWorker | None = None
-        if engine.strategy.needs_estimates:
+        if asks_worker(settings, engine.strategy):
             worker = estimator_in_place(settings, beside_files(settings, engine))
             estimator = stack.enter_context(worker)
         shell = ReplayShell(

@@ -67,6 +67,16 @@ def strategy_of(settings: Settings) -> Strategy:
     return strategy
 
 
+def asks_covariance(settings: Settings) -> bool:
+    """Tell whether a covariance is predicted beside the forecasts."""
+    return settings.covariance.estimator != "none"
+
+
+def asks_worker(settings: Settings, strategy: Strategy) -> bool:
+    """Tell whether a run asks the process of estimates for anything."""
+    return strategy.needs_estimates or asks_covariance(settings)
+
+
 def cost_of(settings: Settings, instruments_n: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
     """Give the one-way cost that bands expect, as a fraction of notional, (N,)."""
     paper = settings.paper
@@ -112,6 +122,7 @@ def engine_rules(
         deadline_ms=round(market.decision_deadline_s * 1000),
         alive_ms=market.expected_absent_bars * source.ms,
         stale_decisions_max=risk.stale_decisions_max,
+        covariance=asks_covariance(settings),
     )
     limits = RiskLimits(
         gross_weight_max=risk.gross_weight_max,

@@ -16,12 +16,13 @@ from daemon.domain.instrument import Instrument
 from daemon.domain.messages import MarketEvent
 from daemon.engine.engine import Engine
 from daemon.settings import Settings
-from daemon.wiring.core import combined_timeframes, strategy_of, timeframes_of
+from daemon.wiring.core import asks_covariance, combined_timeframes, strategy_of, timeframes_of
 from daemon.wiring.covariates import names_of, noted, series_root
 
 BUILD: Final = "strategies.forecast.inference:build"
 BUILD_WITH_SERIES: Final = "daemon.wiring.series_worker:build"
 BUILD_TABLE: Final = "daemon.wiring.table_worker:build"
+BUILD_WITH_COVARIANCE: Final = "daemon.wiring.covariance_worker:build"
 TABLE: Final = "table"
 GENERATED: Final = "generated"
 ORIGIN: Final = "origin"  # among the facts of a table: where its model learned
@@ -180,10 +181,32 @@ def estimator_in_place(
 
 
 def _worker(settings: Settings, deadline_s: float, beside: Beside | None) -> EstimateWorker:
-    config = _config(settings, beside)
-    with_series = "series_root" in config
-    build = BUILD_TABLE if "table" in config else BUILD_WITH_SERIES if with_series else BUILD
+    build, config = "", {}
+    if strategy_of(settings).needs_estimates:
+        config = _config(settings, beside)
+        build = BUILD_WITH_SERIES if "series_root" in config else BUILD
+        build = BUILD_TABLE if "table" in config else build
+    with_series = build == BUILD_WITH_SERIES
+    if asks_covariance(settings):
+        config = {"inner": build, "config": config, "covariance": _covariance(settings)}
+        build = BUILD_WITH_COVARIANCE
     return EstimateWorker(build, config, deadline_seconds=deadline_s, notes=with_series)
+
+
+def _covariance(settings: Settings) -> dict[str, Any]:
+    chosen = settings.covariance
+    return {
+        "estimator": chosen.estimator,
+        "baseline": chosen.baseline,
+        "memory_bars": chosen.memory_bars,
+        "gap_max": chosen.gap_max,
+        "excess_max": chosen.excess_max,
+        "watch_half_life_hours": chosen.watch_half_life_hours,
+        "parameters": {
+            "half_life_hours": chosen.half_life_hours,
+            "volatility_half_life_hours": chosen.volatility_half_life_hours,
+        },
+    }
 
 
 def _config(settings: Settings, beside: Beside | None) -> dict[str, Any]:

@@ -42,7 +42,7 @@ from daemon.runtime.replay import ReplayShell
 from daemon.settings import Settings
 from daemon.wiring.backtest import History, book_row, feed_of, instruments_of, load_history
 from daemon.wiring.bar_files import named_symbols
-from daemon.wiring.core import engine_of, history_ms, paper_settings, universe_of
+from daemon.wiring.core import asks_worker, engine_of, history_ms, paper_settings, universe_of
 from daemon.wiring.data_findings import data_findings
 from daemon.wiring.estimator import TABLE, beside_files, estimator_in_place, needs_model, told
 from daemon.wiring.lives import copy_records
@@ -252,7 +252,7 @@ def outcome_of(
 
     with ExitStack() as stack:
         estimator: EstimateWorker | None = None
-        if engine.strategy.needs_estimates:
+        if asks_worker(settings, engine.strategy):
             worker = estimator_in_place(settings, beside_files(settings, engine))
             estimator = stack.enter_context(worker)
         shell = ReplayShell(engine, venue, estimator, journal, on_instant)

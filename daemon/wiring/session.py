@@ -39,6 +39,7 @@ from daemon.wiring.control import OperatorControl, latches_of
 from daemon.wiring.core import (
     LIVE_FILE,
     REHEARSAL_FILE,
+    asks_worker,
     history_ms,
     paper_settings,
     strategy_of,
@@ -461,7 +462,7 @@ async def _start_clock(clock: MarketClock, stack: AsyncExitStack) -> None:
 async def _estimator(
     settings: Settings, engine: Engine, stack: AsyncExitStack, *, is_private: bool
 ) -> EstimateWorker | None:
-    if not engine.strategy.needs_estimates:
+    if not asks_worker(settings, engine.strategy):
         return None
     folder = recording_folder(settings, is_private=is_private)
     beside = Beside(engine.universe.instruments, folder, settings.exchange.id)

@@ -25,6 +25,7 @@ from daemon.engine.engine import Engine
 from daemon.ports import AlertSink, StatusSink
 from daemon.settings import Settings, read_secret
 from daemon.status.values import (
+    covariance_values,
     decision_topics,
     fill_values,
     positions_values,
@@ -89,6 +90,8 @@ class Publisher:
         status["net_weight_worst"] = book.net_weight_worst
         if book.beta is not None:
             status["beta_weight_worst"] = book.beta.weight_worst
+        if state.covariance is not None:
+            status["covariance"] = covariance_values(state.covariance)
         if state.margins:
             status["margin_ratios"] = dict(state.margins)
         if state.strangers:

@@ -1,0 +1,130 @@
+"""What the worker hosts where a covariance is asked for: forecasts as before, and the covariance.
+
+Hourly log returns are gathered from the windows of one hour as they come. A new hour is appended to
+those that are known, up to `memory_bars`; a window that does not continue them begins anew. So an
+estimator remembers longer than a window while the worker lives; after a restart it has what the
+window holds. A bar that is revised later counts as it was first seen.
+
+Two estimators run side by side, the one that is asked for and a baseline, and a monitor holds both
+against what comes (`strategies.covariance.monitor`). Whose word is given is in the answer's
+`estimator` and, with the reason, in its `note`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final, Protocol
+
+import numpy as np
+from msgspec import structs
+
+from daemon.domain.bar import Floats, Window
+from daemon.domain.covariance import Covariance
+from daemon.domain.forecast import Estimates
+from daemon.domain.messages import FundingRates
+from daemon.domain.units import HOUR_MS, Timeframe
+from strategies.covariance.interface import CovarianceEstimator
+from strategies.covariance.monitor import Monitor
+
+HOUR: Final = Timeframe(60)
+
+
+class Forecaster(Protocol):
+    """Say what the forecasts beside the covariance come from."""
+
+    @property
+    def model_id(self) -> str:
+        """Give the model's id."""
+        ...
+
+    def estimate(self, as_of_ms: int, windows: Sequence[Window]) -> Estimates:
+        """Give one prediction per window."""
+        ...
+
+
+class HourlyReturns:
+    """Gather hourly log returns (T, N) from windows; NaN where either bar is missing."""
+
+    def __init__(self, memory_bars: int) -> None:
+        self._kept = memory_bars
+        self.rows: Floats = np.zeros((0, 0))
+        self.newest_ms = 0
+
+    def add(self, window: Window) -> None:
+        """Take what is new in a window of one hour."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            made = np.diff(np.log(window.closes), axis=0)  #                        (T - 1, N)
+        made = np.where(np.isfinite(made), made, np.nan)
+        new_n = (window.newest_ms - self.newest_ms) // HOUR_MS
+        continues = self.rows.shape[1] == made.shape[1] and 0 <= new_n <= len(made)
+        if continues and new_n:
+            self.rows = np.concatenate([self.rows, made[-new_n:]])
+        elif not continues:
+            self.rows = made
+        self.rows, self.newest_ms = self.rows[-self._kept :], window.newest_ms
+
+
+class WithCovariance:
+    """Add a covariance to what a forecaster says; covers `adapters.estimate_worker`'s needs.
+
+    inner: None where nothing else is forecast.
+    """
+
+    def __init__(
+        self,
+        inner: Forecaster | None,
+        asked: CovarianceEstimator,
+        baseline: CovarianceEstimator,
+        monitor: Monitor,
+        *,
+        memory_bars: int,
+    ) -> None:
+        self._inner = inner
+        self._asked, self._baseline = asked, baseline
+        self._monitor = monitor
+        self._returns = HourlyReturns(memory_bars)
+        self._before: tuple[Covariance, Covariance] | None = None
+
+    @property
+    def model_id(self) -> str:
+        """Give the id of the model of the forecasts, and which covariance comes beside it."""
+        inner = "" if self._inner is None else f"{self._inner.model_id} "
+        return f"{inner}+ covariance {self._asked.name}"
+
+    def estimate(self, as_of_ms: int, windows: Sequence[Window]) -> Estimates:
+        """Give the forecasts and, at the close of an hour, the covariance."""
+        said = (
+            Estimates(as_of_ms, ())
+            if self._inner is None
+            else self._inner.estimate(as_of_ms, windows)
+        )
+        hours = [w for w in windows if w.timeframe == HOUR]
+        if not hours or hours[0].newest_ms <= self._returns.newest_ms:
+            return said
+        return structs.replace(said, covariance=self._predict(hours[0]))
+
+    def note(self, rates: FundingRates) -> None:
+        """Pass settled rates on to a forecaster that reads them."""
+        noting: Any = self._inner
+        noting.note(rates)
+
+    def _predict(self, window: Window) -> Covariance:
+        last_ms = self._returns.newest_ms
+        self._returns.add(window)
+        rows, at_ms = self._returns.rows, window.newest_ms
+        if self._before is not None and at_ms - last_ms == HOUR_MS and len(rows):
+            self._monitor.judge(*self._before, rows[-1])
+        baseline = self._baseline.forecast(rows, None, at_ms)
+        try:
+            asked = self._asked.forecast(rows, None, at_ms)
+            why = asked.problem(rows.shape[1]) or ""
+        except (np.linalg.LinAlgError, FloatingPointError) as failure:
+            asked, why = baseline, str(failure)
+        if why:
+            self._before = None
+            why = f"{self._asked.name} gave {why}"
+        else:
+            self._before = (asked, baseline)
+            why = self._monitor.why()
+        spoken = baseline if why else asked
+        return structs.replace(spoken, note=why, watch=self._monitor.watch())
