@@ -2,36 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from daemon.settings.fields import Section, setting
-
-Estimator = Literal[
-    "none",
-    "ewma",
-    "sample",
-    "shrinkage",
-    "nonlinear",
-    "dcc",
-    "cdcc",
-    "theory_implied",
-    "average_oracle",
-]
 
 
 class CovarianceSettings(Section):
     """Say how the covariance of hourly returns is predicted."""
 
-    estimator: Estimator = setting(
+    estimator: str = setting(
         "none",
-        "What predicts the covariance of hourly returns; none asks for none. A book of weights = "
-        "'mean_variance' and sizing need one.",
+        "What predicts the covariance of hourly returns, by name (docs/covariance.md); none asks "
+        "for none. A book of weights = 'mean_variance' and sizing need one.",
+        min_length=1,
     )
-    baseline: Literal["ewma", "sample", "shrinkage"] = setting(
-        "ewma", "What speaks in its place while the estimator does not hold."
+    baseline: str = setting(
+        "ewma", "What speaks in its place while the estimator does not hold.", min_length=1
+    )
+    volatility: str = setting(
+        "ewma", "What both standardise returns by, by name (docs/covariance.md).", min_length=1
     )
     memory_bars: int = setting(
-        720,
+        2160,
         "Hours of returns that estimators look back on; after a start they begin with what a "
         "window of 1h holds (market.window_bars).",
         unit="bars",
@@ -39,10 +29,13 @@ class CovarianceSettings(Section):
         le=5000,
     )
     half_life_hours: float = setting(
-        168.0, "Half-life of correlations by ewma.", unit="hours", ge=6, le=5000
+        168.0, "Half-life of correlations by ewma.", unit="hours", ge=2, le=8760
     )
     volatility_half_life_hours: float = setting(
-        48.0, "Half-life of volatilities by ewma.", unit="hours", ge=2, le=5000
+        24.0, "Half-life of volatilities by ewma.", unit="hours", ge=2, le=8760
+    )
+    window_hours: int = setting(
+        720, "Hours that estimators without weights look at.", unit="hours", ge=48, le=8760
     )
     gap_max: float = setting(
         0.3,

@@ -24,8 +24,8 @@ def build(config: Mapping[str, Any]) -> WithCovariance:
     knobs = dict(chosen["parameters"])
     return WithCovariance(
         inner,
-        make_estimator(chosen["estimator"], knobs),
-        make_estimator(chosen["baseline"], knobs),
+        make_estimator(chosen["estimator"], knobs, chosen["coins"]),
+        make_estimator(chosen["baseline"], knobs, chosen["coins"]),
         Monitor(
             Bounds(
                 gap_max=chosen["gap_max"],

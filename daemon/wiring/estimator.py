@@ -188,12 +188,12 @@ def _worker(settings: Settings, deadline_s: float, beside: Beside | None) -> Est
         build = BUILD_TABLE if "table" in config else build
     with_series = build == BUILD_WITH_SERIES
     if asks_covariance(settings):
-        config = {"inner": build, "config": config, "covariance": _covariance(settings)}
+        config = {"inner": build, "config": config, "covariance": _covariance(settings, beside)}
         build = BUILD_WITH_COVARIANCE
     return EstimateWorker(build, config, deadline_seconds=deadline_s, notes=with_series)
 
 
-def _covariance(settings: Settings) -> dict[str, Any]:
+def _covariance(settings: Settings, beside: Beside | None) -> dict[str, Any]:
     chosen = settings.covariance
     return {
         "estimator": chosen.estimator,
@@ -202,9 +202,12 @@ def _covariance(settings: Settings) -> dict[str, Any]:
         "gap_max": chosen.gap_max,
         "excess_max": chosen.excess_max,
         "watch_half_life_hours": chosen.watch_half_life_hours,
+        "coins": [] if beside is None else [i.key.symbol.split("/")[0] for i in beside.instruments],
         "parameters": {
+            "volatility": chosen.volatility,
             "half_life_hours": chosen.half_life_hours,
             "volatility_half_life_hours": chosen.volatility_half_life_hours,
+            "window_hours": chosen.window_hours,
         },
     }
 
