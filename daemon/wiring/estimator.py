@@ -194,7 +194,17 @@ def _worker(settings: Settings, deadline_s: float, beside: Beside | None) -> Est
 
 
 def _covariance(settings: Settings, beside: Beside | None) -> dict[str, Any]:
+    from strategies.covariance.known import make_estimator  # only who asks for one waits for it
+
     chosen = settings.covariance
+    parameters: dict[str, object] = {
+        "volatility": chosen.volatility,
+        "half_life_hours": chosen.half_life_hours,
+        "volatility_half_life_hours": chosen.volatility_half_life_hours,
+        "window_hours": chosen.window_hours,
+    }
+    for name in (chosen.estimator, chosen.baseline):
+        make_estimator(name, parameters)  # raises here what the worker would refuse
     return {
         "estimator": chosen.estimator,
         "baseline": chosen.baseline,
@@ -202,13 +212,8 @@ def _covariance(settings: Settings, beside: Beside | None) -> dict[str, Any]:
         "gap_max": chosen.gap_max,
         "excess_max": chosen.excess_max,
         "watch_half_life_hours": chosen.watch_half_life_hours,
-        "coins": [] if beside is None else [i.key.symbol.split("/")[0] for i in beside.instruments],
-        "parameters": {
-            "volatility": chosen.volatility,
-            "half_life_hours": chosen.half_life_hours,
-            "volatility_half_life_hours": chosen.volatility_half_life_hours,
-            "window_hours": chosen.window_hours,
-        },
+        "coins": [] if beside is None else [i.base for i in beside.instruments],
+        "parameters": parameters,
     }
 
 
