@@ -60,6 +60,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "evaluate planted": "daemon.commands.evaluate.planted:planted",
     "evaluate reliability": "daemon.commands.evaluate.reliability:reliability",
     "evaluate report": "daemon.commands.evaluate.report:report",
+    "evaluate strategies": "daemon.commands.evaluate.strategies:strategies",
     "evaluate stress": "daemon.commands.evaluate.stress:stress",
     "evaluate trials": "daemon.commands.evaluate.trials:trials",
     "evaluate walkforward": "daemon.commands.evaluate.walkforward:walkforward",

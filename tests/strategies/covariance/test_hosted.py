@@ -71,6 +71,7 @@ def test_forecasts_pass_and_a_covariance_comes_at_each_close_of_an_hour() -> Non
         assert said.gross_multiplier == 0.5
         assert said.covariance is not None
         assert said.covariance.note == ""
+    assert said.covariance is not None
     returns = np.diff(np.log(closes[20:249]), axis=0)
     alone = make_estimator("ewma").forecast(returns, None, MIDNIGHT_MS + 249 * HOUR_MS)
     np.testing.assert_allclose(said.covariance.matrix, alone.matrix, rtol=1e-9)
