@@ -23,13 +23,15 @@ import numpy as np
 
 from daemon.domain.bar import Flags, Floats
 from daemon.domain.forecast import Signals
-from daemon.domain.portfolio import TargetPortfolio
+from daemon.domain.portfolio import Solved, TargetPortfolio
 from daemon.domain.units import Timeframe
 from daemon.domain.view import View
-from strategies import health, policies, ranking, rebalance, weighting
+from strategies import health, mean_variance, policies, ranking, rebalance, weighting
 from strategies.book_memory import Memory, alpha_power, hours_since, with_velocity
-from strategies.book_settings import BookSettings
+from strategies.book_settings import BookSettings, Weights
+from strategies.factors import exposures
 from strategies.liquidity import cap_share
+from strategies.mean_variance import Basis
 from strategies.policies import Moved, Wish
 from strategies.risk import ResidualRisk, residual_risk
 from strategies.sizing.sizer import Evidence, Sized, built_to_size
@@ -92,6 +94,9 @@ class _Expected(NamedTuple):
     variance: Floats  # (N,) hourly variance with the alpha's own uncertainty
     cap: float | Floats  # of each |weight|; 0 = too little traded to be held
     ranked: Flags  # (N,) who may take a place in the book
+    factors: Floats  # (N, M) exposures to be neutral to, dollars apart
+    basis: Basis | None  # of the mean-variance programme; None: the closed form makes the weights
+    why_closed: str = ""  # why it does although the programme was asked for
 
 
 # ---- what strategies call ------------------------------------------------------------------------
@@ -170,6 +175,12 @@ def _expected(
         window = view.windows[RISK_TIMEFRAME]
         cap = knobs.name_weight_max * cap_share(window, knobs.liquidity_tiers_usdt)
         ranked = ranked & (cap > 0)
+    factors = exposures(
+        knobs.factors, view, outlook.risk, half_life_bars=knobs.volatility_half_life_hours
+    )
+    basis: Basis | str | None = None
+    if knobs.weights is Weights.MEAN_VARIANCE:
+        basis = mean_variance.basis_of(view, factors)
     return memory, _Expected(
         outlook=outlook,
         usable=usable,
@@ -178,6 +189,9 @@ def _expected(
         variance=outlook.hourly_variance,
         cap=cap,
         ranked=ranked,
+        factors=factors,
+        basis=basis if isinstance(basis, Basis) else None,
+        why_closed=basis if isinstance(basis, str) else "",
     )
 
 
@@ -214,7 +228,13 @@ def _trade(
         weight_max=expected.cap,
         hours=hours,
     )
-    sums, moved = policies.moved(knobs.policy, wish, view, memory.sums)
+    solved: Solved | None = None
+    if expected.basis is not None and np.isfinite(wish.aversion):
+        sums, moved, solved = mean_variance.moved(
+            expected.basis, knobs.policy, wish, view, memory.sums
+        )
+    else:
+        sums, moved = policies.moved(knobs.policy, wish, view, memory.sums)
     memory = memory._replace(**sums._asdict())
     note = _note(book, expected, int(silent.sum()), moved)
     return memory, TargetPortfolio(
@@ -225,6 +245,7 @@ def _trade(
         signals=expected.outlook.signals,
         reduce_only=reduce_only,
         note="; ".join(filter(None, (size.note, note))),
+        solved=solved,
         health=health.ratio(memory.health),
     )
 
@@ -313,22 +334,45 @@ def _weights(
     knobs: BookSettings, expected: _Expected, chosen: Flags, kept: Floats, gross: float
 ) -> weighting.Book:
     """Choose the weights of a book of that gross: the one place where a rule for them is named."""
-    beta = np.where(expected.usable, expected.outlook.risk.beta, 1.0)
-    return weighting.long_short(
+    tradable = chosen & ~expected.too_dear
+    closed = weighting.long_short(
         expected.alpha,
         expected.variance,
-        tradable=chosen & ~expected.too_dear,
+        tradable=tradable,
         gross=gross,
         weight_max=expected.cap,
-        beta=beta if knobs.beta_neutral else None,
+        beta=_factors_of(expected),
         kept=kept,
     )
+    room = gross - float(np.abs(kept).sum())
+    if expected.basis is None or int(tradable.sum()) < 2 or room <= 0:
+        return closed
+    book, _ = mean_variance.ideal_book(
+        expected.basis,
+        expected.alpha,
+        tradable=tradable,
+        kept=kept,
+        cap=expected.cap,
+        gross=gross,
+        aversion=knobs.risk_aversion or closed.risk_aversion,
+    )
+    return book
+
+
+def _factors_of(expected: _Expected) -> Floats | None:
+    """Give the exposures as the closed form reads them: (N,) for one, None for none."""
+    count = expected.factors.shape[1]
+    if count == 0:
+        return None
+    return expected.factors[:, 0] if count == 1 else expected.factors
 
 
 def _note(book: weighting.Book, expected: _Expected, silent: int, moved: Moved) -> str:
     """Say in plain words what made the book other than wanted."""
     parts = ["held until the calendar's next hour"] if moved.waits else []
     parts += [f"smaller than allowed: {book.note}"] if book.note else []
+    if expected.why_closed:
+        parts.append(f"closed form: {expected.why_closed}")
     dear = int(expected.too_dear.sum())
     if dear:
         parts.append(f"{dear} reduce-only: their cost exceeds what their signal can earn")

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import ClassVar
 
 from daemon.domain.failures import ConfigurationError
+from strategies.factors import Factor
 from strategies.knobs import check_range
 from strategies.liquidity import check_tiers
 from strategies.policies import Policy
 from strategies.rebalance import Band
 from strategies.sizing.settings import SizingSettings
+
+
+class Weights(StrEnum):
+    """Name what makes weights of alphas."""
+
+    CLOSED_FORM = "closed_form"  # residual variances alone
+    MEAN_VARIANCE = "mean_variance"  # the predicted covariance
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +35,8 @@ class BookSettings:
     to rank the book is kept; breadth_full: with fewer the gross shrinks in proportion.
     bets_min: with fewer effective bets it does too. liquidity_tiers_usdt: falling, see
     `strategies.liquidity`. 0 and an empty list turn these off. sizing: how much of the gross is
-    held, see there.
+    held, see there. weights: closed_form or, with a predicted covariance, mean_variance.
+    neutral_to: names of `strategies.factors`; beta_neutral adds the market.
     """
 
     OWNER: ClassVar[str] = "book"  # whose settings a complaint names
@@ -40,6 +50,8 @@ class BookSettings:
     friction_max: float = 1.5
     risk_aversion: float = 0.0
     beta_neutral: bool = False
+    weights: Weights = Weights.CLOSED_FORM
+    neutral_to: tuple[str, ...] = ()
     band: Band = Band.CUBE_ROOT
     band_weight: float = 0.02
     calendar_hours: int = 24
@@ -66,7 +78,19 @@ class BookSettings:
             )
         check_range(owner, "breadth_full", self.breadth_full, 0, 10_000)
         check_range(owner, "bets_min", self.bets_min, 0.0, 10_000)
+        for name in self.neutral_to:
+            if name not in set(Factor):
+                raise ConfigurationError(
+                    f"strategy {owner!r}: neutral_to = {list(self.neutral_to)}: {name!r} is none "
+                    f"of {', '.join(Factor)}"
+                )
         check_tiers(owner, self.liquidity_tiers_usdt)
+
+    @property
+    def factors(self) -> tuple[Factor, ...]:
+        """Give the exposures that the book is neutral to besides dollars."""
+        named = [Factor(name) for name in self.neutral_to]
+        return tuple(dict.fromkeys([*([Factor.MARKET] if self.beta_neutral else []), *named]))
 
     @property
     def policy(self) -> Policy:

@@ -62,7 +62,11 @@ def _value(owner: str, key: str, value: object, wanted: Any) -> object:
         return float(value)
     if isinstance(wanted, type) and issubclass(wanted, StrEnum):
         return _choice(owner, key, value, wanted)
-    if wanted == tuple[int, ...]:
+    if wanted == tuple[str, ...]:
+        if isinstance(value, list | tuple) and all(type(item) is str for item in value):
+            return tuple(value)
+        name = "a list of names"
+    elif wanted == tuple[int, ...]:
         if isinstance(value, list | tuple) and all(type(item) is int for item in value):
             return tuple(value)
         name = "a list of whole numbers"

@@ -101,17 +101,42 @@ def no_sums() -> Sums:
 
 def moved(policy: Policy, wish: Wish, view: View, sums: Sums) -> tuple[Sums, Moved]:
     """Give where to trade to, and what is remembered of it."""
-    if policy.band is Band.CONFIDENCE:
-        sums = sums._replace(widening=_updated_widening(sums.widening, wish))
-    # A leg that lost its place is closed at once: inside a band around zero it would stay.
-    band = np.where(wish.chosen, half_widths(policy, wish, view.cost, sums.widening), 0.0)
+    sums, band = bands(policy, wish, view, sums)
     if policy.band is Band.CALENDAR and not rebalance.is_due(
         view.as_of_ms, wish.hours, policy.every_hours
     ):
         found = Moved(kept_neutral(view.weights, view.eligible), band, 1.0, 1.0, waits=True)
     else:
         found = _to_the_bands(wish, view, band)
-    return sums._replace(health=_updated_health(sums.health, wish, view, found.weights)), found
+    return remembered(sums, wish, view, found.weights), found
+
+
+def bands(policy: Policy, wish: Wish, view: View, sums: Sums) -> tuple[Sums, Floats]:
+    """Give the half-widths (N,) of a decision, and what is remembered of them."""
+    if policy.band is Band.CONFIDENCE:
+        sums = sums._replace(widening=_updated_widening(sums.widening, wish))
+    # A leg that lost its place is closed at once: inside a band around zero it would stay.
+    return sums, np.where(wish.chosen, half_widths(policy, wish, view.cost, sums.widening), 0.0)
+
+
+def remembered(sums: Sums, wish: Wish, view: View, weights: Floats) -> Sums:
+    """Add what was traded to, (N,), to what is remembered."""
+    return sums._replace(health=_updated_health(sums.health, wish, view, weights))
+
+
+def boxes_of(wish: Wish, view: View) -> rebalance.Limits:
+    """Give the box of each leg."""
+    return rebalance.limits(
+        view.weights,
+        weight_max=wish.weight_max,
+        reduce_only=wish.reduce_only,
+        closing=~view.eligible,
+    )
+
+
+def drift_max(wish: Wish, held: Floats) -> float:
+    """Give the net weight that may stay while no leg needs a trade."""
+    return DRIFT_SHARE_MAX * max(wish.gross, float(np.abs(held).sum()))
 
 
 def half_widths(policy: Policy, wish: Wish, cost: Floats, widening: Floats) -> Floats:
@@ -149,12 +174,7 @@ def _cheapest(wish: Wish, cost: Floats) -> Floats:
 
 def _to_the_bands(wish: Wish, view: View, band: Floats) -> Moved:
     """Move to the bands, and further where the trade would be too small to be placed."""
-    boxes = rebalance.limits(
-        view.weights,
-        weight_max=wish.weight_max,
-        reduce_only=wish.reduce_only,
-        closing=~view.eligible,
-    )
+    boxes = boxes_of(wish, view)
 
     def to(band: Floats) -> Moved:
         weights, lift, narrowing = rebalance.at_gross(
@@ -163,7 +183,7 @@ def _to_the_bands(wish: Wish, view: View, band: Floats) -> Moved:
             np.where(wish.silent, KEPT_BAND_WEIGHT, band),
             _give(band, view.cost, wish),
             boxes,
-            drift_max=DRIFT_SHARE_MAX * max(wish.gross, float(np.abs(view.weights).sum())),
+            drift_max=drift_max(wish, view.weights),
             gross_min=GROSS_SHARE_MIN * wish.gross,
             gross_max=GROSS_SHARE_MAX * wish.gross,
         )

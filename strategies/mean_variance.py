@@ -1,0 +1,167 @@
+"""The book by a predicted covariance: the ideal one, and the way to it, each one convex problem.
+
+The ideal book is the programme without costs (`strategies.programme`), its aversion found so that
+the gross is reached where caps and exposures let it. The way to it follows that book with the
+no-trade bands of the policy, costs, boxes, exposures and the gross limit in one problem.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from daemon.domain.bar import Flags, Floats
+from daemon.domain.covariance import Covariance
+from daemon.domain.portfolio import Solved
+from daemon.domain.units import HOUR_MS
+from daemon.domain.view import View
+from strategies import policies, rebalance
+from strategies.factor_form import FactorForm, factor_form
+from strategies.policies import Moved, Policy, Sums, Wish
+from strategies.programme import Problem, solve, tracking
+from strategies.rebalance import Band
+from strategies.roots import falling_root
+from strategies.weighting import Book
+
+COVARIANCE_HOURS_MAX: Final = 3  # older than that it is not used
+GROSS_NEAR: Final = 0.99  # of the wanted gross: near enough
+AVERSION_STEPS: Final = 4
+AVERSION_CUT_MAX: Final = 8.0  # a step lowers the aversion at most by this factor
+
+
+class Basis(NamedTuple):
+    """Hold what both problems need: S in factor form, and exposures (N, M), dollars first."""
+
+    risk: FactorForm
+    exposures: Floats
+
+
+def basis_of(view: View, factors: Floats) -> Basis | str:
+    """Give the basis of a decision, or say in words why there is none; factors: (N, M - 1)."""
+    covariance = view.covariance
+    if covariance is None:
+        return "no covariance is known"
+    if view.as_of_ms - covariance.as_of_ms > COVARIANCE_HOURS_MAX * HOUR_MS:
+        return f"the covariance is {(view.as_of_ms - covariance.as_of_ms) / HOUR_MS:.0f} h old"
+    if problem := _shape_problem(covariance, len(view.weights)):
+        return problem
+    return Basis(factor_form(covariance), np.column_stack([np.ones(len(view.weights)), factors]))
+
+
+def _shape_problem(covariance: Covariance, instruments_n: int) -> str:
+    has = covariance.correlation.shape
+    wanted = (instruments_n, instruments_n)
+    return "" if has == wanted else f"the covariance is of {has[0]} instruments"
+
+
+def ideal_book(
+    basis: Basis,
+    alpha: Floats,
+    *,
+    tradable: Flags,
+    kept: Floats,
+    cap: float | Floats,
+    gross: float,
+    aversion: float,
+) -> tuple[Book, Solved | None]:
+    """Build the frictionless book; arguments as those of `weighting.long_short`.
+
+    aversion: to begin with, that of the closed form; lowered until the gross is near.
+    """
+    if not np.isfinite(aversion):
+        return Book(
+            kept.copy(), float(np.abs(kept).sum()), np.inf, "the signals do not differ"
+        ), None
+    free = tradable & np.isfinite(basis.risk.specific)
+    problem = Problem(
+        risk=basis.risk,
+        aversion=aversion,
+        alpha=np.where(free, alpha, 0.0),
+        cost=np.zeros(len(alpha)),
+        held=kept,
+        low=np.where(free, -1.0 * cap, kept),
+        high=np.where(free, 1.0 * cap, kept),
+        exposures=basis.exposures,
+        totals=np.zeros(basis.exposures.shape[1]),
+        gross_max=gross,
+    )
+    outcome = solve(problem)
+    for _ in range(AVERSION_STEPS):
+        total = float(np.abs(outcome.weights).sum())
+        if total >= GROSS_NEAR * gross or total == 0.0:
+            break
+        cut = min(gross / total, AVERSION_CUT_MAX)
+        lower = replace(problem, aversion=problem.aversion / cut)
+        tried = solve(lower)
+        if float(np.abs(tried.weights).sum()) <= total:
+            break  # caps and exposures allow no more
+        problem, outcome = lower, tried
+    total = float(np.abs(outcome.weights).sum())
+    short = "" if total >= GROSS_NEAR * gross else f"limits allow a gross of {total:.3f} only"
+    note = "; ".join(filter(None, (outcome.note, short)))
+    return Book(outcome.weights, total, problem.aversion, note), outcome.solved
+
+
+def moved(
+    basis: Basis, policy: Policy, wish: Wish, view: View, sums: Sums
+) -> tuple[Sums, Moved, Solved | None]:
+    """Give where to trade to, by one programme with bands and costs; else as `policies.moved`."""
+    if policy.band is Band.CALENDAR:  # in full or not at all: there is no band to follow
+        sums, found = policies.moved(policy, wish, view, sums)
+        return sums, found, None
+    sums, band = policies.bands(policy, wish, view, sums)
+    found, solved = _to_the_bands(basis, wish, view, band)
+    return policies.remembered(sums, wish, view, found.weights), found, solved
+
+
+def _to_the_bands(
+    basis: Basis, wish: Wish, view: View, band: Floats
+) -> tuple[Moved, Solved | None]:
+    held = view.weights
+    boxes = policies.boxes_of(wish, view)
+    stays = wish.silent | ~np.isfinite(basis.risk.specific)
+    kept = np.minimum(np.maximum(held, boxes.low), boxes.high)
+    inside = rebalance.nearest_edge(held, wish.ideal, band)
+    drift_max = policies.drift_max(wish, held)
+    within = float(np.abs(held).sum()) <= policies.GROSS_SHARE_MAX * wish.gross
+    filled = float(np.abs(held).sum()) >= policies.GROSS_SHARE_MIN * wish.gross
+    rests = bool(((inside == held) | stays).all() and (kept == held).all())
+    if rests and within and filled and abs(float(held.sum())) <= drift_max:
+        return Moved(held, band, 1.0, 1.0, waits=False), None
+    said: list[Solved] = []
+
+    def weights(lift: float) -> Floats:
+        outcome = solve(
+            tracking(
+                basis.risk,
+                wish.aversion,
+                ideal=lift * wish.ideal,
+                band=band,
+                cost=view.cost,
+                held=held,
+                low=np.where(stays, kept, boxes.low),
+                high=np.where(stays, kept, boxes.high),
+                exposures=basis.exposures,
+                totals=np.zeros(basis.exposures.shape[1]),
+                gross_max=max(
+                    policies.GROSS_SHARE_MAX * wish.gross, float(np.abs(kept[stays]).sum())
+                ),
+            )
+        )
+        said.append(outcome.solved)
+        return outcome.weights
+
+    found, lift = weights(1.0), 1.0
+    wanted = policies.GROSS_SHARE_MIN * wish.gross
+    tolerance = rebalance.GROSS_TOLERANCE * wish.gross
+    if float(np.abs(found).sum()) < wanted:
+        lift = falling_root(
+            lambda x: wanted + tolerance - float(np.abs(weights(x)).sum()),
+            1.0,
+            rebalance.LIFT_MAX,
+            tolerance=tolerance,
+        )
+        found = weights(lift)
+    return Moved(found, band, lift, 1.0, waits=False), said[-1]

@@ -1,0 +1,171 @@
+"""The default strategy by a predicted covariance: neutral, capped, followed inside its bands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from daemon.domain.bar import Floats
+from daemon.domain.covariance import Covariance
+from daemon.domain.failures import ConfigurationError
+from daemon.domain.units import HOUR_MS
+from daemon.domain.view import View
+from strategies.book import risk_now
+from strategies.factors import Factor, exposures
+from strategies.neutral import NeutralSettings, NeutralStrategy, build
+from tests.strategies.test_neutral import RISK_BARS, N, World
+
+MEAN_VARIANCE = {"weights": "mean_variance"}
+
+
+def covariance(view: View, *, correlation: float = 0.5, age_hours: int = 0) -> Covariance:
+    """Predict one correlation for all, and the residual volatilities that the view has."""
+    volatility = risk_now(view, NeutralSettings()).volatility / np.sqrt(1.0 - correlation)
+    matrix = np.full((N, N), correlation) + (1.0 - correlation) * np.eye(N)
+    return Covariance(view.as_of_ms - age_hours * HOUR_MS, "test", volatility, matrix)
+
+
+def world(seed: int = 6, t: int = RISK_BARS, **changes: Any) -> View:
+    return World.make(60, alpha_sd=0.06, seed=seed).view(t, **changes)
+
+
+def seen_with(view: View, predicted: Covariance | None) -> View:
+    return replace(view, covariance=predicted)
+
+
+def decided(knobs: Mapping[str, object], view: View) -> Any:
+    strategy = build(knobs)
+    return strategy.decide(strategy.initial_state(N), view)[1]
+
+
+def test_with_one_correlation_for_all_it_is_the_closed_form_again() -> None:
+    """Under dollar neutrality a common part that is alike for all has no risk.
+
+    Volatilities differ here, so only nearly: the books point the same way.
+    """
+    view = world()
+    view = seen_with(view, covariance(view, correlation=0.0))
+    plain, programme = decided({}, view), decided(MEAN_VARIANCE, view)
+    assert np.corrcoef(plain.ideal, programme.ideal)[0, 1] > 0.999
+    assert np.abs(plain.ideal - programme.ideal).max() < 0.02
+    assert programme.solved is not None
+    assert programme.solved.fallback == ""
+
+
+@given(
+    seed=st.integers(0, 10_000),
+    correlation=st.floats(0.0, 0.9),
+    cap=st.floats(0.09, 0.4),
+    closed=st.integers(0, 3),
+    held=st.booleans(),
+)
+def test_it_is_neutral_capped_and_keeps_closing_legs_closed(
+    seed: int, correlation: float, cap: float, closed: int, held: bool
+) -> None:
+    rng = np.random.default_rng(seed)
+    eligible = np.ones(N, dtype=bool)
+    eligible[rng.permutation(N)[:closed]] = False
+    weights = rng.normal(0.0, 0.05, N) if held else np.zeros(N)
+    weights -= weights.mean()
+    view = world(seed % 7, eligible=eligible, weights=weights)
+    view = seen_with(view, covariance(view, correlation=correlation))
+    target = decided({**MEAN_VARIANCE, "name_weight_max": cap, "beta_neutral": True}, view)
+    beta = exposures([Factor.MARKET], view, risk_now(view, NeutralSettings()), half_life_bars=48)
+    for book in (target.ideal, target.weights):
+        assert abs(book.sum()) < 1e-9
+        assert abs(float(beta[:, 0] @ book)) < 1e-8
+        assert (np.abs(book) <= np.maximum(cap, np.abs(weights)) + 1e-12).all()
+        assert np.abs(book).sum() <= 1.1 + 1e-9
+    assert (target.weights[~eligible] == 0.0).all()
+
+
+def test_a_book_inside_its_bands_rests_to_the_bit() -> None:
+    view = world()
+    view = seen_with(view, covariance(view))
+    first = decided(MEAN_VARIANCE, view)
+    again = decided(MEAN_VARIANCE, replace(view, weights=first.weights))
+    moved = again.weights != first.weights
+    far = np.abs(first.weights - again.ideal) > again.band + 1e-9
+    assert not (moved & ~far).any()
+
+
+def test_what_is_correlated_is_held_against_each_other() -> None:
+    """Of a pair that moves alike the better is bought and the worse sold: a hedge, not two bets."""
+    view = world()
+    predicted = covariance(view, correlation=0.0)
+    order = np.argsort(decided({}, seen_with(view, predicted)).ideal)
+    a, b = int(order[-1]), int(order[-2])
+    pair = predicted.correlation.copy()
+    pair[a, b] = pair[b, a] = 0.95
+    twins = Covariance(view.as_of_ms, "test", predicted.volatility, pair)
+    plain = decided(MEAN_VARIANCE, seen_with(view, predicted)).ideal
+    hedged = decided(MEAN_VARIANCE, seen_with(view, twins)).ideal
+    assert hedged[a] + hedged[b] < plain[a] + plain[b]
+
+
+@pytest.mark.parametrize(
+    ("age_hours", "words"), [(None, "no covariance is known"), (5, "the covariance is 5 h old")]
+)
+def test_without_a_fresh_covariance_the_closed_form_speaks_and_says_so(
+    age_hours: int | None, words: str
+) -> None:
+    view = world()
+    if age_hours is not None:
+        view = seen_with(view, covariance(view, age_hours=age_hours))
+    target = decided(MEAN_VARIANCE, view)
+    assert f"closed form: {words}" in target.note
+    assert target.solved is None
+    assert target.weights.tobytes() == decided({}, view).weights.tobytes()
+
+
+def test_a_coin_of_unknown_risk_keeps_its_weight_and_is_offset() -> None:
+    view = world()
+    predicted = covariance(view)
+    unknown = predicted.volatility.copy()
+    unknown[3] = np.nan
+    correlation = predicted.correlation.copy()
+    correlation[3, :] = correlation[:, 3] = 0.0
+    correlation[3, 3] = 1.0
+    target = decided(
+        MEAN_VARIANCE,
+        seen_with(view, Covariance(view.as_of_ms, "test", unknown, correlation)),
+    )
+    assert target.weights[3] == 0.0
+    assert abs(target.weights.sum()) < 1e-10
+    assert np.abs(target.weights).sum() > 0.5
+
+
+@pytest.mark.parametrize("weights", ["closed_form", "mean_variance"])
+def test_the_book_is_neutral_to_every_factor_that_is_named(weights: str) -> None:
+    rng = np.random.default_rng(3)
+    view = world(funding_rates=rng.normal(1e-4, 1e-4, N))
+    values = view.windows[next(iter(view.windows))].values
+    values[:, :, -1] = rng.lognormal(5.0, 1.0, N)  # volumes
+    view = seen_with(view, covariance(view))
+    names = ["market", "size", "momentum", "volatility", "funding"]
+    target = decided({"weights": weights, "neutral_to": names, "name_weight_max": 0.5}, view)
+    risk = risk_now(view, NeutralSettings())
+    X: Floats = exposures([Factor(name) for name in names], view, risk, half_life_bars=48.0)
+    assert np.abs(X).max() > 0.5
+    assert np.abs(X.T @ target.ideal).max() < 1e-8
+    assert np.abs(target.ideal).sum() > 0.3
+
+
+def test_beta_to_bitcoin_is_that_of_the_window_and_one_without_bitcoin() -> None:
+    view = world()
+    risk = risk_now(view, NeutralSettings())
+    assert exposures([Factor.BITCOIN], view, risk, half_life_bars=48.0)[:, 0].tolist() == [1.0] * N
+
+
+def test_names_that_are_none_are_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"neutral_to = .*'beta' is none of market"):
+        build({"neutral_to": ["beta"]})
+    with pytest.raises(ConfigurationError, match="closed_form, mean_variance"):
+        build({"weights": "best"})
+    assert NeutralStrategy(NeutralSettings(beta_neutral=True)).settings.factors == (Factor.MARKET,)
