@@ -10,6 +10,10 @@ hour costs one step, and an object that starts at any hour gives the numbers of 
 through, after a restart too, given the same window. What differs is a window that grows, or bars
 that were revised: both begin anew.
 
+**Newborns.** A correlation counts in full from ROWS_TRUSTED standardised returns of both. Before
+that its share is their number over ROWS_TRUSTED, and the rest is the mean correlation of those that
+count in full: many coins born together would else seem to hedge each other without risk.
+
 Windows shorter than ANCHORED_ROWS_MIN are begun anew on all their rows at each question.
 """
 
@@ -24,6 +28,7 @@ from daemon.domain.units import DAY_MS, HOUR_MS, require
 from strategies.covariance.interface import (
     RETURNS_MIN,
     VARIANCE_MIN,
+    WARM_UP,
     CorrelationModel,
     Floats,
     VolatilityModel,
@@ -33,6 +38,7 @@ from strategies.covariance.repair import nearest_correlation
 Z_MAX: Final = 10.0  # deviations: one wick must not set a correlation
 ANCHORED_ROWS_MIN: Final = 240
 VOLATILITY_FLOOR_SHARE: Final = 0.1  # of the median: a stalled price is not a riskless one
+ROWS_TRUSTED: Final = 20 * 24  # or the whole of a shorter window
 HOURS_A_DAY: Final = DAY_MS // HOUR_MS
 
 
@@ -68,8 +74,9 @@ class JoinedEstimator:
         for row in rows[taken_n:]:
             self._correlation.step(_standardised(row, self._volatility.step(row)))
         self._taken, self._first_ms = rows, first_ms
-        deviation = _deviations(self._volatility.variance(), np.isfinite(rows).sum(axis=0))
-        R = self._correlation.correlation(as_of_ms)
+        seen_n = np.isfinite(rows).sum(axis=0)
+        deviation = _deviations(self._volatility.variance(), seen_n)
+        R = _trusted(self._correlation.correlation(as_of_ms), seen_n, len(rows))
         return Covariance(as_of_ms, self._name, deviation, _known(R, np.isfinite(deviation)))
 
     def _continued(self, rows: Floats, first_ms: int) -> int:
@@ -96,6 +103,22 @@ def _deviations(variance: Floats, seen_n: Floats) -> Floats:
     floor = VOLATILITY_FLOOR_SHARE * float(np.median(deviation[known]))
     # A market without any movement has no risk to size by: NaN, not zero.
     return np.maximum(deviation, floor if floor**2 > VARIANCE_MIN else np.nan)
+
+
+def _trusted(R: Floats, seen_n: Floats, rows_n: int) -> Floats:
+    """Draw correlations of instruments with a short history to the mean of all others."""
+    full_n = max(min(ROWS_TRUSTED, rows_n - WARM_UP), 1)
+    share = np.clip((seen_n - WARM_UP) / full_n, 0.0, 1.0)
+    if (share == 1.0).all():
+        return R
+    old = share == 1.0 if (share == 1.0).sum() > 1 else share > 0.0
+    block = R[np.ix_(old, old)]
+    pairs_n = len(block) * (len(block) - 1)
+    mean = float(block.sum() - len(block)) / pairs_n if pairs_n else 0.0
+    weight = np.minimum.outer(share, share)
+    drawn = weight * R + (1.0 - weight) * mean
+    np.fill_diagonal(drawn, 1.0)
+    return drawn
 
 
 def _known(R: Floats, known: np.ndarray) -> Floats:

@@ -83,6 +83,22 @@ def test_what_was_seen_later_is_forgotten_when_an_earlier_hour_is_asked(name: st
     np.testing.assert_array_equal(one.matrix, fresh.forecast(returns[:-2], None, at_hour(5)).matrix)
 
 
+@pytest.mark.parametrize("name", ["ewma", "lw_constant", "dcc", "average_oracle"])
+def test_many_coins_born_together_do_not_seem_riskless_together(name: str) -> None:
+    returns = drawn(900, 24)
+    returns[:-50, :12] = np.nan
+    found = make_estimator(name).forecast(returns, None, at_hour(0))
+    assert found.problem(24) is None
+    assert np.linalg.eigvalsh(found.correlation)[0] > 0.01
+    old = found.correlation[12:, 12:]
+    mean = (old.sum() - 12) / (12 * 11)
+    newborn = found.correlation[:12, 12:]
+    assert np.abs(newborn - mean).max() < 0.1
+    returns[-420:, :12] = drawn(420, 12, seed=9)
+    grown = make_estimator(name).forecast(returns, None, at_hour(0)).correlation
+    assert np.abs(grown[:12, 12:] - mean).max() > 0.2
+
+
 def test_parameters_know_nothing_of_the_hours_since_midnight() -> None:
     models = []
     for spoiled in (False, True):
