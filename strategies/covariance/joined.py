@@ -11,8 +11,14 @@ through, after a restart too, given the same window. What differs is a window th
 that were revised: both begin anew.
 
 **Newborns.** A correlation counts in full from ROWS_TRUSTED standardised returns of both. Before
-that its share is their number over ROWS_TRUSTED, and the rest is the mean correlation of those that
-count in full: many coins born together would else seem to hedge each other without risk.
+that its share is their number over ROWS_TRUSTED, and the rest is that of a usual member of the
+market: with m the mean of all z that count in full and b their mean correlation with m, it is
+b corr(m, z_j) with an old instrument and b^2 with another newborn. Many coins born together would
+else seem to hedge each other without risk.
+
+**Holes.** Correlations that were measured on different rows may not fit together (an eigenvalue
+below zero). The nearest correlation matrix has directions without risk, which a minimum-variance
+book would seek out; so MISFIT_SHARE of it is replaced by the identity.
 
 Windows shorter than ANCHORED_ROWS_MIN are begun anew on all their rows at each question.
 """
@@ -33,12 +39,13 @@ from strategies.covariance.interface import (
     Floats,
     VolatilityModel,
 )
-from strategies.covariance.repair import nearest_correlation
+from strategies.covariance.repair import EIGENVALUE_FLOOR, is_definite, nearest_correlation
 
 Z_MAX: Final = 10.0  # deviations: one wick must not set a correlation
 ANCHORED_ROWS_MIN: Final = 240
 VOLATILITY_FLOOR_SHARE: Final = 0.1  # of the median: a stalled price is not a riskless one
 ROWS_TRUSTED: Final = 20 * 24  # or the whole of a shorter window
+MISFIT_SHARE: Final = 0.05
 HOURS_A_DAY: Final = DAY_MS // HOUR_MS
 
 
@@ -106,17 +113,20 @@ def _deviations(variance: Floats, seen_n: Floats) -> Floats:
 
 
 def _trusted(R: Floats, seen_n: Floats, rows_n: int) -> Floats:
-    """Draw correlations of instruments with a short history to the mean of all others."""
+    """Draw correlations of instruments with a short history to those of a usual member."""
     full_n = max(min(ROWS_TRUSTED, rows_n - WARM_UP), 1)
     share = np.clip((seen_n - WARM_UP) / full_n, 0.0, 1.0)
-    if (share == 1.0).all():
+    old = share == 1.0
+    if old.all() or int(old.sum()) < 2:
         return R
-    old = share == 1.0 if (share == 1.0).sum() > 1 else share > 0.0
     block = R[np.ix_(old, old)]
-    pairs_n = len(block) * (len(block) - 1)
-    mean = float(block.sum() - len(block)) / pairs_n if pairs_n else 0.0
-    weight = np.minimum.outer(share, share)
-    drawn = weight * R + (1.0 - weight) * mean
+    to_market = block.sum(axis=1) / np.sqrt(max(float(block.sum()), 1.0))
+    usual = min(max(float(to_market.mean()), 0.0), 1.0)
+    link = np.where(old, 0.0, usual)
+    link[old] = to_market
+    target = usual * np.where(old, link, link[:, None])  #    of an old one where there is one
+    target[np.ix_(old, old)] = block
+    drawn = target + np.minimum.outer(share, share) * (R - target)
     np.fill_diagonal(drawn, 1.0)
     return drawn
 
@@ -125,5 +135,8 @@ def _known(R: Floats, known: np.ndarray) -> Floats:
     """Give the correlation with identity rows where nothing is known, repaired where it must be."""
     full = np.eye(len(known))
     index = np.ix_(known, known)
-    full[index] = nearest_correlation(R[index])
+    block = R[index]
+    full[index] = nearest_correlation(block)
+    if not is_definite(block) and float(np.linalg.eigvalsh(block)[0]) < -EIGENVALUE_FLOOR:
+        full = (1.0 - MISFIT_SHARE) * full + MISFIT_SHARE * np.eye(len(full))
     return full
