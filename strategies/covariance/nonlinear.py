@@ -29,10 +29,12 @@ import numpy as np
 
 from strategies.covariance.interface import Floats
 from strategies.covariance.pairwise import sample_correlation
-from strategies.covariance.repair import renormalised, without_negative
+from strategies.covariance.repair import EIGENVALUE_FLOOR, renormalised
 
 ROOT5: Final = float(np.sqrt(5.0))
 EIGENVALUE_MIN: Final = 1e-9  # of the mean: smaller ones are zeros of a matrix without full rank
+
+MISFIT: Final = -1e-4  # of directions below zero: `joined` must see that pairs do not fit together
 
 
 def shrunk_eigenvalues(values: Floats, rows_n: float) -> Floats:
@@ -83,6 +85,8 @@ def nonlinear_correlation(z: Floats) -> Floats:
         return R
     index = np.ix_(moved, moved)
     rows_n = float(np.mean((seen.T @ seen)[index]))
-    values, vectors = np.linalg.eigh(without_negative(R[index]))
-    R[index] = renormalised((vectors * shrunk_eigenvalues(values, rows_n)) @ vectors.T)
+    values, vectors = np.linalg.eigh(R[index])
+    shrunk = shrunk_eigenvalues(np.maximum(values, 0.0), rows_n)
+    shrunk[values < -EIGENVALUE_FLOOR] = MISFIT
+    R[index] = renormalised((vectors * shrunk) @ vectors.T)
     return R
