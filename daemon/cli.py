@@ -54,6 +54,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "report": "daemon.commands.replay:report",
     "evaluate architectures": "daemon.commands.evaluate.architectures:architectures",
     "evaluate friction": "daemon.commands.evaluate.friction:friction",
+    "evaluate correlation": "daemon.commands.evaluate.correlation:correlation",
     "evaluate hypotheses": "daemon.commands.evaluate.hypotheses:hypotheses",
     "evaluate lookahead": "daemon.commands.evaluate.lookahead:lookahead",
     "evaluate null": "daemon.commands.evaluate.null:null",
