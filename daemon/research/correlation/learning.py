@@ -32,7 +32,7 @@ def examples_of(
     before: int,
     told: Callable[[float], None] = lambda share: None,
 ) -> list[Example]:
-    """Make an example of every twelfth hour whose outcome is over by the hour `before`.
+    """Make an example of every twelfth hour whose outcome is over before the hour `before`.
 
     Each has the window before it, however short: the first have two weeks. Their sequences hold all
     covariates of the market.
