@@ -8,13 +8,19 @@ import pytest
 
 from daemon.domain.covariance import Covariance
 from daemon.research.architectures.verdicts import Finding
-from daemon.research.correlation.arms import BASELINE, Arm, Group
+from daemon.research.correlation.arms import BASELINE, TAXONOMY, Arm, Group
 from daemon.research.correlation.judging import judge_horizon, verdicts_of
-from daemon.research.correlation.market import Fold, Longs, Market
+from daemon.research.correlation.market import Fold, Market
 from daemon.research.correlation.walking import AT, COUNT, LOSSES, Make, Walked, walk
-from strategies.covariance.interface import CovarianceEstimator
 from strategies.covariance.known import make_estimator
-from tests.research.correlation_market import Floats, equal, odd_one_out, switching, walked_market
+from tests.research.correlation_market import (
+    Floats,
+    blocks_of,
+    equal,
+    odd_one_out,
+    switching,
+    walked_market,
+)
 
 WINDOW_H = 24 * 10
 DAYS = 116
@@ -29,15 +35,11 @@ class Foreseer:
 
     name = "foreseer"
 
-    def __init__(self, inner: CovarianceEstimator) -> None:
-        self._inner = inner
-
     def forecast(self, returns: Floats, covariates: Floats | None, as_of_ms: int) -> Covariance:
-        """Take volatilities of the EWMA and the correlation of the state told last."""
-        base = self._inner.forecast(returns, None, as_of_ms)
+        """Take the volatility of the last days and the correlation of the state told last."""
         assert covariates is not None
         R = TIGHT if covariates[-1, 1] > 0.5 else CALM
-        return Covariance(as_of_ms, self.name, base.volatility, R)
+        return Covariance(as_of_ms, self.name, returns[-72:].std(axis=0), R)
 
 
 def walked(market: Market, fold: Fold, make: Make, beside: int = 0) -> Walked:
@@ -56,10 +58,7 @@ def announced(states: npt.NDArray[np.int64], seed: int) -> Market:
     return walked_market([CALM, TIGHT], states, seed=seed, beside=told, columns=("state",))
 
 
-PAST = (
-    (Arm(BASELINE, Group.HISTORICAL, "ewma"), named("ewma")),
-    (Arm("ewma 2d", Group.HISTORICAL, "ewma"), named("ewma", half_life_hours=48.0)),
-)
+PAST = ((Arm(BASELINE, Group.HISTORICAL, "ewma"), named("ewma")),)
 MODEL = Arm("foreseer", Group.PREDICTIVE, "foreseer")
 
 
@@ -67,11 +66,7 @@ def raced(states: npt.NDArray[np.int64], seed: int) -> tuple[list[Arm], dict[str
     market = announced(states, seed)
     fold = Fold(FIRST, len(market.hour_ms) - 24)
     found = {arm.name: walked(market, fold, make) for arm, make in PAST}
-
-    def foresee(chosen: Longs) -> CovarianceEstimator:
-        return Foreseer(make_estimator("ewma"))
-
-    found["foreseer"] = walked(market, fold, foresee, beside=2)
+    found["foreseer"] = walked(market, fold, lambda chosen: Foreseer(), beside=2)
     return [arm for arm, _ in PAST] + [MODEL], found
 
 
@@ -93,14 +88,12 @@ def test_where_nothing_changes_the_past_is_as_good_and_h7_has_none() -> None:
     states = np.zeros(24 * DAYS, dtype=np.int64)
     market = announced(states, 12)
     fold = Fold(FIRST, len(market.hour_ms) - 24)
-    slow = Arm("ewma 30d", Group.HISTORICAL, "ewma")
-    models = [PAST[0], (slow, named("ewma", half_life_hours=720.0))]
     quick = (Arm("quick", Group.PREDICTIVE, "ewma"), named("ewma", half_life_hours=24.0))
-    arms = [arm for arm, _ in (*models, quick)]
-    blocks = {arm.name: walked(market, fold, make).blocks for arm, make in (*models, quick)}
+    arms = [arm for arm, _ in (*PAST, quick)]
+    blocks = {arm.name: walked(market, fold, make).blocks for arm, make in (*PAST, quick)}
     judged = [judge_horizon(arms, blocks, hours, 7) for hours in (6, 24)]
     by_name = {one.arm: one.mean["qlike"] for one in judged[0].measures}
-    assert max(by_name["ewma 30d"], by_name[BASELINE]) < by_name["quick"]
+    assert by_name[BASELINE] < by_name["quick"]
     assert verdicts_of(arms, judged, blocks)[0].finding is Finding.REFUTED
 
 
@@ -124,7 +117,7 @@ def test_no_forecast_knows_what_comes_after_its_instant(short: Market) -> None:
 def test_an_arm_that_leaves_out_whom_others_know_has_no_loss_to_compare(short: Market) -> None:
     class Forgetful(Foreseer):
         def forecast(self, returns: Floats, covariates: Floats | None, as_of_ms: int) -> Covariance:
-            base = self._inner.forecast(returns, None, as_of_ms)
+            base = super().forecast(returns, covariates, as_of_ms)
             volatility, R = base.volatility.copy(), base.correlation.copy()
             volatility[2] = np.nan
             R[2, :] = R[:, 2] = 0.0
@@ -132,7 +125,7 @@ def test_an_arm_that_leaves_out_whom_others_know_has_no_loss_to_compare(short: M
             return Covariance(as_of_ms, self.name, volatility, R)
 
     fold = Fold(FIRST, LAST)
-    found = walked(short, fold, lambda chosen: Forgetful(make_estimator("ewma"))).blocks[6]
+    found = walked(short, fold, lambda chosen: Forgetful(), beside=2).blocks[6]
     assert np.isnan(found["qlike"]).all()
     assert len(found[AT]) == 16
     whole = walked(short, fold, named("ewma")).blocks[6]
@@ -170,3 +163,38 @@ def test_the_truth_has_the_smallest_loss_and_its_book_the_least_variance() -> No
     assert truth["variance"].mean() / truth["variance_said"].mean() == pytest.approx(1.0, abs=0.1)
     assert truth["moved"][1:] == pytest.approx(0.0, abs=1e-12)
     assert truth["turnover"][1:] == pytest.approx(0.0, abs=1e-12)
+
+
+COINS = ("DOGE", "SHIB", "ETH", "ETC", "UNI", "CRV", "FIL", "AR")  # two of a kind each
+PAIRS = blocks_of((2, 2, 2, 2), 0.85, 0.25)
+
+
+def of_kinds(R: Floats, seed: int) -> dict[str, Walked]:
+    """Let the taxonomy and three permuted ones forecast a market with this correlation."""
+    names = tuple(f"{coin}USDT" for coin in COINS)
+    market = walked_market([R], np.zeros(24 * 114, dtype=np.int64), seed=seed, symbols=names)
+    fold = Fold(FIRST, len(market.hour_ms) - 24)
+    settings = {"window_hours": 72}
+
+    def make(name: str, **more: object) -> Make:
+        return lambda chosen: make_estimator(name, settings | more, [COINS[n] for n in chosen])
+
+    arms = {TAXONOMY: make("theory")}
+    arms |= {f"permuted {n}": make("theory_permuted", seed=n) for n in (1, 2, 3)}
+    return {name: walked(market, fold, made) for name, made in arms.items()}
+
+
+@pytest.mark.parametrize(("is_true", "seed"), [(True, 21), (False, 22)])
+def test_a_taxonomy_is_found_to_help_where_it_is_true_and_not_where_coins_are_alike(
+    is_true: bool, seed: int
+) -> None:
+    found = of_kinds(PAIRS if is_true else equal(0.5, len(COINS)), seed)
+    arms = [Arm(TAXONOMY, Group.TAXONOMY, "theory")]
+    arms += [Arm(f"permuted {n}", Group.PERMUTED, "theory_permuted") for n in (1, 2, 3)]
+    blocks = {name: one.blocks for name, one in found.items()}
+    judged = [judge_horizon(arms, blocks, hours, 7) for hours in (6, 24)]
+    h8 = verdicts_of(arms, judged, blocks)[1]
+    if is_true:
+        assert h8.finding is Finding.SUPPORT, h8.why
+    else:
+        assert h8.finding in (Finding.NO_EVIDENCE, Finding.REFUTED), h8.why

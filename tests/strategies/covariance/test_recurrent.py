@@ -42,8 +42,8 @@ from tests.research.correlation_market import blocks_of, equal, switching, walke
 
 Floats = npt.NDArray[np.float64]
 AS_OF_MS = 1_709_251_200_000  # 2024-03-01
-WINDOW_H = 24 * 12
-DAYS = 76
+WINDOW_H = 24 * 10
+DAYS = 72
 
 
 def returns_of(T: int, seed: int, N: int = 7) -> Floats:
@@ -173,7 +173,7 @@ LearnedFold = tuple[Fold, RecurrentManifest, Fitted]
 
 @pytest.fixture(scope="module")
 def learned(told: Market) -> LearnedFold:
-    fold = Fold(24 * 70 - 1, 24 * 74 - 1)
+    fold = Fold(24 * 66 - 1, 24 * 70 - 1)
     examples = examples_of(told, window_h=WINDOW_H, before=fold.start + 1)
     assert all(one.at_ms + DAY_MS <= told.hour_ms[fold.start] for one in examples)
     return (fold, *learn(told, fold, examples, outside=True, data="bars", seed=1))
@@ -186,7 +186,7 @@ def test_a_network_learns_what_a_covariate_announces(told: Market, learned: Lear
     assert manifest.covariates == ("btc_volatility", "state")
     scaling = Scaling(np.array(manifest.centre), np.array(manifest.spread))
     network = RecurrentCorrelation(fitted.weights, scaling, manifest.covariates)
-    row = 24 * 72 - 1
+    row = 24 * 68 - 1
     window, at_ms = slice(row - WINDOW_H + 1, row + 1), int(told.hour_ms[row])
     means = []
     for state in (0.0, 1.0):
