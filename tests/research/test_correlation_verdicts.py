@@ -38,8 +38,9 @@ def test_h7_asks_for_a_model_in_all_sets_and_nothing_historical_in_any(
 
 def test_h7_is_not_tested_where_a_side_or_the_sets_are_missing() -> None:
     whole = sets(*(("dcc",),) * 4)
-    for asked in (({}, PAST, MODELS), (whole, (), MODELS), (whole, PAST, ())):
-        assert judge_h7(*asked).finding is Finding.NOT_TESTED
+    assert judge_h7({}, PAST, MODELS).finding is Finding.NOT_TESTED
+    assert judge_h7(whole, (), MODELS).finding is Finding.NOT_TESTED
+    assert judge_h7(whole, PAST, ()).finding is Finding.NOT_TESTED
 
 
 SHAPE = Gap("correlation_qlike, 6 h", -0.01, -0.02, -0.005, better=3, permuted=3)

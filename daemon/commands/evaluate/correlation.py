@@ -21,7 +21,6 @@ from daemon.report.figures import UNDEFINED
 from daemon.research.correlation.judging import Judged, Measure
 from daemon.research.correlation.results import Race, race_values
 from daemon.runtime.logs import configure_logs
-from daemon.statistics.skill import MeanIc
 from daemon.wiring.correlation import (
     LOSSES_FILE,
     PAGE_FILE,
@@ -132,21 +131,14 @@ def _cells(one: Measure, judged: Judged) -> tuple[str, ...]:
         if loss in judged.sets and one.arm in judged.sets[loss].members
     ]
     return (
-        _gap(one.less.get("qlike")),
-        _gap(one.less.get("correlation_qlike")),
-        _gap(one.less.get("frobenius"), 1e3),
+        one.less_text("qlike") or UNDEFINED,
+        one.less_text("correlation_qlike") or UNDEFINED,
+        one.less_text("frobenius", 1e3) or UNDEFINED,
         _figure(100.0 * one.volatility, ".2f"),
         _figure(one.mean["turnover"], ".2f"),
         _figure(100.0 * one.neutral_risk, ".2f"),
         "".join(inside) or UNDEFINED,
     )
-
-
-def _gap(found: MeanIc | None, scale: float = 1.0) -> str:
-    if found is None or math.isnan(found.mean):
-        return UNDEFINED
-    half = scale * (found.high - found.low) / 2
-    return f"{scale * found.mean:+.4f} ± {half:.4f}"
 
 
 def _figure(value: float, spec: str) -> str:

@@ -51,6 +51,15 @@ class Measure:
     neutral_risk: float
     neutral_said: float
 
+    def less_text(self, loss: str, scale: float = 1.0) -> str:
+        """Write a loss less that of the baseline with half of its interval; empty where unknown."""
+        found = self.less.get(loss)
+        if found is None or math.isnan(found.mean):
+            return ""
+        half = scale * (found.high - found.low) / 2
+        text = f"{scale * found.mean:+.4f}"
+        return f"{text} ± {half:.4f}" if math.isfinite(half) else text
+
 
 @dataclass(frozen=True)
 class Judged:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Final
 
 from daemon.domain.units import iso
@@ -15,7 +14,6 @@ from daemon.research.architectures.verdicts import Finding
 from daemon.research.correlation.arms import Group
 from daemon.research.correlation.judging import Judged, Measure
 from daemon.research.correlation.results import Race
-from daemon.statistics.skill import MeanIc
 
 UNKNOWN: Final = Undefined("not known over these blocks")
 SHADE_AT: Final = 0.02  # a difference of QLIKE of this size is shaded in full
@@ -71,21 +69,20 @@ def _losses(race: Race, judged: Judged) -> str:
     rows: list[list[Cell]] = []
     bars = []
     for one in judged.measures:
-        less = one.less
         rows.append(
             [
                 one.arm,
                 _number(one.mean["qlike"], ".4f"),
-                _gap(less.get("qlike")),
-                _gap(less.get("correlation_qlike")),
-                _gap(less.get("frobenius"), scale=1e3),
+                one.less_text("qlike") or UNKNOWN,
+                one.less_text("correlation_qlike") or UNKNOWN,
+                one.less_text("frobenius", 1e3) or UNKNOWN,
                 _number(one.mean["stein"], ".4f", "fewer bars in a block than instruments"),
                 _number(one.mean["cmd"], ".4f"),
                 _number(one.mean["moved"], ".4f"),
                 _inside(one.arm, judged, "qlike"),
             ]
         )
-        found = less.get("qlike")
+        found = one.less.get("qlike")
         if found is not None and math.isfinite(found.mean) and one.arm != baseline:
             bars.append(Bar(one.arm, found.mean, page.BLUE, found.low, found.high))
     head = (
@@ -246,14 +243,6 @@ def _protocol(race: Race) -> str:
 # ---- cells ---------------------------------------------------------------------------------------
 
 
-def _gap(found: MeanIc | None, scale: float = 1.0) -> Cell:
-    if found is None or math.isnan(found.mean):
-        return UNKNOWN
-    half = scale * (found.high - found.low) / 2
-    text = f"{scale * found.mean:+.4f}"
-    return f"{text} ± {half:.4f}" if math.isfinite(half) else text
-
-
 def _number(value: float, spec: str, why: str = "") -> Cell:
     if math.isfinite(value):
         return format(value, spec)
@@ -262,8 +251,3 @@ def _number(value: float, spec: str, why: str = "") -> Cell:
 
 def _shaded(value: float) -> Cell:
     return UNKNOWN if math.isnan(value) else Shaded(f"{value:+.4f}", -value / SHADE_AT)
-
-
-def members_of(judged: Sequence[Judged], loss: str) -> dict[int, tuple[str, ...]]:
-    """Give who may be the best by a loss, by horizon in hours."""
-    return {one.hours: one.sets[loss].members for one in judged if loss in one.sets}
