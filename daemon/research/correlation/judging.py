@@ -152,9 +152,9 @@ def verdicts_of(
     """Judge H7 by the sets of all horizons, H8 by the taxonomy beside its permutations."""
     by_group = {group: [a.name for a in arms if a.group is group] for group in Group}
     sets = {
-        f"{loss}, {one.hours} h": one.sets[loss].members
+        f"{name} over {one.hours} h": one.sets[loss].members
         for one in judged
-        for loss in ("qlike", "variance")
+        for loss, name in (("qlike", "QLIKE"), ("variance", "least variance"))
         if loss in one.sets
     }
     complete = len(sets) == 2 * len(HORIZONS_H)
@@ -170,16 +170,15 @@ def _gaps(
         return []
     found = []
     for one in judged:
-        names = (TAXONOMY, *permuted)
-        parts = {name: blocks[name][one.hours] for name in names}
+        parts = {arm: blocks[arm][one.hours] for arm in (TAXONOMY, *permuted)}
         whole = common(parts)
         if whole.sum() < INSTANTS_MIN:
             return []
-        for loss in ("correlation_qlike", "variance"):
+        for loss, name in (("correlation_qlike", "correlation alone"), ("variance", "its book")):
             mine = parts[TAXONOMY][loss][whole]
-            others = np.stack([parts[name][loss][whole] for name in permuted])
+            others = np.stack([parts[arm][loss][whole] for arm in permuted])
             gap = mean_ic(mine - others.mean(axis=0), horizon_bars=_APART_DAYS * 24 // one.hours)
             better = int((mine.mean() < others.mean(axis=1)).sum())
-            label = f"{loss}, {one.hours} h"
+            label = f"{name} over {one.hours} h"
             found.append(Gap(label, gap.mean, gap.low, gap.high, better, len(permuted)))
     return found
