@@ -29,7 +29,7 @@ import numpy.typing as npt
 from daemon.domain.bar import Floats
 from daemon.domain.units import require
 from strategies import rebalance
-from strategies.neutral import VELOCITY_HALF_LIFE_HOURS
+from strategies.book_memory import VELOCITY_HALF_LIFE_HOURS
 
 Indices = npt.NDArray[np.intp]
 

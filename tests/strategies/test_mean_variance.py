@@ -16,10 +16,10 @@ from daemon.domain.covariance import Covariance
 from daemon.domain.failures import ConfigurationError
 from daemon.domain.units import HOUR_MS
 from daemon.domain.view import View
-from strategies.book import risk_now
+from strategies.book import RISK_BARS, risk_now
 from strategies.factors import Factor, exposures
 from strategies.neutral import NeutralSettings, NeutralStrategy, build
-from tests.strategies.test_neutral import RISK_BARS, N, World
+from tests.strategies.test_neutral import N, World
 
 MEAN_VARIANCE = {"weights": "mean_variance"}
 

@@ -221,7 +221,7 @@ def _in_places(fresh: Sequence[Rank1], before: Sequence[Rank1]) -> list[Rank1]:
     likeness: Floats = np.prod([old @ new.T for old, new in zip(*parts, strict=True)], axis=0)
     placed = list(fresh)
     for _ in fresh:
-        old, new = np.unravel_index(int(np.argmax(likeness)), likeness.shape)
+        old, new = divmod(int(np.argmax(likeness)), len(fresh))
         placed[old] = fresh[new]
         likeness[old, :] = likeness[:, new] = -np.inf
     return placed
