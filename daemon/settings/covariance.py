@@ -20,6 +20,11 @@ class CovarianceSettings(Section):
     volatility: str = setting(
         "ewma", "What both standardise returns by, by name (docs/covariance.md).", min_length=1
     )
+    model: str = setting(
+        "",
+        "Folder of a network for estimator = 'recurrent', as `equipoise evaluate correlation` "
+        "leaves them below models; what it reads besides returns is taken as unknown here.",
+    )
     memory_bars: int = setting(
         2160,
         "Hours of returns that estimators look back on; after a start they begin with what a "

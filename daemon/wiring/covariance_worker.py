@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from strategies.covariance.hosted import WithCovariance
+from strategies.covariance.interface import CovarianceEstimator
 from strategies.covariance.known import make_estimator
 from strategies.covariance.monitor import Bounds, Monitor
+from strategies.covariance.recurrent_store import load
 
 
 def build(config: Mapping[str, Any]) -> WithCovariance:
@@ -22,9 +25,10 @@ def build(config: Mapping[str, Any]) -> WithCovariance:
         module, name = config["inner"].split(":")
         inner = getattr(importlib.import_module(module), name)(config["config"])
     knobs = dict(chosen["parameters"])
+    asked, columns = _asked(chosen, knobs)
     return WithCovariance(
         inner,
-        make_estimator(chosen["estimator"], knobs, chosen["coins"]),
+        asked,
         make_estimator(chosen["baseline"], knobs, chosen["coins"]),
         Monitor(
             Bounds(
@@ -34,4 +38,15 @@ def build(config: Mapping[str, Any]) -> WithCovariance:
             )
         ),
         memory_bars=chosen["memory_bars"],
+        columns=columns,
     )
+
+
+def _asked(
+    chosen: Mapping[str, Any], knobs: Mapping[str, object]
+) -> tuple[CovarianceEstimator, int]:
+    """Make the estimator that is asked for, and say how many covariates it was fitted with."""
+    if chosen["model"]:
+        manifest, network = load(Path(chosen["model"]))
+        return network, len(manifest.covariates)
+    return make_estimator(chosen["estimator"], knobs, chosen["coins"]), 0

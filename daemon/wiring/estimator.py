@@ -26,6 +26,7 @@ BUILD_WITH_COVARIANCE: Final = "daemon.wiring.covariance_worker:build"
 TABLE: Final = "table"
 GENERATED: Final = "generated"
 ORIGIN: Final = "origin"  # among the facts of a table: where its model learned
+RECURRENT: Final = "recurrent"
 COMBINATION: Final = "combination"  # the rule of a table's `prediction`
 TRAINED_UNTIL: Final = "trained_until_ms"  # of the one model that made a table
 CHAMPION: Final = "champion"
@@ -193,6 +194,18 @@ def _worker(settings: Settings, deadline_s: float, beside: Beside | None) -> Est
     return EstimateWorker(build, config, deadline_seconds=deadline_s, notes=with_series)
 
 
+def _network(folder: str) -> str:
+    from strategies.covariance.recurrent_store import load
+
+    if not folder:
+        raise ConfigurationError(
+            "covariance.model is empty: estimator = 'recurrent' needs the folder of a network, as "
+            "`equipoise evaluate correlation` leaves them"
+        )
+    load(Path(folder))  # raises here what the worker would refuse
+    return str(Path(folder).resolve())
+
+
 def _covariance(settings: Settings, beside: Beside | None) -> dict[str, Any]:
     from strategies.covariance.known import make_estimator  # only who asks for one waits for it
 
@@ -203,9 +216,14 @@ def _covariance(settings: Settings, beside: Beside | None) -> dict[str, Any]:
         "volatility_half_life_hours": chosen.volatility_half_life_hours,
         "window_hours": chosen.window_hours,
     }
-    for name in (chosen.estimator, chosen.baseline):
-        make_estimator(name, parameters)  # raises here what the worker would refuse
+    model = ""
+    if chosen.estimator == RECURRENT:
+        model = _network(chosen.model)
+    else:
+        make_estimator(chosen.estimator, parameters)  # raises here what the worker would refuse
+    make_estimator(chosen.baseline, parameters)
     return {
+        "model": model,
         "estimator": chosen.estimator,
         "baseline": chosen.baseline,
         "memory_bars": chosen.memory_bars,

@@ -67,7 +67,8 @@ class HourlyReturns:
 class WithCovariance:
     """Add a covariance to what a forecaster says; covers `adapters.estimate_worker`'s needs.
 
-    inner: None where nothing else is forecast.
+    inner: None where nothing else is forecast. columns: covariates that the asked estimator was
+    fitted with; here all of them are unknown.
     """
 
     def __init__(
@@ -78,8 +79,10 @@ class WithCovariance:
         monitor: Monitor,
         *,
         memory_bars: int,
+        columns: int = 0,
     ) -> None:
         self._inner = inner
+        self._columns = columns
         self._asked, self._baseline = asked, baseline
         self._monitor = monitor
         self._returns = HourlyReturns(memory_bars)
@@ -116,7 +119,8 @@ class WithCovariance:
             self._monitor.judge(*self._before, rows[-1])
         baseline = self._baseline.forecast(rows, None, at_ms)
         try:
-            asked = self._asked.forecast(rows, None, at_ms)
+            unknown = np.full((len(rows), self._columns), np.nan) if self._columns else None
+            asked = self._asked.forecast(rows, unknown, at_ms)
             why = asked.problem(rows.shape[1]) or ""
         except (np.linalg.LinAlgError, FloatingPointError) as failure:
             asked, why = baseline, str(failure)
