@@ -2,7 +2,8 @@
 
 Both implement `daemon.ports.Executor` and give the same results in the same order. A worker is a
 fresh interpreter (spawn) with one thread a numerical library, so that an arm computes the same bits
-whoever its neighbours are. Workers end with their parent, however that ends.
+whoever its neighbours are. It inherits no keys of venues. Workers end with their parent, however
+that ends.
 """
 
 from __future__ import annotations
@@ -11,13 +12,14 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any, Final, Generic
 
+from daemon.domain.child_environment import without_keys
 from daemon.domain.failures import EquipoiseError, InvariantViolated
 from daemon.domain.units import require
 from daemon.ports import Arm, Result, Share
@@ -140,7 +142,7 @@ class ProcessExecutor:
         return [results[at] for at in range(len(arms))]
 
     def _start(self, run: Callable[[Any, Share], Any], count: int) -> None:
-        with _one_thread():
+        with _environment_of_workers():
             for _ in range(count):
                 ours, theirs = _CONTEXT.Pipe()
                 # no daemonic process: an arm may have a child of its own, the estimate worker
@@ -222,18 +224,27 @@ def _lost(worker: _Worker, arms: Sequence[tuple[str, Any]]) -> WorkerLost:
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
-    """Let processes that are started meanwhile use one thread a library: read when it loads."""
-    before = {name: os.environ.get(name) for name in _THREADS}
-    os.environ.update(dict.fromkeys(_THREADS, "1"))
+def _environment_of_workers() -> Iterator[None]:
+    """Let processes that are started meanwhile inherit no keys, and use one thread a library.
+
+    multiprocessing takes no environment: a child gets ours as it is when it starts.
+    """
+    before = dict(os.environ)
+    theirs = without_keys(before) | dict.fromkeys(_THREADS, "1")
+    changed = {name for name in before.keys() | theirs if before.get(name) != theirs.get(name)}
+    _take_over(theirs, changed)
     try:
         yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+        _take_over(before, changed)
+
+
+def _take_over(environment: Mapping[str, str], names: Iterable[str]) -> None:
+    for name in names:
+        if name in environment:
+            os.environ[name] = environment[name]
+        else:
+            os.environ.pop(name, None)
 
 
 # ---- the worker's side ---------------------------------------------------------------------------

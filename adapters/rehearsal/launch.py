@@ -18,6 +18,7 @@ from typing import Any, Final
 from adapters.rehearsal.bybit.ccxt_options import bybit_options
 from adapters.rehearsal.ccxt_options import ccxt_options
 from adapters.rehearsal.settings import DialectKind, RehearsalSettings
+from daemon.domain.child_environment import without_keys
 from daemon.domain.failures import EquipoiseError
 
 READY_SECONDS_MAX: Final = 60.0
@@ -106,6 +107,7 @@ def launch(
             stderr=complaints,
             text=True,
             cwd=_ROOT,
+            env=without_keys(os.environ),
             start_new_session=True,
         )
         line = _first_line(process, settings, ready_seconds)

@@ -8,6 +8,8 @@ import sys
 import threading
 from pathlib import Path
 
+import psutil
+
 from adapters.executor import ProcessExecutor
 from daemon.domain.failures import DataError
 from daemon.ports import Share
@@ -20,6 +22,11 @@ def square(number: int, share: Share) -> int:
         total += sum(range(20_000 * (8 - number)))
         share((step + 1) / 10)
     return number**2 + 0 * total
+
+
+def inherited(_: int, share: Share) -> dict[str, str]:
+    """Give the environment with which this process began."""
+    return psutil.Process().environ()
 
 
 def refuse(number: int, share: Share) -> int:

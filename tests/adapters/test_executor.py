@@ -86,6 +86,20 @@ def test_a_worker_that_is_killed_names_its_arm() -> None:
         ProcessExecutor(3).map(arms_of.die, ARMS, lambda share: None)
 
 
+def test_workers_inherit_no_key_of_a_venue_and_ours_is_left_as_it_was(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("EQUIPOISE_OKX_SECRET", "planted-in-the-environment")
+    monkeypatch.setenv("EQUIPOISE_ELSE", "stays")
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
+    before = dict(os.environ)
+    for told in ProcessExecutor(2).map(arms_of.inherited, ARMS[:2], lambda share: None):
+        assert "planted-in-the-environment" not in told.values()
+        assert (told["EQUIPOISE_ELSE"], told["OMP_NUM_THREADS"]) == ("stays", "1")
+    assert dict(os.environ) == before
+
+
 def test_workers_are_other_processes_with_one_thread_a_library() -> None:
     before = dict(os.environ)
     found = ProcessExecutor(2).map(arms_of.place, ARMS, lambda share: None)

@@ -128,6 +128,15 @@ def ask(url: str) -> Any:
         return json.load(reply)
 
 
+def test_a_rehearsal_inherits_no_key_of_a_venue(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EQUIPOISE_BINANCEUSDM_API_KEY", "planted-in-the-environment")
+    monkeypatch.setenv("EQUIPOISE_ELSE", "stays")
+    with launch(SMALL) as child:
+        told = psutil.Process(child.pid).environ()
+    assert "planted-in-the-environment" not in told.values()
+    assert told["EQUIPOISE_ELSE"] == "stays"
+
+
 def test_a_child_serves_and_stops() -> None:
     with launch(SMALL) as child:
         state = ask(f"{child.rest_url}/rehearsal/state")
