@@ -48,7 +48,7 @@ def drawn_returns(hours_n: int, instruments_n: int, seed: int = 1) -> Floats:
 
 def timed(estimator: CovarianceEstimator, returns: Floats, days_n: int) -> Timed:
     """Slide the window over so many days and time each hour."""
-    hours, firsts = [], []
+    hours, firsts = list[float](), list[float]()
     for hour in range(days_n * HOURS_A_DAY):
         window = returns[hour : hour + HISTORY_HOURS]
         began = time.process_time()
