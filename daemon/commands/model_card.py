@@ -36,7 +36,9 @@ def show_card(card: ModelCard, *, tried_n: int | None = None, as_json: bool) -> 
 
 
 def _facts(card: ModelCard, tried_n: int | None) -> list[str]:
-    seeds = f", mean of {card.members} seeds" if card.members > 1 else ""
+    folds_n = len({score["fold"] for score in card.scores})
+    made = f"models of {folds_n} folds" if folds_n > 1 else "seeds"
+    seeds = f", mean of {card.members} {made}" if card.members > 1 else ""
     parent = f", tuned from {card.parent}" if card.parent else ""
     of = f"{len(card.symbols)} instruments, bars from {_day(card.from_ms)}"
     learned = f"learned until {_day(card.learned_until_ms)}"
@@ -60,13 +62,19 @@ def _table(card: ModelCard) -> Table:
         "± 95 %",
     ):
         table.add_column(heading, justify="left" if heading == "out of sample" else "right")
+    folds_n = len({score["fold"] for score in card.scores})
     for score in card.scores:
         for name in ("model", *BASELINES):
             skill = score[name]
-            label = f"{score['timeframe_minutes']}m" if name == "model" else ""
+            label = _label(score, folds_n) if name == "model" else ""
             texts = [text for ic in ("rank_ic", "score_ic") for text in _interval(skill, ic)]
             table.add_row(label, name.replace("_", " "), f"{skill['instants']:,}", *texts)
     return table
+
+
+def _label(score: dict[str, Any], folds_n: int) -> str:
+    fold = f", fold {score['fold'] + 1}" if folds_n > 1 else ""
+    return f"{score['timeframe_minutes']}m{fold}"
 
 
 def _interval(skill: dict[str, Any], ic: str) -> tuple[str, str]:

@@ -212,6 +212,14 @@ class TrainingSettings(Section):
         ge=1,
         le=20,
     )
+    folds_n: int = setting(
+        1,
+        "Folds that go forward in time; the members of all are averaged. They share training's last"
+        " part as tests and, for networks, budget_s. Only train reads it; walk-forwards refit.",
+        unit="folds",
+        ge=1,
+        le=12,
+    )
     members: StackKinds = setting(
         ("lightgbm", "forest", "ridge"), "Kinds in a stack; each is fitted four times."
     )

@@ -54,6 +54,7 @@ from strategies.forecast.training.fitting import (
     settings_for,
 )
 from strategies.forecast.training.job import (
+    MEMBERS_MAX,
     Device,
     Job,
     Origin,
@@ -307,9 +308,11 @@ def job_of(
     wanted, parent = train_settings(settings.training), None
     if tuned is not None:
         parent = _parent_of(settings, tuned)
-        before = checkpoint.load(parent).manifest.settings
+        before = checkpoint.load(parent).manifest
         wanted = replace(
-            before,
+            before.settings,
+            folds=1,  # all members go on from where they are, to the newest part
+            members=_tunable(parent.name, before.shape.members),
             tune=Tune(tuned.how),
             seed=wanted.seed,
             budget_seconds=wanted.budget_seconds,
@@ -339,6 +342,7 @@ def train_settings(training: TrainingSettings) -> TrainSettings:
     given = TrainSettings(
         seed=training.seed,
         members=training.seeds_n,
+        folds=training.folds_n,
         budget_seconds=training.budget_s,
         hidden=training.hidden_size,
         layers=training.layers_n,
@@ -378,6 +382,14 @@ def _parent_of(settings: Settings, tuned: Tuned) -> Path:
     if record is None:
         raise ModelError(f"no champion in {settings.estimator.models_folder} to tune")
     return record.folder
+
+
+def _tunable(model_id: str, members_n: int) -> int:
+    if members_n > MEMBERS_MAX:
+        raise ModelError(
+            f"model {model_id} has {members_n} networks: at most {MEMBERS_MAX} can be tuned at once"
+        )
+    return members_n
 
 
 def promote_first(settings: Settings, model_id: str) -> bool:

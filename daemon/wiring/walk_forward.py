@@ -117,7 +117,8 @@ def bars_to_walk(settings: Settings) -> SourceBars:
 
 def plan_of(settings: Settings, bars: SourceBars) -> Plan:
     """Cut the bars into folds as `[walkforward]` says; raise ModelError for too few of them."""
-    chosen, job = settings.walkforward, job_of(settings, bars)
+    chosen = settings.walkforward
+    job = job_of(settings, bars, chosen={"folds": 1})  # refits are its folds
     longest_ms = max(t.ms for t in job.timeframes)
     start_ms = int(bars.close_ms[0]) + window_bars(job.settings.sequence_bars) * longest_ms
     end_ms = int(bars.close_ms[-1]) + 1

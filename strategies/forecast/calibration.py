@@ -74,19 +74,31 @@ def spread_of(members: Floats) -> Floats:
     return np.where(np.isfinite(members[0]), SINGLE_MEMBER_SPREAD, np.nan)
 
 
+def mean_of(members: Floats) -> Floats:
+    """Average members (M, T, N) over those that spoke at an instant: (T, N), NaN where none did.
+
+    A member speaks where it forecasts any instrument.
+    """
+    spoke = np.asarray(np.isfinite(members).any(axis=-1))  # (M, T)
+    total = np.where(spoke[..., None], members, 0.0).sum(axis=0)
+    count = spoke.sum(axis=0)[:, None]
+    return np.asarray(np.where(count > 0, total / np.maximum(count, 1), np.nan))
+
+
 def calibrate(
     members: Sequence[Floats], outcomes: Sequence[Floats], *, lags: Sequence[int]
 ) -> tuple[Calibration, ...]:
     """Fit one Calibration per timeframe from out-of-sample raw forecasts.
 
     members[k]: (M, T_k, N) raw forecasts, outcomes[k]: (T_k, N) labels, lags[k]: instants that
-    share a label's horizon. Without any outcome the slope is the prior and the size that of all
+    share a label's horizon. Where only some members spoke the mean is theirs; the spread is taken
+    where most did. Without any outcome the slope is the prior and the size that of all
     forecasts.
     """
     scaled, scales, slopes = [], [], []
     for raw, y, lag in zip(members, outcomes, lags, strict=True):
         f = centred(raw)
-        mean = f.mean(axis=0)
+        mean = mean_of(f)
         known = np.isfinite(mean) & np.isfinite(y)
         sized = known if known.any() else np.isfinite(mean)
         size = np.sqrt(np.mean(mean[sized] ** 2)) if sized.any() else 0.0
@@ -97,9 +109,22 @@ def calibrate(
     found = []
     for f, scale, (slope, sd) in zip(scaled, scales, slopes, strict=True):
         drawn, drawn_sd = _drawn(slope, sd, *pooled)
-        spread = float(np.nanmean(spread_of(f))) if np.isfinite(f).any() else SINGLE_MEMBER_SPREAD
-        found.append(Calibration(scale, max(0.0, drawn), drawn_sd, spread))
+        found.append(Calibration(scale, max(0.0, drawn), drawn_sd, _mean_spread(f)))
     return tuple(found)
+
+
+def _mean_spread(scaled: Floats) -> float:
+    """Average the spread of scaled forecasts (M, T, N) over instants at which most members spoke.
+
+    The sets of members that spoke must be nested, as those of folds are.
+    """
+    spoke = np.asarray(np.isfinite(scaled).any(axis=-1))  # (M, T)
+    if not spoke.any():
+        return SINGLE_MEMBER_SPREAD
+    count = spoke.sum(axis=0)
+    most = count == count.max()
+    them = scaled[spoke[:, most].any(axis=1)]
+    return float(np.nanmean(spread_of(np.where(most[:, None], them, np.nan))))
 
 
 def slope_of(f: Floats, y: Floats, lags: int) -> tuple[float, float]:

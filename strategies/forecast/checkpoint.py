@@ -111,6 +111,23 @@ class Score:
 
 
 @dataclass(frozen=True, slots=True)
+class Learned:
+    """Say of one fold's members how many they are and what they had seen; times in ms.
+
+    Their weights were fitted to what lies before learned_until_ms, and networks were stopped by
+    what lies before stopped_until_ms. From tested_from_ms until tested_until_ms they were judged,
+    together with the members of earlier folds.
+    """
+
+    fold: int
+    members: int
+    learned_until_ms: int
+    stopped_until_ms: int
+    tested_from_ms: int
+    tested_until_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Stacked:
     """Hold one kind of a stack: its shape, and its share in each timeframe's forecast, (K,).
 
@@ -128,7 +145,8 @@ class Stacked:
 class Manifest:
     """Hold everything about a model but its weights.
 
-    chosen: the columns that each timeframe reads, empty where nothing was to be chosen.
+    chosen: the columns that each timeframe reads, empty where nothing was to be chosen; of several
+    folds those of the last. learned: of the members of each fold, in their order; empty for one.
     """
 
     schema: int
@@ -152,6 +170,7 @@ class Manifest:
     parent: str = ""  # the id of the model that was tuned to get this one
     chosen: tuple[tuple[str, ...], ...] = ()
     stacked: tuple[Stacked, ...] = ()
+    learned: tuple[Learned, ...] = ()
 
     @property
     def timeframes(self) -> tuple[Timeframe, ...]:
@@ -179,8 +198,9 @@ def save(manifest: Manifest, weights: Weights, registry: Path) -> Path:
     """
     raw = save_weights({name: np.ascontiguousarray(w) for name, w in weights.items()})
     described = asdict(manifest) | {"weights_sha256": hashlib.sha256(raw).hexdigest()}
-    if not manifest.covariates:
-        del described["covariates"]  # models without any keep the ids that they have always had
+    for name in ("covariates", "learned"):  # models without keep the ids they have always had
+        if not described[name]:
+            del described[name]
     text = json.dumps(_without_nan(described), indent=1).encode()
     folder = registry / model_id_of(text)
     if folder.exists():
@@ -270,6 +290,11 @@ def _wrong_shape(manifest: Manifest) -> str | None:
         least = 1 if name == "members" or manifest.kind in NETWORKS else 0
         if not least <= getattr(shape, name) <= most:
             return f"shape.{name} is {getattr(shape, name)}: accepted is {least} .. {most}"
+    learned = manifest.learned
+    if learned and sum(one.members for one in learned) != shape.members:
+        return f"shape.members is {shape.members} and learned tells of {len(learned)} folds' others"
+    if any(one.learned_until_ms > one.tested_from_ms for one in learned):
+        return "learned tells of members that were tested on what they had learned from"
     if manifest.data.horizon_ms != HORIZON_MS:
         return f"data.horizon_ms is {manifest.data.horizon_ms}: accepted is {HORIZON_MS}"
     return None

@@ -242,21 +242,25 @@ class RidgeModel:
     """Multiply the newest regressors with stored coefficients; the noise is that of labels."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:
-        found = checkpoint.weights.get(COEFFICIENTS)
-        covariates = checkpoint.manifest.covariates
+        covariates, members_n = checkpoint.manifest.covariates, checkpoint.manifest.shape.members
         wanted = (len(checkpoint.manifest.timeframes), columns_n(covariates))
-        if found is None or found.shape != wanted:
-            shape = None if found is None else found.shape
-            raise ModelError(
-                f"model {checkpoint.model_id}: {COEFFICIENTS} of shape {shape}, not {wanted}"
-            )
-        self._coefficients = np.asarray(found, dtype=np.float64)
+        alone = (COEFFICIENTS,) if members_n == 1 else ()
+        self._coefficients: list[Floats] = []
+        for name in alone or [f"{m}.{COEFFICIENTS}" for m in range(members_n)]:
+            found = checkpoint.weights.get(name)
+            if found is None or found.shape != wanted:
+                shape = None if found is None else found.shape
+                raise ModelError(
+                    f"model {checkpoint.model_id}: {name} of shape {shape}, not {wanted}"
+                )
+            self._coefficients.append(np.asarray(found, dtype=np.float64))
         self._covariates = covariates
 
     def forward(self, rows: Floats, timeframe: int) -> tuple[Floats, Floats]:
-        """Map feature rows (L, N, F) to the forecast (1, N) and unit variances (N,)."""
-        raw = design(rows, 1, self._covariates)[0] @ self._coefficients[timeframe]  # (N, P) -> (N,)
-        return raw[None], np.ones(len(raw))
+        """Map feature rows (L, N, F) to the folds' forecasts (M, N) and unit variances (N,)."""
+        x = design(rows, 1, self._covariates)[0]  # (N, P)
+        raw = np.array([x @ mine[timeframe] for mine in self._coefficients])  # (M, N)
+        return raw, np.ones(len(x))
 
 
 class Ensemble:

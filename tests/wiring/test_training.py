@@ -254,6 +254,7 @@ def test_every_setting_of_a_kind_reaches_its_training() -> None:
     chosen = {
         "seed": 3,
         "seeds_n": 4,
+        "folds_n": 3,
         "budget_s": 9.0,
         "kind": "gru",
         "hidden_size": 24,
@@ -287,6 +288,7 @@ def test_every_setting_of_a_kind_reaches_its_training() -> None:
     )
     renamed = {
         "seeds_n": "members",
+        "folds_n": "folds",
         "budget_s": "budget_seconds",
         "kind": "network",
         "hidden_size": "hidden",
@@ -298,7 +300,7 @@ def test_every_setting_of_a_kind_reaches_its_training() -> None:
     found = asdict(train_settings(loaded.training))
     found["stack"] = list(found["stack"])
     assert {k: found[renamed.get(k, k)] for k in chosen} == chosen
-    untold = {"folds", "lag_bars", "stop_share", "test_share", "steps", "tune", "shuffled"}
+    untold = {"lag_bars", "stop_share", "test_share", "steps", "tune", "shuffled"}
     assert set(found) == {renamed.get(k, k) for k in chosen} | untold
 
 
@@ -341,6 +343,7 @@ def test_a_training_inherits_no_key_of_a_venue_and_has_one_thread_a_library(
 BOUNDED = (
     ("budget_s", "budget_seconds", 1_000_000),
     ("seeds_n", "members", 20),
+    ("folds_n", "folds", 12),
     ("hidden_size", "hidden", 256),
     ("seed", "seed", 2**31 - 1),
     ("layers_n", "layers", 4),

@@ -15,11 +15,11 @@ import numpy as np
 
 from daemon.domain.bar import Flags, Floats
 from daemon.domain.forecast import Reading
-from daemon.domain.units import Timeframe
+from daemon.domain.units import Timeframe, require
 from strategies.forecast.alphas import Alphas, Combining, joined
 from strategies.forecast.baselines import Baseline, raw_forecast
-from strategies.forecast.calibration import Calibration, calibrate, centred, disagreement
-from strategies.forecast.checkpoint import SCHEMA, Data, Manifest, Score, Shape, Skill
+from strategies.forecast.calibration import Calibration, calibrate, centred, disagreement, mean_of
+from strategies.forecast.checkpoint import SCHEMA, Data, Learned, Manifest, Score, Shape, Skill
 from strategies.forecast.combined import DEFAULT_RULE, choose, learn
 from strategies.forecast.inputs.covariates import column_names
 from strategies.forecast.inputs.dataset import Table
@@ -35,24 +35,41 @@ Forecaster = Callable[[Table, Longs], Floats]  # (table, rows) -> raw forecasts 
 
 
 class OutOfSample:
-    """Hold the raw forecasts of all test parts, in the order of time."""
+    """Hold the raw forecasts of all test parts, in the order of time.
+
+    The members of a fold know its test and all later ones only before they come. So a test is
+    forecast by the members of its own fold and of those before it: the model as it stood then.
+    Forecasts of fewer members are larger, since a mean of many is smaller than one of few; each
+    test's are brought to the size of all members' mean, by a share that is measured where all
+    speak, on the last test.
+    """
 
     def __init__(self, tables: Sequence[Table]) -> None:
         self._tables = tables
         self._rows: list[list[Longs]] = [[] for _ in tables]
         self._raw: list[list[Floats]] = [[] for _ in tables]
         self.scores: list[Score] = []
+        self.learned: list[Learned] = []
         self.learned_until_ms = 0
+        self.members_n = 0
 
     def add(self, number: int, fold: Fold, forecast: Forecaster, *, learned_until_ms: int) -> None:
         """Forecast a fold's test part and score it beside the baselines.
 
-        learned_until_ms: the end of what the weights were fitted to.
+        forecast: of all members so far, those of earlier folds first and in the same order.
+        learned_until_ms: the end of what the weights of this fold's were fitted to. Raises
+        InvariantViolated for a fold whose test begins before any of them had learned.
         """
-        self.learned_until_ms = learned_until_ms
+        self.learned_until_ms = max(self.learned_until_ms, learned_until_ms)
+        require(
+            self.learned_until_ms <= fold.test.start_ms,
+            f"learned until {self.learned_until_ms}, tested from {fold.test.start_ms}",
+        )
+        before_n = self.members_n
         for k, table in enumerate(self._tables):
             rows = table.within(fold.test)
             raw = forecast(table, rows)  # (M, T, N)
+            self.members_n = len(raw)
             self._rows[k].append(rows)
             self._raw[k].append(raw)
             self.scores.append(
@@ -64,6 +81,11 @@ class OutOfSample:
                     momentum=_score_baseline(table, rows, Baseline.MOMENTUM),
                 )
             )
+        own_n, stopped_ms = self.members_n - before_n, fold.stop.end_ms
+        test = fold.test
+        self.learned.append(
+            Learned(number, own_n, learned_until_ms, stopped_ms, test.start_ms, test.end_ms)
+        )
 
     def calibration(self) -> tuple[Calibration, ...]:
         """Fit slope, size and spread of each timeframe over all folds."""
@@ -118,7 +140,7 @@ class OutOfSample:
                     table.timeframe,
                     table.horizon_bars,
                     table.close_ms[at],
-                    np.concatenate(raw, axis=1),
+                    _together(raw),
                     table.y[at],
                 )
             )
@@ -127,7 +149,10 @@ class OutOfSample:
 
 @dataclass(frozen=True, slots=True)
 class _Said:
-    """Hold a timeframe's raw forecasts (M, T, N) of all tests with closes (T,), labels (T, N)."""
+    """Hold a timeframe's raw forecasts (M, T, N) of all tests with closes (T,), labels (T, N).
+
+    A member that had not learned yet is NaN.
+    """
 
     timeframe: Timeframe
     horizon_bars: int
@@ -143,10 +168,35 @@ class _Said:
 
     def applied(self, calibration: Calibration) -> tuple[Longs, Floats, Floats]:
         """Give closes, calibrated means and variances; the instruments count as equally noisy."""
-        noise = np.where(np.isfinite(self.raw.mean(axis=0)), 1.0, np.nan)
-        made = [calibration.apply(self.raw[:, t], noise[t]) for t in range(len(noise))]
+        noise = np.where(np.isfinite(mean_of(self.raw)), 1.0, np.nan)
+        spoke = np.asarray(np.isfinite(self.raw).any(axis=-1))  # (M, T)
+        spoke |= ~spoke.any(axis=0)
+        made = [calibration.apply(self.raw[spoke[:, t], t], noise[t]) for t in range(len(noise))]
         mean, variance = np.array(made).transpose(1, 0, 2)  # (T, 2, N) -> (2, T, N)
         return self.close_ms, mean, variance
+
+
+def _together(parts: Sequence[Floats]) -> Floats:
+    """Put forecasts (M_k, T_k, N) of growing ensembles one after the other: (M, T, N).
+
+    Those of fewer members have the size that they would have if all had spoken.
+    """
+    last = parts[-1]
+    found = []
+    for part in parts:
+        M, T, N = part.shape
+        if len(last) > M:
+            alone, size = _size(last[:M]), _size(last)
+            part = part * (size / alone if alone > 0 else 1.0)
+        found.append(np.concatenate([part, np.full((len(last) - M, T, N), np.nan)]))
+    return np.concatenate(found, axis=1)
+
+
+def _size(members: Floats) -> float:
+    """Give the root mean square of the centred mean of members (M, T, N)."""
+    mean = centred(mean_of(members))
+    known = np.isfinite(mean)
+    return float(np.sqrt(np.mean(mean[known] ** 2))) if known.any() else 0.0
 
 
 def _calibrations(said: Sequence[_Said]) -> tuple[Calibration, ...]:
@@ -161,7 +211,7 @@ def _disagreement(said: Sequence[_Said]) -> Floats:
         shared = np.intersect1d(shared, other.close_ms)
     aligned = []
     for one in said:
-        mean = centred(one.raw.mean(axis=0))  # (T, N)
+        mean = centred(mean_of(one.raw))  # (T, N)
         aligned.append(mean[np.searchsorted(one.close_ms, shared)])
     return disagreement(aligned)
 
@@ -219,4 +269,5 @@ def describe(
         weights_sha256="",
         covariates=job.covariates,
         parent="" if job.parent is None else job.parent.name,
+        learned=tuple(outcome.learned) if len(outcome.learned) > 1 else (),
     )

@@ -30,6 +30,8 @@ from strategies.forecast.networks.config import ListLoss, NetworkKind
 Longs = npt.NDArray[np.int64]
 Bars = Mapping[Timeframe, tuple[Longs, Floats]]  # close_ms (T,), values (T, N, 5)
 
+MEMBERS_MAX: Final = 20  # of a fold
+FOLDS_MAX: Final = 12
 _JOB_FILE: Final = "job.json"
 _BARS_FILE: Final = "bars.npz"
 _SERIES_FILE: Final = "series.npz"
@@ -91,8 +93,9 @@ class TrainSettings:
 
     budget_seconds buys a number of optimiser steps at the nominal speed of one thread; the clock is
     never asked, so the same settings and data give the same model. lag_bars: source bars from the
-    decision to the entry price of the label. Shares are of the whole stretch of data. shuffled:
-    labels change places within each instant, which leaves nothing to find: for controls only.
+    decision to the entry price of the label. members: of each fold, by seed; those of all folds are
+    kept. Shares are of the whole stretch of data. shuffled: labels change places within each
+    instant, which leaves nothing to find: for controls only.
     batch_rows: sequences of a step, all timeframes together, cut to whole cross-sections. What
     networks alone read begins at `network`; for shape and regularisation see `NetworkConfig`.
     weight_averaging: the mean of the weights over the last quarter of the steps is kept. What
@@ -143,9 +146,9 @@ class TrainSettings:
 
 _RANGES: Final = (
     ("seed", 0, 2**31 - 1),
-    ("members", 1, 20),
+    ("members", 1, MEMBERS_MAX),
     ("budget_seconds", 1, 1_000_000),
-    ("folds", 1, 60),
+    ("folds", 1, FOLDS_MAX),
     ("hidden", 4, 256),
     ("embedding", 4, 256),
     ("batch_rows", 16, 65_536),

@@ -10,7 +10,8 @@ Products of bars that show in closed form are where a training begins (`found_pr
 Losses stand in `networks.losses`: a likelihood for the first steps, then the order within each
 cross-section. A step sees some instants of every timeframe with all their instruments. Early
 stopping keeps the weights with the best RankIC on the part of time after the training part; the
-test part after that is seen once, for scores and calibration.
+test part after that is seen once, for scores and calibration. The members of all folds are kept
+(see `evaluation.OutOfSample` for what they are judged by).
 """
 
 from __future__ import annotations
@@ -97,9 +98,8 @@ def train_model(job: Job, *, progress: Report | None = None) -> Path:
     arm = _Arm(settings, config_of(job), tables, batches, states, steps, tuning)
     total = steps * settings.members * len(folds)
     outcome = OutOfSample(tables)
-    members: list[Network] = []
+    members: list[Network] = []  # of all folds so far
     for number, fold in enumerate(folds):
-        members = []
         if tuning is None:
             arm = replace(arm, found=_found(settings, tables, fold))
         for member in range(settings.members):
@@ -460,7 +460,7 @@ def _describe(
     job: Job, steps: int, outcome: OutOfSample, device: torch.device
 ) -> checkpoint.Manifest:
     config = config_of(job)
-    kind, shape = config.kind.value, _shape(config, job.settings.members)
+    kind, shape = config.kind.value, _shape(config, outcome.members_n)
     made = describe(job, outcome, kind=kind, shape=shape, steps=steps, libraries=LIBRARIES)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
     return replace(made, versions=made.versions | {"device": name})

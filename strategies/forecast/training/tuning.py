@@ -46,6 +46,11 @@ class Tuning:
                 f"model {parent.model_id} learned from a generated market: tuned on other bars it"
                 " would pass for one of theirs"
             )
+        if job.settings.folds != 1:
+            raise ModelError(
+                f"model {parent.model_id} is tuned on one fold, and the job asks for"
+                f" {job.settings.folds}"
+            )
         told = (manifest.timeframes, manifest.covariates, manifest.shape.members)
         if told != (job.timeframes, job.covariates, job.settings.members):
             raise ModelError(
