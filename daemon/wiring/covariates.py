@@ -11,19 +11,23 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+import structlog
 
 from adapters.history.covariates import StoredSeries
 from adapters.history.parquet_file import NO_RATES, Rates, read_rates
 from adapters.history.store import data_root, disk_symbol, funding_path
 from daemon.domain.covariates import Instants, Series, hourly_funding
+from daemon.domain.failures import ConfigurationError
 from daemon.domain.instrument import Instrument
+from daemon.domain.log_events import LogEvent
 from daemon.domain.messages import FundingRates, MarketEvent
-from daemon.domain.units import require
+from daemon.domain.units import iso, require
 from daemon.ports import MarketFeed
 from daemon.settings import Settings
 from strategies.forecast.inputs.covariates import FUNDING, needed
 
 FUNDING_KEPT_MAX: Final = 4096  # settlements of an instrument that a worker remembers
+log = structlog.get_logger()
 Note = Callable[[FundingRates], None]
 
 
@@ -64,6 +68,26 @@ def file_funding(
         rates = read_rates(path) if path.is_file() else NO_RATES
         found.append(hourly_of(rates, until_ms))
     return tuple(found)
+
+
+def refuse_no_funding(
+    found: Sequence[Series | None], folder: Path, symbols: Sequence[str], venue: str, until_ms: int
+) -> None:
+    """Raise ConfigurationError where no symbol of a training has funding; warn where some do not.
+
+    found: what `file_funding` gave for the same folder, symbols and venue.
+    """
+    lacking = [symbol for symbol, one in zip(symbols, found, strict=True) if one is None]
+    place = funding_path(data_root(folder), venue, "SYMBOL")
+    if len(lacking) == len(found):
+        raise ConfigurationError(
+            f'training.covariates = ["{FUNDING}"]: no instrument has settled rates in {place};'
+            " accepted is a folder that holds them (backtest.funding_venue names another venue's),"
+            f' or training.covariates without "{FUNDING}"'
+        )
+    if lacking:
+        why = f"no settled rates of {', '.join(lacking)} in {place}"
+        log.warning(LogEvent.SERIES_SILENT, series=FUNDING, at=iso(until_ms), why=why)
 
 
 def told_funding(

@@ -38,7 +38,7 @@ from daemon.settings import Settings, TrainingSettings
 from daemon.wiring.bar_files import named_symbols, refuse_empty, symbols_of
 from daemon.wiring.cleansing import cleansed_panel, cleansed_values, log_removed
 from daemon.wiring.core import timeframes_of
-from daemon.wiring.covariates import file_funding, stored_known, told_funding
+from daemon.wiring.covariates import file_funding, refuse_no_funding, stored_known, told_funding
 from daemon.wiring.estimator import CHAMPION
 from daemon.wiring.recording import recording_folder
 from daemon.wiring.series_ready import check_outside, ready_series
@@ -192,7 +192,8 @@ def bars_from_files(settings: Settings, *, since_ms: int | None = None) -> Sourc
     known = stored_known(settings, root, symbols, chosen.venue, until_ms)
     if FUNDING in settings.training.covariates:
         venue = chosen.funding_venue or chosen.venue
-        known[FUNDING] = file_funding(root, symbols, venue, until_ms)
+        paid = known[FUNDING] = file_funding(root, symbols, venue, until_ms)
+        refuse_no_funding(paid, root, symbols, venue, until_ms)
     return SourceBars(symbols, source, panel.close_ms[keep], panel.values[keep], origin, known)
 
 

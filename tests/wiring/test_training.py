@@ -340,6 +340,16 @@ def test_a_training_inherits_no_key_of_a_venue_and_has_one_thread_a_library(
         assert seen[f"{library}_NUM_THREADS"] == "1"
 
 
+def test_a_training_on_funding_that_is_not_there_names_key_and_folder(folder: Path) -> None:
+    asked = ('training.covariates=["funding"]', "backtest.funding_venue=nowhere")
+    chosen = settings(folder, *asked)
+    words = r'training\.covariates = \["funding"\]: no instrument has settled rates in .*SYMBOL'
+    with pytest.raises(ConfigurationError, match=words) as told:
+        bars_from_files(chosen)
+    assert str(folder) in str(told.value)
+    assert "accepted is a folder that holds them" in str(told.value)
+
+
 BOUNDED = (
     ("budget_s", "budget_seconds", 1_000_000),
     ("seeds_n", "members", 20),
