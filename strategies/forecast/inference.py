@@ -194,7 +194,8 @@ class ModelEstimator:
         """Forecast a window from its feature rows (L, N, F)."""
         if table is not None:  # all rows anew: what was kept may lack what came in since
             steps = np.arange(1 - len(rows), 1, dtype=np.int64)
-            rows = with_covariates(rows, table, window.newest_ms + window.timeframe.ms * steps)
+            close_ms = window.newest_ms + window.timeframe.ms * steps
+            rows = with_covariates(rows, table, close_ms, window.values)
         mean, variance = self.forecast(rows, window.timeframe)
         return Prediction(window.timeframe, window.newest_ms, mean, variance, self._id)
 

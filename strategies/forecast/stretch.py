@@ -44,7 +44,7 @@ def forecast_stretch(
     rows = features(values, newest_close_ms=newest_close_ms, timeframe=timeframe, newest=rows_n)
     if beside is not None:
         steps = np.arange(1 - rows_n, 1, dtype=np.int64)
-        rows = with_covariates(rows, beside, newest_close_ms + timeframe.ms * steps)
+        rows = with_covariates(rows, beside, newest_close_ms + timeframe.ms * steps, values)
     require(len(rows) == rows_n, f"{len(rows)} rows of features, not {rows_n}")
     for at in range(M):
         means[at], variances[at] = model.forecast(rows[at : at + L], timeframe)

@@ -1,11 +1,13 @@
-"""Turn series beside the bars into features: as of each close, the same way for training and live.
+"""Turn what is read beside the features into columns: as of each close, in training as live.
 
 Every column is a function of the rows known by the close alone; the domain's `Steps` see to that.
+What is made of the bars themselves comes from `derived`.
 
     funding         rate per hour, in bps per 8 h, and its rank over instruments
     open_interest   log change within a day times 10, and its rank
     basis           log of mark over index in units of 5 bps, and its rank
     series:NAME     robust score of the newest observation against the last 64, and its last step
+    ranks           of the bars: see `derived`
 
 What is not known is NaN here and 0, the middle of every feature, to a model: no series at all, none
 known yet, too few observations for a score, or none for as long as the series says. Until then the
@@ -25,8 +27,9 @@ import numpy as np
 
 from daemon.domain.bar import Flags, Floats
 from daemon.domain.covariates import Instants, Series, Steps, last_known, newest, quiet_from
-from daemon.domain.failures import ConfigurationError
+from daemon.domain.failures import ConfigurationError, InvariantViolated
 from daemon.domain.units import DAY_MS, iso, require
+from strategies.forecast.inputs.derived import DERIVED, Shown, derived
 from strategies.forecast.inputs.features import CLIP, ranks
 
 FUNDING: Final = "funding"
@@ -35,7 +38,9 @@ BASIS: Final = "basis"
 MARK: Final = "mark"
 INDEX: Final = "index"
 SERIES: Final = "series:"
-ACCEPTED: Final = "funding, open_interest, basis, series:NAME or series:SOURCE/NAME"
+ACCEPTED: Final = (
+    f"funding, open_interest, basis, {', '.join(DERIVED)}, series:NAME or series:SOURCE/NAME"
+)
 OBSERVATIONS: Final = 64  # a score compares with so many
 OBSERVATIONS_MIN: Final = 16
 FUNDING_UNIT: Final = 1e-4 / 8  # per hour: 1 bps per 8 hours
@@ -49,7 +54,8 @@ Known = Mapping[str, tuple[Series | None, ...]]  # by what `needed` names: one o
 def checked(names: Sequence[str]) -> tuple[str, ...]:
     """Give the names of covariates; raise ConfigurationError for an unknown or repeated one."""
     for name in names:
-        if name not in (FUNDING, OPEN_INTEREST, BASIS) and not _SERIES_NAME.match(name):
+        known = name in (FUNDING, OPEN_INTEREST, BASIS) or name in DERIVED
+        if not known and not _SERIES_NAME.match(name):
             raise ConfigurationError(f"covariate {name!r}; accepted: {ACCEPTED}")
         if list(names).count(name) > 1:
             raise ConfigurationError(f"covariate {name!r} is named twice; name each once")
@@ -57,17 +63,20 @@ def checked(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def needed(names: Sequence[str]) -> tuple[str, ...]:
-    """Name the series that covariates are made of: basis takes mark and index."""
-    return tuple(one for name in names for one in ((MARK, INDEX) if name == BASIS else (name,)))
+    """Name the series that covariates are made of: basis takes mark and index, bars take none."""
+    made_of = {BASIS: (MARK, INDEX), **dict.fromkeys(DERIVED, ())}
+    return tuple(one for name in names for one in made_of.get(name, (name,)))
 
 
 def column_names(names: Sequence[str]) -> tuple[str, ...]:
     """Name the feature columns of covariates, in order."""
-    return tuple(
-        column
-        for name in names
-        for column in ((name, f"{name}:step") if is_outside(name) else (name, f"rank_{name}"))
-    )
+    return tuple(column for name in names for column in _column_names(name))
+
+
+def _column_names(name: str) -> tuple[str, ...]:
+    if name in DERIVED:
+        return DERIVED[name]
+    return (name, f"{name}:step") if is_outside(name) else (name, f"rank_{name}")
 
 
 def is_outside(name: str) -> bool:
@@ -101,9 +110,12 @@ class CovariateTable:
         if before is not None:
             self._take_over(before)
 
-    def rows(self, at_ms: Instants) -> Floats:
-        """Give the columns (T, N, C) as of instants (T,), within +-5, NaN where not known."""
-        columns = [column for name in self.names for column in self._columns(name, at_ms)]
+    def rows(self, at_ms: Instants, shown: Shown | None = None) -> Floats:
+        """Give the columns (T, N, C) as of instants (T,), within +-5, NaN where not known.
+
+        shown: the bars that closed then, for what is made of them.
+        """
+        columns = [column for name in self.names for column in self._columns(name, at_ms, shown)]
         shape = (len(at_ms), self._instruments_n, len(columns))
         out = np.empty(shape)
         for place, column in enumerate(columns):
@@ -164,7 +176,11 @@ class CovariateTable:
         self._made = {key: made for key, made in before._made.items() if key[1] in kept}
         self._quiet = {key: made for key, made in before._quiet.items() if key in kept}
 
-    def _columns(self, name: str, at_ms: Instants) -> list[Floats]:
+    def _columns(self, name: str, at_ms: Instants, shown: Shown | None) -> list[Floats]:
+        if name in DERIVED:
+            if shown is None:
+                raise InvariantViolated(f"{name} is made of bars, and none are shown")
+            return derived(name, shown)
         if is_outside(name):
             return [self._sampled(name, _scored, at_ms, part) for part in range(2)]
         with np.errstate(all="ignore"):
@@ -201,11 +217,16 @@ class CovariateTable:
         return out
 
 
-def with_covariates(rows: Floats, table: CovariateTable, close_ms: Instants) -> Floats:
-    """Put the columns of covariates behind feature rows (T, N, F) of bars that closed then."""
+def with_covariates(
+    rows: Floats, table: CovariateTable, close_ms: Instants, values: Floats
+) -> Floats:
+    """Put the columns of covariates behind feature rows (T, N, F) of bars that closed then.
+
+    values: (S, N, 5), the bars up to the newest of them, with those before that rows are made of.
+    """
     if not table.names:
         return rows
-    return np.concatenate([rows, table.rows(close_ms)], axis=2)
+    return np.concatenate([rows, table.rows(close_ms, Shown(rows, values))], axis=2)
 
 
 def _plain(series: Series) -> tuple[Steps, ...]:

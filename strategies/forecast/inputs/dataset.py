@@ -106,7 +106,7 @@ def _table(job: Job, labels: Sequence[Labels], beside: CovariateTable, place: in
     timeframe, L = job.timeframes[place], job.settings.sequence_bars
     close_ms, values = on_grid(*job.bars[timeframe], timeframe)
     rows = features(values, newest_close_ms=int(close_ms[-1]), timeframe=timeframe)
-    rows = with_covariates(rows, beside, close_ms)
+    rows = with_covariates(rows, beside, close_ms, values)
     inputs = channels(rows)
     allowed = np.zeros(inputs.shape[:2], dtype=bool)
     # Earlier rows were computed from less than their memory: live windows would differ.

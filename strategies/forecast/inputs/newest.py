@@ -40,7 +40,7 @@ from strategies.forecast.inputs.features import (
     sum_over,
     terms_of,
 )
-from strategies.forecast.inputs.windows import SEQUENCE_BARS, window_bars
+from strategies.forecast.inputs.windows import SEQUENCE_BARS, padded, window_bars
 
 _ROOM: Final = 8  # sequences of rows that are written before the last one moves to the front
 _MIDDLE: Final = SCALE_BARS // 2  # the median lies between this place in order and the one below
@@ -69,7 +69,7 @@ class FeatureRows:
         require(len(set(timeframes)) == len(timeframes), "two windows of one timeframe at once")
         following: list[_Kept] = []
         for window in windows:
-            values = _padded(window.values, window_bars(self._bars))
+            values = padded(window.values, window_bars(self._bars))
             whole = Window(window.timeframe, window.newest_ms, values)
             kept = self._kept.get(window.timeframe)
             if kept is not None and kept.continues(whole):
@@ -137,15 +137,6 @@ class _Kept:
         self.window = current
         del self._seen[: current.values[0].nbytes]
         self._seen += current.values[-1].data
-
-
-def _padded(values: Floats, bars: int) -> Floats:
-    """Cut or extend (T, N, 5) to `bars` rows; rows in front are missing bars."""
-    values = np.ascontiguousarray(values, dtype=np.float64)
-    if len(values) >= bars:
-        return values[-bars:]
-    missing = np.full((bars - len(values), *values.shape[1:]), np.nan)
-    return np.concatenate([missing, values])
 
 
 @np.errstate(all="ignore")

@@ -52,6 +52,15 @@ def on_grid(close_ms: Longs, values: Floats, timeframe: Timeframe) -> tuple[Long
     return full, spread
 
 
+def padded(values: Floats, bars: int) -> Floats:
+    """Cut or extend (T, N, 5) to `bars` rows; rows in front are missing bars."""
+    values = np.ascontiguousarray(values, dtype=np.float64)
+    if len(values) >= bars:
+        return values[-bars:]
+    missing = np.full((bars - len(values), *values.shape[1:]), np.nan)
+    return np.concatenate([missing, values])
+
+
 def channels(rows: Floats) -> Singles:
     """Turn feature rows (.., F) into (.., F + 1) singles: NaN becomes 0, the flag is added."""
     alive = usable(rows)
