@@ -311,7 +311,7 @@ def _beside(settings: Settings, checkpoint: Checkpoint, bars: Bars) -> Covariate
     if FUNDING in names:
         venue = settings.backtest.funding_venue or bars.venue
         known[FUNDING] = file_funding(bars.root, bars.symbols, venue, forever_ms)
-    return CovariateTable(names, known, len(bars.symbols))
+    return CovariateTable(names, known, bars.symbols)
 
 
 def _reach(bars: Bars, since_ms: int | None, until_ms: int | None) -> tuple[int, int]:

@@ -27,6 +27,7 @@ from daemon.domain.units import DAY_MS, iso
 from daemon.wiring.covariates import ToldFunding, hourly_of
 from strategies.forecast.inference import ModelEstimator, combined_of, load_for
 from strategies.forecast.inputs.covariates import FUNDING, CovariateTable, Known, needed
+from strategies.forecast.inputs.derived import refuse_unmakeable
 
 TOLD_MS: Final = DAY_MS  # of market time, that late values are told of
 FOREVER_MS: Final = int(np.iinfo(np.int64).max)
@@ -39,12 +40,13 @@ class HostedWithSeries:
     def __init__(self, config: Mapping[str, Any]) -> None:
         checkpoint = load_for(config)
         self._names = checkpoint.manifest.covariates
-        self._symbols_n = len(config["symbols"])
+        self._symbols = tuple(config["symbols"])
+        refuse_unmakeable(self._names, self._symbols)
         wanted = [name for name in needed(self._names) if name != FUNDING]
         self._stored = StoredSeries(
             Path(str(config["series_root"])), wanted, config["symbols"], str(config["venue"])
         )
-        self._funding = ToldFunding(self._symbols_n)
+        self._funding = ToldFunding(len(self._symbols))
         self._table: CovariateTable | None = None
         self._before: CovariateTable | None = None  # what it made of series is made once
         self._asked_ms = 0
@@ -85,7 +87,7 @@ class HostedWithSeries:
             self._find_late(held)
         if changed or self._table is None:
             self._table = CovariateTable(
-                self._names, self._known(), self._symbols_n, before=self._before
+                self._names, self._known(), self._symbols, before=self._before
             )
             self._before = self._table
         for path, why in self._stored.problems.items():
@@ -115,7 +117,7 @@ class HostedWithSeries:
         if FUNDING in self._names:
             known[FUNDING] = tuple(
                 hourly_of(self._funding.rates(n), FOREVER_MS, self._funding.known_ms(n))
-                for n in range(self._symbols_n)
+                for n in range(len(self._symbols))
             )
         return known
 

@@ -264,7 +264,7 @@ def _log(
 
 def _tell_silent(settings: Settings, bars: SourceBars) -> None:
     """Log which series brought nothing new at the first and the last close of a training."""
-    table = CovariateTable(settings.training.covariates, bars.known, len(bars.symbols))
+    table = CovariateTable(settings.training.covariates, bars.known, bars.symbols)
     for at_ms in (int(bars.close_ms[0]), int(bars.close_ms[-1])):
         for name, text in table.silent(at_ms).items():
             log.warning(LogEvent.SERIES_SILENT, series=name, at=iso(at_ms), why=text)

@@ -105,7 +105,7 @@ async def test_no_feature_sees_a_value_before_it_was_known_and_a_later_lag_moves
         times = line.series("mark").known_ms
     grid = np.arange(int(times[0]) - HOUR_MS, int(times[-1]) + 9 * HOUR_MS, 5 * MINUTE_MS)
     grid = np.unique(np.concatenate([grid, times - 1, times]))
-    table = CovariateTable(names, known, len(SYMBOLS))
+    table = CovariateTable(names, known, SYMBOLS)
     rows = table.rows(grid)
     assert np.isnan(rows[grid < times[0]]).all()
     basis = rows[:, :, 2]
@@ -119,14 +119,14 @@ async def test_no_feature_sees_a_value_before_it_was_known_and_a_later_lag_moves
             for name, ones in known.items()
         }
         before = grid <= times[n]
-        again = CovariateTable(names, cut, len(SYMBOLS)).rows(grid[before])
+        again = CovariateTable(names, cut, SYMBOLS).rows(grid[before])
         np.testing.assert_array_equal(again, rows[before])
     for lag_ms in (1, 5 * MINUTE_MS, 6 * HOUR_MS):
         late = {
             name: tuple(one and one.known_later(lag_ms) for one in ones)
             for name, ones in known.items()
         }
-        shifted = CovariateTable(names, late, len(SYMBOLS)).rows(grid + lag_ms)
+        shifted = CovariateTable(names, late, SYMBOLS).rows(grid + lag_ms)
         np.testing.assert_array_equal(shifted, rows)
 
 

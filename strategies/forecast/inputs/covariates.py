@@ -7,7 +7,7 @@ What is made of the bars themselves comes from `derived`.
     open_interest   log change within a day times 10, and its rank
     basis           log of mark over index in units of 5 bps, and its rank
     series:NAME     robust score of the newest observation against the last 64, and its last step
-    ranks           of the bars: see `derived`
+    majors, ranks   of the bars: see `derived`
 
 What is not known is NaN here and 0, the middle of every feature, to a model: no series at all, none
 known yet, too few observations for a score, or none for as long as the series says. Until then the
@@ -29,7 +29,7 @@ from daemon.domain.bar import Flags, Floats
 from daemon.domain.covariates import Instants, Series, Steps, last_known, newest, quiet_from
 from daemon.domain.failures import ConfigurationError, InvariantViolated
 from daemon.domain.units import DAY_MS, iso, require
-from strategies.forecast.inputs.derived import DERIVED, Shown, derived
+from strategies.forecast.inputs.derived import DERIVED, Shown, derived, refuse_unmakeable
 from strategies.forecast.inputs.features import CLIP, ranks
 
 FUNDING: Final = "funding"
@@ -88,24 +88,26 @@ class CovariateTable:
     """Answer with the feature columns of some covariates as of any instants.
 
     known: each series that `needed` names, one of each of N instruments, None where there is none.
-    before: a table of the same names; what it made of the same series objects is not made again.
+    symbols (N,): as in files or unified. before: a table of the same names; what it made of the
+    same series objects is not made again. Raises ModelError for what these instruments do not have.
     """
 
     def __init__(
         self,
         names: Sequence[str],
         known: Known,
-        instruments_n: int,
+        symbols: Sequence[str],
         before: CovariateTable | None = None,
     ) -> None:
         self.names = checked(names)
-        self._instruments_n = instruments_n
+        self.symbols = tuple(symbols)
+        refuse_unmakeable(self.names, self.symbols)
         missing = [one for one in needed(names) if one not in known]
         require(not missing, f"covariates without their series: {missing}")
         self._made: dict[tuple[str, int], tuple[Steps, ...]] = {}
         self._series = {name: known[name] for name in needed(names)}
         for name, ones in self._series.items():
-            require(len(ones) == instruments_n, f"{name}: {len(ones)} series, not {instruments_n}")
+            require(len(ones) == len(symbols), f"{name}: {len(ones)} series, not {len(symbols)}")
         self._quiet: dict[int, Instants] = {}
         if before is not None:
             self._take_over(before)
@@ -116,7 +118,7 @@ class CovariateTable:
         shown: the bars that closed then, for what is made of them.
         """
         columns = [column for name in self.names for column in self._columns(name, at_ms, shown)]
-        shape = (len(at_ms), self._instruments_n, len(columns))
+        shape = (len(at_ms), len(self.symbols), len(columns))
         out = np.empty(shape)
         for place, column in enumerate(columns):
             out[:, :, place] = column
@@ -203,7 +205,7 @@ class CovariateTable:
         at_ms: Instants,
         part: int = 0,
     ) -> Floats:
-        out = np.full((len(at_ms), self._instruments_n), np.nan)
+        out = np.full((len(at_ms), len(self.symbols)), np.nan)
         known: dict[int, Floats] = {}
         for n, series in enumerate(self._series[name]):
             if series is None:
@@ -226,7 +228,7 @@ def with_covariates(
     """
     if not table.names:
         return rows
-    return np.concatenate([rows, table.rows(close_ms, Shown(rows, values))], axis=2)
+    return np.concatenate([rows, table.rows(close_ms, Shown(rows, values, table.symbols))], axis=2)
 
 
 def _plain(series: Series) -> tuple[Steps, ...]:

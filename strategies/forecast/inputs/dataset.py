@@ -76,7 +76,7 @@ def build_tables(job: Job) -> tuple[Table, ...]:
         label(close_ms, values, source=job.source, lag_ms=lag_ms, horizon_ms=horizon_ms)
         for horizon_ms in (HORIZON_MS, SECONDARY_MS)
     ]
-    beside = CovariateTable(job.covariates, job.series, len(job.symbols))
+    beside = CovariateTable(job.covariates, job.series, job.symbols)
     tables = tuple(_table(job, labels, beside, place) for place in range(len(job.timeframes)))
     return (
         tuple(_shuffled(t, job.settings.seed) for t in tables) if job.settings.shuffled else tables

@@ -37,6 +37,7 @@ from strategies.forecast.training.ridge_training import train_ridge
 from tests.strategies.forecast import markets
 
 N, DAYS = 5, 60
+SYMBOLS = tuple(f"C{n}" for n in range(N))
 NAMES = ("funding", "open_interest", "basis", "series:vix", "series:glass/flows")
 H1 = Timeframe(60)
 LAG_MS = 7 * HOUR_MS
@@ -107,7 +108,7 @@ def job(known: Known, tmp_path_factory: pytest.TempPathFactory) -> Job:
     (hourly,) = aggregate_all(open_ms, values, markets.SOURCE, (H1,))
     return Job(
         bars={markets.SOURCE: (open_ms + markets.SOURCE.ms, values), H1: hourly},
-        symbols=tuple(f"C{n}" for n in range(N)),
+        symbols=SYMBOLS,
         source=markets.SOURCE,
         timeframes=(H1,),
         origin=Origin(OriginKind.GENERATED, "3"),
@@ -151,7 +152,7 @@ class Beside:
     names: tuple[str, ...] = NAMES
 
     def table(self) -> CovariateTable:
-        return CovariateTable(self.names, self.known, N)
+        return CovariateTable(self.names, self.known, SYMBOLS)
 
 
 @pytest.fixture(scope="module", params=["ridge", "bilstm"])
@@ -237,7 +238,7 @@ def test_unknown_and_repeated_covariates_are_refused(names: tuple[str, ...]) -> 
 def test_what_is_silent_is_said_and_from_when() -> None:
     ts = markets.START_MS + DAY_MS * np.arange(20, dtype=np.int64)
     daily = Series(ts, ts + DAY_MS, np.ones(20), 5 * DAY_MS)
-    table = CovariateTable(["series:vix"], {"series:vix": (daily, daily, None)}, 3)
+    table = CovariateTable(["series:vix"], {"series:vix": (daily, daily, None)}, SYMBOLS[:3])
     last_ms = int(daily.known_ms[-1])
     hidden = "unknown for 1 of 3, read as the middle of the feature"
     assert table.silent(last_ms) == table.silent(last_ms + 2 * DAY_MS - 1) == {"series:vix": hidden}
@@ -247,7 +248,7 @@ def test_what_is_silent_is_said_and_from_when() -> None:
     assert late.endswith(f"; nothing new since {iso(last_ms)}")
     assert table.silent(last_ms + 5 * DAY_MS - 1)["series:vix"] == late, "the words hold on"
     assert table.silent(last_ms + 5 * DAY_MS)["series:vix"].startswith("unknown for 3 of 3")
-    spoken = CovariateTable(["series:vix"], {"series:vix": (daily, daily)}, 2)
+    spoken = CovariateTable(["series:vix"], {"series:vix": (daily, daily)}, SYMBOLS[:2])
     assert spoken.silent(last_ms) == {}
 
 
@@ -297,14 +298,14 @@ def test_estimates_say_which_series_are_silent(job: Job, model: checkpoint.Check
 
 def test_a_table_that_takes_over_gives_what_a_new_one_gives(job: Job) -> None:
     close_ms = job.bars[H1][0][-100:]
-    first = CovariateTable(NAMES, job.series, N)
+    first = CovariateTable(NAMES, job.series, SYMBOLS)
     first.rows(close_ms)
     first.silent(int(close_ms[-1]))
     other = {**job.series, "funding": changed(job.series, "cut")["funding"]}
-    again = CovariateTable(NAMES, other, N, before=first)
+    again = CovariateTable(NAMES, other, SYMBOLS, before=first)
     alive = {id(one) for ones in other.values() for one in ones}
     assert {key[1] for key in again._made} <= alive, "the id of what is gone may come again"
     assert again._made
-    fresh = CovariateTable(NAMES, other, N)
+    fresh = CovariateTable(NAMES, other, SYMBOLS)
     np.testing.assert_array_equal(again.rows(close_ms), fresh.rows(close_ms))
     assert again.silent(int(close_ms[-1])) == fresh.silent(int(close_ms[-1]))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from daemon.domain.bar import Field, Floats, Window
-from daemon.domain.failures import InvariantViolated
+from daemon.domain.failures import InvariantViolated, ModelError
 from daemon.domain.units import Timeframe
 from strategies.forecast import checkpoint
 from strategies.forecast.inference import ModelEstimator
@@ -26,7 +27,7 @@ from tests.strategies.forecast import markets
 HOURLY = Timeframe(60)
 NAMES = tuple(derived.DERIVED)
 T, N = 420, 6
-SYMBOLS = tuple(f"C{n:02d}" for n in range(N))
+SYMBOLS = ("ETHUSDT", "C1USDT", "BTC/USDT:USDT", "C3USDT", "C4USDT", "C5USDT")
 
 
 def columns(values: Floats, name: str, rows: int | None = None) -> Floats:
@@ -34,7 +35,7 @@ def columns(values: Floats, name: str, rows: int | None = None) -> Floats:
     newest_ms = markets.START_MS + len(values) * HOURLY.ms
     found = features(values, newest_close_ms=newest_ms, timeframe=HOURLY, newest=rows)
     close_ms = newest_ms + HOURLY.ms * np.arange(1 - len(found), 1, dtype=np.int64)
-    table = CovariateTable([name], {}, values.shape[1])
+    table = CovariateTable([name], {}, SYMBOLS)
     return with_covariates(found, table, close_ms, values)[:, :, FEATURES_N:]
 
 
@@ -109,7 +110,7 @@ def test_no_name_changes_what_a_model_without_it_reads() -> None:
 
 def test_what_is_made_of_bars_cannot_be_made_without_them() -> None:
     with pytest.raises(InvariantViolated, match="ranks is made of bars"):
-        CovariateTable(["ranks"], {}, N).rows(np.array([markets.START_MS]))
+        CovariateTable(["ranks"], {}, SYMBOLS).rows(np.array([markets.START_MS]))
 
 
 # ---- a model -------------------------------------------------------------------------------------
@@ -120,7 +121,7 @@ class Beside:
         self._name = name
 
     def table(self) -> CovariateTable:
-        return CovariateTable([self._name], {}, N)
+        return CovariateTable([self._name], {}, SYMBOLS)
 
 
 def job_of(name: str, out: Path) -> Job:
@@ -142,7 +143,7 @@ def test_a_model_that_reads_them_forecasts_live_as_over_a_stretch(
     live = ModelEstimator(model, Beside(name))
     values = job.bars[HOURLY][1]
     newest_ms = int(job.bars[HOURLY][0][-1])
-    table = CovariateTable([name], {}, N)
+    table = CovariateTable([name], {}, SYMBOLS)
     close_ms, means, _ = forecast_stretch(
         live, values, newest_close_ms=newest_ms, timeframe=HOURLY, beside=table
     )
@@ -163,6 +164,71 @@ def test_the_tables_of_a_training_hold_what_inference_makes(name: str, tmp_path:
     found = columns(job.bars[HOURLY][1], name)
     np.testing.assert_array_equal(table.rows[:, :, FEATURES_N:], found)
     assert fingerprint(job) == fingerprint(read_job(tmp_path / "job" / "job.json"))
+
+
+# ---- majors --------------------------------------------------------------------------------------
+
+
+def test_returns_after_btc_and_eth_are_the_residuals_of_least_squares() -> None:
+    values = markets.walk(T, N, seed=9)
+    found = columns(values, "majors")[-1]
+    logs = np.log(values[:, :, Field.CLOSE])
+    moves = np.diff(logs, axis=0)[-64:]
+    sigma = np.sqrt((moves**2).mean(axis=0))
+    majors = [SYMBOLS.index("BTC/USDT:USDT"), SYMBOLS.index("ETHUSDT")]
+    for n in range(N):
+        slopes = np.linalg.lstsq(moves[:, majors], moves[:, n], rcond=None)[0]
+        for place, k in enumerate((1, 4, 24)):
+            over = logs[-1] - logs[-1 - k]
+            wanted = (over[n] - over[majors] @ slopes) / (sigma[n] * np.sqrt(k))
+            np.testing.assert_allclose(found[n, place], wanted, atol=1e-9)
+    assert (found[majors, :3] == 0.0).all(), "they explain themselves"
+    assert (np.sort(found[:, 3]) >= -1).all()
+    assert np.argmax(found[:, 3]) == np.argmax(found[:, 0])
+
+
+def test_what_the_majors_move_is_taken_out_and_what_a_coin_does_by_itself_stays() -> None:
+    draw = np.random.default_rng(11)
+    own = 0.001 * draw.standard_normal((T, N))
+    btc, eth = SYMBOLS.index("BTC/USDT:USDT"), SYMBOLS.index("ETHUSDT")
+    own[:, [btc, eth]] *= 5.0
+    betas = draw.uniform(0.5, 1.5, (2, N))
+    moves = own + own[:, [btc]] * betas[0] + own[:, [eth]] * betas[1]
+    moves[:, [btc, eth]] = own[:, [btc, eth]]
+    values = markets.bars_from_moves(moves, seed=2)
+    coins = [n for n in range(N) if n not in (btc, eth)]
+    after = columns(values, "majors")[200:, :, 0][:, coins]
+    plain = moves[200:, coins] / moves[200:, coins].std(axis=0)
+    wanted = own[200:, coins]
+    assert np.corrcoef(after.ravel(), wanted.ravel())[0, 1] > 0.9
+    assert np.corrcoef(plain.ravel(), wanted.ravel())[0, 1] < 0.5
+
+
+def test_without_a_bar_of_a_major_what_hangs_on_it_is_unknown_and_comes_back() -> None:
+    values = markets.walk(T, N, seed=9)
+    values[300:310, SYMBOLS.index("ETHUSDT")] = np.nan
+    found = columns(values, "majors")
+    assert np.isfinite(found[299, 1]).all()
+    assert np.isnan(found[305, 1]).all(), "its close was a stand-in for four bars"
+    assert np.isfinite(found[310 + 24, 1]).all()
+
+
+@pytest.mark.parametrize("gone", ["BTC", "ETH"])
+def test_instruments_without_a_major_are_refused_by_name(gone: str, tmp_path: Path) -> None:
+    others = tuple("BTCDOMUSDT" if one.startswith(gone) else one for one in SYMBOLS)
+    said = f"no {gone} among the instruments: .*C1USDT.*do without 'majors'"
+    with pytest.raises(ModelError, match=said):
+        CovariateTable(["majors"], {}, others)
+    with pytest.raises(ModelError, match=said):
+        build_tables(replace(job_of("majors", tmp_path), symbols=others))
+    assert CovariateTable(["ranks"], {}, others).symbols == others
+
+
+def test_of_several_contracts_of_a_major_one_counts_in_whatever_order_they_stand() -> None:
+    names = ["BTC/USDC:USDC", "ETHUSD", "ETHBTC", "BTC/USDT:USDT", "ETHWUSDT", "1000BTCUSDT"]
+    for order in (names, names[::-1]):
+        found = [order[place] for place in derived.majors_of(order)]
+        assert found == ["BTC/USDT:USDT", "ETHUSD"]
 
 
 # ---- ranks ---------------------------------------------------------------------------------------
