@@ -62,7 +62,7 @@ from daemon.wiring.covariates import stored_known, told_funding
 from daemon.wiring.estimator import Beside, estimator_in_place, told
 from daemon.wiring.null_series import write_null_series
 from strategies.forecast.checkpoint import load
-from strategies.forecast.inputs.covariates import FUNDING
+from strategies.forecast.inputs.covariates import FUNDING, needed
 from strategies.forecast.training.job import Job, Origin, OriginKind, TrainSettings
 from strategies.forecast.training.ridge_training import train_ridge
 
@@ -243,7 +243,7 @@ def _with_model(
     chosen_store = arm.settings.estimator.model_copy(update={"series_folder": str(folder)})
     reading = arm.settings.model_copy(update={"estimator": chosen_store})
     beside = stored_known(reading, folder, names, arm.settings.exchange.id, end_ms)
-    if FUNDING in covariates:
+    if FUNDING in needed(covariates):
         paid = _funding(market, ORIGIN_MS, end_ms)
         unmarked = np.full(arm.coins, np.nan)
         pairs = zip(paid.settle_ms.tolist(), paid.rates, strict=True)

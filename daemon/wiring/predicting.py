@@ -33,7 +33,7 @@ from strategies.combination import resolved
 from strategies.forecast.alphas import Alphas, joined
 from strategies.forecast.checkpoint import MANIFEST_FILE, Checkpoint, load
 from strategies.forecast.inference import ModelEstimator
-from strategies.forecast.inputs.covariates import FUNDING, CovariateTable
+from strategies.forecast.inputs.covariates import FUNDING, CovariateTable, needed
 from strategies.forecast.inputs.windows import window_bars
 from strategies.forecast.stretch import forecast_stretch
 
@@ -308,7 +308,7 @@ def _beside(settings: Settings, checkpoint: Checkpoint, bars: Bars) -> Covariate
     chosen = settings.model_copy(update={"training": training})
     forever_ms = int(np.iinfo(np.int64).max)
     known = stored_known(chosen, bars.root, bars.symbols, bars.venue, forever_ms)
-    if FUNDING in names:
+    if FUNDING in needed(names):
         venue = settings.backtest.funding_venue or bars.venue
         known[FUNDING] = file_funding(bars.root, bars.symbols, venue, forever_ms)
     return CovariateTable(names, known, bars.symbols)

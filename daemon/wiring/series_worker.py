@@ -114,7 +114,7 @@ class HostedWithSeries:
 
     def _known(self) -> Known:
         known = self._stored.known()
-        if FUNDING in self._names:
+        if FUNDING in needed(self._names):
             known[FUNDING] = tuple(
                 hourly_of(self._funding.rates(n), FOREVER_MS, self._funding.known_ms(n))
                 for n in range(len(self._symbols))

@@ -45,7 +45,7 @@ from daemon.wiring.series_ready import check_outside, ready_series
 from daemon.wiring.session import feed_settings, pinned_symbols
 from daemon.wiring.trials import ledger_of, read_trials, trial_of_training
 from strategies.forecast import checkpoint
-from strategies.forecast.inputs.covariates import FUNDING, CovariateTable, Known
+from strategies.forecast.inputs.covariates import FUNDING, CovariateTable, Known, needed
 from strategies.forecast.networks.config import ListLoss
 from strategies.forecast.training.fitting import (
     NETWORK_TRAINER,
@@ -162,7 +162,7 @@ async def bars_from_exchange(settings: Settings, on_warmup: Callable[[Warmup], N
     await ready_series(settings, settings.training.days, symbols)
     names = [disk_symbol(symbol) for symbol in symbols]
     known = stored_known(settings, folder, names, settings.exchange.id, until_ms)
-    if FUNDING in settings.training.covariates:
+    if FUNDING in needed(settings.training.covariates):
         known[FUNDING] = told_funding(paid, len(symbols), until_ms)
     return SourceBars(symbols, source, close_ms, values, origin_of(settings), known)
 
@@ -190,7 +190,7 @@ def bars_from_files(settings: Settings, *, since_ms: int | None = None) -> Sourc
     origin = Origin(kind, f"{chosen.venue}, {chosen.source}")
     until_ms = int(panel.close_ms[-1])
     known = stored_known(settings, root, symbols, chosen.venue, until_ms)
-    if FUNDING in settings.training.covariates:
+    if FUNDING in needed(settings.training.covariates):
         venue = chosen.funding_venue or chosen.venue
         paid = known[FUNDING] = file_funding(root, symbols, venue, until_ms)
         refuse_no_funding(paid, root, symbols, venue, until_ms)

@@ -9,11 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from adapters.history.parquet_file import read_rates
 from adapters.history.predictions_file import read_predictions
-from adapters.history.store import load_panel
+from adapters.history.store import funding_path, load_panel
 from daemon.domain.bar import Window
 from daemon.domain.bar_builder import aggregate_all
 from daemon.domain.failures import ConfigurationError, ModelError
+from daemon.domain.messages import FundingRates
 from daemon.domain.units import DAY_MS, HOUR_MS, Timeframe, utc
 from daemon.settings import Settings, load_settings
 from daemon.wiring.backtest import run_backtest
@@ -29,7 +31,7 @@ END_MS = ORIGIN_MS + TRAINED_DAYS * DAY_MS
 AFTER = f"backtest.since={utc(END_MS).isoformat()}"
 SOURCE, HOURLY = Timeframe(30), Timeframe(60)
 VENUE = "binanceusdm"
-NAMES = tuple(DERIVED)
+NAMES = ("funding_clock", *DERIVED)
 
 
 def settings(market: Path, *more: str) -> Settings:
@@ -86,6 +88,12 @@ def test_the_worker_says_what_predict_writes_to_the_bit(market: Path) -> None:
         "venue": VENUE,
     }
     worker = build(config)
+    paid = [read_rates(funding_path(market, VENUE, symbol)) for symbol in found.symbols]
+    for settle_ms in sorted({int(at) for one in paid for at in one.settle_ms}):
+        rates = np.full(len(paid), np.nan)
+        for n, one in enumerate(paid):
+            rates[n] = next(iter(one.rates[one.settle_ms == settle_ms]), np.nan)
+        worker.note(FundingRates(settle_ms, rates, np.full(len(paid), np.nan)))
     for at_ms in range(END_MS, END_MS + 20 * HOUR_MS, HOUR_MS):
         last = int(np.searchsorted(closes, at_ms)) + 1
         window = Window(HOURLY, at_ms, values[last - 150 : last])
@@ -123,5 +131,5 @@ def test_where_a_major_is_missing_training_run_and_predict_are_refused(
 
 
 def test_a_name_that_there_is_not_is_refused_with_those_that_there_are(market: Path) -> None:
-    with pytest.raises(ConfigurationError, match=r"training\.covariates.*" + ", ".join(NAMES)):
+    with pytest.raises(ConfigurationError, match=r"training\.covariates.*" + ", ".join(DERIVED)):
         settings(market, 'training.covariates=["rank"]')

@@ -7,6 +7,8 @@ What is made of the bars themselves comes from `derived`.
     open_interest   log change within a day times 10, and its rank
     basis           log of mark over index in units of 5 bps, and its rank
     series:NAME     robust score of the newest observation against the last 64, and its last step
+    funding_clock   sine and cosine of the close's place between two settlements: in the interval of
+                    the instrument once two have told it, else in 8 h, counted from midnight
     majors, ranks   of the bars: see `derived`
 
 What is not known is NaN here and 0, the middle of every feature, to a model: no series at all, none
@@ -21,28 +23,39 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Final
 
 import numpy as np
 
 from daemon.domain.bar import Flags, Floats
-from daemon.domain.covariates import Instants, Series, Steps, last_known, newest, quiet_from
+from daemon.domain.covariates import (
+    FUNDING_HOURS,
+    Instants,
+    Series,
+    Steps,
+    last_known,
+    newest,
+    quiet_from,
+)
 from daemon.domain.failures import ConfigurationError, InvariantViolated
-from daemon.domain.units import DAY_MS, iso, require
+from daemon.domain.units import DAY_MS, HOUR_MS, MINUTE_MS, iso, require
 from strategies.forecast.inputs.derived import DERIVED, Shown, derived, refuse_unmakeable
 from strategies.forecast.inputs.features import CLIP, ranks
 
 FUNDING: Final = "funding"
+FUNDING_CLOCK: Final = "funding_clock"
 OPEN_INTEREST: Final = "open_interest"
 BASIS: Final = "basis"
 MARK: Final = "mark"
 INDEX: Final = "index"
 SERIES: Final = "series:"
-ACCEPTED: Final = (
-    f"funding, open_interest, basis, {', '.join(DERIVED)}, series:NAME or series:SOURCE/NAME"
+ACCEPTED: Final = ", ".join(
+    [FUNDING, FUNDING_CLOCK, OPEN_INTEREST, BASIS, *DERIVED, "series:NAME or series:SOURCE/NAME"]
 )
 OBSERVATIONS: Final = 64  # a score compares with so many
 OBSERVATIONS_MIN: Final = 16
+CLOCK_HOURS: Final = max(FUNDING_HOURS)  # every funding interval divides it
 FUNDING_UNIT: Final = 1e-4 / 8  # per hour: 1 bps per 8 hours
 BASIS_UNIT: Final = 5e-4
 _MAD_TO_SIGMA: Final = 1.4826
@@ -54,7 +67,7 @@ Known = Mapping[str, tuple[Series | None, ...]]  # by what `needed` names: one o
 def checked(names: Sequence[str]) -> tuple[str, ...]:
     """Give the names of covariates; raise ConfigurationError for an unknown or repeated one."""
     for name in names:
-        known = name in (FUNDING, OPEN_INTEREST, BASIS) or name in DERIVED
+        known = name in (FUNDING, FUNDING_CLOCK, OPEN_INTEREST, BASIS) or name in DERIVED
         if not known and not _SERIES_NAME.match(name):
             raise ConfigurationError(f"covariate {name!r}; accepted: {ACCEPTED}")
         if list(names).count(name) > 1:
@@ -63,9 +76,9 @@ def checked(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def needed(names: Sequence[str]) -> tuple[str, ...]:
-    """Name the series that covariates are made of: basis takes mark and index, bars take none."""
-    made_of = {BASIS: (MARK, INDEX), **dict.fromkeys(DERIVED, ())}
-    return tuple(one for name in names for one in made_of.get(name, (name,)))
+    """Name the series that covariates are made of, each once: basis takes mark and index."""
+    made_of = {FUNDING_CLOCK: (FUNDING,), BASIS: (MARK, INDEX), **dict.fromkeys(DERIVED, ())}
+    return tuple(dict.fromkeys(one for name in names for one in made_of.get(name, (name,))))
 
 
 def column_names(names: Sequence[str]) -> tuple[str, ...]:
@@ -76,6 +89,8 @@ def column_names(names: Sequence[str]) -> tuple[str, ...]:
 def _column_names(name: str) -> tuple[str, ...]:
     if name in DERIVED:
         return DERIVED[name]
+    if name == FUNDING_CLOCK:
+        return (f"{name}:sin", f"{name}:cos")
     return (name, f"{name}:step") if is_outside(name) else (name, f"rank_{name}")
 
 
@@ -144,12 +159,18 @@ class CovariateTable:
                 last = [fresh_ms for known, late, fresh_ms in states if fresh_ms and late]
                 since = f"; nothing new since {iso(max(last))}" if last else ""
                 parts = (
-                    f"unknown for {unknown_n} of {len(states)}, read as the middle of the feature",
+                    f"unknown for {unknown_n} of {len(states)}, read as {self._instead(name)}",
                     f"overdue for {late_n} of {len(states)}, read as the last value known",
                 )
                 told = [part for part, n in zip(parts, (unknown_n, late_n), strict=True) if n]
                 found[name] = " and ".join(told) + since
         return found
+
+    def _instead(self, name: str) -> str:
+        """Say what a model reads in place of a series that is not known."""
+        if name == FUNDING and FUNDING not in self.names:
+            return f"settled every {CLOCK_HOURS} h"
+        return "the middle of the feature"
 
     def _state(self, series: Series | None, at_ms: int) -> tuple[bool, bool, int]:
         """Tell whether a value is known, whether a newer one is overdue, and from when it was."""
@@ -166,10 +187,15 @@ class CovariateTable:
         return at_ms - fresh_ms < series.stale_ms, is_late, fresh_ms
 
     def _plain_of(self, series: Series) -> Steps:
-        key = ("", id(series))
+        return self._made_of(series, _plain)[0]
+
+    def _made_of(
+        self, series: Series, make: Callable[[Series], tuple[Steps, ...]]
+    ) -> tuple[Steps, ...]:
+        key = (make.__name__, id(series))
         if key not in self._made:
-            self._made[key] = _plain(series)
-        return self._made[key][0]
+            self._made[key] = make(series)
+        return self._made[key]
 
     def _take_over(self, before: CovariateTable) -> None:
         """Keep what was made of series that are the same objects as before."""
@@ -185,6 +211,8 @@ class CovariateTable:
             return derived(name, shown)
         if is_outside(name):
             return [self._sampled(name, _scored, at_ms, part) for part in range(2)]
+        if name == FUNDING_CLOCK:
+            return _clock(at_ms, self._sampled(FUNDING, _interval, at_ms))
         with np.errstate(all="ignore"):
             if name == FUNDING:
                 value = self._sampled(FUNDING, _plain, at_ms) / FUNDING_UNIT
@@ -211,10 +239,7 @@ class CovariateTable:
             if series is None:
                 continue
             if id(series) not in known:  # one of the whole market is sampled once
-                key = (name, id(series))
-                if key not in self._made:
-                    self._made[key] = make(series)
-                known[id(series)] = self._made[key][part].at(at_ms)
+                known[id(series)] = self._made_of(series, make)[part].at(at_ms)
             out[:, n] = known[id(series)]
         return out
 
@@ -233,6 +258,33 @@ def with_covariates(
 
 def _plain(series: Series) -> tuple[Steps, ...]:
     return (newest(series),)
+
+
+def _interval(series: Series) -> tuple[Steps, ...]:
+    """Give the last funding interval in hours that two settlements told, NaN before the first."""
+    hours = np.diff(series.ts, prepend=0) / HOUR_MS
+    row = np.where(np.isin(hours, FUNDING_HOURS), np.arange(len(hours)), -1)
+    row = np.maximum.accumulate(row) if len(row) else row
+    held = np.where(row >= 0, hours[row], np.nan)
+    steps = newest(series)
+    return (Steps(steps.from_ms, held, steps.fresh_ms, steps.stale_ms),)
+
+
+def _clock(at_ms: Instants, hours: Floats) -> list[Floats]:
+    """Give sine and cosine of instants (T,) within funding intervals (T, N), NaN for CLOCK_HOURS.
+
+    Intervals begin with the UTC day. An instant is told to the minute, as bars close.
+    """
+    minutes = np.where(np.isfinite(hours), hours, CLOCK_HOURS).astype(np.int64) * 60
+    place = (at_ms // MINUTE_MS)[:, None] % minutes
+    slot = place * (CLOCK_HOURS * 60 // minutes)
+    return [column[slot] for column in _clock_table()]
+
+
+@cache  # a place has one value, whatever is asked with it
+def _clock_table() -> tuple[Floats, Floats]:
+    angles = 2 * np.pi * np.arange(CLOCK_HOURS * 60) / (CLOCK_HOURS * 60)
+    return np.sin(angles), np.cos(angles)
 
 
 def _scored(series: Series) -> tuple[Steps, ...]:

@@ -309,3 +309,67 @@ def test_a_table_that_takes_over_gives_what_a_new_one_gives(job: Job) -> None:
     fresh = CovariateTable(NAMES, other, SYMBOLS)
     np.testing.assert_array_equal(again.rows(close_ms), fresh.rows(close_ms))
     assert again.silent(int(close_ms[-1])) == fresh.silent(int(close_ms[-1]))
+
+
+# ---- the clock of funding ------------------------------------------------------------------------
+
+
+def settled_every(hours: list[int]) -> Series:
+    settle_ms = (markets.START_MS + np.cumsum(hours) * HOUR_MS).astype(np.int64)
+    return hourly_funding(settle_ms, np.full(len(hours), 1e-4))
+
+
+def clock(at_ms: list[int], *ones: Series | None) -> Floats:
+    table = CovariateTable(["funding_clock"], {"funding": ones}, SYMBOLS[: len(ones)])
+    return table.rows(np.array(at_ms, dtype=np.int64))
+
+
+def test_the_clock_of_funding_tells_the_place_in_the_contracts_own_interval() -> None:
+    ones = (settled_every([8] * 9), settled_every([4] * 18), settled_every([1] * 72), None)
+    hours = [60.0, 61.0, 62.5, 63.0, 64.0]
+    found = clock([markets.START_MS + round(hour * HOUR_MS) for hour in hours], *ones)
+    for n, length in enumerate((8, 4, 1, 8)):
+        angle = 2 * np.pi * (np.array(hours) % length) / length
+        np.testing.assert_allclose(found[:, n, 0], np.sin(angle), atol=1e-12)
+        np.testing.assert_allclose(found[:, n, 1], np.cos(angle), atol=1e-12)
+    assert column_names(["funding_clock"]) == ("funding_clock:sin", "funding_clock:cos")
+
+
+def test_a_change_of_interval_counts_from_the_settlement_that_tells_it_and_not_before() -> None:
+    one = settled_every([8] * 6 + [4] * 6)  # the first of 4 h is at 52 h
+    at = [markets.START_MS + round(hour * HOUR_MS) for hour in (50, 51.9, 52, 53)]
+    found = clock(at, one)[:, 0, 0]
+    wanted = [np.sin(2 * np.pi * (hour % 8) / 8) for hour in (50, 51.9)]
+    wanted += [np.sin(2 * np.pi * (hour % 4) / 4) for hour in (52, 53)]
+    np.testing.assert_allclose(found, wanted, atol=1e-12)
+    for until_ms in at:
+        cut = clock([t for t in at if t <= until_ms], one.known_at(until_ms))
+        np.testing.assert_array_equal(cut[:, 0, 0], found[: len(cut)])
+    stale_ms = int(one.known_ms[-1]) + one.stale_ms + HOUR_MS
+    np.testing.assert_array_equal(clock([stale_ms], one), clock([stale_ms], None))
+
+
+def test_the_clock_of_funding_and_funding_itself_share_their_series_and_say_what_is_unknown() -> (
+    None
+):
+    one = settled_every([4] * 20)
+    both = CovariateTable(["funding_clock", "funding"], {"funding": (one, None)}, SYMBOLS[:2])
+    at_ms = one.known_ms[-3:]
+    alone = CovariateTable(["funding"], {"funding": (one, None)}, SYMBOLS[:2])
+    np.testing.assert_array_equal(both.rows(at_ms)[:, :, 2:], alone.rows(at_ms))
+    np.testing.assert_array_equal(both.rows(at_ms)[:, :, :2], clock(at_ms.tolist(), one, None))
+    clocks = CovariateTable(["funding_clock"], {"funding": (one, None)}, SYMBOLS[:2])
+    said = clocks.silent(int(at_ms[-1]))["funding"]
+    assert said == "unknown for 1 of 2, read as settled every 8 h"
+    assert "the middle" in both.silent(int(at_ms[-1]))["funding"]
+
+
+def test_models_train_with_the_clock_of_funding(job: Job) -> None:
+    mine = replace(job, covariates=("funding_clock",))
+    for train_one in (train_ridge, train_model):
+        stored = checkpoint.load(train_one(mine))
+        estimator = ModelEstimator(stored, Beside(job.series, ("funding_clock",)))
+        close_ms, values = job.bars[H1]
+        window = Window(H1, int(close_ms[-1]), values[-200:])
+        (said,) = estimator.estimate(window.newest_ms, [window]).predictions
+        assert np.isfinite(said.mean).any()
