@@ -22,7 +22,8 @@ from daemon.domain.units import Timeframe
 RATIO_MAX: Final = 10**12
 RATIO_WORDS: Final = 'new units for an old one: 10, "0.1" or "1/15"; 1 for a real move'
 _COVARIATE = re.compile(
-    r"^(funding|funding_clock|open_interest|basis|majors|ranks|series:([a-z0-9_]+/)?[a-z0-9_]+)$"
+    r"^(funding|funding_clock|open_interest|basis|majors|ranks|tier|"
+    r"series:([a-z0-9_]+/)?[a-z0-9_]+)$"
 )
 
 
@@ -166,8 +167,8 @@ Covariates = Annotated[
     tuple[str, ...],
     BeforeValidator(_covariates),
     Accepts(
-        "a list of funding, funding_clock, open_interest, basis, majors, ranks, series:NAME or "
-        "series:SOURCE/NAME",
+        "a list of funding, funding_clock, open_interest, basis, majors, ranks, tier, "
+        "series:NAME or series:SOURCE/NAME",
         is_text=False,
     ),
 ]

@@ -5,6 +5,8 @@
               the newest 64 one-bar moves; its rank over instruments. Of BTC and ETH it is 0.
     ranks     of each feature of one instrument its rank over instruments, -1..1, where it has none
               among the features yet
+    tier      which quarter of the instruments it is in by dollar volume of the newest 64 bars, 1
+              the least traded: four columns, 1 in its own and 0 in the others
 
 A row depends to the bit on its last `FEATURE_MEMORY_BARS` bars only, as one of `features` does.
 """
@@ -27,6 +29,8 @@ from strategies.forecast.inputs.features import (
     RETURN_BARS,
     SIGMA_BARS,
     SIGMA_OBSERVATIONS_MIN,
+    logged,
+    mean,
     prepare,
     ranks,
     sum_over,
@@ -35,6 +39,8 @@ from strategies.forecast.inputs.windows import padded
 
 MAJORS: Final = "majors"
 RANKS: Final = "ranks"
+TIER: Final = "tier"
+TIERS: Final = 4
 
 _APART_MIN: Final = 1e-6  # 1 - r^2 of the two majors; below it nothing tells one from the other
 _QUOTES: Final = ("USDT", "USDC", "FDUSD", "BUSD", "TUSD", "USD")  # the first that is there
@@ -56,6 +62,7 @@ DERIVED: Final[Mapping[str, tuple[str, ...]]] = {
         *(f"rank_majors_{k}" for k in RESIDUAL_BARS),
     ),
     RANKS: tuple(f"rank:{name}" for name in _RANKED),
+    TIER: tuple(f"tier_{n + 1}" for n in range(TIERS)),
 }
 
 
@@ -137,4 +144,24 @@ def _ranks(shown: Shown) -> list[Floats]:
     return [ranks(shown.rows[:, :, FEATURE_NAMES.index(name)]) for name in _RANKED]
 
 
-_MAKERS: Final[Mapping[str, Callable[[Shown], list[Floats]]]] = {MAJORS: _majors, RANKS: _ranks}
+@np.errstate(all="ignore")
+def _tiers(shown: Shown) -> list[Floats]:
+    _, turnover, present = logged(shown.bars())
+    traded = np.isfinite(turnover)
+    terms = np.concatenate([np.where(traded, turnover, 0.0), traded], axis=1)
+    first = len(terms) - len(shown.rows)
+    total, count = np.split(sum_over(terms, SIGMA_BARS)[first:], 2, axis=1)  # (T, N) each
+    level = np.where(present[first:], mean(total, count, SIGMA_OBSERVATIONS_MIN), np.nan)
+    ranked = ranks(level)
+    known_n = np.isfinite(ranked).sum(axis=1, keepdims=True)
+    # a place is whole, or half where two share it: without the rounding of a rank
+    place = np.where(known_n > 1, np.round((ranked + 1.0) * (known_n - 1)) / 2, ranked)
+    tier = np.floor(place * TIERS / known_n)
+    return [np.where(np.isfinite(tier), tier == n, np.nan) for n in range(TIERS)]
+
+
+_MAKERS: Final[Mapping[str, Callable[[Shown], list[Floats]]]] = {
+    MAJORS: _majors,
+    RANKS: _ranks,
+    TIER: _tiers,
+}

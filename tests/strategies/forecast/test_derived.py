@@ -86,7 +86,7 @@ def test_a_planted_leak_is_caught(name: str, monkeypatch: pytest.MonkeyPatch) ->
     honest = derived.derived
 
     def early(name: str, shown: derived.Shown) -> list[Floats]:
-        return [np.roll(column, -1, axis=0) for column in honest(name, shown)]
+        return [np.roll(column, -24, axis=0) for column in honest(name, shown)]
 
     monkeypatch.setattr("strategies.forecast.inputs.covariates.derived", early)
     assert not is_blind(name)
@@ -247,3 +247,17 @@ def test_every_feature_of_one_instrument_has_its_rank_over_instruments() -> None
     shared = ("day_", "market_", "rank_", "residual_", "volume")  # residuals and volume have one
     others = [name for name in FEATURE_NAMES if not name.startswith(shared)]
     assert column_names(["ranks"]) == tuple(f"rank:{name}" for name in others)
+
+
+# ---- tiers ---------------------------------------------------------------------------------------
+
+
+def test_a_tier_is_the_quarter_by_dollar_volume_and_a_new_listing_gets_one() -> None:
+    values = markets.walk(T, N, seed=7)
+    values[:, :, Field.VOLUME] *= 10.0 ** np.array([3, 0, 5, 1, 4, 2])
+    values[: T - 30, 5] = np.nan
+    found = columns(values, "tier")
+    wanted = np.array([2, 0, 3, 0, 2, 1])  # of places 3, 0, 5, 1, 4, 2 of six
+    np.testing.assert_array_equal(found[-1], np.eye(4)[wanted])
+    assert np.isnan(found[T - 30 + 22, 5]).all(), "23 bars are too few"
+    assert np.nansum(found[T - 30 + 23, 5]) == 1.0
