@@ -139,7 +139,9 @@ def test_the_real_rule_strategy_runs_without_an_estimator() -> None:
 
 
 def test_a_strategy_that_needs_forecasts_needs_an_estimator() -> None:
-    with pytest.raises(InvariantViolated, match="follow_forecasts or a covariance needs an estimator"):
+    with pytest.raises(
+        InvariantViolated, match="follow_forecasts or a covariance needs an estimator"
+    ):
         ReplayShell(make_engine(FollowForecasts()), venue_core(), None)
 
 
