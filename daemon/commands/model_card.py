@@ -36,7 +36,7 @@ def show_card(card: ModelCard, *, tried_n: int | None = None, as_json: bool) -> 
 
 
 def _facts(card: ModelCard, tried_n: int | None) -> list[str]:
-    folds_n = len({score["fold"] for score in card.scores})
+    folds_n = len({score.get("fold", 0) for score in card.scores})
     made = f"models of {folds_n} folds" if folds_n > 1 else "seeds"
     seeds = f", mean of {card.members} {made}" if card.members > 1 else ""
     parent = f", tuned from {card.parent}" if card.parent else ""
@@ -62,7 +62,7 @@ def _table(card: ModelCard) -> Table:
         "± 95 %",
     ):
         table.add_column(heading, justify="left" if heading == "out of sample" else "right")
-    folds_n = len({score["fold"] for score in card.scores})
+    folds_n = len({score.get("fold", 0) for score in card.scores})
     for score in card.scores:
         for name in ("model", *BASELINES):
             skill = score[name]
