@@ -43,8 +43,9 @@ FIRST: Final = 6  # stretches that are learned from before any is measured
 CANDIDATES: Final = 8
 T_MIN: Final = 4.5  # of measures in 14 stretches: one chance in 3,300 where there is nothing
 RIDGE: Final = 1.0  # of the mean noise
-STARTS: Final = 4  # leading singular vectors that power steps begin from
-POWER_STEPS: Final = 60
+STARTS: Final = 2  # leading singular vectors that power steps begin from
+POWER_STEPS: Final = 60  # at most
+SETTLED: Final = 1e-9  # share by which the size still grows when the steps end
 ROWS_AT_ONCE: Final = 40_000
 _SPREAD_MIN: Final = 1e-9
 
@@ -178,11 +179,14 @@ def _power(tensor: Floats, k: Floats, v: Floats) -> Rank1:
     """Go to the product of rank one that is nearest to a tensor, from lags k and channels v."""
     u, size = v, 0.0
     for _ in range(POWER_STEPS):
-        u = _unit(np.tensordot(k, tensor, 1) @ v)
-        v = _unit(u @ np.tensordot(k, tensor, 1))
-        k = (tensor @ v) @ u
+        matrix = np.tensordot(k, tensor, 1)
+        u = _unit(matrix @ v)
+        v = _unit(u @ matrix)
+        k, before = (tensor @ v) @ u, size
         size = float(np.linalg.norm(k))
         k = _unit(k)
+        if size - before <= SETTLED * size:
+            break
     return size, u, k, v
 
 
