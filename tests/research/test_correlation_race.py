@@ -184,7 +184,9 @@ def of_kinds(R: Floats, seed: int) -> dict[str, Walked]:
     return {name: walked(market, fold, made) for name, made in arms.items()}
 
 
-@pytest.mark.parametrize(("is_true", "seed"), [(True, 21), (False, 22)])
+@pytest.mark.parametrize(
+    ("is_true", "seed"), [(True, 21), pytest.param(False, 22, marks=pytest.mark.soak(minutes=1))]
+)
 def test_a_taxonomy_is_found_to_help_where_it_is_true_and_not_where_coins_are_alike(
     is_true: bool, seed: int
 ) -> None:
