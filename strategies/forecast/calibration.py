@@ -3,8 +3,10 @@
 Per timeframe, with f scaled to unit size out of sample, the slope of y on f through the origin is
 the information coefficient. It is shrunk twice by the normal-normal rule: the pooled slope to a
 prior of what price-and-volume models reach, each timeframe's slope to the pooled one. Standard
-errors are Newey-West over instants, so overlapping labels do not count as new evidence. A slope
-below zero is taken as zero: a forecast that points the wrong way is not turned round.
+errors are Newey-West over instants, so overlapping labels do not count as new evidence. The prior
+is a normal law cut off at zero, since a forecast that points the wrong way is not turned round, and
+so is what is left after the outcomes: its mean is the slope. It is always above zero. The worse the
+outcomes, the smaller it is, and the next ones can bring it back; one bad stretch does not silence.
 
     mean      m = slope * scale * f
     variance  v = slope^2 * spread_i + slope_sd^2                     of the mean, not the outcome
@@ -16,6 +18,7 @@ forecasts the most, until they rank behind middling ones.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -24,11 +27,14 @@ import numpy as np
 
 from daemon.domain.bar import Floats
 
-PRIOR_SLOPE: Final = 0.02  # information coefficients of 0.015 to 0.035 at six hours are realistic
+PRIOR_CENTRE: Final = 0.01  # of the normal law before it is cut off at zero
 PRIOR_SD: Final = 0.02
+PRIOR_SLOPE: Final = 0.02  # its mean after: coefficients of 0.015 to 0.035 at six hours are real
 BETWEEN_SD: Final = 0.01  # by so much the slopes of different timeframes are thought to differ
 SPREAD_OWN: Final = 0.5  # weight of the instrument's own spread over members; the rest is average
 _SIZE_FLOOR: Final = 1e-6
+_SLOPE_FLOOR: Final = 1e-9
+_FAR_BELOW: Final = -20.0  # sds; the series is then exact to 1e-6 of its value
 SINGLE_MEMBER_SPREAD: Final = 1.0  # without an ensemble, as large as a forecast is typically
 
 
@@ -109,8 +115,21 @@ def calibrate(
     found = []
     for f, scale, (slope, sd) in zip(scaled, scales, slopes, strict=True):
         drawn, drawn_sd = _drawn(slope, sd, *pooled)
-        found.append(Calibration(scale, max(0.0, drawn), drawn_sd, _mean_spread(f)))
+        found.append(Calibration(scale, above_zero(drawn, drawn_sd), drawn_sd, _mean_spread(f)))
     return tuple(found)
+
+
+def above_zero(mean: float, sd: float) -> float:
+    """Give the mean of what is left above zero of a normal law: m + sd * pdf(m/sd) / cdf(m/sd).
+
+    Source: the truncated normal law; far below zero its asymptotic series, as both functions end
+    there. sd must be above 0.
+    """
+    z = mean / sd
+    if z < _FAR_BELOW:
+        return max(sd * (-1 / z + 2 / z**3 - 10 / z**5), _SLOPE_FLOOR)
+    density = math.exp(-z * z / 2) / math.sqrt(2 * math.pi)
+    return mean + sd * density / (0.5 * math.erfc(-z / math.sqrt(2)))
 
 
 def _mean_spread(scaled: Floats) -> float:
@@ -146,10 +165,10 @@ def _pooled(slopes: Sequence[tuple[float, float]]) -> tuple[float, float]:
     """Average the timeframes' slopes and shrink them to the prior; their errors are shared."""
     known = [(b, sd) for b, sd in slopes if np.isfinite(sd) and sd > 0]
     if not known:
-        return PRIOR_SLOPE, PRIOR_SD
+        return PRIOR_CENTRE, PRIOR_SD
     mean = sum(b for b, _ in known) / len(known)
     # The timeframes see the same outcomes: their average is hardly surer than one of them.
-    return shrunk(mean, sum(sd for _, sd in known) / len(known), PRIOR_SLOPE, PRIOR_SD)
+    return shrunk(mean, sum(sd for _, sd in known) / len(known), PRIOR_CENTRE, PRIOR_SD)
 
 
 def shrunk(slope: float, sd: float, prior: float, prior_sd: float) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""Calibration: slopes far below one, shrunk and never negative; variance of the mean."""
+"""Calibration: slopes far below one, shrunk and always above zero; variance of the mean."""
 
 from __future__ import annotations
 
@@ -6,13 +6,19 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import truncnorm
 
 from daemon.domain.units import Timeframe
 from strategies import combination
 from strategies.forecast.alphas import Alphas, Combining
 from strategies.forecast.calibration import (
+    PRIOR_CENTRE,
+    PRIOR_SD,
     PRIOR_SLOPE,
     Calibration,
+    above_zero,
     calibrate,
     centred,
     disagreement,
@@ -38,12 +44,30 @@ def test_a_strong_forecast_gets_about_its_regression_slope() -> None:
     assert found.spread == pytest.approx(0.09 / 1.045, rel=0.1)
 
 
-def test_few_samples_leave_the_prior_and_a_wrong_way_forecast_gets_zero() -> None:
+def test_few_samples_leave_the_prior_and_a_wrong_way_forecast_next_to_nothing() -> None:
     members, outcomes = drawn(0.0, T=30)
     (little,) = calibrate([members], [outcomes], lags=[6])
-    assert little.slope == pytest.approx(PRIOR_SLOPE, abs=0.02)
+    assert little.slope == pytest.approx(0.02, abs=0.02)
     members, outcomes = drawn(-0.3)
-    assert calibrate([members], [outcomes], lags=[1])[0].slope == 0.0
+    (wrong,) = calibrate([members], [outcomes], lags=[1])
+    assert 0.0 < wrong.slope < 0.001, "sd 0.005, thirty times as far below zero"
+
+
+def test_a_bad_stretch_that_may_be_luck_does_not_silence() -> None:
+    members, outcomes = drawn(-0.01, T=1000)
+    (found,) = calibrate([members], [outcomes], lags=[6])
+    assert 0.001 < found.slope < 0.015
+
+
+@given(st.floats(-3.0, 3.0), st.floats(0.001, 0.1))
+def test_what_is_left_above_zero_is_the_mean_of_the_cut_law(mean: float, sd: float) -> None:
+    """The oracle integrates the tail by its own law; the order of two stretches is kept."""
+    found = above_zero(mean, sd)
+    assert found > max(mean, 0.0) or found == pytest.approx(mean, rel=1e-9)
+    if mean > -30 * sd:
+        cut = truncnorm(-mean / sd, np.inf, loc=mean, scale=sd)
+        assert found == pytest.approx(float(cut.mean()), rel=1e-4)
+    assert above_zero(mean + 0.1 * sd, sd) > found
 
 
 def test_overlapping_labels_make_the_slope_less_sure() -> None:
@@ -58,7 +82,8 @@ def test_overlapping_labels_make_the_slope_less_sure() -> None:
 def test_without_any_outcome_the_prior_stands() -> None:
     members = np.zeros((2, 5, 4))
     (found,) = calibrate([members], [np.full((5, 4), np.nan)], lags=[1])
-    assert found.slope == pytest.approx(PRIOR_SLOPE)
+    assert found.slope == pytest.approx(0.022, abs=0.0005)
+    assert above_zero(PRIOR_CENTRE, PRIOR_SD) == pytest.approx(PRIOR_SLOPE, rel=0.02)
 
 
 def test_mean_is_centred_scaled_and_variance_is_that_of_the_mean() -> None:
