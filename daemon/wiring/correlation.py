@@ -14,7 +14,6 @@ from adapters.history.locks import only_writer
 from adapters.history.store import Panel
 from adapters.trial_ledger import Training
 from daemon.domain.bar import Field, Floats
-from daemon.domain.covariates import Series, newest
 from daemon.domain.units import DAY_MS, instant_ms, iso
 from daemon.ports import Share
 from daemon.report.files import plain, write_text
@@ -23,7 +22,6 @@ from daemon.research.correlation.judging import judge_horizon, verdicts_of
 from daemon.research.correlation.market import (
     HORIZONS_H,
     Fold,
-    Longs,
     Market,
     folds_of,
     hours_of,
@@ -44,6 +42,7 @@ from daemon.wiring.arms import workers_of
 from daemon.wiring.correlation_work import Walk, read_walk, run_walk, write_market
 from daemon.wiring.training import SourceBars
 from daemon.wiring.trials import ledger_of, trial_of_training
+from strategies.covariance.columns import middle_known
 
 VALUES_FILE: Final = "correlation.json"
 PAGE_FILE: Final = "correlation.html"
@@ -126,7 +125,7 @@ def market_from(bars: SourceBars) -> Market:
     A covariate of each instrument counts as its median over those that have one.
     """
     hours = hours_of(bars.close_ms, bars.source.ms)
-    columns = [_column(series, hours) for series in bars.known.values()]
+    columns = [middle_known(series, hours) for series in bars.known.values()]
     return market_of(
         bars.symbols,
         bars.close_ms,
@@ -135,18 +134,6 @@ def market_from(bars: SourceBars) -> Market:
         np.stack(columns, axis=1) if columns else None,
         list(bars.known),
     )
-
-
-def _column(series: Sequence[Series | None], hours: Longs) -> Floats:
-    """Give a covariate (T,) at the closes of hours: the newest value known then."""
-    distinct = list({id(one): one for one in series if one is not None}.values())
-    if not distinct:
-        return np.full(len(hours), np.nan)
-    table = np.stack([newest(one).at(hours) for one in distinct], axis=1)
-    found = np.full(len(hours), np.nan)
-    known = np.isfinite(table).any(axis=1)
-    found[known] = np.nanmedian(table[known], axis=1)
-    return found
 
 
 # ---- what came of it -----------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from daemon.wiring.covariance_columns import RunningColumns
 from strategies.covariance.hosted import WithCovariance
 from strategies.covariance.interface import CovarianceEstimator
 from strategies.covariance.known import make_estimator
@@ -26,6 +27,8 @@ def build(config: Mapping[str, Any]) -> WithCovariance:
         inner = getattr(importlib.import_module(module), name)(config["config"])
     knobs = dict(chosen["parameters"])
     asked, columns = _asked(chosen, knobs)
+    noting = [inner] if inner is not None and hasattr(inner, "note") else []
+    noting += [] if columns is None else [columns]
     return WithCovariance(
         inner,
         asked,
@@ -39,14 +42,15 @@ def build(config: Mapping[str, Any]) -> WithCovariance:
         ),
         memory_bars=chosen["memory_bars"],
         columns=columns,
+        noting=noting,
     )
 
 
 def _asked(
     chosen: Mapping[str, Any], knobs: Mapping[str, object]
-) -> tuple[CovarianceEstimator, int]:
-    """Make the estimator that is asked for, and say how many covariates it was fitted with."""
-    if chosen["model"]:
-        manifest, network = load(Path(chosen["model"]))
-        return network, len(manifest.covariates)
-    return make_estimator(chosen["estimator"], knobs, chosen["coins"]), 0
+) -> tuple[CovarianceEstimator, RunningColumns | None]:
+    """Make the estimator that is asked for, and what it reads beside returns."""
+    if not chosen["model"]:
+        return make_estimator(chosen["estimator"], knobs, chosen["coins"]), None
+    manifest, network = load(Path(chosen["model"]))
+    return network, RunningColumns(manifest.covariates, chosen) if manifest.covariates else None

@@ -18,6 +18,7 @@ from daemon.engine.engine import Engine
 from daemon.settings import Settings
 from daemon.wiring.core import asks_covariance, combined_timeframes, strategy_of, timeframes_of
 from daemon.wiring.covariates import names_of, noted, series_root
+from strategies.forecast.inputs.covariates import FUNDING
 
 BUILD: Final = "strategies.forecast.inference:build"
 BUILD_WITH_SERIES: Final = "daemon.wiring.series_worker:build"
@@ -77,6 +78,11 @@ def needs_model(settings: Settings) -> bool:
     return settings.estimator.kind == "model" and strategy_of(settings).needs_estimates
 
 
+def reads_series(settings: Settings) -> bool:
+    """Tell whether a run with these settings reads more than bars, or might with another model."""
+    return needs_model(settings) or bool(columns_in_use(settings))
+
+
 def model_facts(settings: Settings) -> ModelFacts | None:
     """Describe the chosen model; None when none is needed or there is no champion yet."""
     if settings.estimator.kind != "model":
@@ -96,10 +102,11 @@ def table_in_use(settings: Settings) -> Stored | None:
 
 
 def covariates_in_use(settings: Settings) -> tuple[str, ...]:
-    """Name what the chosen model or a training with these settings reads beside bars."""
+    """Name what the model, the covariance's network or a training reads beside bars."""
     record = _chosen(settings) if settings.estimator.kind == "model" else None
     of_model = () if record is None else record.manifest.covariates
-    return tuple(dict.fromkeys([*of_model, *settings.training.covariates]))
+    beside = columns_in_use(settings)
+    return tuple(dict.fromkeys([*of_model, *beside, *settings.training.covariates]))
 
 
 def list_models(settings: Settings) -> list[ModelFacts]:
@@ -187,11 +194,23 @@ def _worker(settings: Settings, deadline_s: float, beside: Beside | None) -> Est
         config = _config(settings, beside)
         build = BUILD_WITH_SERIES if "series_root" in config else BUILD
         build = BUILD_TABLE if "table" in config else build
-    with_series = build == BUILD_WITH_SERIES
+    notes = build == BUILD_WITH_SERIES
     if asks_covariance(settings):
         config = {"inner": build, "config": config, "covariance": _covariance(settings, beside)}
         build = BUILD_WITH_COVARIANCE
-    return EstimateWorker(build, config, deadline_seconds=deadline_s, notes=with_series)
+        notes = notes or FUNDING in columns_in_use(settings)
+    return EstimateWorker(build, config, deadline_seconds=deadline_s, notes=notes)
+
+
+def columns_in_use(settings: Settings) -> tuple[str, ...]:
+    """Name what the network of the covariance reads beside bars; () where none is asked."""
+    from strategies.covariance.columns import BTC_VOLATILITY
+    from strategies.covariance.recurrent_store import load
+
+    if settings.covariance.estimator != RECURRENT or not asks_covariance(settings):
+        return ()
+    manifest, _ = load(Path(_network(settings.covariance.model)))
+    return tuple(one for one in manifest.covariates if one != BTC_VOLATILITY)
 
 
 def _network(folder: str) -> str:
@@ -222,7 +241,17 @@ def _covariance(settings: Settings, beside: Beside | None) -> dict[str, Any]:
     else:
         make_estimator(chosen.estimator, parameters)  # raises here what the worker would refuse
     make_estimator(chosen.baseline, parameters)
-    return {
+    where: dict[str, Any] = {"symbols": [], "series_root": "", "venue": ""}
+    if beside is not None:
+        root = series_root(settings, beside.folder).resolve()
+        names = names_of(beside.instruments)
+        where = {"symbols": names, "series_root": str(root), "venue": beside.venue}
+    elif columns_in_use(settings):
+        raise ConfigurationError(
+            f"covariance.model {chosen.model}: its network reads {columns_in_use(settings)}, of "
+            "which there is nothing here; accepted is one that reads returns alone"
+        )
+    return where | {
         "model": model,
         "estimator": chosen.estimator,
         "baseline": chosen.baseline,

@@ -26,7 +26,7 @@ from daemon.domain.units import MINUTE_MS
 from daemon.ports import Clock
 from daemon.settings import Settings
 from daemon.wiring.bar_recorder import BarRecorder
-from daemon.wiring.estimator import covariates_in_use, needs_model
+from daemon.wiring.estimator import covariates_in_use, reads_series
 from strategies.forecast.inputs.covariates import needed
 
 LEAD_MS: Final = 2 * MINUTE_MS  # before the instant that a round is for
@@ -153,7 +153,7 @@ def gauges_wanted(settings: Settings, *, is_private: bool) -> list[str]:
         case "never":
             return []
         case "wanted":
-            reads = covariates_in_use(settings) if needs_model(settings) else ()
+            reads = covariates_in_use(settings) if reads_series(settings) else ()
             return [name for name in needed(reads) if name in GAUGES]
 
 

@@ -19,7 +19,7 @@ from daemon.domain.failures import ConfigurationError, VenueError
 from daemon.domain.log_events import LogEvent
 from daemon.settings import Settings
 from daemon.wiring.covariates import series_root
-from daemon.wiring.estimator import covariates_in_use, needs_model
+from daemon.wiring.estimator import covariates_in_use, reads_series
 from daemon.wiring.recording import recording_folder
 from daemon.wiring.series_download import FEATURES, FetchedSeries, fetch_series
 from daemon.wiring.session import pinned_symbols
@@ -62,7 +62,7 @@ async def ready_series(
 
 async def ready_for_run(settings: Settings) -> tuple[FetchedSeries, ...]:
     """Do so for a run with a model that is there already; () where the run asks none."""
-    if not needs_model(settings):
+    if not reads_series(settings):
         return ()
     return await ready_series(settings, NEWEST_DAYS)
 

@@ -13,7 +13,7 @@ against what comes (`strategies.covariance.monitor`). Whose word is given is in 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 import numpy as np
 from msgspec import structs
@@ -23,6 +23,7 @@ from daemon.domain.covariance import Covariance
 from daemon.domain.forecast import Estimates
 from daemon.domain.messages import FundingRates
 from daemon.domain.units import HOUR_MS, Timeframe
+from strategies.covariance.columns import Columns
 from strategies.covariance.interface import CovarianceEstimator
 from strategies.covariance.monitor import Monitor
 
@@ -39,6 +40,14 @@ class Forecaster(Protocol):
 
     def estimate(self, as_of_ms: int, windows: Sequence[Window]) -> Estimates:
         """Give one prediction per window."""
+        ...
+
+
+class Noting(Protocol):
+    """Take settled funding rates."""
+
+    def note(self, rates: FundingRates) -> None:
+        """Take the rates of one settlement."""
         ...
 
 
@@ -67,8 +76,8 @@ class HourlyReturns:
 class WithCovariance:
     """Add a covariance to what a forecaster says; covers `adapters.estimate_worker`'s needs.
 
-    inner: None where nothing else is forecast. columns: covariates that the asked estimator was
-    fitted with; here all of them are unknown.
+    inner: None where nothing else is forecast. columns: what the asked estimator reads beside
+    returns, None where it reads nothing else. noting: who is told of settled funding rates.
     """
 
     def __init__(
@@ -79,10 +88,11 @@ class WithCovariance:
         monitor: Monitor,
         *,
         memory_bars: int,
-        columns: int = 0,
+        columns: Columns | None = None,
+        noting: Sequence[Noting] = (),
     ) -> None:
         self._inner = inner
-        self._columns = columns
+        self._columns, self._noting = columns, tuple(noting)
         self._asked, self._baseline = asked, baseline
         self._monitor = monitor
         self._returns = HourlyReturns(memory_bars)
@@ -107,9 +117,9 @@ class WithCovariance:
         return structs.replace(said, covariance=self._predict(hours[0]))
 
     def note(self, rates: FundingRates) -> None:
-        """Pass settled rates on to a forecaster that reads them."""
-        noting: Any = self._inner
-        noting.note(rates)
+        """Pass settled rates on to those who read them."""
+        for one in self._noting:
+            one.note(rates)
 
     def _predict(self, window: Window) -> Covariance:
         last_ms = self._returns.newest_ms
@@ -119,8 +129,7 @@ class WithCovariance:
             self._monitor.judge(*self._before, rows[-1])
         baseline = self._baseline.forecast(rows, None, at_ms)
         try:
-            unknown = np.full((len(rows), self._columns), np.nan) if self._columns else None
-            asked = self._asked.forecast(rows, unknown, at_ms)
+            asked = self._asked.forecast(rows, self._beside(rows, at_ms), at_ms)
             why = asked.problem(rows.shape[1]) or ""
         except (np.linalg.LinAlgError, FloatingPointError) as failure:
             asked, why = baseline, str(failure)
@@ -132,3 +141,9 @@ class WithCovariance:
             why = self._monitor.why()
         spoken = baseline if why else asked
         return structs.replace(spoken, note=why, watch=self._monitor.watch())
+
+    def _beside(self, rows: Floats, at_ms: int) -> Floats | None:
+        if self._columns is None:
+            return None
+        hours = at_ms - HOUR_MS * np.arange(len(rows) - 1, -1, -1, dtype=np.int64)
+        return self._columns.at(hours, rows)

@@ -42,7 +42,7 @@ from strategies.covariance.recurrent import (
 MANIFEST_FILE: Final = "manifest.json"
 WEIGHTS_FILE: Final = "weights.safetensors"
 KIND: Final = "recurrent_correlation"
-SCHEMA: Final = 1
+SCHEMA: Final = 2
 ID_LENGTH: Final = 16
 HIDDEN_MAX: Final = 256
 

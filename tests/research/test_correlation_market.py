@@ -8,13 +8,13 @@ import pytest
 from daemon.domain.failures import ModelError
 from daemon.domain.units import DAY_MS, HOUR_MS
 from daemon.research.correlation.market import (
-    BTC_VOLATILITY,
     begins,
     columns_of,
     folds_of,
     market_of,
     rows_within,
 )
+from strategies.covariance.columns import BTC_VOLATILITY
 from tests.research.correlation_market import BAR_MS, START_MS, equal, walked_market
 
 STILL = np.zeros(24 * 30, dtype=np.int64)
@@ -57,10 +57,10 @@ def test_the_volatility_of_btc_is_known_for_every_hour_after_a_day() -> None:
     names = ("ETHUSDT", "BTCUSDT", "XRPUSDT", "LTCUSDT")
     market = walked_market([equal(0.5, 4)], STILL, seed=1, symbols=names)
     assert market.columns == (BTC_VOLATILITY,) == columns_of(market, outside=False)
-    day = market.fine[100 - 23 : 101, :, 1]
+    day = market.hourly[100 - 23 : 101, 1]
     assert market.beside[100, 0] == pytest.approx(0.5 * np.log((day**2).sum() / 24))
-    assert np.isnan(market.beside[:23]).all()
-    assert np.isfinite(market.beside[23:]).all()
+    assert np.isnan(market.beside[:11]).all(), "half a day must be known"
+    assert np.isfinite(market.beside[11:]).all()
 
 
 def test_folds_begin_at_a_midnight_and_leave_no_hour_out_and_none_twice() -> None:

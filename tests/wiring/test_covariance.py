@@ -2,35 +2,45 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from adapters.history.covariates import ALL, read_series, series_path, write_series
+from adapters.history.parquet_file import Rates, read_rates, write_rates
+from daemon.domain.covariance import Covariance
+from daemon.domain.covariates import Series, hourly_funding
 from daemon.domain.failures import ConfigurationError, ModelError
+from daemon.domain.messages import FundingRates
+from daemon.domain.units import HOUR_MS
 from daemon.status.values import covariance_values
 from daemon.wiring.backtest import run_backtest
+from daemon.wiring.covariance_columns import RunningColumns
+from strategies.covariance.columns import BTC_VOLATILITY, day_volatility, middle_known
 from strategies.covariance.recurrent import SEQUENCE, STATE
 from strategies.covariance.recurrent_store import KIND, SCHEMA, RecurrentManifest, reads, save
 from strategies.covariance.recurrent_training import HIDDEN, Corrector
-from tests.wiring.small_market import small_settings, write_market
+from tests.wiring.small_market import FIRST_MS, VENUE, small_settings, write_market
 
 ASKS = "covariance.estimator=ewma"
 
 
-def fitted_network() -> tuple[RecurrentManifest, dict[str, np.ndarray]]:
-    """Give a network that says something and reads one column, as a race would leave it."""
+def fitted_network(*beside: str) -> tuple[RecurrentManifest, dict[str, np.ndarray]]:
+    """Give a network that says something and reads such columns, as a race would leave it."""
+    names = (BTC_VOLATILITY, *beside)
     torch.manual_seed(5)
-    model = Corrector(len(SEQUENCE) + 1).double()
+    model = Corrector(len(SEQUENCE) + len(names)).double()
     with torch.no_grad():
         model.head.weight.normal_(0.0, 0.5)
-    size = len(SEQUENCE) + 1 + len(STATE)
+    size = len(SEQUENCE) + len(names) + len(STATE)
     manifest = RecurrentManifest(
         schema=SCHEMA,
         kind=KIND,
         reads=reads(),
-        covariates=("btc_volatility",),
+        covariates=names,
         hidden=HIDDEN,
         centre=(0.0,) * size,
         spread=(1.0,) * size,
@@ -98,3 +108,70 @@ def test_a_recurrent_network_is_asked_by_its_folder(market: Path, tmp_path: Path
     (folder / "weights.safetensors").write_bytes(b"\0" * 64)
     with pytest.raises(ModelError, match="its hash is not the one"):
         run_backtest(small_settings(market, *chosen))
+
+
+VIX = "series:outside/vix"
+HOURS = FIRST_MS + HOUR_MS * np.arange(1, 8 * 24, dtype=np.int64)
+
+
+def with_vix(folder: Path, values: np.ndarray) -> Path:
+    """Write a value for each hour, known half an hour later."""
+    at = HOURS - HOUR_MS
+    path = series_path(folder, "outside", ALL, "vix")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_series(path, Series(at, at + HOUR_MS // 2, values), {})
+    return path
+
+
+def test_a_run_reads_the_columns_that_its_network_was_fitted_with(
+    tmp_path: Path, market: Path
+) -> None:
+    folder = Path(shutil.copytree(market, tmp_path / "market"))
+    values = np.random.default_rng(1).normal(0.0, 1.0, len(HOURS))
+    learned, weights = fitted_network(VIX, "funding")
+    network = save(learned, weights, tmp_path)
+    patient = ("covariance.gap_max=1", "covariance.excess_max=10")  # it was never fitted
+    chosen = ("covariance.estimator=recurrent", f"covariance.model={network}", *patient)
+
+    def said() -> Covariance:
+        found = run_backtest(small_settings(folder, *chosen)).engine.state.covariance
+        assert found is not None
+        assert found.note == ""
+        return found
+
+    with pytest.raises(ModelError, match="series:outside/vix'.*import-series brings one"):
+        said()
+    with_vix(folder, values)
+    first = said()
+    with_vix(folder, np.where(first.as_of_ms < HOURS, 99.0, values))
+    assert np.array_equal(said().correlation, first.correlation), "known after it was asked"
+    with_vix(folder, values + 10.0 * (first.as_of_ms - 10 * HOUR_MS < HOURS))
+    assert not np.array_equal(said().correlation, first.correlation)
+    with_vix(folder, values)
+    for path in (folder / "funding").rglob("*.parquet"):
+        rates = read_rates(path)
+        about = {"venue": VENUE, "symbol": path.stem}
+        write_rates(path, Rates(rates.settle_ms, rates.rates * 50.0), about)
+    assert not np.array_equal(said().correlation, first.correlation)
+
+
+def test_columns_of_a_run_are_those_of_the_race(tmp_path: Path) -> None:
+    symbols = ("ETHUSDT", "BTCUSDT")
+    draw = np.random.default_rng(2)
+    vix = with_vix(tmp_path, draw.normal(0.0, 1.0, len(HOURS)))
+    names = (BTC_VOLATILITY, VIX, "funding")
+    config = {"symbols": symbols, "series_root": str(tmp_path), "venue": VENUE}
+    columns = RunningColumns(names, config)
+    settled = FIRST_MS + 8 * HOUR_MS * np.arange(1, 24, dtype=np.int64)
+    paid = draw.normal(1e-4, 1e-4, (len(settled), 2))
+    for at, rates in zip(settled.tolist(), paid, strict=True):
+        columns.note(FundingRates(at, rates, np.ones(2)))
+    returns = draw.normal(0.0, 0.01, (len(HOURS), 2))
+    found = columns.at(HOURS, returns)
+    funding = [hourly_funding(settled, paid[:, n]) for n in range(2)]
+    assert np.array_equal(found[:, 0], day_volatility(returns[:, 1]), equal_nan=True)
+    assert np.array_equal(found[:, 1], middle_known([read_series(vix)], HOURS), equal_nan=True)
+    assert np.array_equal(found[:, 2], middle_known(funding, HOURS), equal_nan=True)
+    assert np.isfinite(found[24:]).all()
+    part = columns.at(HOURS[-100:], returns[-100:])
+    assert np.array_equal(part[23:], found[-77:]), "a run that began later says the same"

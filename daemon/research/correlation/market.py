@@ -21,6 +21,7 @@ import numpy.typing as npt
 from daemon.domain.bar import Floats
 from daemon.domain.failures import ModelError
 from daemon.domain.units import DAY_MS, HOUR_MS, iso
+from strategies.covariance.columns import BTC_VOLATILITY, day_volatility, leader_of
 
 Longs = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
@@ -28,7 +29,6 @@ WINDOW_SHARE: Final = 0.98  # of a window's returns that an instrument must have
 INSTRUMENTS_MIN: Final = 4  # with fewer there is no block
 HORIZONS_H: Final = (6, 24)
 STEP_H: Final = HORIZONS_H[0]  # between two forecasts
-BTC_VOLATILITY: Final = "btc_volatility"
 _DAY_H: Final = 24
 
 
@@ -88,7 +88,7 @@ def market_of(
         logs = np.log(closes[first : first + len(hour_ms) * per_hour + 1])
     fine = np.diff(logs, axis=0).reshape(len(hour_ms), per_hour, -1)
     hourly = np.diff(logs[::per_hour], axis=0)
-    names, own = list(symbols), _btc_volatility(fine, symbols)
+    names, own = list(symbols), day_volatility(hourly[:, leader_of(symbols)])
     more = np.empty((len(hour_ms), 0)) if beside is None else beside
     return Market(
         tuple(names),
@@ -104,18 +104,6 @@ def hours_of(close_ms: Longs, bar_ms: int) -> Longs:
     """Give the closes of the hours of which all bars, and the close before, are on the grid."""
     whole = close_ms[close_ms % HOUR_MS == 0]
     return np.asarray(whole[whole - HOUR_MS >= close_ms[0]]) if bar_ms <= HOUR_MS else whole[:0]
-
-
-def _btc_volatility(fine: Floats, symbols: Sequence[str]) -> Floats:
-    """Give the log volatility of an hour over the last day of BTC, else of the first instrument."""
-    at = next((n for n, name in enumerate(symbols) if name.upper().startswith("BTC")), 0)
-    squares = np.nansum(fine[:, :, at] ** 2, axis=1)
-    total = np.concatenate([[0.0], np.cumsum(squares)])
-    day = np.full(len(squares), np.nan)
-    day[_DAY_H - 1 :] = (total[_DAY_H:] - total[:-_DAY_H]) / _DAY_H
-    with np.errstate(divide="ignore"):
-        found = 0.5 * np.log(day)
-    return np.where(np.isfinite(found), found, np.nan)
 
 
 @dataclass(frozen=True, slots=True)
