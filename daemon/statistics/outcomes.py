@@ -77,11 +77,12 @@ def row_mean(x: Floats) -> Floats:
 
 def _ewma(x: Floats, decay: float) -> tuple[Floats, Longs]:
     """Average with exponential weights, skipping NaN; also count the values seen, both (T, N)."""
-    total, weight = np.zeros(x.shape[1]), np.zeros(x.shape[1])
-    out, seen = np.full_like(x, np.nan), np.cumsum(np.isfinite(x), axis=0)
-    for t, row in enumerate(x):
-        known = np.isfinite(row)
-        total = np.where(known, decay * total + np.where(known, row, 0.0), total)
-        weight = np.where(known, decay * weight + 1.0, weight)
-        out[t] = total / np.where(weight > 0, weight, np.nan)
-    return out, seen
+    known = np.isfinite(x)
+    kept = np.tile(np.where(known, decay, 1.0), 2)
+    sums = np.hstack([np.where(known, x, 0.0), known])  # (T, 2N): of values, then of weights
+    before = np.zeros(2 * x.shape[1])
+    for row, share in zip(sums, kept, strict=True):
+        row += share * before
+        before = row
+    total, weight = np.hsplit(sums, 2)
+    return total / np.where(weight > 0, weight, np.nan), np.cumsum(known, axis=0)

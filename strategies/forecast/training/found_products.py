@@ -25,6 +25,7 @@ readings of what is kept get a spread of one, and the products the sizes of leas
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -48,6 +49,7 @@ POWER_STEPS: Final = 60  # at most
 SETTLED: Final = 1e-9  # share by which the size still grows when the steps end
 ROWS_AT_ONCE: Final = 40_000
 _SPREAD_MIN: Final = 1e-9
+_TINY: Final = float(np.finfo(float).tiny)  # looking it up costs as much as a step
 
 Rank1 = tuple[float, Floats, Floats, Floats]  # size, u (C,), k (lags,), v (C,)
 
@@ -177,21 +179,24 @@ def _largest(tensor: Floats) -> Rank1:
 
 def _power(tensor: Floats, k: Floats, v: Floats) -> Rank1:
     """Go to the product of rank one that is nearest to a tensor, from lags k and channels v."""
+    lags, C, _ = tensor.shape
+    flat = tensor.reshape(lags, C * C)
     u, size = v, 0.0
     for _ in range(POWER_STEPS):
-        matrix = np.tensordot(k, tensor, 1)
-        u = _unit(matrix @ v)
-        v = _unit(u @ matrix)
-        k, before = (tensor @ v) @ u, size
-        size = float(np.linalg.norm(k))
-        k = _unit(k)
+        matrix = (k[None] @ flat).reshape(C, C)
+        u, _ = _unit(matrix @ v)
+        v, _ = _unit(u @ matrix)
+        before = size
+        k, size = _unit((tensor @ v) @ u)
         if size - before <= SETTLED * size:
             break
     return size, u, k, v
 
 
-def _unit(x: Floats) -> Floats:
-    return x / max(float(np.linalg.norm(x)), np.finfo(float).tiny)
+def _unit(x: Floats) -> tuple[Floats, float]:
+    """Give a vector of length one, and the length it had."""
+    length = math.sqrt(x.dot(x))
+    return x / max(length, _TINY), length
 
 
 def _tracked(each: Floats, counts: Floats) -> tuple[list[Rank1], Floats]:
