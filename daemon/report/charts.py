@@ -144,14 +144,15 @@ def _both(draw: Draw, *, labelled: bool, height: float = 0.0, across: bool = Fal
 def _axes(width: float, height: float, *, across: bool) -> Iterator[tuple[Any, Callable[[], str]]]:
     """Give axes to draw on, and a function that gives the finished SVG afterwards."""
     import matplotlib as mpl
-
-    mpl.use("svg")
-    from matplotlib import pyplot as plt
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter
 
     buffer = io.StringIO()
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "equipoise", "font.size": 9}):
-        figure, axes = plt.subplots(figsize=(width, height), layout="constrained")
+        figure = Figure(figsize=(width, height), layout="constrained", facecolor="none")
+        axes = figure.subplots()
+        axes.set_facecolor("none")
         yield axes, buffer.getvalue
         axes.grid(visible=True, axis="x" if across else "both", alpha=0.18, color=_INK, lw=0.6)
         axis = axes.xaxis if across else axes.yaxis
@@ -160,8 +161,8 @@ def _axes(width: float, height: float, *, across: bool) -> Iterator[tuple[Any, C
         for side, spine in axes.spines.items():
             spine.set_visible(side in ("left", "bottom"))
             spine.set_color(_INK)
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-        plt.close(figure)
+        # `savefig` would draw everything twice, once for the layout alone
+        FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None})
 
 
 def _legend(axes: Any, *, is_wide: bool) -> None:
