@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import runpy
 import subprocess
 import sys
 from dataclasses import replace
@@ -351,12 +352,20 @@ def test_the_training_process_writes_json_lines_and_a_model(
 
 
 @pytest.mark.parametrize("module", ["network_training", "ridge_training"])
-def test_the_training_process_says_what_is_wrong_and_fails(tmp_path: Path, module: str) -> None:
+def test_the_training_process_says_what_is_wrong_and_fails(
+    tmp_path: Path,
+    module: str,
+    repository_root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     path = write_job(job(walk(96, 5), tmp_path, SETTINGS), tmp_path / "job")
-    command = [sys.executable, "-m", f"{ROOM}.{module}", "--job", os.fspath(path)]
-    ran = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path.cwd())
-    assert ran.returncode == ModelError.exit_code
-    assert "too few bars" in json.loads(ran.stdout)["error"]
+    program = os.fspath(repository_root / f"{ROOM.replace('.', '/')}/{module}.py")
+    monkeypatch.setattr(sys, "argv", [program, "--job", os.fspath(path)])
+    with pytest.raises(SystemExit) as left:
+        runpy.run_path(program, run_name="__main__")  # in this process, which has torch already
+    assert left.value.code == ModelError.exit_code
+    assert "too few bars" in json.loads(capsys.readouterr().out)["error"]
 
 
 def test_a_ridge_is_trained_without_torch() -> None:
