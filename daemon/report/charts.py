@@ -161,8 +161,9 @@ def _axes(width: float, height: float, *, across: bool) -> Iterator[tuple[Any, C
         for side, spine in axes.spines.items():
             spine.set_visible(side in ("left", "bottom"))
             spine.set_color(_INK)
+        canvas: Any = FigureCanvasSVG(figure)
         # `savefig` would draw everything twice, once for the layout alone
-        FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None})
+        canvas.print_svg(buffer, metadata={"Date": None})
 
 
 def _legend(axes: Any, *, is_wide: bool) -> None:

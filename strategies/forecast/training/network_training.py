@@ -225,7 +225,7 @@ def seed_everything(seed: int) -> None:
 def _seed_torch(seed: int) -> None:
     """Seed all that torch draws with on the device in use.
 
-    Before a GPU is in use, `torch.manual_seed` would note down for it every seed of every step, each
+    Before a GPU is in use, `torch.manual_seed` would note down for it the seed of every step, each
     with its stack: that costs time, and memory that is never given back.
     """
     if torch.cuda.is_initialized():
