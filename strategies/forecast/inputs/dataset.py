@@ -18,8 +18,8 @@ from strategies.forecast.inputs.features import features
 from strategies.forecast.inputs.labels import HORIZON_MS, SECONDARY_MS, Labels, label
 from strategies.forecast.inputs.windows import (
     Singles,
+    all_forecastable,
     channels,
-    forecastable,
     on_grid,
     window_bars,
 )
@@ -108,10 +108,9 @@ def _table(job: Job, labels: Sequence[Labels], beside: CovariateTable, place: in
     rows = features(values, newest_close_ms=int(close_ms[-1]), timeframe=timeframe)
     rows = with_covariates(rows, beside, close_ms, values)
     inputs = channels(rows)
-    allowed = np.zeros(inputs.shape[:2], dtype=bool)
+    allowed = all_forecastable(inputs, L)
     # Earlier rows were computed from less than their memory: live windows would differ.
-    for t in range(window_bars(L) - 1, len(inputs)):
-        allowed[t] = forecastable(inputs[t - L + 1 : t + 1])
+    allowed[: window_bars(L) - 1] = False
     y, y_secondary = (centred(np.where(allowed, one.at(close_ms), np.nan)) for one in labels)
     return Table(timeframe, place, close_ms, rows, inputs, y, y_secondary, allowed)
 

@@ -72,7 +72,20 @@ def channels(rows: Floats) -> Singles:
 
 def forecastable(sequence: Singles) -> Flags:
     """Tell for which instruments (L, N, F + 1) allows a forecast: newest row and half of all."""
-    flags = sequence[..., -1] > 0
+    return _enough(sequence[..., -1] > 0)
+
+
+def all_forecastable(table: Singles, bars: int) -> Flags:
+    """Tell it for the sequences of `bars` rows that end at each row of (T, N, F + 1), as (T, N)."""
+    flags = table[..., -1] > 0
+    found = np.zeros_like(flags)
+    if len(flags) >= bars:
+        each = np.lib.stride_tricks.sliding_window_view(flags, bars, axis=0)  # (M, N, bars)
+        found[bars - 1 :] = _enough(np.moveaxis(each, 2, 0))
+    return found
+
+
+def _enough(flags: Flags) -> Flags:
     return np.asarray(flags[-1] & (flags.mean(axis=0) >= USABLE_SHARE_MIN))
 
 

@@ -228,7 +228,7 @@ def _seed_torch(seed: int) -> None:
     Before a GPU is in use, `torch.manual_seed` would note down for it the seed of every step, each
     with its stack: that costs time, and memory that is never given back.
     """
-    if torch.cuda.is_initialized():
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.manual_seed(seed)
     else:
         torch.default_generator.manual_seed(seed)

@@ -10,6 +10,7 @@ from daemon.domain.units import Timeframe
 from strategies.forecast.inputs.features import FEATURES_N
 from strategies.forecast.inputs.windows import (
     SEQUENCE_BARS,
+    all_forecastable,
     channels,
     forecastable,
     on_grid,
@@ -61,6 +62,17 @@ def test_a_forecast_needs_the_newest_row_and_half_of_all() -> None:
     sequence[: SEQUENCE_BARS // 2 + 1, 2] = 0
     sequence[: SEQUENCE_BARS // 2, 3] = 0
     np.testing.assert_array_equal(forecastable(sequence), [True, False, False, True])
+
+
+@pytest.mark.parametrize("length", [5, 12, 300])
+def test_whole_tables_are_told_what_their_sequences_are(length: int) -> None:
+    table = np.ones((length, 3, FEATURES_N + 1), dtype=np.float32)
+    table[..., -1] = np.random.default_rng(2).random((length, 3)) < 0.6
+    found = all_forecastable(table, 12)
+    assert not found[:11].any()
+    for t in range(11, length):
+        np.testing.assert_array_equal(found[t], forecastable(table[t - 11 : t + 1]))
+    assert length < 300 or 0.2 < found.mean() < 0.8
 
 
 def test_sequences_end_at_their_row() -> None:
