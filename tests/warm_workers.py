@@ -21,6 +21,7 @@ _IMPORTED: Final = [
     "daemon.wiring.walk_forward",
     "daemon.commands.evaluate.report",
     "strategies.forecast.training.network_training",
+    "torch._dynamo",  # which the first step of an optimiser imports
 ]
 
 
