@@ -139,7 +139,7 @@ def test_a_run_reads_the_columns_that_its_network_was_fitted_with(
         assert found.note == ""
         return found
 
-    with pytest.raises(ModelError, match="series:outside/vix'.*import-series brings one"):
+    with pytest.raises(ModelError, match=r"series:outside/vix'.*import-series brings one"):
         said()
     with_vix(folder, values)
     first = said()
