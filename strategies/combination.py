@@ -12,9 +12,11 @@ and moves what every rule may need: tau2, and a Kalman filter of the alpha. Then
     mean           sum of m_k over the timeframes that have a forecast, divided by their number
     grinold_kahn   IC' Omega^-1 f with f_k = m_k / IC_k, IC aged like m (Grinold and Kahn 2000)
 
-Omega is the correlation of the forecasts, IC their slopes of outcomes on forecasts of unit size; a
-timeframe whose slope is 0 says nothing. The last two do not shrink. `auto` takes the rule that the
-model's Reading names: it was chosen by validation, see `strategies.forecast.combined`.
+Omega is the correlation of the forecasts, IC their slopes of outcomes on forecasts of unit size. A
+timeframe whose weight would be below zero says nothing, and the others are weighed without it: no
+forecast is turned round, however weak beside those that it is like. The last two do not shrink.
+`auto` takes the rule that the model's Reading names: it was chosen by validation, see
+`strategies.forecast.combined`.
 """
 
 from __future__ import annotations
@@ -165,16 +167,27 @@ def _weighed(made: Blend, as_of_ms: int, weights: Floats) -> Signals:
 
 
 def _grinold_kahn_weights(made: Blend, slopes: Sequence[float] | None) -> Floats:
-    """Give the weights (N, K) on means that regress the outcome on all forecasts at once."""
+    """Give the weights (N, K) on means that regress the outcome on all forecasts at once.
+
+    The one furthest below zero leaves, for each instrument, until none is.
+    """
     K = len(made.keep)
     known = np.ones(K) if slopes is None else np.asarray(slopes)
     require(len(known) == K, f"{len(known)} slopes for {K} timeframes")
     ic = made.keep * known
     here = made.here * (ic > 0)
-    pulled = np.linalg.solve(
-        strength.between_present(made.correlation, here), (here * ic)[:, :, None]
-    )
-    return here * pulled[:, :, 0] / np.where(ic > 0, ic, 1.0)
+    pulled = _regressed(made.correlation, here, ic)
+    while (pulled < 0.0).any():
+        worst = np.arange(K) == pulled.argmin(axis=1)[:, None]
+        here = here * ~(worst & (pulled < 0.0))
+        pulled = _regressed(made.correlation, here, ic)
+    return pulled / np.where(ic > 0, ic, 1.0)
+
+
+def _regressed(correlation: Floats, here: Floats, ic: Floats) -> Floats:
+    """Give Omega^-1 IC (N, K) of those that are here, 0 of the others."""
+    between = strength.between_present(correlation, here)
+    return here * np.linalg.solve(between, (here * ic)[:, :, None])[:, :, 0]
 
 
 # ---- what a model says of its forecasts ----------------------------------------------------------

@@ -78,6 +78,19 @@ def test_grinold_kahn_regresses_on_what_is_there() -> None:
         alpha(made, Rule.GRINOLD_KAHN, IC)
 
 
+def test_grinold_kahn_turns_no_forecast_round() -> None:
+    """Alike to 0.8, one of hardly any worth: the regression would trade against it the most."""
+    mean = np.array([[0.001], [0.02], [0.02]])
+    slopes = (0.0005, 0.02, 0.02)
+    _, made = blended(mean, np.full((3, 1), 1e-4), (0.0, 0.0, 0.0))
+    made = replace(made, correlation=0.8 + 0.2 * np.eye(3))
+    found = alpha(made, Rule.GRINOLD_KAHN, slopes)
+    assert found == pytest.approx(alpha(made, Rule.GRINOLD_KAHN, (0.0, 0.02, 0.02)))
+    assert found[0] == pytest.approx(0.04 / 1.8)
+    # of two that are weak only the strong one is left, and its mean is the alpha
+    assert alpha(made, Rule.GRINOLD_KAHN, (0.0005, 0.0006, 0.02)) == pytest.approx([0.02])
+
+
 def test_the_filter_gives_the_worked_figures_through_the_rule() -> None:
     belief = Belief(TAU2, np.array([0.02]), np.array([3e-4]))
     forecasts = Forecasts(np.array([[0.05]]), np.array([[4e-4]]), np.zeros(1))
