@@ -40,7 +40,6 @@ class SeedOutcome:
     daily Sharpe ratio before and after fees, spread, impact and funding; gross_returns,
     net_returns: (D,) daily. true_ic: the score IC that the generator knows this forecast to have,
     0 without a pattern. pattern: IC of the pattern itself against its own label, NaN without one.
-    silent: markets before this one on which the model had nothing to say.
     """
 
     seed: int
@@ -54,7 +53,6 @@ class SeedOutcome:
     net_returns: Floats
     true_ic: float
     pattern: MeanIc
-    silent: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,12 +117,6 @@ def judge(outcomes: Sequence[SeedOutcome]) -> NullVerdict:
     if null:
         checks += _coverage_checks(null)
         notes.append(_net_note(null))
-        silent = sum(one.silent for one in null)
-        if silent:
-            notes.append(
-                f"on {silent} further markets the model rightly forecast nothing; they were drawn"
-                " again by what came before the measured days"
-            )
         if len(null) >= SEEDS_MIN:
             checks += _search_checks(null)
         else:
@@ -235,7 +227,6 @@ def outcome_row(one: SeedOutcome) -> dict[str, object]:
         "seed": one.seed,
         "planted_ic": one.planted_ic,
         "true_ic": one.true_ic,
-        "silent": one.silent,
     }
     for name in _INTERVALS:
         found: MeanIc | Interval = getattr(one, name)

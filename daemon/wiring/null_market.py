@@ -29,7 +29,7 @@ from adapters.rehearsal.settings import ORIGIN_MS_DEFAULT
 from adapters.rehearsal.universe import NAMES, traits_of
 from daemon.domain.bar import Field, Floats
 from daemon.domain.bar_builder import aggregate_all
-from daemon.domain.failures import ConfigurationError, ModelError
+from daemon.domain.failures import ConfigurationError
 from daemon.domain.messages import FundingRates
 from daemon.domain.units import DAY_MS, HOUR_MS, Timeframe
 from daemon.ports import Executor, Share
@@ -61,7 +61,6 @@ from daemon.wiring.core import (
 from daemon.wiring.covariates import stored_known, told_funding
 from daemon.wiring.estimator import Beside, estimator_in_place, told
 from daemon.wiring.null_series import write_null_series
-from strategies.forecast.checkpoint import load
 from strategies.forecast.inputs.covariates import FUNDING, needed
 from strategies.forecast.training.job import Job, Origin, OriginKind, TrainSettings
 from strategies.forecast.training.ridge_training import train_ridge
@@ -76,8 +75,6 @@ PLANTED_TRAIN_DAYS: Final = 150
 PLANTED_TEST_DAYS: Final = 240  # wide enough for intervals of +- 0.01
 PLANTED_SEED_FIRST: Final = 100_001  # apart from the null seeds, however many there are
 TEST_DAYS_MIN: Final = 10
-MARKETS_MAX: Final = 12  # that an arm tries until a model speaks; about four of five do
-MARKETS_APART: Final = 1_000_000  # between the generator's seeds of one arm
 _SETTINGS: Final = {
     "market": {"source": SOURCE.label, "timeframes": (HOURLY.label,), "decision": HOURLY.label},
     "backtest": {"source": SOURCE.label},
@@ -180,39 +177,29 @@ def _fitting(settings: Settings) -> Settings:
 
 
 def run_seed(arm: SeedArm, progress: Share) -> SeedOutcome:
-    """Generate, train, trade and measure one seed.
-
-    A model whose calibration found no slope above zero forecasts nothing, which is right where
-    there is nothing and leaves nothing to measure: the arm then goes on to its next market. Only
-    the first part of a market decides on that, so what is measured on the second stays honest.
-    """
+    """Generate, train, trade and measure one seed."""
     end_ms = ORIGIN_MS + (arm.train_days + arm.test_days) * DAY_MS
-    for silent in range(MARKETS_MAX):
-        market = SeededMarket(
-            [traits_of(name, ORIGIN_MS, None) for name in NAMES[: arm.coins]],
-            seed=arm.seed + silent * MARKETS_APART,
-            origin_ms=ORIGIN_MS,
-            step_minutes=SOURCE.minutes,
-            planted_ic=arm.planted_ic,
+    market = SeededMarket(
+        [traits_of(name, ORIGIN_MS, None) for name in NAMES[: arm.coins]],
+        seed=arm.seed,
+        origin_ms=ORIGIN_MS,
+        step_minutes=SOURCE.minutes,
+        planted_ic=arm.planted_ic,
+    )
+    close_ms, values = _bars(market, end_ms)
+    with tempfile.TemporaryDirectory(prefix="equipoise-null-") as folder:
+        write_null_series(
+            arm.settings.training.covariates,
+            NAMES[: arm.coins],
+            arm.settings.exchange.id,
+            seed=arm.seed,
+            first_ms=ORIGIN_MS,
+            end_ms=end_ms,
+            folder=Path(folder),
         )
-        close_ms, values = _bars(market, end_ms)
-        with tempfile.TemporaryDirectory(prefix="equipoise-null-") as folder:
-            write_null_series(
-                arm.settings.training.covariates,
-                NAMES[: arm.coins],
-                arm.settings.exchange.id,
-                seed=arm.seed + silent * MARKETS_APART,
-                first_ms=ORIGIN_MS,
-                end_ms=end_ms,
-                folder=Path(folder),
-            )
-            settings = _with_model(arm, market, close_ms, values, Path(folder))
-            manifest = load(Path(folder) / settings.estimator.model).manifest
-            hourly = manifest.calibration[manifest.timeframes.index(HOURLY)]
-            if hourly.slope > 0.0:
-                run = _replayed(arm, settings, market, close_ms, values, progress)
-                return _measured(arm, market, run, silent)
-    raise ModelError(f"seed {arm.seed}: no model spoke in {MARKETS_MAX} markets")
+        settings = _with_model(arm, market, close_ms, values, Path(folder))
+        run = _replayed(arm, settings, market, close_ms, values, progress)
+    return _measured(arm, market, run)
 
 
 def _bars(market: SeededMarket, end_ms: int) -> tuple[np.ndarray[Any, np.dtype[np.int64]], Floats]:
@@ -336,7 +323,7 @@ def _funding(market: SeededMarket, first_ms: int, last_ms: int) -> Funding:
 # ---- what it showed ------------------------------------------------------------------------------
 
 
-def _measured(arm: SeedArm, market: SeededMarket, run: Run, silent: int) -> SeedOutcome:
+def _measured(arm: SeedArm, market: SeededMarket, run: Run) -> SeedOutcome:
     skill = forecast_skill(run, (FORECAST_HORIZON_HOURS,))
     hourly = skill.named(HOURLY.label).at(FORECAST_HORIZON_HOURS)
     gross, net = _daily_returns(run.record)
@@ -355,7 +342,6 @@ def _measured(arm: SeedArm, market: SeededMarket, run: Run, silent: int) -> Seed
         net_returns=net,
         true_ic=true_ic,
         pattern=pattern,
-        silent=silent,
     )
 
 
