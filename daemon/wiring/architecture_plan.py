@@ -87,6 +87,7 @@ class Campaign:
             self.plan.data,
             () if frames == self.plan.job.timeframes else frames,
             self.sizes.probes,
+            member.blanked,
         )
 
 
@@ -121,11 +122,18 @@ def campaign_of(
     seeded = frozenset(k for k in here if trainer_of(MODULES[k]).SEEDED)
     base = settings.training.kind if settings.training.kind in NETWORKS else BILSTM
     ground = Ground(
-        here, hidden, plan.job.timeframes, settings.training.seed, base, lookback, seeded
+        here,
+        hidden,
+        plan.job.timeframes,
+        settings.training.seed,
+        base,
+        lookback,
+        seeded,
+        plan.job.covariates,
     )
     arms = arms_of(groups, ground, sizes)
     lacking = (*absent, *short) if Group.ARCHITECTURES in groups else ()
-    absent = (*lacking, *left_out(groups, sizes))
+    absent = (*lacking, *left_out(groups, sizes, base))
     tried = grid(sizes.trials_n)
 
     def costs(days: float) -> tuple[int, list[FitCost]]:

@@ -1,4 +1,4 @@
-"""Compare architectures, timeframes and regularisation over one walk-forward, all arms alike.
+"""Compare architectures, timeframes, regularisation and inputs over one walk-forward, all alike.
 
 Everything is decided before the first fit (`architecture_plan`). Each fit leaves a file, as in a
 walk-forward: a run that was killed goes on where it was. Tuning looks at the folds' own stop parts,
@@ -321,7 +321,7 @@ class _Run:
 
     def _log_arm(self, arm: Arm, one: ArmDone) -> None:
         scores = [plain(score) for score in one.measured.scores if score.period == ALL]
-        made = {"arm": f"{arm.group}: {arm.name}", "members": plain(arm.members)}
+        made = {"arm": f"{arm.group}: {arm.name}", "members": plain(arm.described)}
         self._log(Training(one.table_id, f"{arm.name}, compared", scores), made)
 
     def _log_tuning(self, arm: Arm, chosen: Chosen, model: str, ics: Sequence[float]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -89,6 +91,39 @@ def test_the_ladder_adds_each_rung_to_none_and_takes_each_from_all() -> None:
     (absent,) = left_out([Group.LADDER], DEFAULT)
     assert absent == Absent("rung zoneout", absent.why)
     assert left_out([Group.LADDER], FULL) == ()
+
+
+def test_a_ladder_of_what_has_no_recurrent_states_names_the_rungs_that_it_lacks() -> None:
+    arms = arms_of([Group.LADDER], replace(GROUND, base="tcn"), FULL)
+    assert not any("zoneout" in arm.name or "weight drop" in arm.name for arm in arms)
+    for arm in arms:
+        chosen = dict(arm.members[0].chosen)
+        assert (chosen["zoneout"], chosen["weight_drop"]) == (0.0, 0.0)
+    absent = left_out([Group.LADDER], FULL, "tcn")
+    assert [one.name for one in absent] == ["rung weight drop", "rung zoneout"]
+    assert "a tcn has no recurrent states" in absent[0].why
+
+
+def test_inputs_are_taken_away_block_by_block_and_whoever_reads_all_is_described_as_ever() -> None:
+    ground = replace(GROUND, covariates=("funding", "series:vix"))
+    arms = {arm.name: arm for arm in arms_of([Group.INPUTS], ground, DEFAULT)}
+    assert list(arms) == [
+        "all inputs",
+        "- returns",
+        "- residual returns",
+        "- range and body",
+        "- volume",
+        "- volatility",
+        "- time of day",
+        "- state of the market",
+        "- funding",
+        "- series:vix",
+    ]
+    every, less = arms["all inputs"], arms["- volume"]
+    assert [one.blanked for one in less.members] == [("volume",)] * 2
+    assert [replace(one, blanked=()) for one in less.members] == list(every.members)
+    assert "blanked" not in every.described[0]
+    assert less.described[0] == {**every.described[0], "blanked": ("volume",)}
 
 
 def test_every_network_is_tried_with_the_same_settings_the_default_one_in_front() -> None:

@@ -237,10 +237,13 @@ def test_the_arms_of_all_groups_give_one_verdict_a_claim() -> None:
         compared("+ ensemble", Group.LADDER, 0.0, 13, gap=0.3),
         compared("all rungs", Group.LADDER, 0.05, 14, gap=0.1),
         compared("- dropout", Group.LADDER, 0.05, 15, gap=0.1),
+        compared("all inputs", Group.INPUTS, 0.05, 16),
+        compared("- volume", Group.INPUTS, 0.0, 17),
     ]
     found = judge(arms, AT_MS, horizon=6, seed=7)
     said = {one.claim: one.finding for one in found.verdicts}
     assert said == {"H5": Finding.SUPPORT, "H2": Finding.NO_EVIDENCE, "H6": Finding.SUPPORT}
+    assert found.differences["- volume less all inputs"].difference.high < 0.0
     assert list(found.sets) == ["score", "rank", "likelihood", "networks"]
     assert set(found.sets["networks"]["all"].p_values) == set(NETWORKS)
     (text,) = (one.text for one in found.verdicts if one.claim == "H2")

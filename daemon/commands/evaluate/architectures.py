@@ -19,7 +19,7 @@ from daemon.commands.options import (
     read_settings,
 )
 from daemon.report.figures import UNDEFINED, counted
-from daemon.research.architectures.arms import Group, groups_of
+from daemon.research.architectures.arms import DEFAULT_GROUPS, Group, groups_of
 from daemon.research.architectures.quality import HORIZON_H
 from daemon.research.architectures.results import ArmReport, Results, results_values
 from daemon.research.walk_forward.scores import ALL
@@ -55,7 +55,7 @@ HEADINGS: Final = (
 def architectures(
     arms: Annotated[
         str, typer.Option(help=f"Groups of arms to compare, of {','.join(Group)}.")
-    ] = ",".join(Group),
+    ] = ",".join(DEFAULT_GROUPS),
     kinds: Annotated[
         str, typer.Option(help="Kinds of the architectures, as bilstm,ridge; empty: all.")
     ] = "",
@@ -72,7 +72,7 @@ def architectures(
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
-    """Compare networks, other models, timeframes and regularisation; see [architectures].
+    """Compare networks, other models, timeframes, regularisation, inputs; see [architectures].
 
     Bars are those of [backtest], folds those of [walkforward]. Writes architectures.html,
     architectures.json, resources.json and a table of predictions for each arm.

@@ -3,13 +3,14 @@
 Groups: `architectures` holds every kind of model at equal parameters and the plain forecasters;
 `timeframes` each timeframe alone, all together, and the control, which is as many models of the
 first timeframe that differ in seed and look-back instead of in timeframe; `ladder` the
-regularisation with one rung added to none, and with one rung taken from all.
+regularisation with one rung added to none, and with one rung taken from all; `inputs` a network
+that reads everything, and one for each block of inputs that does without it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from itertools import product
 from typing import Final
@@ -19,6 +20,7 @@ import numpy as np
 from daemon.domain.failures import ConfigurationError
 from daemon.domain.units import Timeframe
 from strategies.forecast.baselines import Baseline
+from strategies.forecast.inputs.blocks import blocks_of
 
 Chosen = Mapping[str, object]  # fields of TrainSettings
 
@@ -31,6 +33,7 @@ CONTROL_NAME: Final = "control"
 ALONE: Final = " alone"  # how the name of a single timeframe ends
 NOTHING: Final = "no rung"
 EVERYTHING: Final = "all rungs"
+ALL_INPUTS: Final = "all inputs"
 ENSEMBLE: Final = "ensemble"
 RUNGS: Final[Mapping[str, tuple[Chosen, Chosen]]] = {  # switched off, and on
     "feature dropout": ({"feature_dropout": 0.0}, {"feature_dropout": 0.3}),
@@ -42,6 +45,8 @@ RUNGS: Final[Mapping[str, tuple[Chosen, Chosen]]] = {  # switched off, and on
     "weight averaging": ({"weight_averaging": False}, {"weight_averaging": True}),
 }
 SLOW_RUNGS: Final = ("zoneout",)  # walks bar by bar
+RECURRENT: Final = (BILSTM, "lstm", "gru")
+RECURRENT_RUNGS: Final = ("weight drop", "zoneout")  # act on recurrent states
 _RATES: Final = (0.003, 0.001, 0.01, 0.0003, 0.02)
 _FEATURE_DROPOUTS: Final = (0.3, 0.1, 0.5, 0.0)
 _DECAYS: Final = (0.1, 0.01)
@@ -53,6 +58,10 @@ class Group(StrEnum):
     ARCHITECTURES = "architectures"
     TIMEFRAMES = "timeframes"
     LADDER = "ladder"
+    INPUTS = "inputs"
+
+
+DEFAULT_GROUPS: Final = (Group.ARCHITECTURES, Group.TIMEFRAMES, Group.LADDER)
 
 
 class Combine(StrEnum):
@@ -64,12 +73,16 @@ class Combine(StrEnum):
 
 @dataclass(frozen=True)
 class Member:
-    """Hold one model of an arm: its kind, timeframes, seed, and what it changes in the settings."""
+    """Hold one model of an arm: its kind, timeframes, seed, and what it changes in the settings.
+
+    blanked: blocks of inputs that it does without, see `inputs.blocks`.
+    """
 
     kind: str
     timeframes: tuple[Timeframe, ...]
     seed: int
     chosen: tuple[tuple[str, object], ...] = ()
+    blanked: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -94,6 +107,12 @@ class Arm:
     def timeframes(self) -> tuple[Timeframe, ...]:
         """Give the timeframes that it speaks of, the shortest first."""
         return tuple(sorted({t for one in self.members for t in one.timeframes}))
+
+    @property
+    def described(self) -> list[dict[str, object]]:
+        """Describe its members; who reads everything is described as ever, so is the same trial."""
+        found = [asdict(one) for one in self.members]
+        return [{k: v for k, v in one.items() if v or k != "blanked"} for one in found]
 
     @property
     def file_name(self) -> str:
@@ -156,7 +175,8 @@ class Ground:
     """Hold what arms are made of.
 
     kinds: that can be trained here. hidden: of each network, so that all are of equal size. base:
-    the kind that the timeframes and the ladder are made of. lookback: its bars of a sequence.
+    the kind that all other groups are made of. lookback: its bars of a sequence. covariates: what
+    is read beside the bars.
     """
 
     kinds: Sequence[str]
@@ -166,10 +186,11 @@ class Ground:
     base: str = BILSTM
     lookback: int = 12
     seeded: frozenset[str] = field(default_factory=lambda: frozenset(NETWORKS))
+    covariates: tuple[str, ...] = ()
 
 
 def groups_of(text: str) -> tuple[Group, ...]:
-    """Read `architectures,timeframes,ladder`; raise ConfigurationError saying what is accepted."""
+    """Read groups such as `timeframes,ladder`; raise ConfigurationError saying what is accepted."""
     names = [part.strip() for part in text.split(",") if part.strip()]
     if not names or len(set(names)) != len(names) or set(names) - set(Group):
         accepted = ", ".join(Group)
@@ -183,16 +204,23 @@ def arms_of(groups: Sequence[Group], ground: Ground, sizes: Sizes) -> tuple[Arm,
         Group.ARCHITECTURES: _architectures,
         Group.TIMEFRAMES: _timeframes,
         Group.LADDER: _ladder,
+        Group.INPUTS: _inputs,
     }
     return tuple(arm for group in groups for arm in made[group](ground, sizes))
 
 
-def left_out(groups: Sequence[Group], sizes: Sizes) -> tuple[Absent, ...]:
-    """Name the rungs that a protocol has no time for."""
-    if Group.LADDER not in groups or sizes.slow_rungs:
+def left_out(groups: Sequence[Group], sizes: Sizes, base: str = BILSTM) -> tuple[Absent, ...]:
+    """Name the rungs that a protocol has no time for, or that `base` cannot have."""
+    if Group.LADDER not in groups:
         return ()
-    why = "in the full protocol only: recurrent networks take five times as long with it"
-    return tuple(Absent(f"rung {name}", why) for name in SLOW_RUNGS)
+    found = []
+    for name in RUNGS:
+        if name in RECURRENT_RUNGS and base not in RECURRENT:
+            found.append(Absent(f"rung {name}", f"a {base} has no recurrent states"))
+        elif name in SLOW_RUNGS and not sizes.slow_rungs:
+            why = "in the full protocol only: recurrent networks take five times as long with it"
+            found.append(Absent(f"rung {name}", why))
+    return tuple(found)
 
 
 def _seeds(ground: Ground, kind: str, count: int) -> range:
@@ -253,7 +281,8 @@ def lookback_of(bars: int, frame: Timeframe, first: Timeframe) -> int:
 
 
 def _ladder(ground: Ground, sizes: Sizes) -> list[Arm]:
-    rungs = [name for name in RUNGS if sizes.slow_rungs or name not in SLOW_RUNGS]
+    absent = {one.name for one in left_out([Group.LADDER], sizes, ground.base)}
+    rungs = [name for name in RUNGS if f"rung {name}" not in absent]
 
     def arm(name: str, on: Sequence[str], seeds_n: int) -> Arm:
         chosen: dict[str, object] = {}
@@ -274,3 +303,17 @@ def _ladder(ground: Ground, sizes: Sizes) -> list[Arm]:
         *(arm(f"- {rung}", [r for r in rungs if r != rung], many) for rung in rungs),
         arm(f"- {ENSEMBLE}", rungs, 1),
     ]
+
+
+def _inputs(ground: Ground, sizes: Sizes) -> list[Arm]:
+    """Take each block of inputs away from everything; sizes and settings stay the same."""
+
+    def arm(name: str, blanked: tuple[str, ...]) -> Arm:
+        members = tuple(
+            replace(_member(ground, ground.base, ground.timeframes, seed, {}), blanked=blanked)
+            for seed in _seeds(ground, ground.base, sizes.ladder_seeds_n)
+        )
+        return Arm(name, Group.INPUTS, members)
+
+    blocks = blocks_of(ground.covariates)
+    return [arm(ALL_INPUTS, ()), *(arm(f"- {block}", (block,)) for block in blocks)]

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from daemon.domain.bar import Floats
 from daemon.research.architectures.arms import (
+    ALL_INPUTS,
     ALONE,
     BASELINES,
     BILSTM,
@@ -103,6 +104,8 @@ def judge(arms: Sequence[Compared], at_ms: Longs, *, horizon: int, seed: int) ->
         verdicts.append(_h5(sets))
     if by_group[Group.TIMEFRAMES]:
         verdicts.append(_h2(by_group[Group.TIMEFRAMES], tests, differences, horizon, seed))
+    if by_group[Group.INPUTS]:
+        _inputs(by_group[Group.INPUTS], differences, horizon)
     if by_group[Group.LADDER]:
         verdicts.append(_h6(by_group[Group.LADDER], differences, horizon))
     return Judged(sets, tests, differences, tuple(verdicts))
@@ -200,6 +203,13 @@ def _h6(arms: Mapping[str, Compared], differences: dict[str, Pair], horizon: int
     return judge_h6(
         Steps(low, high, both.difference.mean, both.p_value, over.difference.mean, over.p_value)
     )
+
+
+def _inputs(arms: Mapping[str, Compared], differences: dict[str, Pair], horizon: int) -> None:
+    """Say what is lost without each block of inputs; no claim was made beforehand."""
+    for name in arms:
+        if name != ALL_INPUTS:
+            differences[f"{name} less {ALL_INPUTS}"] = _paired(arms, name, ALL_INPUTS, horizon)
 
 
 def _paired(arms: Mapping[str, Compared], first: str, second: str, horizon: int) -> Pair:

@@ -76,8 +76,9 @@ class Measured:
     """Hold everything that is measured of an arm without trading.
 
     scores: of the arm and of each timeframe, at 6 and 12 hours, by period. beyond: at 6 hours after
-    the simple signals. The arm's own count 0 where it says nothing, unless it never says anything:
-    arms that are silent at bad times are no better for it. likelihood: mean loss by instants.
+    the simple signals. The arm's own count 0 where it does not tell instruments apart, unless it
+    never does: arms that are silent at bad times are no better for it. likelihood: mean loss by
+    instants.
     steps: empty where nothing can be traded.
     """
 

@@ -22,6 +22,7 @@ TITLES: Final = {
     Group.ARCHITECTURES: "Architectures",
     Group.TIMEFRAMES: "Timeframes",
     Group.LADDER: "Regularisation",
+    Group.INPUTS: "Inputs",
 }
 LOSSES: Final = {
     "score": "score IC",
@@ -112,8 +113,8 @@ def _skill(title: str, arms: Sequence[ArmReport]) -> str:
     note = (
         f"Over {HORIZON_H} hours, out of sample, at every decision; ± is half of the 95 % interval"
         " to rely on, t is Newey and West's, which flatters. Beyond: after reversal, momentum and"
-        " low volatility are taken out instant by instant. Where an arm says nothing its IC counts"
-        " as 0. NLL: smaller is better. Gap: RankIC"
+        " low volatility are taken out instant by instant. Where an arm does not tell instruments"
+        " apart its IC counts as 0. NLL: smaller is better. Gap: RankIC"
         " where a model learned less RankIC where it was tested, of the first timeframe."
     )
     chart = bar_chart(bars, unit="score IC") if bars else ""

@@ -133,7 +133,7 @@ def _arm_values(one: ArmReport) -> dict[str, object]:
         "name": one.arm.name,
         "group": str(one.arm.group),
         "kind": one.arm.kind,
-        "members": one.arm.members,
+        "members": one.arm.described,
         "table": one.table_id,
         "file": one.arm.file_name,
         "rows": one.rows,

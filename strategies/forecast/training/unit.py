@@ -29,6 +29,7 @@ from safetensors.numpy import save as save_arrays
 from daemon.domain.bar import Floats
 from daemon.domain.failures import CorruptFile, DataError
 from daemon.domain.units import Timeframe, require
+from strategies.forecast.inputs.blocks import blanked
 from strategies.forecast.inputs.covariates import column_names
 from strategies.forecast.inputs.dataset import Table, build_tables
 from strategies.forecast.inputs.features import feature_hash
@@ -52,7 +53,8 @@ class Unit:
 
     settings.seed is the seed of the fit; lag_bars must be that of the job, sequence_bars at most
     the job's, whose instants count for all. timeframes: which of the job's are learned from, none:
-    all. probes: at how many instants of the training part it is asked as well.
+    all. probes: at how many instants of the training part it is asked as well. blanked: blocks of
+    inputs that it does without, see `inputs.blocks`.
     """
 
     kind: str
@@ -62,6 +64,7 @@ class Unit:
     data: str
     timeframes: tuple[Timeframe, ...] = ()
     probes: int = 0
+    blanked: tuple[str, ...] = ()
 
     def frames(self, job: Job) -> tuple[Timeframe, ...]:
         """Give the timeframes that it learns from, in the order of the job."""
@@ -112,6 +115,7 @@ def determined_by(unit: Unit, job: Job) -> dict[str, object]:
         "timeframes_minutes": [t.minutes for t in unit.frames(job)],
         "instants_of_bars": job.settings.sequence_bars,
         "probes": unit.probes,
+        "blanked": unit.blanked,
         "covariates": job.covariates,
         "features": feature_hash(column_names(job.covariates)),
         "code": code_hash(),
@@ -150,6 +154,8 @@ def run_unit(task: UnitTask, told: Told, watch: Watch | None = None) -> Path:
     frames = unit.frames(job)
     built = {table.timeframe: table for table in tables_of(task.job)}
     tables = [replace(built[t], place=place) for place, t in enumerate(frames)]
+    if unit.blanked:
+        tables = [blanked(table, unit.blanked, job.covariates) for table in tables]
     asked = replace(job, settings=settings, timeframes=frames)
     fitted = trainer_of(unit.module).fit_fold(asked, tables, fold, seed=settings.seed, told=told)
     if watch is not None:

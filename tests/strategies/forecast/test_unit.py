@@ -9,9 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from daemon.domain.bar import Floats
 from daemon.domain.units import DAY_MS, Timeframe
 from strategies.forecast.baselines import Baseline, raw_forecast
+from strategies.forecast.inputs.blocks import BARS, blanked, blocks_of
 from strategies.forecast.inputs.dataset import Table, build_tables
+from strategies.forecast.inputs.windows import channels
+from strategies.forecast.ridge import COEFFICIENTS, column_names_of
 from strategies.forecast.training.baseline_training import BASELINES
 from strategies.forecast.training.fitting import Fitted, trainer_of
 from strategies.forecast.training.job import Job, TrainSettings, fingerprint, write_job
@@ -74,6 +78,35 @@ def test_probes_are_spread_over_the_training_part_and_name_the_file(
         )
     assert list(learned) == list(job.timeframes)
     assert unit_path(tmp_path, unit_of(job, fold), job) != unit_path(tmp_path, unit, job)
+
+
+@pytest.mark.parametrize("block", blocks_of(()))
+def test_a_block_that_is_blanked_has_no_say_and_changes_not_who_is_forecast(
+    job: Job, fold: Fold, tmp_path: Path, block: str
+) -> None:
+    written, weights = write_job(job, tmp_path / "job"), list[Floats]()
+    unit = unit_of(job, fold, blanked=(block,))
+
+    def watch(fitted: Fitted, tables: Sequence[Table]) -> None:
+        weights.append(fitted.weights()[COEFFICIENTS])
+
+    for one in (unit, unit_of(job, fold)):
+        run_unit(UnitTask(one, written, tmp_path), untold, watch)
+    names = column_names_of(())
+    gone = [any(word in BARS[block] for word in name.split(" ")) for name in names]
+    assert sum(gone) >= 2
+    assert not weights[0][:, gone].any()
+    assert weights[0][:, ~np.array(gone)].any()
+    less, every = (
+        read_unit(unit_path(tmp_path, one, job), job.timeframes).test[job.timeframes[0]]
+        for one in (unit, unit_of(job, fold))
+    )
+    assert np.array_equal(np.isfinite(less.mean), np.isfinite(every.mean))
+    assert np.isfinite(less.mean).any()
+    table = build_tables(job)[0]
+    without = blanked(table, [block], ())
+    assert np.array_equal(without.inputs, channels(without.rows)), "both say the same"
+    assert np.array_equal(without.inputs[..., -1], table.inputs[..., -1])
 
 
 def test_the_instants_that_count_are_the_jobs_and_in_the_name(job: Job, fold: Fold) -> None:
