@@ -44,10 +44,12 @@ from daemon.wiring.core import combined_timeframes, cost_of, strategy_of
 from daemon.wiring.estimator import COMBINATION, ORIGIN
 from daemon.wiring.trials import daily_returns
 from strategies.combination import DISAGREEMENT_PRIOR
+from strategies.forecast.baselines import Baseline
 from strategies.forecast.calibration import PRIOR_SLOPE, centred
 from strategies.forecast.inputs.dataset import Table
 from strategies.forecast.inputs.labels import HORIZON_MS, Labels, label, risk
 from strategies.forecast.inputs.windows import on_grid
+from strategies.forecast.training.baseline_training import FittedBaseline
 from strategies.forecast.training.fitting import Fitted
 from strategies.forecast.training.job import Job, Longs, read_job
 from strategies.forecast.training.splits import Refits
@@ -80,13 +82,14 @@ class Cost:
     train_s: seconds of the processor. decision_ms: of the processor as well, of each of the last
     decisions, the forecasts of all timeframes of one instant, features given. peak_mb: most memory
     of the process meanwhile, its inputs included; NaN where the system does not tell. parameters:
-    numbers that were learned.
+    numbers that were learned. failed: it never forecast numbers, and counts as a forecast of zero.
     """
 
     train_s: float
     decision_ms: tuple[float, ...]
     peak_mb: float
     parameters: int
+    failed: bool = False
 
 
 def cost_path(unit: Path) -> Path:
@@ -95,9 +98,15 @@ def cost_path(unit: Path) -> Path:
 
 
 def run_costed(task: UnitTask, told: Share) -> Path:
-    """Fit a unit as `run_unit` does, and write what it took beside it."""
+    """Fit a unit as `run_unit` does, and write what it took beside it.
+
+    A fit that never forecasts numbers does not end the comparison: it says zero of everything, so
+    that its arm loses by it.
+    """
     tables_of(task.job)  # features are no part of a fit
     path = unit_path(task.folder, task.unit, _job_of(task.job))
+    frames = task.unit.frames(_job_of(task.job))
+    nothing = FittedBaseline(Baseline.ZERO, len(frames), task.unit.settings.sequence_bars)
     _forget_peak()
     started_s = _processor_s()
 
@@ -108,11 +117,12 @@ def run_costed(task: UnitTask, told: Share) -> Path:
             tuple(decision_ms(fitted, tables)),
             _peak_mb(),
             fitted.parameters_n,
+            failed=fitted is nothing,
         )
         task.folder.mkdir(parents=True, exist_ok=True)
         write_text(cost_path(path), json.dumps(plain(cost)) + "\n")
 
-    return run_unit(task, told, weigh)
+    return run_unit(task, told, weigh, instead=nothing)
 
 
 def read_cost(unit: Path) -> Cost | None:
@@ -127,6 +137,7 @@ def read_cost(unit: Path) -> Cost | None:
         tuple(found["decision_ms"]),
         float("nan") if peak is None else peak,
         found["parameters"],
+        found.get("failed", False),
     )
 
 

@@ -41,6 +41,7 @@ from daemon.wiring.architecture_plan import Campaign, campaign_of
 from daemon.wiring.architecture_work import (
     ArmDone,
     ArmTask,
+    Cost,
     measure_arm,
     read_cost,
     run_costed,
@@ -149,8 +150,16 @@ class _Run:
         return results
 
     def _report(self, arm: Arm, one: ArmDone, chosen: _Choices) -> ArmReport:
-        resources = self._resources(arm, chosen)
-        return ArmReport(arm, one.table_id, one.rows, one.measured, resources, chosen.tuned(arm))
+        costs = self._costs(arm, chosen)
+        return ArmReport(
+            arm,
+            one.table_id,
+            one.rows,
+            one.measured,
+            _resources(costs),
+            chosen.tuned(arm),
+            sum(cost.failed for fold in costs for cost in fold if cost is not None),
+        )
 
     def _facts(self) -> dict[str, object]:
         plan, bars = self._campaign.plan, self._bars
@@ -235,9 +244,13 @@ class _Run:
             for number, chosen in enumerate(self._campaign.grid):
                 first = unit_path(self._folder, tries[mine[0]][number], self._job).stem
                 self._log_tuning(arm, chosen, first, [scored[key][number] for key in mine])
-        return {key: int(np.argmax(scores)) for key, scores in scored.items()}
+        return {
+            key: int(np.argmax(np.where(np.isnan(scores), -np.inf, scores)))
+            for key, scores in scored.items()
+        }
 
     def _stop_ic(self, unit: Unit, labels: Labels) -> float:
+        """Give the mean RankIC on the stop part; NaN where it tells no instruments apart."""
         said = read_unit(unit_path(self._folder, unit, self._job), unit.frames(self._job)).stop
         found = [
             skill(
@@ -247,7 +260,7 @@ class _Run:
             ).rank_ic
             for timeframe, part in said.items()
         ]
-        return float(np.nanmean(found)) if np.isfinite(found).any() else 0.0
+        return float(np.nanmean(found)) if np.isfinite(found).any() else float("nan")
 
     def _labels(self) -> Labels:
         job = self._job
@@ -296,26 +309,12 @@ class _Run:
     def _table(self, arm: Arm) -> Path:
         return self._out / TABLES_FOLDER / arm.file_name
 
-    def _resources(self, arm: Arm, choices: _Choices) -> Resources:
+    def _costs(self, arm: Arm, choices: _Choices) -> list[list[Cost | None]]:
+        """Read what the fits of an arm took, fold by fold; None where nobody has weighed it."""
         folds = [choices.units(arm, fold) for fold in self._campaign.plan.folds]
-        each = [
+        return [
             [read_cost(unit_path(self._folder, unit, self._job)) for unit in fold] for fold in folds
         ]
-        known = [cost for fold in each for cost in fold if cost is not None]
-        last = [cost for cost in each[-1] if cost is not None]
-        if len(known) < sum(map(len, folds)) or not known:
-            train_s = float("nan")
-        else:
-            train_s = sum(cost.train_s for cost in known)
-        counted = [cost.parameters for cost in last]
-        return Resources(
-            sum(counted) if counted else None,
-            train_s,
-            float(sum(np.quantile(one.decision_ms, 0.95) for one in last if one.decision_ms))
-            if last
-            else float("nan"),
-            max((cost.peak_mb for cost in known), default=float("nan")),
-        )
 
     # ---- the ledger ----
 
@@ -326,7 +325,7 @@ class _Run:
 
     def _log_tuning(self, arm: Arm, chosen: Chosen, model: str, ics: Sequence[float]) -> None:
         made = {"arm": f"{arm.group}: {arm.name}", "tried": dict(chosen)}
-        scores = [{"rank_ic_of_stop_part": ic} for ic in ics]
+        scores = [plain({"rank_ic_of_stop_part": ic}) for ic in ics]
         self._log(Training(model, f"{arm.name}, tuned", scores), made)
 
     def _log(self, facts: Training, more: Mapping[str, object]) -> None:
@@ -382,6 +381,24 @@ def replayed(settings: Settings, table: Path, since_ms: int) -> Settings:
         for section, update in changes.items()
     }
     return settings.model_copy(update=chosen)
+
+
+def _resources(each: Sequence[Sequence[Cost | None]]) -> Resources:
+    known = [cost for fold in each for cost in fold if cost is not None]
+    last = [cost for cost in each[-1] if cost is not None]
+    if len(known) < sum(map(len, each)) or not known:
+        train_s = float("nan")
+    else:
+        train_s = sum(cost.train_s for cost in known)
+    counted = [cost.parameters for cost in last]
+    return Resources(
+        sum(counted) if counted else None,
+        train_s,
+        float(sum(np.quantile(one.decision_ms, 0.95) for one in last if one.decision_ms))
+        if last
+        else float("nan"),
+        max((cost.peak_mb for cost in known), default=float("nan")),
+    )
 
 
 def _with_money(settings: Settings, one: ArmReport, traded: Traded | None) -> ArmReport:

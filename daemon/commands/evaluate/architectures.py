@@ -127,6 +127,8 @@ def show(results: Results) -> None:
             screen.print(f"{group}: {len(results.at_ms):,} decisions", style="bold")
             for table in fitting_tables(HEADINGS, _rows(mine), screen.width):
                 screen.print(table)
+    for text in results.failures:
+        screen.print(text, style="yellow", soft_wrap=True)
     for one in results.judged.verdicts:
         screen.print(f"{one.claim}: {one.finding}. {one.text}: {one.why}", soft_wrap=True)
     screen.print(

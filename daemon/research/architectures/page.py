@@ -65,6 +65,7 @@ def _top(results: Results) -> str:
     grave = []
     if results.effort.reason:
         grave.append(f"Reduced so that it fits into its hours: {results.effort.reason}.")
+    grave += [f"{text}." for text in results.failures]
     grave += [text for text in results.caveats if text.startswith(SERIOUS)]
     others = [f"{one.name} was not compared: {one.why}." for one in results.absent]
     others += [text for text in results.caveats if not text.startswith(SERIOUS)]

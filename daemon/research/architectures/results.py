@@ -56,7 +56,8 @@ class Traded:
 class ArmReport:
     """Hold an arm and all that came of it; traded and honest: None where it cannot be traded.
 
-    tuned: the settings that each fold chose from the grid, in the order of time.
+    tuned: the settings that each fold chose from the grid, in the order of time. failed_n: fits
+    that never forecast numbers; they count as forecasts of zero.
     """
 
     arm: Arm
@@ -65,6 +66,7 @@ class ArmReport:
     measured: Measured
     resources: Resources
     tuned: tuple[Chosen, ...]
+    failed_n: int = 0
     traded: Traded | None = None
     honest: Honesty | None = None
 
@@ -95,6 +97,15 @@ class Results:
     def trials_n(self) -> int:
         """Give how many trials the deflated ratios allow for."""
         return max((one.honest.trials_n for one in self.arms if one.honest), default=0)
+
+    @property
+    def failures(self) -> tuple[str, ...]:
+        """Name the arms of which fits failed, in words."""
+        return tuple(
+            f"{one.arm.name}: {one.failed_n} of its fits never forecast numbers and count as zero"
+            for one in self.arms
+            if one.failed_n
+        )
 
     @property
     def caveats(self) -> tuple[str, ...]:
@@ -139,6 +150,7 @@ def _arm_values(one: ArmReport) -> dict[str, object]:
         "rows": one.rows,
         "parameters": one.resources.parameters,
         "tuned": one.tuned,
+        "failed_fits": one.failed_n,
         "scores": found.scores,
         "beyond": found.beyond,
         "likelihood": found.likelihood,

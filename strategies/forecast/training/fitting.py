@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Final, Protocol, cast
 
 from daemon.domain.bar import Floats
-from daemon.domain.failures import ConfigurationError
+from daemon.domain.failures import ConfigurationError, ModelError
 from strategies.forecast.checkpoint import FOREST, LIGHTGBM, RIDGE, STACK, Shape, Stacked, Weights
 from strategies.forecast.inputs.dataset import Table
 from strategies.forecast.networks.config import RECURRENT, NetworkKind
@@ -33,6 +33,10 @@ OPTIONAL: Final = {LIGHTGBM: "lightgbm"}  # packages that an installation may la
 INSTALL: Final = "pip install 'lightgbm>=4.5,<5'"
 
 Told = Callable[[float], None]  # how much of the fit is done, from 0 to 1
+
+
+class NoNumbers(ModelError):
+    """Signal that what a fit learned never forecast numbers, as at too high a learning rate."""
 
 
 class Fitted(Protocol):

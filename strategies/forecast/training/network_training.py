@@ -31,7 +31,7 @@ import torch
 from torch import Tensor, nn
 
 from daemon.domain.bar import Floats
-from daemon.domain.failures import ConfigurationError, ModelError
+from daemon.domain.failures import ConfigurationError
 from strategies.forecast import checkpoint
 from strategies.forecast.inputs.covariates import column_names
 from strategies.forecast.inputs.dataset import Table, build_tables, cut_folds
@@ -42,7 +42,7 @@ from strategies.forecast.networks.network import Network
 from strategies.forecast.training.averaging import AVERAGED_SHARE, WeightAverage
 from strategies.forecast.training.batches import Batches
 from strategies.forecast.training.evaluation import Forecaster, OutOfSample, describe, score
-from strategies.forecast.training.fitting import Fitted, Told
+from strategies.forecast.training.fitting import Fitted, NoNumbers, Told
 from strategies.forecast.training.found_products import find_products
 from strategies.forecast.training.job import (
     Device,
@@ -358,9 +358,9 @@ class BestWeights:
             self.weights = {k: v.detach().clone() for k, v in weights.items()}
 
     def best(self) -> Network:
-        """Give the network with the best weights; raise ModelError where there are none."""
+        """Give the network with the best weights; raise NoNumbers where there are none."""
         if not self.weights:
-            raise ModelError(
+            raise NoNumbers(
                 "the forecasts of a network are no numbers: lower training.learning_rate"
             )
         self._probe.load_state_dict(self.weights)

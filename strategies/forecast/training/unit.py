@@ -33,7 +33,7 @@ from strategies.forecast.inputs.blocks import blanked
 from strategies.forecast.inputs.covariates import column_names
 from strategies.forecast.inputs.dataset import Table, build_tables
 from strategies.forecast.inputs.features import feature_hash
-from strategies.forecast.training.fitting import Fitted, Told, libraries, trainer_of
+from strategies.forecast.training.fitting import Fitted, NoNumbers, Told, libraries, trainer_of
 from strategies.forecast.training.job import Job, Longs, TrainSettings, read_job
 from strategies.forecast.training.splits import Fold, Span, Spans
 
@@ -142,8 +142,14 @@ def code_hash(rooms: tuple[str, ...] = ROOMS) -> str:
     return digest.hexdigest()
 
 
-def run_unit(task: UnitTask, told: Told, watch: Watch | None = None) -> Path:
-    """Fit a unit and write its file, unless it is there; give the file. Runs in a worker."""
+def run_unit(
+    task: UnitTask, told: Told, watch: Watch | None = None, *, instead: Fitted | None = None
+) -> Path:
+    """Fit a unit and write its file, unless it is there; give the file. Runs in a worker.
+
+    instead: speaks in the place of a fit that never forecast numbers; without it NoNumbers is
+    raised.
+    """
     unit, job = task.unit, _job_of(task.job)
     path = unit_path(task.folder, unit, job)
     if path.exists():
@@ -157,7 +163,13 @@ def run_unit(task: UnitTask, told: Told, watch: Watch | None = None) -> Path:
     if unit.blanked:
         tables = [blanked(table, unit.blanked, job.covariates) for table in tables]
     asked = replace(job, settings=settings, timeframes=frames)
-    fitted = trainer_of(unit.module).fit_fold(asked, tables, fold, seed=settings.seed, told=told)
+    try:
+        fit = trainer_of(unit.module).fit_fold
+        fitted = fit(asked, tables, fold, seed=settings.seed, told=told)
+    except NoNumbers:
+        if instead is None:
+            raise
+        fitted = instead
     if watch is not None:
         watch(fitted, tables)
     arrays = _forecast(fitted, tables, fold.test, "") | _forecast(

@@ -10,14 +10,16 @@ import numpy as np
 import pytest
 
 from daemon.domain.bar import Floats
+from daemon.domain.failures import ModelError
 from daemon.domain.units import DAY_MS, Timeframe
+from daemon.wiring.architecture_work import read_cost, run_costed
 from strategies.forecast.baselines import Baseline, raw_forecast
 from strategies.forecast.inputs.blocks import BARS, blanked, blocks_of
 from strategies.forecast.inputs.dataset import Table, build_tables
 from strategies.forecast.inputs.windows import channels
 from strategies.forecast.ridge import COEFFICIENTS, column_names_of
 from strategies.forecast.training.baseline_training import BASELINES
-from strategies.forecast.training.fitting import Fitted, trainer_of
+from strategies.forecast.training.fitting import Fitted, NoNumbers, Told, trainer_of
 from strategies.forecast.training.job import Job, TrainSettings, fingerprint, write_job
 from strategies.forecast.training.splits import Fold, Span
 from strategies.forecast.training.unit import Unit, UnitTask, read_unit, run_unit, unit_path
@@ -129,6 +131,42 @@ def test_who_watches_sees_the_model_before_its_file_and_not_again(
     for _ in range(2):
         run_unit(task, untold, watch)
     assert seen == [False]
+
+
+class Diverging:
+    """Fit what never forecasts numbers."""
+
+    LIBRARIES = ("numpy",)
+    SEEDED = False
+
+    def fit_fold(
+        self, job: Job, tables: Sequence[Table], fold: Fold, *, seed: int, told: Told
+    ) -> Fitted:
+        raise NoNumbers("the forecasts of a network are no numbers")
+
+
+DIVERGING = Diverging()
+
+
+def test_a_fit_without_numbers_is_told_or_counts_as_zero_and_is_marked(
+    job: Job, fold: Fold, tmp_path: Path
+) -> None:
+    written, unit = write_job(job, tmp_path / "job"), unit_of(job, fold, f"{__name__}:DIVERGING")
+    task = UnitTask(unit, written, tmp_path / "units")
+    with pytest.raises(ModelError, match="are no numbers"):
+        run_unit(task, untold)
+    assert not (tmp_path / "units").exists()
+    path = run_costed(task, untold)
+    cost = read_cost(path)
+    assert cost is not None
+    assert cost.failed
+    for part in read_unit(path, job.timeframes).test.values():
+        assert np.isfinite(part.mean).any()
+        assert not part.mean[np.isfinite(part.mean)].any()
+    honest = run_costed(UnitTask(unit_of(job, fold), written, tmp_path), untold)
+    weighed = read_cost(honest)
+    assert weighed is not None
+    assert not weighed.failed
 
 
 @pytest.mark.parametrize("baseline", list(Baseline))
