@@ -6,7 +6,7 @@ from dataclasses import fields
 
 from daemon.domain.units import Timeframe
 from daemon.settings import Settings
-from daemon.wiring.core import NEUTRAL, THRESHOLD
+from daemon.wiring.core import COMBINING, NEUTRAL, THRESHOLD, combination_of
 from strategies.forecast.alphas import Combining
 from strategies.knobs import read_settings
 from strategies.neutral import NeutralSettings
@@ -18,7 +18,9 @@ def combining_of(settings: Settings) -> Combining:
     Raises ConfigurationError for parameters that the strategy refuses.
     """
     parameters: dict[str, object] = {"combination": settings.estimator.combination}
-    own = settings.strategy.parameters
+    own = dict(settings.strategy.parameters)
+    if settings.strategy.name in COMBINING:
+        own["combination"] = combination_of(settings)
     if settings.strategy.name == NEUTRAL:
         parameters |= own
     if settings.strategy.name == THRESHOLD:  # it has knobs beside those of combining

@@ -27,6 +27,7 @@ from strategies.registry import make_strategy
 TYPICAL_FILL_SHARE: Final = 0.05  # of a bar's participation budget, for the cost a band expects
 NEUTRAL: Final = "neutral"  # the default strategy
 THRESHOLD: Final = "threshold"
+AUTO: Final = "auto"  # the rule that a model names, and the default
 COMBINING: Final = (NEUTRAL, THRESHOLD)  # those that combine the timeframes' forecasts
 LIVE_FILE: Final = "live-account.json"  # which real account a book is of
 REHEARSAL_FILE: Final = "rehearsal-market.json"  # which market a rehearsal's book was begun with
@@ -44,13 +45,27 @@ def combined_timeframes(settings: Settings) -> tuple[Timeframe, ...]:
     return tuple(Timeframe(int(m)) for m in chosen) or timeframes_of(settings)
 
 
+def combination_of(settings: Settings) -> object:
+    """Name the rule that a strategy which combines forecasts asks for; it checks the name itself.
+
+    Raises ConfigurationError where [estimator] and the strategy's own parameters name two.
+    """
+    asked, own = settings.estimator.combination, settings.strategy.parameters.get("combination")
+    if own is not None and asked not in (AUTO, own):
+        raise ConfigurationError(
+            f"estimator.combination = {asked!r} and strategy.parameters has combination = {own!r}:"
+            " name one rule, best in [estimator]"
+        )
+    return asked if own is None else own
+
+
 def strategy_of(settings: Settings) -> Strategy:
     """Build the chosen strategy; its own parameters are checked by itself."""
     parameters: dict[str, object] = dict(settings.strategy.parameters)
     if settings.strategy.name in COMBINING:
         minutes = [t.minutes for t in timeframes_of(settings)]
         parameters.setdefault("timeframes_minutes", minutes)
-        parameters.setdefault("combination", settings.estimator.combination)
+        parameters["combination"] = combination_of(settings)
     strategy: Strategy = make_strategy(settings.strategy.name, parameters)
     known = set(timeframes_of(settings))
     strange = [t.label for t in strategy.windows_needed if t not in known]

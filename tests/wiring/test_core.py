@@ -11,6 +11,7 @@ from daemon.domain.failures import ConfigurationError
 from daemon.domain.instrument import Instrument, InstrumentKey, TradingRules
 from daemon.domain.units import HOUR_MS, MINUTE_MS, Timeframe
 from daemon.settings import Settings, load_settings
+from daemon.wiring.combining import combining_of
 from daemon.wiring.core import (
     bars_kept,
     cost_of,
@@ -106,6 +107,12 @@ def test_neutral_combines_by_the_rule_of_the_settings_unless_it_has_its_own(rule
     assert isinstance(strategy, NeutralStrategy)
     assert strategy.settings.combination is rule
     own = 'strategy.parameters={"combination": "kalman"}'
+    if rule not in (Rule.AUTO, Rule.KALMAN):
+        for build in (strategy_of, combining_of):
+            with pytest.raises(ConfigurationError, match="name one rule"):
+                build(settings_of(f"estimator.combination={rule}", own))
+        return
+    assert combining_of(settings_of(f"estimator.combination={rule}", own)).rule is Rule.KALMAN
     strategy = strategy_of(settings_of(f"estimator.combination={rule}", own))
     assert isinstance(strategy, NeutralStrategy)
     assert strategy.settings.combination is Rule.KALMAN
