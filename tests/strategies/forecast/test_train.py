@@ -64,7 +64,7 @@ def test_a_pattern_that_is_there_is_found_out_of_sample(trained: Trained) -> Non
     assert hourly.rank_ic > 0.05
     assert hourly.rank_ic_t > 2.5
     calibration = checkpoint.load(folder).manifest.calibration
-    assert all(c.slope > 0 for c in calibration)
+    assert all(c.slope > 0.0225 for c in calibration), "more than is thought without outcomes"
 
 
 def test_a_market_without_a_pattern_shows_no_skill(tmp_path: Path) -> None:
