@@ -29,10 +29,13 @@ def build(config: Mapping[str, Any]) -> WithCovariance:
     asked, columns = _asked(chosen, knobs)
     noting = [inner] if inner is not None and hasattr(inner, "note") else []
     noting += [] if columns is None else [columns]
+    baseline = asked  # one that is its own baseline is not worked out twice
+    if chosen["model"] or chosen["baseline"] != chosen["estimator"]:
+        baseline = make_estimator(chosen["baseline"], knobs, chosen["coins"])
     return WithCovariance(
         inner,
         asked,
-        make_estimator(chosen["baseline"], knobs, chosen["coins"]),
+        baseline,
         Monitor(
             Bounds(
                 gap_max=chosen["gap_max"],

@@ -66,11 +66,14 @@ class EwmaCorrelation:
         self._products = self._powers = self._common_n = np.zeros((0, 0))
 
     def begin(self, z: Floats) -> None:
-        """Start anew and step over the rows; there is nothing to fit."""
-        N = z.shape[1]
-        self._products = self._powers = self._common_n = np.zeros((N, N))
-        for row in z:
-            self.step(row)
+        """Start anew with what steps over the rows would add up to; there is nothing to fit."""
+        seen = np.isfinite(z).astype(np.float64)
+        filled = np.where(seen > 0, z, 0.0)
+        ages = np.arange(len(z) - 1, -1, -1.0)[:, None]
+        weighted = (1.0 - self._decay) * self._decay**ages * filled  #                       (T, N)
+        self._products = weighted.T @ filled
+        self._powers = (weighted * filled).T @ seen
+        self._common_n = seen.T @ seen
 
     def step(self, row: Floats) -> None:
         """Take in one row of z."""

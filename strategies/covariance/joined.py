@@ -3,12 +3,13 @@
     z_t = r_t / s_t,   s_t^2 the variance foreseen for row t,   |z_t| <= Z_MAX
     S = D R D,  D from the volatility model, R the correlation of z, repaired
 
-**Days.** Rows are taken from a first one that is the same all through a UTC day: up to 23 of the
-oldest rows of the window are left out. At the first question of a day both models are begun on the
-rows up to 00:00 UTC, where parameters are fitted; the rows since then are steps. So every later
-hour costs one step, and an object that starts at any hour gives the numbers of one that ran
-through, after a restart too, given the same window. What differs is a window that grows, or bars
-that were revised: both begin anew.
+**Days.** Rows are taken from the first one that closed at 00:00 UTC: up to 23 of the oldest rows of
+the window are left out. At the first question of a day both models are begun on the rows up to
+00:00 UTC, where parameters are fitted; the rows since then are steps. So every later hour costs one
+step, and an object that starts at any hour gives the numbers of one that ran through, after a
+restart too, given the same window. That holds for a window that grows and for one of whole days
+that moves on; of another length it loses its first day within the day, and both begin anew, as they
+do where bars were revised.
 
 **Newborns.** A correlation counts in full from ROWS_TRUSTED standardised returns of both. Before
 that its share is their number over ROWS_TRUSTED, and the rest is that of a usual member of the
@@ -58,7 +59,7 @@ class JoinedEstimator:
         """Take the two models; they must belong to this estimator alone."""
         self._name, self._volatility, self._correlation = name, volatility, correlation
         self._taken: Floats | None = None  # the rows that the models have seen
-        self._first_ms = 0
+        self._first_ms = self._begun_ms = 0
 
     @property
     def name(self) -> str:
@@ -70,26 +71,30 @@ class JoinedEstimator:
         require(returns.ndim == 2, f"returns of shape {returns.shape}, want (T, N)")
         hour = as_of_ms % DAY_MS // HOUR_MS
         is_anchored = len(returns) >= ANCHORED_ROWS_MIN
-        rows = returns[HOURS_A_DAY - 1 - hour if is_anchored else 0 :]
+        oldest = as_of_ms // HOUR_MS - (len(returns) - 1)  # in hours
+        rows = returns[-oldest % HOURS_A_DAY if is_anchored else 0 :]
         rows = np.where(np.isfinite(rows), rows, np.nan)
         first_ms = as_of_ms - (len(rows) - 1) * HOUR_MS
-        taken_n = self._continued(rows, first_ms)
+        begin_ms = as_of_ms - hour * HOUR_MS
+        taken_n = self._continued(rows, first_ms, begin_ms)
         if not taken_n:
             taken_n = len(rows) - hour if is_anchored else len(rows)
             variances = self._volatility.begin(rows[:taken_n])
             self._correlation.begin(_standardised(rows[:taken_n], variances))
         for row in rows[taken_n:]:
             self._correlation.step(_standardised(row, self._volatility.step(row)))
-        self._taken, self._first_ms = rows, first_ms
+        self._taken, self._first_ms, self._begun_ms = rows, first_ms, begin_ms
         seen_n = np.isfinite(rows).sum(axis=0)
         deviation = _deviations(self._volatility.variance(), seen_n)
         R = _trusted(self._correlation.correlation(as_of_ms), seen_n, len(rows))
         return Covariance(as_of_ms, self._name, deviation, _known(R, np.isfinite(deviation)))
 
-    def _continued(self, rows: Floats, first_ms: int) -> int:
+    def _continued(self, rows: Floats, first_ms: int, begin_ms: int) -> int:
         """Give how many of the rows the models have seen already, 0 to begin anew."""
         taken = self._taken
-        if taken is None or first_ms != self._first_ms or rows.shape[1] != taken.shape[1]:
+        if taken is None or rows.shape[1] != taken.shape[1]:
+            return 0
+        if (first_ms, begin_ms) != (self._first_ms, self._begun_ms):
             return 0
         before_n = len(taken)
         same = np.array_equal(taken.view(np.int64), rows[:before_n].view(np.int64))

@@ -5,8 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from daemon.domain.bar import Floats
 from daemon.domain.failures import ConfigurationError
 from strategies.covariance.dcc import DccCorrelation
+from strategies.covariance.ewma import EwmaCorrelation, EwmaVolatility
 from strategies.covariance.garch import GarchVolatility
 from strategies.covariance.joined import JoinedEstimator
 from strategies.covariance.known import (
@@ -46,6 +48,29 @@ def test_stepping_through_two_days_is_starting_anew_at_each_hour(
         other = fresh.forecast(window, None, at_hour(hour))
         np.testing.assert_allclose(one.volatility, other.volatility, rtol=1e-9)
         np.testing.assert_allclose(one.correlation, other.correlation, atol=1e-9)
+
+
+class _CountedCorrelation(EwmaCorrelation):
+    """The correlation of ewma, which counts how often it was begun."""
+
+    begun_n = 0
+
+    def begin(self, z: Floats) -> None:
+        self.begun_n += 1
+        super().begin(z)
+
+
+@pytest.mark.parametrize("grows", [True, False])
+def test_models_begin_once_a_day_while_a_window_grows_or_moves(grows: bool) -> None:
+    returns, counted = with_holes(drawn(312 + 49, N)), _CountedCorrelation(168.0)
+    running = JoinedEstimator("", EwmaVolatility(24.0), counted)
+    for hour in range(24, 72):
+        window = returns[0 if grows else hour - 24 : 312 + hour - 24]
+        one = running.forecast(window, None, at_hour(hour))
+        fresh = JoinedEstimator("", EwmaVolatility(24.0), EwmaCorrelation(168.0))
+        other = fresh.forecast(window, None, at_hour(hour))
+        np.testing.assert_allclose(one.matrix, other.matrix, rtol=1e-9)
+    assert counted.begun_n == 2
 
 
 @pytest.mark.parametrize(("name", "volatility"), NAMES)
