@@ -21,8 +21,9 @@ class View(Struct, frozen=True, gc=False):
     Estimates. marks: last close prices, NaN never traded. weights: current signed fractions of
     equity. eligible: may be held; the others must go to zero. cost: one-way cost as a fraction of
     notional, assumed or, with execution.cost_feedback, measured from fills.
-    funding_rates: last known per settlement, NaN unknown. reduce_only: what may be kept or lessened
-    and neither grow nor change sign, because its venue is held; None where nothing is.
+    funding_rates: last known per settlement, NaN unknown or settled more than a day ago.
+    reduce_only: what may be kept or lessened and neither grow nor change sign, because its venue is
+    held; None where nothing is.
     covariance: the newest prediction of it, possibly stale: compare its as_of_ms.
     """
 

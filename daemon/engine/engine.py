@@ -14,8 +14,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, assert_never
 
-import numpy as np
-
 from daemon.domain.bar import Field
 from daemon.domain.decision import DecisionKind
 from daemon.domain.forecast import Estimates
@@ -192,9 +190,8 @@ class Engine:
                 self._ended(order_id, DoneReason.ABSENT)
             case OrderUncertain(order_id=order_id):
                 self._uncertain(order_id)
-            case FundingRates(rates=rates):
-                known = ~np.isnan(rates)
-                self.state.funding_rates = np.where(known, rates, self.state.funding_rates)
+            case FundingRates(settle_ms=settle_ms, rates=rates):
+                self.state.take_rates(settle_ms, rates)
             case FundingPaid():
                 self._account.cash_flow(event)
             case Transferred() | Snapshotted():

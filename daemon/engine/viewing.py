@@ -29,7 +29,7 @@ def view_of(universe: Universe, state: EngineState, rules: EngineRules, costs: C
         equity=book.equity,
         eligible=book.eligible(instant - rules.limits.mark_age_ms_max),
         cost=costs.believed(rules.cost, universe) if feedback else rules.cost,
-        funding_rates=state.funding_rates,
+        funding_rates=state.rates_known(),
         gross_multiplier=state.gross_multiplier,
         reduce_only=book.held_back(),
         covariance=state.covariance,

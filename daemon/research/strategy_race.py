@@ -34,7 +34,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from daemon.domain.units import iso
+from daemon.domain.units import DAY_MS, iso
 from daemon.report.market_links import MarketLink, market_link
 from daemon.report.metrics import YEAR_DAYS, sharpe_with_interval
 from daemon.research.stress import Days, Figures
@@ -43,12 +43,13 @@ from daemon.statistics.sharpe_inference import SharpeDifference, sharpe_differen
 
 Floats = npt.NDArray[np.float64]
 
-SCHEMA: Final = 1
+SCHEMA: Final = 2
 COSTS_BPS: Final = (3.0, 5.0, 7.0, 10.0)
 JUDGED_BPS: Final = 7.0
 WORTH: Final = 0.2  # of an annual Sharpe ratio: less is not worth the trouble
 CONFIDENCE: Final = 0.90  # of the set of the best
 BLEND: Final = "blend"
+PAID_BPS: Final = "paid_bps"  # of traded notional, impact and all, beside nominal_bps
 
 
 class Role(StrEnum):
@@ -69,6 +70,7 @@ class RaceArm:
     strategy: str
     parameters: Mapping[str, object] = field(default_factory=dict)
     needs_forecasts: bool = False
+    needs_funding: bool = False
 
 
 @dataclass(frozen=True)
@@ -81,10 +83,13 @@ class Absent:
 
 @dataclass(frozen=True)
 class Lap:
-    """Hold what one arm brought at one cost."""
+    """Hold what one arm brought at one cost.
+
+    nominal_bps: one-way, before impact, as the account is set; figures.cost_bps is what was paid.
+    """
 
     arm: RaceArm
-    cost_bps: float
+    nominal_bps: float
     days: Days
     figures: Figures
     fills: int
@@ -122,11 +127,11 @@ def returns_of(race: Race, name: str, cost_bps: float) -> Floats | None:
         rows = [
             lap.days.returns
             for lap in race.laps
-            if lap.arm.role is Role.CONVENTIONAL and lap.cost_bps == cost_bps
+            if lap.arm.role is Role.CONVENTIONAL and lap.nominal_bps == cost_bps
         ]
         return np.asarray(np.mean(rows, axis=0)) if rows else None
     for lap in race.laps:
-        if lap.arm.name == name and lap.cost_bps == cost_bps:
+        if lap.arm.name == name and lap.nominal_bps == cost_bps:
             return lap.days.returns
     return None
 
@@ -141,7 +146,7 @@ def tuned_band(race: Race) -> str | None:
     """Name the fixed band that was best over the first half at JUDGED_BPS; None without any."""
     ratios: dict[str, float] = {}
     for lap in race.laps:
-        if lap.arm.role is Role.FIXED and lap.cost_bps == JUDGED_BPS:
+        if lap.arm.role is Role.FIXED and lap.nominal_bps == JUDGED_BPS:
             half = lap.days.returns[: len(lap.days.returns) // 2]
             ratios[lap.arm.name] = sharpe_with_interval(half)[0]
     known = {name: ratio for name, ratio in ratios.items() if math.isfinite(ratio)}
@@ -161,6 +166,25 @@ def difference(
     return None if math.isnan(found.difference) else found
 
 
+def beside_first(race: Race) -> list[dict[str, object]]:
+    """Give each other arm, and the blend, less the first of FORECASTS at each cost.
+
+    Differences of annual net Sharpe ratios with 95 % intervals; what is not defined is absent.
+    """
+    names = list(dict.fromkeys(lap.arm.name for lap in race.laps))
+    first = next((lap.arm.name for lap in race.laps if lap.arm.role is Role.FORECASTS), None)
+    rows: list[dict[str, object]] = []
+    for bps in race_costs(race) if first is not None else ():
+        for name in (*(one for one in names if one != first), BLEND):
+            found = difference(race, name, str(first), bps)
+            if found is not None:
+                year = _year()
+                low, high = found.low * year, found.high * year
+                about = {"arm": name, "less": first, "nominal_bps": bps}
+                rows.append({**about, "sharpe": found.difference * year, "low": low, "high": high})
+    return rows
+
+
 def verdicts(race: Race) -> tuple[Verdict, ...]:
     """Judge the claims by the rules of the module."""
     return (_h1(race), _h4(race))
@@ -174,7 +198,7 @@ def in_the_set(race: Race, cost_bps: float) -> tuple[str, ...]:
     names, rows = [], []
     for lap in race.laps:
         spread = float(lap.days.returns.std())
-        if lap.cost_bps == cost_bps and spread > 0:
+        if lap.nominal_bps == cost_bps and spread > 0:
             names.append(lap.arm.name)
             rows.append(-lap.days.returns / spread)
     if len(rows) < 2:
@@ -221,7 +245,7 @@ def _h4(race: Race) -> Verdict:
 
 def race_costs(race: Race) -> list[float]:
     """List the costs of the race, rising."""
-    return sorted({lap.cost_bps for lap in race.laps})
+    return sorted({lap.nominal_bps for lap in race.laps})
 
 
 def _annual(found: SharpeDifference) -> str:
@@ -244,7 +268,12 @@ def race_values(race: Race) -> dict[str, object]:
         if returns is not None:
             ratio, low, high = sharpe_with_interval(returns)
             blends.append(
-                {"cost_bps": bps, "sharpe": _known(ratio), "low": _known(low), "high": _known(high)}
+                {
+                    "nominal_bps": bps,
+                    "sharpe": _known(ratio),
+                    "low": _known(low),
+                    "high": _known(high),
+                }
             )
     return {
         "schema": SCHEMA,
@@ -259,13 +288,14 @@ def race_values(race: Race) -> dict[str, object]:
                 "role": str(lap.arm.role),
                 "strategy": lap.arm.strategy,
                 "parameters": dict(lap.arm.parameters),
-                "cost_bps": lap.cost_bps,
+                "nominal_bps": lap.nominal_bps,
                 "fills": lap.fills,
                 **{name: _known(value) for name, value in _figures(lap)},
             }
             for lap in race.laps
         ],
         BLEND: blends,
+        "beside": beside_first(race),
         "confidence_sets": {f"{bps:g}": list(in_the_set(race, bps)) for bps in race_costs(race)},
         "tuned": tuned_band(race),
         "verdicts": [asdict(verdict) for verdict in verdicts(race)],
@@ -286,17 +316,37 @@ def race_csv(race: Race) -> str:
     for lap in race.laps:
         named = _figures(lap)
         if not heads:
-            heads = ["arm", "role", "cost_bps", "fills", *(name for name, _ in named)]
+            heads = ["arm", "role", "nominal_bps", "fills", *(name for name, _ in named)]
             writer.writerow(heads)
         cells = ("" if _known(value) is None else repr(value) for _, value in named)
-        writer.writerow([lap.arm.name, str(lap.arm.role), lap.cost_bps, lap.fills, *cells])
+        writer.writerow([lap.arm.name, str(lap.arm.role), lap.nominal_bps, lap.fills, *cells])
+    return out.getvalue()
+
+
+def race_days_csv(race: Race) -> str:
+    """Write a row for every UTC day of the race: the net return of each arm at each cost.
+
+    Of all laps, which have the same days; columns are called `arm @ bps`.
+    """
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["day", *(f"{lap.arm.name} @ {lap.nominal_bps:g}" for lap in race.laps)])
+    for at, day in enumerate(race.laps[0].days.days.tolist()):
+        named = iso(day * DAY_MS)[:10]
+        writer.writerow([named, *(repr(float(lap.days.returns[at])) for lap in race.laps)])
     return out.getvalue()
 
 
 def _figures(lap: Lap) -> list[tuple[str, float]]:
     beta, down = lap.btc.beta, lap.btc.beta_down
     return [
-        *((one.name, float(getattr(lap.figures, one.name))) for one in fields(lap.figures)),
+        *(
+            (
+                PAID_BPS if one.name == "cost_bps" else one.name,
+                float(getattr(lap.figures, one.name)),
+            )
+            for one in fields(lap.figures)
+        ),
         ("correlation_btc", lap.btc.correlation),
         ("beta_btc", beta.beta),
         ("beta_btc_low", beta.low),

@@ -23,16 +23,20 @@ from daemon.research.strategy_race import (
     RaceArm,
     Role,
     race_csv,
+    race_days_csv,
     race_json,
 )
 from daemon.research.stress import Account, Days, Figures, at_cost, days_of, figures_of
 from daemon.settings import PaperSettings, Settings
 from daemon.wiring.arms import Ended, Task, backtest_of, ended, run_arms
+from daemon.wiring.backtest import instruments_of, load_history
 from daemon.wiring.core import NEUTRAL, strategy_of
 from daemon.wiring.trials import ledger_of
 
 JSON_FILE: Final = "strategies.json"
 CSV_FILE: Final = "strategies.csv"
+DAYS_FILE: Final = "strategies_days.csv"
+FUNDING_MISSING_MAX: Final = 0.1  # of the usual settlements: what lacks more cannot be carried
 MEAN_VARIANCE: Final = "mean_variance"
 FIXED_BANDS: Final = (0.005, 0.01, 0.02, 0.05)
 FORECASTING: Final = (
@@ -47,7 +51,7 @@ FORECASTING: Final = (
     RaceArm("threshold", Role.FORECASTS, "threshold", {}, needs_forecasts=True),
 )
 CONVENTIONAL: Final = tuple(
-    RaceArm(name, Role.CONVENTIONAL, name)
+    RaceArm(name, Role.CONVENTIONAL, name, needs_funding=name == "carry")
     for name in ("momentum", "reversal", "carry", "low_volatility", "pairs")
 )
 POLICIES: Final = (
@@ -148,11 +152,12 @@ def run_lap(task: Task, share: Share) -> Ended[_Outcome]:
     return ended(task, outcome, result)
 
 
-def write_race(race: Race, folder: Path) -> tuple[Path, Path]:
-    """Write strategies.json and strategies.csv into a folder; gives their paths."""
+def write_race(race: Race, folder: Path) -> tuple[Path, ...]:
+    """Write strategies.json, strategies.csv and strategies_days.csv; gives their paths."""
     folder.mkdir(parents=True, exist_ok=True)
-    written = folder / JSON_FILE, folder / CSV_FILE
-    for path, text in zip(written, (race_json(race), race_csv(race)), strict=True):
+    written = tuple(folder / name for name in (JSON_FILE, CSV_FILE, DAYS_FILE))
+    texts = race_json(race), race_csv(race), race_days_csv(race)
+    for path, text in zip(written, texts, strict=True):
         draft = path.with_name(f".{path.name}.draft")
         draft.write_text(text, encoding="utf-8")
         draft.replace(path)
@@ -174,11 +179,28 @@ def _runnable(
         try:
             own = _settings_of(settings, arm)
             strategy_of(own)
+            if arm.needs_funding:
+                _refuse_no_funding(own)
         except ConfigurationError as failure:
             absent.append(Absent(arm.name, str(failure)))
         else:
             found.append((arm, own))
     return found, absent
+
+
+def _refuse_no_funding(settings: Settings) -> None:
+    """Raise ConfigurationError where too many settlements of the period have no rate.
+
+    A book that is carried without a rate keeps its weights: it would be judged by what it is not.
+    """
+    missing = load_history(settings, instruments_of(settings), 0).funding_missing
+    if missing > FUNDING_MISSING_MAX:
+        chosen = settings.backtest
+        raise ConfigurationError(
+            f"{missing:.1%} of the usual settlements have no funding rate of"
+            f" {chosen.funding_venue or chosen.venue!r}, at most {FUNDING_MISSING_MAX:.0%} may lack"
+            " one; backtest.funding_venue names another venue's rates"
+        )
 
 
 def _settings_of(settings: Settings, arm: RaceArm) -> Settings:

@@ -146,6 +146,24 @@ def test_everything_the_estimator_says_reaches_the_strategy() -> None:
     assert np.array_equal(state.funding_rates, [0.1, 0.2, 0.3, NAN], equal_nan=True)
 
 
+def test_a_funding_rate_is_unknown_a_day_after_its_settlement_also_through_a_snapshot() -> None:
+    engine = trading_engine()
+    feed(engine, bars(3), bars(4))
+    feed(engine, FundingRates(at(4), np.array([0.1, 0.2, NAN, NAN]), np.zeros(4)))
+    feed(engine, FundingRates(at(12), np.array([NAN, 0.3, NAN, NAN]), np.zeros(4)))
+    feed(engine, FundingRates(at(4), np.array([NAN, 0.9, NAN, NAN]), np.zeros(4)))  # came late
+    feed(engine, *(bars(bar) for bar in range(5, 53)))
+    assert np.array_equal(engine.state.rates_known(), [0.1, 0.3, NAN, NAN], equal_nan=True)
+    feed(engine, bars(53))
+    assert np.array_equal(engine.state.rates_known(), [NAN, 0.3, NAN, NAN], equal_nan=True)
+    later = trading_engine()
+    later.state.restore(engine.state.to_plain())
+    assert np.array_equal(later.state.rates_known(), [NAN, 0.3, NAN, NAN], equal_nan=True)
+    older = {k: v for k, v in engine.state.to_plain().items() if k != "settled"}
+    later.state.restore(older)
+    assert np.isnan(later.state.rates_known()).all()
+
+
 def test_only_timeframes_with_a_new_bar_are_asked_about() -> None:
     engine = make_engine(timeframes=(H1, M90))
     feed(engine, Started(at(0), "run", warming=True), *(bars(b) for b in range(1, 7)))

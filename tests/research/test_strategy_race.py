@@ -17,6 +17,7 @@ from daemon.research.strategy_race import (
     Role,
     in_the_set,
     race_csv,
+    race_days_csv,
     race_json,
     returns_of,
     tuned_band,
@@ -27,8 +28,13 @@ from daemon.research.stress import Days, figures_of
 D = 700
 
 
-def lap(name: str, role: Role, mean: float, *, bps: float = 7.0, seed: int = 1) -> Lap:
-    """Draw daily returns of 1 % volatility with that mean (of annual Sharpe about 19 x mean%)."""
+def lap(
+    name: str, role: Role, mean: float, *, bps: float = 7.0, seed: int = 1, paid: float = 0.0
+) -> Lap:
+    """Draw daily returns of 1 % volatility with that mean (of annual Sharpe about 19 x mean%).
+
+    paid: costs as a fraction of what is traded, which is the whole book each day.
+    """
     rng = np.random.default_rng([seed, *name.encode()])
     drawn = rng.standard_normal(D)
     returns = 0.01 * (drawn - drawn.mean()) / drawn.std() + mean
@@ -39,7 +45,7 @@ def lap(name: str, role: Role, mean: float, *, bps: float = 7.0, seed: int = 1) 
         returns=returns,
         market=market,
         traded=one,
-        costs=0.0 * one,
+        costs=paid * one,
         equity=one,
         gross=one,
         volatility=one,
@@ -109,7 +115,51 @@ def test_what_is_written_can_be_read_and_names_what_was_left_out() -> None:
     assert [one["arm"] for one in values["laps"]] == ["neutral", "momentum", "reversal"]
     assert values["absent"] == [{"name": "carry", "why": "why not"}]
     assert {v["claim"] for v in values["verdicts"]} == {"H1", "H4"}
-    assert values[BLEND][0]["cost_bps"] == 7.0
+    assert values[BLEND][0]["nominal_bps"] == 7.0
     rows = race_csv(found).splitlines()
-    assert rows[0].startswith("arm,role,cost_bps,fills,days")
+    assert rows[0].startswith("arm,role,nominal_bps,fills,days")
     assert len(rows) == 4
+
+
+def test_the_cost_that_was_set_stands_beside_the_one_that_was_paid() -> None:
+    found = race(lap("neutral", Role.FORECASTS, 0.001, paid=0.0009), *OLD)
+    one = json.loads(race_json(found))["laps"][0]
+    assert (one["nominal_bps"], one["paid_bps"]) == (7.0, pytest.approx(9.0))
+    assert "cost_bps" not in one
+    heads, first = (row.split(",") for row in race_csv(found).splitlines()[:2])
+    assert len(set(heads)) == len(heads)
+    read = dict(zip(heads, first, strict=True))
+    assert float(read["nominal_bps"]) == 7.0
+    assert float(read["paid_bps"]) == pytest.approx(9.0)
+
+
+def test_each_arm_is_paired_with_the_first_that_forecasts_at_its_cost() -> None:
+    better = lap("threshold", Role.FORECASTS, 0.004)
+    found = race(
+        lap("neutral", Role.FORECASTS, 0.0),
+        better,
+        *OLD,
+        lap("neutral", Role.FORECASTS, 0.0, bps=3.0),
+    )
+    rows = json.loads(race_json(found))["beside"]
+    assert [(row["arm"], row["nominal_bps"]) for row in rows] == [
+        ("threshold", 7.0),
+        ("momentum", 7.0),
+        ("reversal", 7.0),
+        (BLEND, 7.0),
+    ]
+    assert {row["less"] for row in rows} == {"neutral"}
+    assert rows[0]["sharpe"] == pytest.approx(0.4 * 365**0.5, rel=0.01)
+    assert rows[0]["low"] > 0
+    assert json.loads(race_json(race(*OLD)))["beside"] == []
+
+
+def test_the_days_of_all_laps_are_written() -> None:
+    found = race(lap("neutral", Role.FORECASTS, 0.001), OLD[0])
+    rows = [row.split(",") for row in race_days_csv(found).splitlines()]
+    assert rows[0] == ["day", "neutral @ 7", "momentum @ 7"]
+    assert rows[2][0] == "1970-01-02"
+    written = np.array([[float(cell) for cell in row[1:]] for row in rows[1:]])
+    np.testing.assert_array_equal(
+        written, np.column_stack([one.days.returns for one in found.laps])
+    )

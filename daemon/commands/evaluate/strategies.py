@@ -64,7 +64,9 @@ def strategies(
             show_default=False,
         ),
     ] = None,
-    out: Annotated[Path, typer.Option(help="Folder of strategies.json and strategies.csv.")] = OUT,
+    out: Annotated[
+        Path, typer.Option(help="Folder of strategies.json, .csv and strategies_days.csv.")
+    ] = OUT,
 ) -> None:
     """Race strategies and rebalance policies over the same bars at 3, 5, 7 and 10 bps.
 
@@ -89,7 +91,7 @@ def strategies(
 def _print(race: Race) -> None:
     out = console()
     for bps in race_costs(race):
-        rows = [(lap.arm.name, *_cells(lap)) for lap in race.laps if lap.cost_bps == bps]
+        rows = [(lap.arm.name, *_cells(lap)) for lap in race.laps if lap.nominal_bps == bps]
         blend = returns_of(race, BLEND, bps)
         if blend is not None:
             rows.append((BLEND, _interval(*sharpe_with_interval(blend)), *[UNDEFINED] * 8))
