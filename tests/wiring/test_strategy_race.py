@@ -33,7 +33,7 @@ def with_rates(folder: Path, *, venue: str = VENUE, until: int = 90) -> Path:
 
 @pytest.fixture(scope="module")
 def market(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_market(tmp_path_factory.mktemp("market"), days=30)
+    return with_rates(write_market(tmp_path_factory.mktemp("market"), days=30))
 
 
 def test_arms_run_at_each_cost_are_logged_and_do_not_hang_on_workers(market: Path) -> None:
@@ -62,7 +62,7 @@ def test_the_whole_field_runs_where_there_are_forecasts_and_funding(market: Path
     """The book of a programme, the threshold and carry are the arms with needs of their own."""
     own = ("estimator.kind=momentum", "strategy.name=neutral", *KNOBS[:2])
     knobs = 'strategy.parameters={"friction_max": 100.0}'
-    settings = small_settings(with_rates(market), *own, knobs)
+    settings = small_settings(market, *own, knobs)
     arms = ("neutral", "neutral, mean-variance", "threshold", "carry")
     found = run_race(settings, SequentialExecutor(), only=arms, costs_bps=(7.0,))
     assert [lap.arm.name for lap in found.laps] == list(arms)
