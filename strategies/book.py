@@ -227,6 +227,7 @@ def _trade(
         reduce_only=reduce_only,
         weight_max=expected.cap,
         hours=hours,
+        factors=expected.factors if expected.factors.shape[1] else None,
     )
     solved: Solved | None = None
     if expected.basis is not None and np.isfinite(wish.aversion):
@@ -237,6 +238,8 @@ def _trade(
         sums, moved = policies.moved(knobs.policy, wish, view, memory.sums)
     memory = memory._replace(**sums._asdict())
     note = _note(book, expected, int(silent.sum()), moved)
+    if policies.drifted(wish, moved.weights, view.weights):
+        note = "; ".join(filter(None, (note, _left(knobs, expected, moved.weights))))
     return memory, TargetPortfolio(
         as_of_ms=view.as_of_ms,
         weights=moved.weights,
@@ -248,6 +251,13 @@ def _trade(
         solved=solved,
         health=health.ratio(memory.health),
     )
+
+
+def _left(knobs: BookSettings, expected: _Expected, weights: Floats) -> str:
+    """Say which exposures a book keeps against its wish."""
+    found = [("dollars", float(weights.sum()))]
+    found += zip(knobs.factors, (expected.factors.T @ weights).tolist(), strict=True)
+    return f"not neutral: {', '.join(f'{name} {value:+.4f}' for name, value in found)}"
 
 
 def _confidence(outlook: Outlook) -> Floats:

@@ -124,11 +124,10 @@ def _to_the_bands(
     stays = wish.silent | ~np.isfinite(basis.risk.specific)
     kept = np.minimum(np.maximum(held, boxes.low), boxes.high)
     inside = rebalance.nearest_edge(held, wish.ideal, band)
-    drift_max = policies.drift_max(wish, held)
     within = float(np.abs(held).sum()) <= policies.GROSS_SHARE_MAX * wish.gross
     filled = float(np.abs(held).sum()) >= policies.GROSS_SHARE_MIN * wish.gross
     rests = bool(((inside == held) | stays).all() and (kept == held).all())
-    if rests and within and filled and abs(float(held.sum())) <= drift_max:
+    if rests and within and filled and not policies.drifted(wish, held, held):
         return Moved(held, band, 1.0, 1.0, waits=False), None
     said: list[Solved] = []
 

@@ -53,7 +53,8 @@ class Wish(NamedTuple):
     velocity2: hourly variance of the ideal weight; confidence: kappa in (0, 1]; all three are read
     where usable. usable: there is a forecast, and a price to trade at. chosen: has a place in the
     book; the others are closed. silent: kept as it is, for want of a forecast. reduce_only: may
-    not grow. weight_max: no leg grows beyond. hours: since the last decision.
+    not grow. weight_max: no leg grows beyond. hours: since the last decision. factors: (N, M) that
+    the book is neutral to besides dollars, None for none.
     """
 
     ideal: Floats
@@ -68,6 +69,7 @@ class Wish(NamedTuple):
     reduce_only: Flags
     weight_max: float | Floats
     hours: float
+    factors: Floats | None = None
 
 
 class Sums(NamedTuple):
@@ -139,6 +141,13 @@ def drift_max(wish: Wish, held: Floats) -> float:
     return DRIFT_SHARE_MAX * max(wish.gross, float(np.abs(held).sum()))
 
 
+def drifted(wish: Wish, weights: Floats, held: Floats) -> bool:
+    """Tell whether a book has more dollars or exposures than may stay while no leg trades."""
+    none = np.empty((len(weights), 0))
+    factors = none if wish.factors is None else wish.factors
+    return rebalance.drifted(weights, factors, drift_max(wish, held))
+
+
 def half_widths(policy: Policy, wish: Wish, cost: Floats, widening: Floats) -> Floats:
     """Give the half-widths (N,), zero for what has no forecast, by the policy's rule.
 
@@ -186,6 +195,7 @@ def _to_the_bands(wish: Wish, view: View, band: Floats) -> Moved:
             drift_max=drift_max(wish, view.weights),
             gross_min=GROSS_SHARE_MIN * wish.gross,
             gross_max=GROSS_SHARE_MAX * wish.gross,
+            factors=wish.factors,
         )
         return Moved(weights, narrowing * band, lift, narrowing, waits=False)
 

@@ -30,10 +30,12 @@ import numpy as np
 from daemon.domain.bar import Flags, Floats
 from daemon.domain.units import HOUR_MS, require
 from strategies.roots import falling_root, ramps_zero
+from strategies.separable import Legs, NoMultipliersError, independent, with_exposures
 
 VELOCITY_FLOOR_SHARE: Final = 0.10  # of the cross-sectional median of nu^2
 NET_TOLERANCE: Final = 1e-14
 POLISHES: Final = 2  # steps that remove what rounding left of the net
+FACTOR_DRIFT_RATIO: Final = 4.0  # exposure to a factor that may stay, in nets that may
 LIFT_MAX: Final = 4.0
 GROSS_TOLERANCE: Final = 0.005  # how near the gross comes to the end of its corridor
 CONFIDENCE_FLOOR: Final = 0.04  # no band is widened more than fivefold
@@ -197,6 +199,43 @@ def neutral_rebalance(
     return found
 
 
+def drifted(weights: Floats, factors: Floats, drift_max: float) -> bool:
+    """Tell whether dollars, or exposures to factors (N, M), are past what may stay untraded.
+
+    Betas are measured anew each hour: a book must not trade for every change of them.
+    """
+    exposure = float(np.abs(factors.T @ weights).max(initial=0.0))
+    return abs(float(weights.sum())) > drift_max or exposure > FACTOR_DRIFT_RATIO * drift_max
+
+
+def factor_rebalance(
+    held: Floats,
+    ideal: Floats,
+    band: Floats,
+    give: Floats,
+    boxes: Limits,
+    factors: Floats,
+    *,
+    drift_max: float,
+) -> Floats | None:
+    """Do as `neutral_rebalance`, with no exposure to factors (N, M) either; no entry is NaN.
+
+    None where the search for it fails; one is always there, since each box holds zero.
+    """
+    require(bool((give > 0).all()), "every leg needs a positive give")
+    edge = nearest_edge(held, ideal, band)
+    rests = np.minimum(np.maximum(edge, boxes.low), boxes.high)
+    if bool((rests == held).all()) and not drifted(held, factors, drift_max):
+        return held
+    X = np.column_stack([np.ones(len(held)), factors])
+    basis, totals = independent(X, np.zeros(X.shape[1]))
+    legs = Legs(1.0 / give, ideal / give, band / give, held, boxes.low, boxes.high)
+    try:
+        return with_exposures(legs, basis, totals)
+    except (NoMultipliersError, np.linalg.LinAlgError):
+        return None
+
+
 def trimmed(held: Floats) -> Floats:
     """Shrink the heavier side to neutral with as few trades as can be: the largest legs first."""
     net = float(held.sum())
@@ -220,6 +259,7 @@ def at_gross(
     drift_max: float,
     gross_min: float,
     gross_max: float,
+    factors: Floats | None = None,
 ) -> tuple[Floats, float, float]:
     """Rebalance, and keep the gross of what is then held inside [gross_min, gross_max].
 
@@ -227,13 +267,18 @@ def at_gross(
     flat start a wide band buys nothing. Below gross_min the ideal book is therefore lifted (scaled
     up) until the held gross is there: that adds to the legs which lack most, and costs far less
     than narrower bands would. Above gross_max all bands are narrowed. Gives the weights, the lift
-    (1: none) and the narrowing (1: none); arguments as for `neutral_rebalance`.
+    (1: none) and the narrowing (1: none); arguments as for `neutral_rebalance`. factors: (N, M)
+    that the book has no exposure to either, None for none; dollars alone where none is found.
     """
 
     def weights(lift: float, narrowing: float) -> Floats:
-        return neutral_rebalance(
-            held, lift * ideal, narrowing * band, give, boxes, drift_max=drift_max
-        )
+        to, bands = lift * ideal, narrowing * band
+        found = None
+        if factors is not None:
+            found = factor_rebalance(held, to, bands, give, boxes, factors, drift_max=drift_max)
+        if found is None:
+            found = neutral_rebalance(held, to, bands, give, boxes, drift_max=drift_max)
+        return found
 
     def gross(lift: float, narrowing: float) -> float:
         return float(np.abs(weights(lift, narrowing)).sum())

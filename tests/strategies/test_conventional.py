@@ -16,6 +16,7 @@ from daemon.domain.units import HOUR_MS
 from daemon.domain.view import View
 from daemon.ports import Strategy
 from strategies.registry import make_strategy
+from strategies.risk import residual_risk
 from strategies.scored import carried_returns, standardised, without_market
 from tests.strategies import planted
 from tests.strategies.planted import COINS_N, HOUR, Market, gains, one, t_value
@@ -194,6 +195,36 @@ def test_low_volatility_is_long_of_the_calm_and_carries_no_beta() -> None:
     _, target = strategy.decide(strategy.initial_state(COINS_N), view_of(market, 169))
     assert np.corrcoef(target.ideal, market.sigma)[0, 1] < -0.5
     assert strategy.settings.beta_neutral  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("name", ["low_volatility", "momentum", "reversal"])
+@pytest.mark.parametrize("band", ["cube_root", "fixed"])
+def test_what_is_traded_to_carries_no_beta_from_hour_to_hour(name: str, band: str) -> None:
+    """Bands hold legs away from the ideal book, and betas move under those that rest."""
+    strategy: Strategy = make_strategy(
+        name, {"beta_neutral": True, "friction_max": 1e9, "band": band, "band_weight": 0.03}
+    )
+    rng = np.random.default_rng(5)
+    hours, coins = 460, 20
+    beta, size = rng.uniform(0.4, 1.9, coins), rng.uniform(0.003, 0.012, coins)
+    common = rng.normal(0.0, 0.006, (hours, 1))
+    moves = common * beta + rng.standard_normal((hours, coins)) * size
+    closes = 100.0 * np.exp(np.cumsum(moves, axis=0))
+    state, held, rested_n = strategy.initial_state(coins), np.zeros(coins), 0
+    for t in range(400, hours):
+        view = make_view(closes[t - 399 : t + 1], as_of_ms=t * HOUR_MS, weights=held)
+        state, target = strategy.decide(state, view)
+        betas = residual_risk(
+            view.windows[HOUR].closes,
+            half_life_bars=strategy.settings.volatility_half_life_hours,  # type: ignore[attr-defined]
+        ).beta
+        gross = float(np.abs(target.weights).sum())
+        rested_n += int(((target.weights == held) & (held != 0.0)).sum())
+        assert abs(float(target.weights.sum())) <= 0.006 * gross, t
+        assert abs(float(betas @ target.weights)) <= 0.024 * gross, t
+        assert "not neutral" not in target.note
+        held = target.weights * np.exp(moves[t + 1]) if t + 1 < hours else target.weights
+    assert rested_n > 5 * (hours - 400)  # bands still keep legs as they are, to the bit
 
 
 def test_momentum_leaves_the_newest_hours_out_and_reversal_takes_the_other_side() -> None:

@@ -15,6 +15,7 @@ from strategies.rebalance import (
     at_gross,
     cube_root_band,
     drift_band,
+    factor_rebalance,
     floored_velocity2,
     friction,
     limits,
@@ -348,3 +349,40 @@ def test_trimming_takes_the_largest_legs_of_the_heavy_side_first() -> None:
     assert trimmed(-held) == pytest.approx([-0.1, 0.0, -0.1, 0.2])
     even = np.array([0.2, -0.2])
     assert trimmed(even).tolist() == even.tolist()
+
+
+@given(seed=st.integers(0, 10_000), wide=st.floats(0.0, 0.1))
+def test_a_book_without_exposure_to_factors_is_the_cheapest_of_those(
+    seed: int, wide: float
+) -> None:
+    """No small step that keeps dollars and factors improves what is minimised."""
+    rng = np.random.default_rng(seed)
+    n = 12
+    held, ideal = rng.normal(0.0, 0.08, n), rng.normal(0.0, 0.08, n)
+    give, band = rng.uniform(0.1, 1.0, n), np.full(n, wide)
+    factors = np.column_stack([rng.uniform(0.4, 1.8, n), rng.standard_normal(n)])
+    boxes = limits(
+        held,
+        weight_max=0.2,
+        reduce_only=rng.random(n) < 0.2,
+        closing=np.arange(n) < 1,
+    )
+    found = factor_rebalance(held, ideal, band, give, boxes, factors, drift_max=0.0)
+    assert found is not None  # a box holds zero: a book without exposure is always there
+    X = np.column_stack([np.ones(n), factors])
+    assert np.abs(X.T @ found).max() < 1e-10
+    assert found[0] == 0.0
+    assert (found >= boxes.low).all()
+    assert (found <= boxes.high).all()
+
+    def worth(w: Floats) -> float:
+        tracked = float(((w - ideal) ** 2 / give).sum()) / 2
+        return tracked + float((band / give) @ np.abs(w - held))
+
+    least = worth(found)
+    across = np.linalg.svd(X.T)[2][X.shape[1] :]
+    for _ in range(40):
+        step = rng.standard_normal(len(across)) @ across * 10 ** rng.uniform(-5, -2)
+        tried = found + step
+        if (tried >= boxes.low).all() and (tried <= boxes.high).all():
+            assert worth(tried) >= least - 1e-12
