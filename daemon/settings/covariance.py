@@ -18,7 +18,10 @@ class CovarianceSettings(Section):
         "ewma", "What speaks in its place while the estimator does not hold.", min_length=1
     )
     volatility: str = setting(
-        "ewma", "What both standardise returns by, by name (docs/covariance.md).", min_length=1
+        "ewma",
+        "What the estimator standardises returns by, by name (docs/covariance.md); the baseline "
+        "always does by ewma.",
+        min_length=1,
     )
     model: str = setting(
         "",

@@ -10,7 +10,7 @@ from typing import Any
 from daemon.wiring.covariance_columns import RunningColumns
 from strategies.covariance.hosted import WithCovariance
 from strategies.covariance.interface import CovarianceEstimator
-from strategies.covariance.known import make_estimator
+from strategies.covariance.known import DEFAULT, make_estimator
 from strategies.covariance.monitor import Bounds, Monitor
 from strategies.covariance.recurrent_store import load
 
@@ -29,9 +29,11 @@ def build(config: Mapping[str, Any]) -> WithCovariance:
     asked, columns = _asked(chosen, knobs)
     noting = [inner] if inner is not None and hasattr(inner, "note") else []
     noting += [] if columns is None else [columns]
+    # By plain volatilities: what fails in those that are asked for must not fail here as well.
+    plain = knobs | {"volatility": DEFAULT}
     baseline = asked  # one that is its own baseline is not worked out twice
-    if chosen["model"] or chosen["baseline"] != chosen["estimator"]:
-        baseline = make_estimator(chosen["baseline"], knobs, chosen["coins"])
+    if chosen["model"] or chosen["baseline"] != chosen["estimator"] or plain != knobs:
+        baseline = make_estimator(chosen["baseline"], plain, chosen["coins"])
     return WithCovariance(
         inner,
         asked,

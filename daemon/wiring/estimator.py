@@ -235,12 +235,12 @@ def _covariance(settings: Settings, beside: Beside | None) -> dict[str, Any]:
         "volatility_half_life_hours": chosen.volatility_half_life_hours,
         "window_hours": chosen.window_hours,
     }
-    model = ""
+    model, coins = "", [] if beside is None else [i.base for i in beside.instruments]
     if chosen.estimator == RECURRENT:
         model = _network(chosen.model)
-    else:
-        make_estimator(chosen.estimator, parameters)  # raises here what the worker would refuse
-    make_estimator(chosen.baseline, parameters)
+    else:  # raises here what the worker would refuse
+        make_estimator(chosen.estimator, parameters, coins)
+    make_estimator(chosen.baseline, parameters, coins)
     where: dict[str, Any] = {"symbols": [], "series_root": "", "venue": ""}
     if beside is not None:
         root = series_root(settings, beside.folder).resolve()
@@ -259,7 +259,7 @@ def _covariance(settings: Settings, beside: Beside | None) -> dict[str, Any]:
         "gap_max": chosen.gap_max,
         "excess_max": chosen.excess_max,
         "watch_half_life_hours": chosen.watch_half_life_hours,
-        "coins": [] if beside is None else [i.base for i in beside.instruments],
+        "coins": coins,
         "parameters": parameters,
     }
 

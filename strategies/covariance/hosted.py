@@ -20,6 +20,7 @@ from msgspec import structs
 
 from daemon.domain.bar import Floats, Window
 from daemon.domain.covariance import Covariance
+from daemon.domain.failures import EquipoiseError
 from daemon.domain.forecast import Estimates
 from daemon.domain.messages import FundingRates
 from daemon.domain.units import HOUR_MS, Timeframe
@@ -121,25 +122,20 @@ class WithCovariance:
         for one in self._noting:
             one.note(rates)
 
-    def _predict(self, window: Window) -> Covariance:
+    def _predict(self, window: Window) -> Covariance | None:
+        """Give the covariance of the next hour; None where nobody who is believed has one."""
         last_ms = self._returns.newest_ms
         self._returns.add(window)
         rows, at_ms = self._returns.rows, window.newest_ms
         if self._before is not None and at_ms - last_ms == HOUR_MS and len(rows):
             self._monitor.judge(*self._before, rows[-1])
-        baseline = self._baseline.forecast(rows, None, at_ms)
-        try:
-            asked = self._asked.forecast(rows, self._beside(rows, at_ms), at_ms)
-            why = asked.problem(rows.shape[1]) or ""
-        except (np.linalg.LinAlgError, FloatingPointError) as failure:
-            asked, why = baseline, str(failure)
-        if why:
-            self._before = None
-            why = f"{self._asked.name} gave {why}"
-        else:
-            self._before = (asked, baseline)
-            why = self._monitor.why()
+        asked, why = _said(self._asked, rows, self._beside(rows, at_ms), at_ms)
+        baseline, _ = _said(self._baseline, rows, None, at_ms)
+        self._before = None if asked is None or baseline is None else (asked, baseline)
+        why = why or self._monitor.why()
         spoken = baseline if why else asked
+        if spoken is None:
+            return None
         return structs.replace(spoken, note=why, watch=self._monitor.watch())
 
     def _beside(self, rows: Floats, at_ms: int) -> Floats | None:
@@ -147,3 +143,18 @@ class WithCovariance:
             return None
         hours = at_ms - HOUR_MS * np.arange(len(rows) - 1, -1, -1, dtype=np.int64)
         return self._columns.at(hours, rows)
+
+
+def _said(
+    estimator: CovarianceEstimator, rows: Floats, covariates: Floats | None, at_ms: int
+) -> tuple[Covariance | None, str]:
+    """Ask an estimator; where it fails, or gives no covariance, say why in its place.
+
+    What goes wrong with a covariance must not cost the forecasts that come beside it.
+    """
+    try:
+        found = estimator.forecast(rows, covariates, at_ms)
+        why = found.problem(rows.shape[1])
+    except (ArithmeticError, ValueError, EquipoiseError) as failure:  # a LinAlgError is the second
+        return None, f"{estimator.name} gave {failure}"
+    return (found, "") if why is None else (None, f"{estimator.name} gave {why}")

@@ -103,3 +103,28 @@ def test_an_estimator_that_fails_or_gives_no_covariance_is_replaced_and_named() 
         assert asked.name in said.note
         assert why in said.note
         assert said.problem(5) is None
+
+
+class _Wrong:
+    name = "wrong"
+
+    def forecast(self, returns: Floats, covariates: Floats | None, as_of_ms: int) -> Covariance:
+        raise ValueError("array must not contain infs or NaNs")
+
+
+def test_forecasts_come_though_no_covariance_can_be_made() -> None:
+    window = _window(_closes(100), 99, 80)
+    ewma = make_estimator("ewma")
+    both = WithCovariance(_Inner(), _Wrong(), _Broken(), Monitor(), memory_bars=500)
+    said = both.estimate(window.newest_ms, [window])
+    assert said.gross_multiplier == 0.5
+    assert said.covariance is None
+    asked = WithCovariance(_Inner(), _Wrong(), ewma, Monitor(), memory_bars=500)
+    found = asked.estimate(window.newest_ms, [window]).covariance
+    assert found is not None
+    assert "infs or NaNs" in found.note
+    without = WithCovariance(_Inner(), ewma, _Wrong(), Monitor(), memory_bars=500)
+    found = without.estimate(window.newest_ms, [window]).covariance
+    assert found is not None
+    assert found.problem(5) is None
+    assert found.note == ""
