@@ -3,11 +3,12 @@
 A long pays `rate` of its notional at each settlement, a short receives it. With the last known rate
 taken to fade by phi an hour towards the cross-section's, the next six hours (H) pay a holder
 
-    E_i = -k rate_i / settlement_hours * (1 - phi^H) / (1 - phi)
+    E_i = -k rate_i / hours_i * (1 - phi^H) / (1 - phi)
 
 of its notional, and that over sigma_i sqrt(H) is the alpha: a score in units of return needs no
 assumed information coefficient. k = `kept_share` is the share of the funding that the price is
-believed to leave to the holder; 1 says that prices do not move against it.
+believed to leave to the holder; 1 says that prices do not move against it. hours_i lie between the
+last two settlements of that contract, which are 1, 4 or 8 hours apart and not the same for all.
 
 An unknown rate is no alpha, never a rate of zero: the instrument keeps its weight.
 """
@@ -24,6 +25,7 @@ from daemon.domain.bar import Flags, Floats
 from daemon.domain.view import View
 from strategies.book import HORIZON_HOURS
 from strategies.book_settings import BookSettings
+from strategies.funding import hourly_rates
 from strategies.knobs import check_range, read_settings
 from strategies.risk import ResidualRisk
 from strategies.scored import Scored
@@ -33,8 +35,8 @@ from strategies.scored import Scored
 class CarrySettings(BookSettings):
     """Hold how long a settlement's rate is for, and how much of it the price leaves.
 
-    settlement_hours: of all instruments, since a view does not say it; where venues differ take the
-    longest, so that no rate is overrated.
+    settlement_hours: of a contract until two of its settlements were seen; where they differ take
+    the longest, so that no rate is overrated.
     """
 
     OWNER: ClassVar[str] = "carry"
@@ -58,5 +60,5 @@ def build(settings: Mapping[str, object]) -> Scored[CarrySettings]:
 def alpha(knobs: CarrySettings, view: View, risk: ResidualRisk, usable: Flags) -> Floats:
     """Give the alphas (N,): what six hours of funding pay to a long, NaN where no rate is known."""
     hours = (1.0 - knobs.phi**HORIZON_HOURS) / (1.0 - knobs.phi)
-    paid = -knobs.kept_share * view.funding_rates / knobs.settlement_hours * hours
+    paid = -knobs.kept_share * hours * hourly_rates(view, unknown_hours=knobs.settlement_hours)
     return np.where(usable, paid / (risk.volatility * HORIZON_HOURS**0.5), np.nan)

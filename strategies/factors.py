@@ -5,7 +5,7 @@
     size         log of the dollar volume of the window
     momentum     log return over the window, in its own volatility
     volatility   log of the hourly residual volatility
-    funding      last known funding rate
+    funding      last known funding rate an hour
 
 Betas are as they are; the others are centred and of unit spread over the instruments that have one,
 kept within 3. What is not known is 0: such an instrument is taken for an average one.
@@ -22,6 +22,7 @@ import numpy as np
 from daemon.domain.bar import Field, Floats
 from daemon.domain.units import Timeframe
 from daemon.domain.view import View
+from strategies.funding import hourly_rates
 from strategies.risk import BETA_SHRINKAGE, ResidualRisk
 
 EXPOSURE_MAX: Final = 3.0
@@ -52,7 +53,7 @@ def _column(factor: Factor, view: View, risk: ResidualRisk, half_life_bars: floa
     if factor is Factor.MARKET:
         return np.where(np.isfinite(risk.beta), risk.beta, 1.0)
     if factor is Factor.FUNDING:
-        return _standard(view.funding_rates)
+        return _standard(hourly_rates(view))
     if factor is Factor.VOLATILITY:
         return _standard(np.log(risk.volatility))
     window = view.windows[HOUR]

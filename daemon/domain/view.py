@@ -24,7 +24,8 @@ class View(Struct, frozen=True, gc=False):
     funding_rates: last known per settlement, NaN unknown or settled more than a day ago.
     reduce_only: what may be kept or lessened and neither grow nor change sign, because its venue is
     held; None where nothing is.
-    covariance: the newest prediction of it, possibly stale: compare its as_of_ms.
+    covariance: the newest prediction of it, possibly stale: compare its as_of_ms. funding_hours:
+    how long those rates were for, NaN before two settlements were seen; None where nobody says.
     """
 
     as_of_ms: int
@@ -42,3 +43,4 @@ class View(Struct, frozen=True, gc=False):
     reduce_only: npt.NDArray[np.bool_] | None = None
     reading: Reading | None = None
     covariance: Covariance | None = None
+    funding_hours: Floats | None = None

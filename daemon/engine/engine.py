@@ -190,8 +190,8 @@ class Engine:
                 self._ended(order_id, DoneReason.ABSENT)
             case OrderUncertain(order_id=order_id):
                 self._uncertain(order_id)
-            case FundingRates(settle_ms=settle_ms, rates=rates):
-                self.state.take_rates(settle_ms, rates)
+            case FundingRates():
+                self.state.funding.take(event)
             case FundingPaid():
                 self._account.cash_flow(event)
             case Transferred() | Snapshotted():

@@ -22,16 +22,16 @@ from daemon.domain.messages import RuleValue
 from daemon.domain.order import OrderId
 from daemon.domain.portfolio import OpenOrder
 from daemon.domain.scales import Doubt
-from daemon.domain.units import DAY_MS, Timeframe, require
+from daemon.domain.units import Timeframe, require
 from daemon.engine.book import Book
 from daemon.engine.cadence import CadenceRules
 from daemon.engine.orders import OrderTable
 from daemon.engine.ripeness import Ripeness, RipenessRules
 from daemon.engine.risk import TradingState
+from daemon.engine.settled import Settled
 from daemon.engine.windows import WindowStore
 
 SCHEMA: Final = 10
-RATE_AGE_MS_MAX: Final = DAY_MS  # three usual settlements: an older funding rate is not known
 REMEMBERED_REQUESTS: Final = 1024
 REMEMBERED_CASHFLOWS: Final = 4_096
 
@@ -105,8 +105,7 @@ class EngineState:
     seen: Floats = field(default_factory=lambda: np.zeros(0))  # close_ms of the newest source bar
     seen_all_ms: int = 0  # the newest instant of which every bar was seen
     everyone: Flags = field(default_factory=lambda: np.zeros(0, dtype=np.bool_))
-    funding_rates: Floats = field(default_factory=lambda: np.zeros(0))
-    settled: Floats = field(default_factory=lambda: np.zeros(0))  # settle_ms of funding_rates
+    funding: Settled = field(default_factory=lambda: Settled.none(0))
     operator_requests: OrderedDict[str, None] = field(default_factory=OrderedDict)
     cashflow_ids: OrderedDict[str, None] = field(default_factory=OrderedDict)
     holds: dict[str, str] = field(default_factory=dict)
@@ -156,21 +155,9 @@ class EngineState:
             windows={t: WindowStore(t, n, bars_n[t]) for t in rules.timeframes},
             strategy=strategy,
             seen=np.zeros(n),
-            funding_rates=np.full(n, np.nan),
-            settled=np.zeros(n),
+            funding=Settled.none(n),
             everyone=np.ones(n, dtype=np.bool_),
         )
-
-    def take_rates(self, settle_ms: int, rates: Floats) -> None:
-        """Keep the newest known funding rate of each instrument; rates: (N,), NaN = none told."""
-        newer = ~np.isnan(rates) & (settle_ms >= self.settled)
-        self.funding_rates = np.where(newer, rates, self.funding_rates)
-        self.settled = np.where(newer, settle_ms, self.settled)
-
-    def rates_known(self) -> Floats:
-        """Give the funding rates (N,), NaN where the last settlement is too long ago."""
-        is_fresh = self.instant_ms - self.settled <= RATE_AGE_MS_MAX
-        return np.where(is_fresh, self.funding_rates, np.nan)
 
     def see(self, close_ms: int, proof: npt.NDArray[np.uint8]) -> Flags:
         """Note whose source bars came; give who has one, (N,), not to be written to."""
@@ -291,8 +278,7 @@ class EngineState:
             "reading": self.reading,
             "covariance": self.covariance,
             "seen": self.seen,
-            "funding_rates": self.funding_rates,
-            "settled": self.settled,
+            "funding_rates": self.funding.to_plain(),
             "operator_requests": list(self.operator_requests),
             "cashflow_ids": list(self.cashflow_ids),
             "cursors": self.cursors,
@@ -338,10 +324,7 @@ class EngineState:
         self.reading = convert(plain["reading"], Reading | None)
         self.covariance = _covariance_from_plain(plain["covariance"])
         self.seen, self.seen_all_ms = np.array(plain["seen"], dtype=np.float64), 0
-        self.funding_rates = np.array(plain["funding_rates"], dtype=np.float64)
-        # Not in older snapshots: those rates are unknown until the next settlement.
-        settled = plain.get("settled", np.zeros(len(self.funding_rates)))
-        self.settled = np.array(settled, dtype=np.float64)
+        self.funding = Settled.from_plain(plain["funding_rates"])
         self.operator_requests = OrderedDict.fromkeys(cast(list[str], plain["operator_requests"]))
         self.cashflow_ids = OrderedDict.fromkeys(cast(list[str], plain["cashflow_ids"]))
         self.cursors = dict(cast(dict[str, int], plain["cursors"]))

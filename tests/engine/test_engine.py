@@ -33,6 +33,7 @@ from daemon.domain.portfolio import AccountSnapshot, TargetPortfolio
 from daemon.domain.view import View
 from daemon.engine.reconcile import ReconcilePolicy
 from daemon.engine.risk import RiskLimits, TradingState
+from daemon.engine.settled import Settled
 from daemon.engine.state import Phase
 from daemon.engine.trader import Trader
 from daemon.ports import StrategyState
@@ -143,7 +144,33 @@ def test_everything_the_estimator_says_reaches_the_strategy() -> None:
     state = engine.state
     assert state.gross_multiplier == 0.5
     assert state.disagreement is disagreement
-    assert np.array_equal(state.funding_rates, [0.1, 0.2, 0.3, NAN], equal_nan=True)
+    assert np.array_equal(state.funding.rates, [0.1, 0.2, 0.3, NAN], equal_nan=True)
+
+
+def test_how_long_a_funding_rate_was_for_is_seen_from_settlements() -> None:
+    engine = trading_engine()
+
+    def told(hour: int, *rates: float) -> None:
+        feed(engine, FundingRates(at(hour), np.array(rates), np.zeros(4)))
+
+    told(8, 0.1, 0.1, 0.1, NAN)
+    assert np.isnan(engine.state.funding.hours).all()
+    told(9, NAN, NAN, 0.2, NAN)
+    told(12, NAN, 0.2, NAN, NAN)
+    told(16, 0.2, 0.3, NAN, NAN)
+    told(12, 0.9, 0.9, NAN, 0.4)  # late: what is newer stands
+    told(60, NAN, NAN, 0.3, NAN)  # after a gap the interval is the one that was known
+    known = engine.state.funding
+    assert np.array_equal(known.rates, [0.2, 0.3, 0.3, 0.4], equal_nan=True)
+    assert np.array_equal(
+        known.hours, [4.0, 2.0, 0.5, NAN], equal_nan=True
+    )  # at() counts half hours
+    again = Settled.from_plain(known.to_plain())
+    for name in ("rates", "at_ms", "hours"):
+        assert np.array_equal(getattr(again, name), getattr(known, name), equal_nan=True)
+    older = Settled.from_plain(known.rates.tolist())
+    assert np.array_equal(older.rates, known.rates, equal_nan=True)
+    assert np.isnan(older.hours).all()
 
 
 def test_a_funding_rate_is_unknown_a_day_after_its_settlement_also_through_a_snapshot() -> None:
@@ -153,15 +180,21 @@ def test_a_funding_rate_is_unknown_a_day_after_its_settlement_also_through_a_sna
     feed(engine, FundingRates(at(12), np.array([NAN, 0.3, NAN, NAN]), np.zeros(4)))
     feed(engine, FundingRates(at(4), np.array([NAN, 0.9, NAN, NAN]), np.zeros(4)))  # came late
     feed(engine, *(bars(bar) for bar in range(5, 53)))
-    assert np.array_equal(engine.state.rates_known(), [0.1, 0.3, NAN, NAN], equal_nan=True)
+    assert np.array_equal(
+        engine.state.funding.fresh(engine.state.instant_ms), [0.1, 0.3, NAN, NAN], equal_nan=True
+    )
     feed(engine, bars(53))
-    assert np.array_equal(engine.state.rates_known(), [NAN, 0.3, NAN, NAN], equal_nan=True)
+    assert np.array_equal(
+        engine.state.funding.fresh(engine.state.instant_ms), [NAN, 0.3, NAN, NAN], equal_nan=True
+    )
     later = trading_engine()
     later.state.restore(engine.state.to_plain())
-    assert np.array_equal(later.state.rates_known(), [NAN, 0.3, NAN, NAN], equal_nan=True)
-    older = {k: v for k, v in engine.state.to_plain().items() if k != "settled"}
+    assert np.array_equal(
+        later.state.funding.fresh(later.state.instant_ms), [NAN, 0.3, NAN, NAN], equal_nan=True
+    )
+    older = engine.state.to_plain() | {"funding_rates": engine.state.funding.rates}
     later.state.restore(older)
-    assert np.isnan(later.state.rates_known()).all()
+    assert np.isnan(later.state.funding.fresh(later.state.instant_ms)).all()
 
 
 def test_only_timeframes_with_a_new_bar_are_asked_about() -> None:

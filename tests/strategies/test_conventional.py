@@ -15,6 +15,7 @@ from daemon.domain.failures import ConfigurationError
 from daemon.domain.units import HOUR_MS
 from daemon.domain.view import View
 from daemon.ports import Strategy
+from strategies.factors import Factor, exposures
 from strategies.registry import make_strategy
 from strategies.risk import residual_risk
 from strategies.scored import carried_returns, standardised, without_market
@@ -87,6 +88,29 @@ def test_an_unknown_funding_rate_is_no_alpha_and_no_rate_of_zero() -> None:
     nothing = replace(view, funding_rates=np.full(COINS_N, np.nan), weights=np.zeros(COINS_N))
     _, empty = strategy.decide(strategy.initial_state(COINS_N), nothing)
     assert empty.note == "hold: 0 usable scores; 6 are needed"
+
+
+def test_a_rate_is_compared_by_the_hour_whatever_the_interval_of_its_contract() -> None:
+    strategy: Strategy = make_strategy("carry", {})
+    market = some_market(3, 169)
+    hours = np.where(np.arange(COINS_N) % 3 == 0, 8.0, np.where(np.arange(COINS_N) % 3 == 1, 4, 1))
+    plain = view_of(market, 169)
+    mixed = replace(plain, funding_rates=market.rates * hours / 8.0, funding_hours=hours)
+    unseen = replace(plain, funding_hours=np.full(COINS_N, np.nan))
+    wanted = strategy.decide(strategy.initial_state(COINS_N), plain)[1].ideal
+    for view in (mixed, unseen):
+        found = strategy.decide(strategy.initial_state(COINS_N), view)[1].ideal
+        assert found == pytest.approx(wanted, abs=1e-12)
+    factor = [
+        exposures(
+            [Factor.FUNDING],
+            view,
+            residual_risk(view.marks[None], half_life_bars=1),
+            half_life_bars=1,
+        )
+        for view in (plain, mixed)
+    ]
+    assert factor[0] == pytest.approx(factor[1])
 
 
 def test_a_carry_alpha_is_the_funding_of_six_hours_over_the_risk_of_six_hours() -> None:
