@@ -17,7 +17,7 @@ import numpy as np
 from scipy.linalg import eigh
 
 from daemon.domain.bar import Floats
-from daemon.domain.covariance import Covariance
+from daemon.domain.covariance import Covariance, Factors
 
 FULL_MAX: Final = 40
 FACTORS_MAX: Final = 20
@@ -54,6 +54,12 @@ class FactorForm:
 
 
 def factor_form(covariance: Covariance) -> FactorForm:
+    """Give the covariance in factor form: the one that came with it, or else one made of it."""
+    made = covariance.factors or factors_of(covariance)
+    return FactorForm(made.loadings, made.specific)
+
+
+def factors_of(covariance: Covariance) -> Factors:
     """Write the covariance in factor form, by the rule that the module states.
 
     Rows of instruments with unknown volatility are NaN.
@@ -71,7 +77,7 @@ def factor_form(covariance: Covariance) -> FactorForm:
         loadings = vectors[:, common] * np.sqrt(values[common])
         specific = np.maximum(1.0 - np.square(loadings).sum(axis=1), SPECIFIC_SHARE_MIN)
     scale = covariance.volatility
-    return FactorForm(
+    return Factors(
         np.ascontiguousarray(loadings * scale[:, None], dtype=np.float64),
         np.asarray(specific * scale**2, dtype=np.float64),
     )

@@ -19,7 +19,7 @@ from msgspec import Struct
 from daemon import codec
 from daemon.domain import messages as m
 from daemon.domain.bar import FIELDS, Proof, Window
-from daemon.domain.covariance import Covariance
+from daemon.domain.covariance import Covariance, Factors
 from daemon.domain.decision import Decision, DecisionKind
 from daemon.domain.failures import BadPayload
 from daemon.domain.forecast import Estimates, Prediction, Signals
@@ -54,7 +54,8 @@ ORDER = Order(
     ID, KEY, 3, Decimal("-1.50"), OrderKind.LIMIT, HOUR_MS, 0.1, Decimal("99.90"), reduce_only=True
 )
 FILL = Fill("t", ID, KEY, 3, Decimal("1e-8"), Decimal("0.10"), Decimal("-0.0001"), HOUR_MS)
-COVARIANCE = Covariance(HOUR_MS, "ewma", np.full(4, 0.01), np.eye(4))
+FACTORS = Factors(0.005 * np.ones((4, 1)), np.full(4, 0.75e-4))
+COVARIANCE = Covariance(HOUR_MS, "ewma", np.full(4, 0.01), np.eye(4), factors=FACTORS)
 PREDICTION = Prediction(H1, HOUR_MS, ARRAY, ARRAY, "model")
 SIGNALS = Signals(HOUR_MS, *[ARRAY + i for i in range(7)])
 SOLVED = Solved("piqp", "0.6.4", "MAX_ITER_REACHED", 50, 1e-8, "piqp said MAX_ITER_REACHED")

@@ -32,13 +32,24 @@ class Watch(Struct, frozen=True):
     hours_n: int
 
 
+class Factors(Struct, frozen=True):
+    """Hold a covariance as common factors and the rest: S = F F' + diag(D), as good as it goes.
+
+    loadings: F (N, K). specific: D (N,), above 0. Rows of unknown instruments are NaN.
+    """
+
+    loadings: Floats
+    specific: Floats
+
+
 class Covariance(Struct, frozen=True):
     """Hold what an estimator predicts at one instant.
 
     as_of_ms: close of the newest bar it saw. estimator: its name. volatility: (N,) standard
     deviation of the next hour's log return, NaN unknown. correlation: (N, N), see the module.
     note: why another estimator than the one that was asked for speaks, in words; '' where the asked
-    one does. watch: how the asked one did of late, None where nobody watches.
+    one does. watch: how the asked one did of late, None where nobody watches. factors: the same by
+    `strategies.factor_form`, made once for all who need it; None where nobody does.
     """
 
     as_of_ms: int
@@ -47,6 +58,7 @@ class Covariance(Struct, frozen=True):
     correlation: Floats
     note: str = ""
     watch: Watch | None = None
+    factors: Factors | None = None
 
     @property
     def matrix(self) -> Floats:

@@ -15,7 +15,7 @@ from msgspec import Struct, convert
 
 from daemon.domain.bar import Flags, Floats
 from daemon.domain.bar_builder import BarBuilder
-from daemon.domain.covariance import Covariance, Watch
+from daemon.domain.covariance import Covariance, Factors, Watch
 from daemon.domain.forecast import Estimates, Prediction, Reading
 from daemon.domain.instrument import InstrumentKey, Standing, Universe
 from daemon.domain.messages import RuleValue
@@ -402,7 +402,10 @@ def _covariance_from_plain(plain: object) -> Covariance | None:
         return None
     parts = cast(dict[str, Any], plain)
     arrays = {name: np.array(parts[name]) for name in ("volatility", "correlation")}
-    return Covariance(**{**parts, **arrays, "watch": convert(parts["watch"], Watch | None)})
+    factors = parts.get("factors")  # not in older snapshots
+    made = factors and Factors(np.array(factors["loadings"]), np.array(factors["specific"]))
+    watch = convert(parts["watch"], Watch | None)
+    return Covariance(**{**parts, **arrays, "watch": watch, "factors": made})
 
 
 def _prediction_to_plain(p: Prediction) -> dict[str, object]:

@@ -79,13 +79,18 @@ def strategy_of(settings: Settings) -> Strategy:
             f"estimator.kind = 'none': strategy {strategy.name} needs forecasts; accepted: model, "
             "table, zero, last_return, momentum"
         )
-    knobs = getattr(strategy, "settings", None)
-    if getattr(knobs, "weights", None) == "mean_variance" and not asks_covariance(settings):
+    if uses_covariance(strategy) and not asks_covariance(settings):
         raise ConfigurationError(
             "covariance.estimator = 'none': weights = 'mean_variance' of strategy "
             f"{strategy.name} need a predicted covariance; for example ewma"
         )
     return strategy
+
+
+def uses_covariance(strategy: Strategy) -> bool:
+    """Tell whether a strategy's weights are made by a predicted covariance."""
+    knobs = getattr(strategy, "settings", None)
+    return getattr(knobs, "weights", None) == "mean_variance"
 
 
 def asks_covariance(settings: Settings) -> bool:

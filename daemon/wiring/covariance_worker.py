@@ -48,6 +48,7 @@ def build(config: Mapping[str, Any]) -> WithCovariance:
         memory_bars=chosen["memory_bars"],
         columns=columns,
         noting=noting,
+        factors=chosen["factors"],
     )
 
 

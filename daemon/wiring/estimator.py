@@ -16,7 +16,13 @@ from daemon.domain.instrument import Instrument
 from daemon.domain.messages import MarketEvent
 from daemon.engine.engine import Engine
 from daemon.settings import Settings
-from daemon.wiring.core import asks_covariance, combined_timeframes, strategy_of, timeframes_of
+from daemon.wiring.core import (
+    asks_covariance,
+    combined_timeframes,
+    strategy_of,
+    timeframes_of,
+    uses_covariance,
+)
 from daemon.wiring.covariates import names_of, noted, series_root
 from strategies.forecast.inputs.covariates import FUNDING
 
@@ -259,6 +265,7 @@ def _covariance(settings: Settings, beside: Beside | None) -> dict[str, Any]:
         "gap_max": chosen.gap_max,
         "excess_max": chosen.excess_max,
         "watch_half_life_hours": chosen.watch_half_life_hours,
+        "factors": uses_covariance(strategy_of(settings)),
         "coins": coins,
         "parameters": parameters,
     }

@@ -27,6 +27,7 @@ from daemon.domain.units import HOUR_MS, Timeframe
 from strategies.covariance.columns import Columns
 from strategies.covariance.interface import CovarianceEstimator
 from strategies.covariance.monitor import Monitor
+from strategies.factor_form import factors_of
 
 HOUR: Final = Timeframe(60)
 
@@ -79,6 +80,7 @@ class WithCovariance:
 
     inner: None where nothing else is forecast. columns: what the asked estimator reads beside
     returns, None where it reads nothing else. noting: who is told of settled funding rates.
+    factors: whether the factor form is given as well, so that a decision need not make it.
     """
 
     def __init__(
@@ -91,9 +93,10 @@ class WithCovariance:
         memory_bars: int,
         columns: Columns | None = None,
         noting: Sequence[Noting] = (),
+        factors: bool = False,
     ) -> None:
         self._inner = inner
-        self._columns, self._noting = columns, tuple(noting)
+        self._columns, self._noting, self._factors = columns, tuple(noting), factors
         self._asked, self._baseline = asked, baseline
         self._monitor = monitor
         self._returns = HourlyReturns(memory_bars)
@@ -136,7 +139,8 @@ class WithCovariance:
         spoken = baseline if why else asked
         if spoken is None:
             return None
-        return structs.replace(spoken, note=why, watch=self._monitor.watch())
+        factors = factors_of(spoken) if self._factors else None
+        return structs.replace(spoken, note=why, watch=self._monitor.watch(), factors=factors)
 
     def _beside(self, rows: Floats, at_ms: int) -> Floats | None:
         if self._columns is None:

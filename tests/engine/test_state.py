@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
 from daemon import codec
-from daemon.domain.covariance import Covariance
+from daemon.domain.covariance import Covariance, Factors
 from daemon.domain.failures import InvariantViolated
 from daemon.domain.forecast import Estimates, Reading
 from daemon.domain.messages import EstimatesReady, Operator, OperatorAction
@@ -25,7 +25,8 @@ from tests.engine.world import (
     universe_of,
 )
 
-COVARIANCE = Covariance(at(4), "ewma", np.full(4, 0.01), np.eye(4))
+FACTORS = Factors(0.005 * np.ones((4, 1)), np.full(4, 0.75e-4))
+COVARIANCE = Covariance(at(4), "ewma", np.full(4, 0.01), np.eye(4), factors=FACTORS)
 READING = Reading("kalman", (0.03,), scale=0.7, edges=(0.0,), up=(0.49, 0.52))
 
 
@@ -58,11 +59,24 @@ def test_everything_survives_the_codec() -> None:
     assert again.state.covariance is not None
     assert again.state.covariance.problem(4) is None
     assert again.state.covariance.as_of_ms == at(4)
+    assert again.state.covariance.factors is not None
+    assert again.state.covariance.factors.loadings.tobytes() == FACTORS.loadings.tobytes()
+    assert again.state.covariance.factors.specific.tobytes() == FACTORS.specific.tobytes()
     assert again.wake_ms == engine.wake_ms
     restored = next(iter(again.state.newest.values()))
     original = next(iter(engine.state.newest.values()))
     assert restored.as_of_ms == original.as_of_ms
     assert restored.mean.tobytes() == original.mean.tobytes()
+
+
+def test_a_snapshot_from_before_factors_were_kept_is_read() -> None:
+    plain = saved(busy_engine())
+    covariance = cast(dict[str, object], plain["covariance"])
+    del covariance["factors"]
+    again = make_engine()
+    again.restore(plain)
+    assert again.state.covariance is not None
+    assert again.state.covariance.factors is None
 
 
 def test_restored_arrays_are_our_own_and_may_be_written() -> None:

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from daemon.domain.bar import Floats
 from daemon.domain.covariance import Covariance
-from strategies.factor_form import FACTORS_MAX, FULL_MAX, factor_form
+from strategies.factor_form import FACTORS_MAX, FULL_MAX, factor_form, factors_of
 
 
 def covariance(n: int, seed: int = 0, factors_n: int = 3) -> Covariance:
@@ -71,3 +72,13 @@ def test_products_with_weights_are_those_of_the_matrix_and_stretching_scales_bot
     assert found.times(weights) == pytest.approx(found.matrix @ weights, rel=1e-12)
     wanted = np.sqrt(factor)[:, None] * found.matrix * np.sqrt(factor)
     assert found.stretched(factor).matrix == pytest.approx(wanted, abs=1e-18)
+
+
+@pytest.mark.parametrize("n", [10, 60])
+def test_factors_that_came_with_a_covariance_are_taken_as_they_are(n: int) -> None:
+    made = covariance(n)
+    carried = replace(made, factors=factors_of(made))
+    assert factor_form(carried).loadings.tobytes() == factor_form(made).loadings.tobytes()
+    assert factor_form(carried).specific.tobytes() == factor_form(made).specific.tobytes()
+    other = replace(made, factors=factors_of(covariance(n, seed=1)))
+    assert (factor_form(other).loadings != factor_form(made).loadings).any()

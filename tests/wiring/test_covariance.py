@@ -11,7 +11,7 @@ import torch
 
 from adapters.history.covariates import ALL, read_series, series_path, write_series
 from adapters.history.parquet_file import Rates, read_rates, write_rates
-from daemon.domain.covariance import Covariance
+from daemon.domain.covariance import Covariance, Factors
 from daemon.domain.covariates import Series, hourly_funding
 from daemon.domain.failures import ConfigurationError, ModelError
 from daemon.domain.messages import FundingRates
@@ -23,6 +23,7 @@ from strategies.covariance.columns import BTC_VOLATILITY, day_volatility, middle
 from strategies.covariance.recurrent import SEQUENCE, STATE
 from strategies.covariance.recurrent_store import KIND, SCHEMA, RecurrentManifest, reads, save
 from strategies.covariance.recurrent_training import HIDDEN, Corrector
+from strategies.factor_form import factors_of
 from tests.wiring.small_market import FIRST_MS, VENUE, small_settings, write_market
 
 ASKS = "covariance.estimator=ewma"
@@ -83,6 +84,30 @@ def test_one_that_knows_a_taxonomy_is_told_the_coins_of_the_run(market: Path, na
     assert found is not None
     assert found.estimator == f"har+{name}"
     assert found.note == ""
+
+
+def test_weights_that_are_made_by_it_get_it_in_factor_form(market: Path) -> None:
+    assert _last(market, "closed_form").factors is None
+    found = _last(market, "mean_variance")
+    assert found.factors is not None
+    made = factors_of(found)  # by this process
+    for ours, theirs in ((made.specific, found.factors.specific), *_products(made, found.factors)):
+        np.testing.assert_allclose(theirs, ours, rtol=1e-9, atol=1e-15)
+
+
+def _last(market: Path, weights: str) -> Covariance:
+    plain = small_settings(market, ASKS, "estimator.kind=momentum")
+    chosen = {"name": "neutral", "parameters": {"weights": weights}}
+    strategy = plain.strategy.model_copy(update=chosen)
+    run = run_backtest(plain.model_copy(update={"strategy": strategy}))
+    solved = [d.target.solved for d in run.decisions if d.target and d.target.solved]
+    assert bool(solved) == (weights == "mean_variance")
+    assert run.engine.state.covariance is not None
+    return run.engine.state.covariance
+
+
+def _products(one: Factors, other: Factors) -> list[tuple[np.ndarray, np.ndarray]]:
+    return [(one.loadings @ one.loadings.T, other.loadings @ other.loadings.T)]
 
 
 @pytest.mark.parametrize(

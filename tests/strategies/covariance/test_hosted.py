@@ -13,6 +13,7 @@ from daemon.domain.units import HOUR_MS, Timeframe
 from strategies.covariance.hosted import HOUR, HourlyReturns, WithCovariance
 from strategies.covariance.known import make_estimator
 from strategies.covariance.monitor import Monitor
+from strategies.factor_form import FactorForm
 from tests.strategies.covariance.returns import MIDNIGHT_MS, drawn
 
 
@@ -80,6 +81,19 @@ def test_forecasts_pass_and_a_covariance_comes_at_each_close_of_an_hour() -> Non
     other = Window(Timeframe(90), MIDNIGHT_MS + 252 * HOUR_MS, window.values)
     assert hosted.estimate(other.newest_ms, [other]).covariance is None
     assert hosted.model_id.startswith("inner")
+
+
+def test_a_covariance_comes_in_factor_form_where_that_is_wanted() -> None:
+    window = _window(_closes(300), 200, 180)
+    ewma, monitor = make_estimator("ewma"), Monitor()
+    for wanted in (False, True):
+        hosted = WithCovariance(None, ewma, ewma, monitor, memory_bars=500, factors=wanted)
+        said = hosted.estimate(window.newest_ms, [window]).covariance
+        assert said is not None
+        assert (said.factors is not None) == wanted
+    assert said.factors is not None
+    form = FactorForm(said.factors.loadings, said.factors.specific)
+    np.testing.assert_allclose(form.matrix, said.matrix, rtol=1e-9, atol=1e-15)
 
 
 def test_without_forecasts_there_is_the_covariance_alone() -> None:
