@@ -20,7 +20,7 @@ from daemon.domain.view import View
 from strategies import policies, rebalance
 from strategies.factor_form import FactorForm, factor_form
 from strategies.policies import Moved, Policy, Sums, Wish
-from strategies.programme import Problem, solve, tracking
+from strategies.programme import Near, Outcome, Problem, solve, tracking
 from strategies.rebalance import Band
 from strategies.roots import falling_root
 from strategies.weighting import Book
@@ -29,6 +29,8 @@ COVARIANCE_HOURS_MAX: Final = 3  # older than that it is not used
 GROSS_NEAR: Final = 0.99  # of the wanted gross: near enough
 AVERSION_STEPS: Final = 4
 AVERSION_CUT_MAX: Final = 8.0  # a step lowers the aversion at most by this factor
+LIFT_STEP: Final = 0.5  # the first that is tried
+LIFT_GROWS: Final = 2.0  # the next one beside it
 
 
 class Basis(NamedTuple):
@@ -52,8 +54,12 @@ def basis_of(view: View, factors: Floats) -> Basis | str:
 
 def _shape_problem(covariance: Covariance, instruments_n: int) -> str:
     has = covariance.correlation.shape
-    wanted = (instruments_n, instruments_n)
-    return "" if has == wanted else f"the covariance is of {has[0]} instruments"
+    if has != (instruments_n, instruments_n):
+        return f"the covariance is of {has[0]} instruments"
+    factors = covariance.factors
+    if factors is not None and len(factors.specific) != instruments_n:
+        return f"the covariance's factors are of {len(factors.specific)} instruments"
+    return ""
 
 
 def ideal_book(
@@ -94,7 +100,7 @@ def ideal_book(
             break
         cut = min(gross / total, AVERSION_CUT_MAX)
         lower = replace(problem, aversion=problem.aversion / cut)
-        tried = solve(lower)
+        tried = solve(lower, near=_scaled(outcome.near, cut))
         if float(np.abs(tried.weights).sum()) <= total:
             break  # caps and exposures allow no more
         problem, outcome = lower, tried
@@ -102,6 +108,11 @@ def ideal_book(
     short = "" if total >= GROSS_NEAR * gross else f"limits allow a gross of {total:.3f} only"
     note = "; ".join(filter(None, (outcome.note, short)))
     return Book(outcome.weights, total, problem.aversion, note), outcome.solved
+
+
+def _scaled(near: Near | None, factor: float) -> Near | None:
+    """Give what is near when risk counts less by a factor: the same charges, larger weights."""
+    return None if near is None else replace(near, weights=factor * near.weights)
 
 
 def moved(
@@ -129,38 +140,46 @@ def _to_the_bands(
     rests = bool(((inside == held) | stays).all() and (kept == held).all())
     if rests and within and filled and not policies.drifted(wish, held, held):
         return Moved(held, band, 1.0, 1.0, waits=False), None
-    said: list[Solved] = []
-
-    def weights(lift: float) -> Floats:
-        outcome = solve(
-            tracking(
-                basis.risk,
-                wish.aversion,
-                ideal=lift * wish.ideal,
-                band=band,
-                cost=view.cost,
-                held=held,
-                low=np.where(stays, kept, boxes.low),
-                high=np.where(stays, kept, boxes.high),
-                exposures=basis.exposures,
-                totals=np.zeros(basis.exposures.shape[1]),
-                gross_max=max(
-                    policies.GROSS_SHARE_MAX * wish.gross, float(np.abs(kept[stays]).sum())
-                ),
-            )
-        )
-        said.append(outcome.solved)
-        return outcome.weights
-
-    found, lift = weights(1.0), 1.0
-    wanted = policies.GROSS_SHARE_MIN * wish.gross
+    gross_max = max(policies.GROSS_SHARE_MAX * wish.gross, float(np.abs(kept[stays]).sum()))
+    problem = tracking(
+        basis.risk,
+        wish.aversion,
+        ideal=wish.ideal,
+        band=band,
+        cost=view.cost,
+        held=held,
+        low=np.where(stays, kept, boxes.low),
+        high=np.where(stays, kept, boxes.high),
+        exposures=basis.exposures,
+        totals=np.zeros(basis.exposures.shape[1]),
+        gross_max=gross_max,
+    )
     tolerance = rebalance.GROSS_TOLERANCE * wish.gross
-    if float(np.abs(found).sum()) < wanted:
-        lift = falling_root(
-            lambda x: wanted + tolerance - float(np.abs(weights(x)).sum()),
-            1.0,
-            rebalance.LIFT_MAX,
-            tolerance=tolerance,
-        )
-        found = weights(lift)
-    return Moved(found, band, lift, 1.0, waits=False), said[-1]
+    found, lift = _filled(problem, policies.GROSS_SHARE_MIN * wish.gross, tolerance)
+    return Moved(found.weights, band, lift, 1.0, waits=False), found.solved
+
+
+def _filled(problem: Problem, wanted: float, tolerance: float) -> tuple[Outcome, float]:
+    """Solve, with the ideal book lifted until the gross is `wanted` or up to twice tolerance more.
+
+    What the problem pulls to is in proportion to the ideal book. Gives the lift too: 1 where none
+    is needed, LIFT_MAX at most.
+    """
+    tried: dict[float, Outcome] = {}
+
+    def missing(lift: float) -> float:
+        if lift not in tried:
+            near = next(reversed(tried.values())).near if tried else None
+            tried[lift] = solve(replace(problem, alpha=lift * problem.alpha), near=near)
+        return wanted + tolerance - float(np.abs(tried[lift].weights).sum())
+
+    if missing(1.0) <= tolerance:
+        return tried[1.0], 1.0
+    low, step = 1.0, LIFT_STEP
+    high = low + step
+    while missing(high) > tolerance and high < rebalance.LIFT_MAX:
+        low, step = high, LIFT_GROWS * step
+        high = min(low + step, rebalance.LIFT_MAX)
+    lift = falling_root(missing, low, high, tolerance=tolerance)
+    missing(lift)  # where steps ran out it may be a new one
+    return tried[lift], lift

@@ -25,8 +25,9 @@ import numpy as np
 from daemon.domain.bar import Flags, Floats
 from daemon.domain.portfolio import Solved
 from daemon.domain.units import require
-from strategies import interior_point, separable
+from strategies import dual_newton, interior_point, separable
 from strategies.crossover import Found, Tied, best_alone, crossed_over
+from strategies.dual_newton import Prices
 from strategies.factor_form import FactorForm
 from strategies.separable import Legs, NoMultipliersError
 
@@ -77,12 +78,28 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
+class Near:
+    """Hold what is thought to be near an answer, to begin from; (N,) in the problem's units.
+
+    charges: what the exposures charge a unit of each weight; gross_price: of the gross.
+    """
+
+    weights: Floats
+    charges: Floats
+    gross_price: float
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
-    """Hold the weights (N,), how they were found, and what had to give way ('' nothing)."""
+    """Hold the weights (N,), how they were found, and what had to give way ('' nothing).
+
+    near: to begin a like problem from, None where there is nothing.
+    """
 
     weights: Floats
     solved: Solved
     note: str = ""
+    near: Near | None = None
 
 
 def amortisation(cost: Floats, band: Floats, aversion: float, variance: Floats) -> Floats:
@@ -135,13 +152,21 @@ def tracking(
     )
 
 
-def solve(problem: Problem, *, iterations_max: int = interior_point.ITERATIONS_MAX) -> Outcome:
-    """Give the book; raises nothing whatever the numbers are (see Problem for what it may hold)."""
+def solve(
+    problem: Problem,
+    *,
+    near: Near | None = None,
+    iterations_max: int = interior_point.ITERATIONS_MAX,
+) -> Outcome:
+    """Give the book; raises nothing whatever the numbers are (see Problem for what it may hold).
+
+    near: of a like problem. It saves steps, and may change the last digits of the answer.
+    """
     with np.errstate(all="ignore"):  # what is no number is found and said below
-        return _solve(problem, iterations_max)
+        return _solve(problem, near, iterations_max)
 
 
-def _solve(problem: Problem, iterations_max: int) -> Outcome:
+def _solve(problem: Problem, near: Near | None, iterations_max: int) -> Outcome:
     moves = problem.low < problem.high
     free = moves & _known(problem)
     unknown_n = int((moves & ~free).sum())
@@ -151,32 +176,37 @@ def _solve(problem: Problem, iterations_max: int) -> Outcome:
     room = problem.gross_max - float(np.abs(weights[~free]).sum())
     if not free.any() or room <= float(np.abs(least).sum()) + ROOM_MIN * problem.gross_max:
         weights[free] = least
-        return Outcome(weights, _said(NOTHING_TO_SOLVE, 0, reason), _note(problem, weights))
+        said = _said(_Asked(NOTHING_TO_SOLVE, 0), reason)
+        return Outcome(weights, said, _note(problem, weights))
     core = _core(problem, free, weights, room)
     tied, alone = core.tied, None
-    answer = _Asked(NOT_ASKED, 0, None) if reason else _asked(_strict(tied), iterations_max, 0)
+    answer = _Asked(NOT_ASKED, 0)
+    if not reason:
+        answer = _asked(_strict(tied), _start(core, near), iterations_max, 0)
     if answer.weights is None:
         alone = _alone(tied)
         if alone is None and not reason:  # the limits cannot hold together
-            answer = _asked(_loose(tied), iterations_max, answer.iterations)
+            loose = _asked(_loose(tied), _held(tied), iterations_max, answer.iterations)
+            answer = replace(loose, found=None)
     found = answer.weights
     if found is None:
-        reason = reason or f"{interior_point.SOLVER} said {answer.status}"
+        reason = reason or f"{answer.solver} said {answer.status}"
         found = _closed_form(tied, alone)
     start = weights[free]
     moved = np.abs(found - start / core.unit) > DUST
     weights[free] = np.where(moved, found * core.unit, start)
-    said = _said(answer.status, answer.iterations, reason)
-    return Outcome(weights, said, _note(problem, weights))
+    said = _said(answer, reason)
+    return Outcome(weights, said, _note(problem, weights), _near(core, answer, weights))
 
 
-def _said(status: str, iterations: int, fallback: str) -> Solved:
+def _said(answer: _Asked, fallback: str) -> Solved:
+    is_ours = answer.solver == dual_newton.SOLVER
     return Solved(
-        solver=interior_point.SOLVER,
-        version=interior_point.VERSION,
-        status=status,
-        iterations=iterations,
-        tolerance=interior_point.TOLERANCE,
+        solver=answer.solver,
+        version=dual_newton.VERSION if is_ours else interior_point.VERSION,
+        status=answer.status,
+        iterations=answer.iterations,
+        tolerance=dual_newton.TOLERANCE if is_ours else interior_point.TOLERANCE,
         fallback=fallback,
     )
 
@@ -210,22 +240,25 @@ def _note(problem: Problem, weights: Floats) -> str:
 class _Core:
     """Hold the free legs' programme in units in which typical numbers are near 1.
 
-    unit is a power of two, so that weights come back from it to the bit.
+    unit of weights and price of returns are powers of two, so that numbers come back from them to
+    the bit.
     """
 
     tied: Tied
+    free: Flags
     unit: float
+    price: float
 
 
 def _core(problem: Problem, free: Flags, weights: Floats, room: float) -> _Core:
     """Take out the legs that stay, and bring the others to their natural units."""
     risk, gamma = problem.risk, problem.aversion
+    low, high, F = problem.low[free], problem.high[free], risk.loadings[free]
     stays = np.flatnonzero(~free & (weights != 0))
     common = np.nan_to_num(risk.loadings[stays]).T @ weights[stays]
-    F, D = risk.loadings[free], risk.specific[free]
-    alpha = problem.alpha[free] - gamma * (F @ common)
-    variance = gamma * (D + np.square(F).sum(axis=1))
-    extent = float(np.maximum(np.abs(problem.low[free]), np.abs(problem.high[free])).sum())
+    D = gamma * risk.specific[free]
+    variance = D + gamma * np.einsum("ij,ij->i", F, F)
+    extent = float(np.maximum(-low, high).sum())
     gross = min(room, extent) if extent > 0 else room
     unit = _power_of_two(gross / len(D))
     price = _power_of_two(float(np.median(variance)) * unit)
@@ -236,46 +269,95 @@ def _core(problem: Problem, free: Flags, weights: Floats, room: float) -> _Core:
     traded = float(np.abs(weights - problem.held)[~free].sum())
     legs = Legs(
         curvature=variance / curvature,
-        pull=alpha / price,
+        pull=(problem.alpha[free] - gamma * (F @ common)) / price,
         cost=problem.cost[free] / price,
         held=problem.held[free] / unit,
-        low=problem.low[free] / unit,
-        high=problem.high[free] / unit,
+        low=low / unit,
+        high=high / unit,
     )
     tied = Tied(
         legs=legs,
-        risk=FactorForm(F * np.sqrt(gamma / curvature), D * (gamma / curvature)),
+        risk=FactorForm(F * np.sqrt(gamma / curvature), D / curvature),
         X=basis,
         totals=within,
         gross_max=room / unit if extent > room else np.inf,
         turnover_max=(problem.turnover_max - traded) / unit,
     )
-    return _Core(tied, unit)
+    return _Core(tied, free, unit, price)
 
 
 def _power_of_two(x: float) -> float:
     return float(2.0 ** np.round(np.log2(x))) if np.isfinite(x) and x > 0 else 1.0
 
 
+def _start(core: _Core, near: Near | None) -> Prices | Floats:
+    """Give where to begin: where a like problem ended, or what is held."""
+    tied, free = core.tied, core.free
+    if near is None:
+        return _held(tied)
+    of_exposures = tied.X.T @ (near.charges[free] / core.price)
+    of_risk = tied.risk.loadings.T @ (near.weights[free] / core.unit)
+    of_gross = near.gross_price / core.price if np.isfinite(tied.gross_max) else 0.0
+    return Prices(np.concatenate([of_exposures, of_risk]), of_gross)
+
+
+def _held(tied: Tied) -> Floats:
+    return np.minimum(np.maximum(tied.legs.held, tied.legs.low), tied.legs.high)
+
+
+def _near(core: _Core, answer: _Asked, weights: Floats) -> Near | None:
+    if answer.found is None:
+        return None
+    charges = np.zeros(len(weights))
+    charges[core.free] = core.price * (core.tied.X @ answer.found.b)
+    return Near(weights, charges, core.price * answer.found.gross_price)
+
+
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """Hold the last status, all iterations, and the weights in core units if there are any."""
+    """Hold the last status, all iterations, and the answer in core units if there is one.
+
+    found is the answer to the programme as it is, None where one of its limits gave way.
+    """
 
     status: str
     iterations: int
-    weights: Floats | None
+    weights: Floats | None = None
+    solver: str = interior_point.SOLVER
+    found: Found | None = None
 
 
-def _asked(stages: list[Tied], iterations_max: int, iterations: int) -> _Asked:
-    """Give the exact answer of the first stage that the solver can solve."""
+def _asked(
+    stages: list[Tied], start: Prices | Floats, iterations_max: int, iterations: int
+) -> _Asked:
+    """Give the exact answer of the first stage that can be solved; start: of the first."""
     status = ""
     for stage in stages:
+        if np.isinf(stage.turnover_max):
+            climbed = _climbed(stage, start, iterations_max)
+            iterations += climbed.iterations
+            if climbed.weights is not None:
+                return replace(climbed, iterations=iterations)
         answer = interior_point.interior_point(stage, iterations_max=iterations_max)
         iterations, status = iterations + answer.iterations, answer.status
         if answer.found is not None:
             weights = _exact(stage, answer.found)
             return _Asked(status if weights is not None else NOT_EXACT, iterations, weights)
-    return _Asked(status, iterations, None)
+        start = _held(stage)
+    return _Asked(status, iterations)
+
+
+def _climbed(tied: Tied, start: Prices | Floats, steps_max: int) -> _Asked:
+    """Give the answer of the dual, exact and inside all limits, or none."""
+    steps = min(steps_max, dual_newton.STEPS_MAX)
+    climbed = dual_newton.dual_newton(tied, start, steps_max=steps)
+    found = climbed.found
+    if found is not None and not climbed.exact:
+        found = crossed_over(tied, found)
+    if found is None or not _keeps(tied, found.weights):
+        return _Asked(NOT_EXACT, climbed.steps)
+    solved = interior_point.SOLVED
+    return _Asked(solved, climbed.steps, found.weights, dual_newton.SOLVER, found)
 
 
 def _strict(tied: Tied) -> list[Tied]:

@@ -17,6 +17,7 @@ from daemon.domain.failures import ConfigurationError
 from daemon.domain.units import HOUR_MS
 from daemon.domain.view import View
 from strategies.book import RISK_BARS, risk_now
+from strategies.factor_form import factors_of
 from strategies.factors import Factor, exposures
 from strategies.neutral import NeutralSettings, NeutralStrategy, build
 from tests.strategies.test_neutral import N, World
@@ -93,6 +94,50 @@ def test_a_book_inside_its_bands_rests_to_the_bit() -> None:
     moved = again.weights != first.weights
     far = np.abs(first.weights - again.ideal) > again.band + 1e-9
     assert not (moved & ~far).any()
+
+
+def test_a_covariance_that_brings_its_factors_gives_the_same_book_to_the_bit() -> None:
+    view = world()
+    predicted = covariance(view)
+    carried = replace(predicted, factors=factors_of(predicted))
+    plain = decided(MEAN_VARIANCE, seen_with(view, predicted))
+    beside = decided(MEAN_VARIANCE, seen_with(view, carried))
+    assert beside.weights.tobytes() == plain.weights.tobytes()
+    assert beside.solved == plain.solved
+    short = replace(predicted, factors=factors_of(replace(predicted, **_of_first(predicted, 5))))
+    assert "factors are of 5 instruments" in decided(MEAN_VARIANCE, seen_with(view, short)).note
+
+
+def _of_first(whole: Covariance, n: int) -> dict[str, Floats]:
+    return {"volatility": whole.volatility[:n], "correlation": whole.correlation[:n, :n]}
+
+
+def test_a_strategy_that_begins_anew_with_its_state_decides_as_the_one_that_went_on() -> None:
+    """What a solver was asked before leaves no trace: a restart changes no book."""
+    running, state = build(MEAN_VARIANCE), build(MEAN_VARIANCE).initial_state(N)
+    market, held = World.make(60, alpha_sd=0.06, seed=8), np.zeros(N)
+    for t in range(RISK_BARS, RISK_BARS + 30):
+        view = market.view(t, weights=held)
+        view = seen_with(view, covariance(view))
+        anew = build(MEAN_VARIANCE).decide({k: v.copy() for k, v in state.items()}, view)
+        state, target = running.decide(state, view)
+        assert anew[1].weights.tobytes() == target.weights.tobytes()
+        assert {k: v.tobytes() for k, v in anew[0].items()} == {
+            k: v.tobytes() for k, v in state.items()
+        }
+        held = target.weights
+
+
+def test_bands_that_hold_too_little_are_met_by_a_lifted_ideal() -> None:
+    view = world()
+    view = seen_with(view, covariance(view))
+    for cost in (7e-4, 2e-3):
+        wanted = {**MEAN_VARIANCE, "friction_max": 100.0}
+        target = decided(wanted, replace(view, cost=np.full(N, cost)))
+        gross = float(np.abs(target.weights).sum()) / float(np.abs(target.ideal).sum())
+        assert "refilled: ideal weights times" in target.note
+        assert 0.85 <= gross <= 0.861
+        assert abs(target.weights.sum()) < 1e-12
 
 
 def test_what_is_correlated_is_held_against_each_other() -> None:

@@ -34,6 +34,7 @@ def test_a_large_universe_with_many_exposures_is_that_of_the_library() -> None:
     theirs = by_cvxpy(problem)
     assert theirs is not None
     ours = solve(problem)
+    assert ours.solved.solver == "dual_newton"
     assert ours.weights == pytest.approx(theirs, abs=WEIGHTS_TOLERANCE)
     assert objective(problem, ours.weights) <= objective(problem, theirs) + OBJECTIVE_TOLERANCE
 

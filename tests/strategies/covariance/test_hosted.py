@@ -91,6 +91,7 @@ def test_a_covariance_comes_in_factor_form_where_that_is_wanted() -> None:
         said = hosted.estimate(window.newest_ms, [window]).covariance
         assert said is not None
         assert (said.factors is not None) == wanted
+    assert said is not None
     assert said.factors is not None
     form = FactorForm(said.factors.loadings, said.factors.specific)
     np.testing.assert_allclose(form.matrix, said.matrix, rtol=1e-9, atol=1e-15)
