@@ -78,7 +78,7 @@ def test_a_backtest_without_forecasts_has_it_and_decides_as_before(market: Path)
 
 @pytest.mark.parametrize("name", ["theory", "theory_permuted"])
 def test_one_that_knows_a_taxonomy_is_told_the_coins_of_the_run(market: Path, name: str) -> None:
-    asks = (f"covariance.estimator={name}", "covariance.volatility=har")
+    asks: tuple[str, ...] = (f"covariance.estimator={name}", "covariance.volatility=har")
     asks += ("covariance.gap_max=2", "covariance.excess_max=100")
     found = run_backtest(small_settings(market, *asks)).engine.state.covariance
     assert found is not None
