@@ -131,6 +131,9 @@ class _Watched:
     inner: Strategy
     took_ms: float | None = None
 
+    def forget(self) -> None:
+        self.took_ms = None
+
     @property
     def name(self) -> str:
         return self.inner.name
@@ -163,7 +166,7 @@ class _TimedEngine(Engine):
     def process(self, event: Event) -> tuple[Command, ...]:
         if not isinstance(event, EstimatesReady):
             return super().process(event)
-        self._watched.took_ms = None
+        self._watched.forget()
         cpu, wall = time.process_time(), time.perf_counter()
         commands = super().process(event)
         cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
@@ -209,9 +212,14 @@ def _shell(market: Market, size: int, weights: str, legs: int) -> tuple[_TimedEn
     universe = Universe(tuple(instruments))
     plain = engine_of(settings, universe, SOURCE)
     engine = _TimedEngine(universe, _Watched(plain.strategy), plain.rules)
-    ewma = [make_estimator("ewma") for _ in range(2)]
-    uses = uses_covariance(plain.strategy)
-    hosted = WithCovariance(Truth(market), *ewma, Monitor(), memory_bars=2160, factors=uses)
+    hosted = WithCovariance(
+        Truth(market),
+        make_estimator("ewma"),
+        make_estimator("ewma"),
+        Monitor(),
+        memory_bars=2160,
+        factors=uses_covariance(plain.strategy),
+    )
     venue = PaperVenue(universe, paper_settings(settings), MemoryStore())
     return engine, ReplayShell(engine, venue, _InPlace(hosted), None)
 
