@@ -2,7 +2,8 @@
 
     majors    return over 1, 4 and 24 bars less what BTC and ETH explain of it, in units of sigma:
               r_i - b_i r_BTC - e_i r_ETH, with b and e of least squares through the origin over
-              the newest 64 one-bar moves; its rank over instruments. Of BTC and ETH it is 0.
+              the newest 64 one-bar moves; its rank over instruments. Of BTC and ETH it is 0. And
+              how unusual the volatility of BTC is, the same for all: part of the market's state.
     ranks     of each feature of one instrument its rank over instruments, -1..1, where it has none
               among the features yet
     tier      which quarter of the instruments it is in by dollar volume of the newest 64 bars, 1
@@ -60,6 +61,7 @@ DERIVED: Final[Mapping[str, tuple[str, ...]]] = {
     MAJORS: (
         *(f"majors_{k}" for k in RESIDUAL_BARS),
         *(f"rank_majors_{k}" for k in RESIDUAL_BARS),
+        "btc_volatility",
     ),
     RANKS: tuple(f"rank:{name}" for name in _RANKED),
     TIER: tuple(f"tier_{n + 1}" for n in range(TIERS)),
@@ -137,7 +139,9 @@ def _majors(shown: Shown) -> list[Floats]:
         # they explain themselves: what is left of them is rounding, and would be ranked
         residual[:, places] = np.where(np.isfinite(residual[:, places]), 0.0, np.nan)
         residuals.append(residual)
-    return [*residuals, *map(ranks, residuals)]
+    state = shown.rows[:, places[0], FEATURE_NAMES.index("volatility")]
+    everywhere = np.broadcast_to(state[:, None], shown.rows.shape[:2])
+    return [*residuals, *map(ranks, residuals), everywhere]
 
 
 def _ranks(shown: Shown) -> list[Floats]:

@@ -188,6 +188,17 @@ def test_returns_after_btc_and_eth_are_the_residuals_of_least_squares() -> None:
     assert np.argmax(found[:, 3]) == np.argmax(found[:, 0])
 
 
+def test_how_unusual_the_volatility_of_btc_is_everyone_is_told() -> None:
+    values = markets.walk(T, N, seed=9)
+    told = columns(values, "majors")[:, :, -1]
+    newest_ms = markets.START_MS + T * HOURLY.ms
+    own = features(values, newest_close_ms=newest_ms, timeframe=HOURLY)
+    own = own[:, SYMBOLS.index("BTC/USDT:USDT")]
+    wanted = own[:, FEATURE_NAMES.index("volatility")]
+    assert np.array_equal(told, np.repeat(wanted[:, None], N, axis=1), equal_nan=True)
+    assert np.nanstd(wanted) > 0
+
+
 def test_what_the_majors_move_is_taken_out_and_what_a_coin_does_by_itself_stays() -> None:
     draw = np.random.default_rng(11)
     own = 0.001 * draw.standard_normal((T, N))
@@ -210,7 +221,7 @@ def test_without_a_bar_of_a_major_what_hangs_on_it_is_unknown_and_comes_back() -
     values[300:310, SYMBOLS.index("ETHUSDT")] = np.nan
     found = columns(values, "majors")
     assert np.isfinite(found[299, 1]).all()
-    assert np.isnan(found[305, 1]).all(), "its close was a stand-in for four bars"
+    assert np.isnan(found[305, 1, :-1]).all(), "its close was a stand-in for four bars"
     assert np.isfinite(found[310 + 24, 1]).all()
 
 
