@@ -106,7 +106,9 @@ def ideal_book(
         problem, outcome = lower, tried
     total = float(np.abs(outcome.weights).sum())
     short = "" if total >= GROSS_NEAR * gross else f"limits allow a gross of {total:.3f} only"
-    note = "; ".join(filter(None, (outcome.note, short)))
+    why = outcome.solved.fallback
+    instead = f"ideal by the closed form, because {why}" if why else ""
+    note = "; ".join(filter(None, (outcome.note, short, instead)))
     return Book(outcome.weights, total, problem.aversion, note), outcome.solved
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from daemon.domain.covariance import Covariance
 from daemon.domain.failures import ConfigurationError
 from daemon.domain.units import HOUR_MS
 from daemon.domain.view import View
+from strategies import mean_variance, programme
 from strategies.book import RISK_BARS, risk_now
 from strategies.factor_form import factors_of
 from strategies.factors import Factor, exposures
@@ -214,3 +216,15 @@ def test_names_that_are_none_are_refused() -> None:
     with pytest.raises(ConfigurationError, match="closed_form, mean_variance"):
         build({"weights": "best"})
     assert NeutralStrategy(NeutralSettings(beta_neutral=True)).settings.factors == (Factor.MARKET,)
+
+
+def test_a_decision_says_when_the_solver_of_its_ideal_book_gave_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    view = world()
+    view = seen_with(view, covariance(view))
+    assert "closed form" not in decided(MEAN_VARIANCE, view).note
+    monkeypatch.setattr(mean_variance, "solve", partial(programme.solve, iterations_max=1))
+    first = decided(MEAN_VARIANCE, view)
+    assert "ideal by the closed form, because piqp said MAX_ITER_REACHED" in first.note
+    assert abs(first.ideal.sum()) < 1e-9
