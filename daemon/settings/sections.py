@@ -286,8 +286,9 @@ class TrainingSettings(Section):
     weight_averaging: bool = setting(
         False, "Look at the mean of the weights over the last quarter of the steps, and keep that."
     )
+    ic_loss: bool = setting(True, "Learn the order within instants, after the likelihood.")
     list_loss: Literal["none", "listmle", "listnet"] = setting(
-        "none", "List-wise loss on the highest and lowest fifth, beside the correlation."
+        "none", "List-wise loss on the highest and lowest fifth, after the likelihood too."
     )
     device: Literal["cpu", "cuda", "auto"] = setting(
         "cpu", "What networks are trained on; auto is a GPU where there is one."

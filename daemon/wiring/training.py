@@ -359,6 +359,7 @@ def train_settings(training: TrainingSettings) -> TrainSettings:
         dropout=training.dropout,
         weight_decay=training.weight_decay,
         weight_averaging=training.weight_averaging,
+        ic_loss=training.ic_loss,
         list_loss=ListLoss(training.list_loss),
         device=Device(training.device),
         precision=Precision(training.precision),

@@ -271,6 +271,7 @@ def test_every_setting_of_a_kind_reaches_its_training() -> None:
         "dropout": 0.15,
         "weight_decay": 0.16,
         "weight_averaging": True,
+        "ic_loss": False,
         "list_loss": "listmle",
         "device": "auto",
         "precision": "bf16",

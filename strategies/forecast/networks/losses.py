@@ -4,7 +4,7 @@ All take forecasts and labels (B, N) of some instants; a label that is NaN does 
 has no market part, so a forecast's mean over the known instruments of an instant is taken off.
 
     stage 1   beta-NLL + pinball          Seitzer et al. 2022, beta = 0.5; Koenker and Bassett 1978
-    stage 2   -IC + 0.1 (NLL + pinball)   IC: Pearson's correlation per instant, averaged
+    stage 2   -IC + 0.1 (NLL + pinball)   IC: Pearson's correlation per instant, averaged; optional
     optional  + list loss, over the instruments with the highest and lowest fifth of the labels:
               ListMLE (Xia et al. 2008) or ListNet's top one (Cao et al. 2007)
 
@@ -30,10 +30,12 @@ LIST_SHARE: Final = 0.2  # of the instruments at either end
 _SPREAD_MIN: Final = 1e-6
 
 
-def total_loss(forecast: Forecast, y: Tensor, *, warm: bool, listed: ListLoss) -> Tensor:
+def total_loss(
+    forecast: Forecast, y: Tensor, *, warm: bool, listed: ListLoss, by_ic: bool = True
+) -> Tensor:
     """Give the loss of forecasts of (B, N, H) outcomes for labels y (B, N, H).
 
-    warm: stage 1, the likelihood alone.
+    warm: stage 1, the likelihood alone. by_ic: else stage 2 goes on with the likelihood of stage 1.
     """
     total = torch.zeros((), device=y.device)
     for horizon, weight in enumerate(HORIZON_WEIGHTS):
@@ -43,14 +45,14 @@ def total_loss(forecast: Forecast, y: Tensor, *, warm: bool, listed: ListLoss) -
         mean = centred(forecast.mean[..., horizon], known)
         log_variance = forecast.log_variance[..., horizon]
         quantiles = forecast.quantiles[..., horizon, :]
-        beta = BETA if warm else 0.0
+        beta = 0.0 if by_ic and not warm else BETA
         likelihood = nll(mean, log_variance, outcome, known, beta=beta)
         likelihood = likelihood + pinball(quantiles, outcome, known)
         value = likelihood
-        if not warm:
+        if by_ic and not warm:
             value = NLL_WEIGHT * likelihood - correlation(mean, outcome, known)
-            if horizon == 0 and listed is not ListLoss.NONE:
-                value = value + LIST_WEIGHT * list_loss(mean, outcome, known, listed)
+        if not warm and horizon == 0 and listed is not ListLoss.NONE:
+            value = value + LIST_WEIGHT * list_loss(mean, outcome, known, listed)
         total = total + weight * value
     return total
 

@@ -127,6 +127,7 @@ class TrainSettings:
     weight_drop: float = 0.0
     zoneout: float = 0.0
     weight_averaging: bool = False
+    ic_loss: bool = True
     list_loss: ListLoss = ListLoss.NONE
     device: Device = Device.CPU
     precision: Precision = Precision.FP32

@@ -158,7 +158,9 @@ def _train(
         with _autocast(settings, arm.batches.device):
             forecast = network(batch.x, batch.place)
         warm = arm.tuning is None and step < FIRST_STAGE_SHARE * steps
-        value = total_loss(forecast, batch.y, warm=warm, listed=settings.list_loss)
+        value = total_loss(
+            forecast, batch.y, warm=warm, listed=settings.list_loss, by_ic=settings.ic_loss
+        )
         state.optimiser.zero_grad(set_to_none=True)
         value.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(network.parameters(), GRADIENT_NORM_MAX)

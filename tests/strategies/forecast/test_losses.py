@@ -11,6 +11,7 @@ from torch import Tensor
 from strategies.forecast.networks.config import ListLoss
 from strategies.forecast.networks.heads import Forecast
 from strategies.forecast.networks.losses import (
+    centred,
     correlation,
     list_loss,
     list_mle,
@@ -138,6 +139,19 @@ def test_the_loss_prefers_forecasts_that_order_the_instruments_rightly() -> None
 
     assert value(right, warm=False) < value(wrong, warm=False) - 1.5
     assert value(forecast(y), warm=True) < value(flat, warm=True)
+
+
+def test_without_the_correlation_the_likelihood_goes_on_and_a_list_loss_may_join_it() -> None:
+    torch.manual_seed(2)
+    y = torch.randn(4, 6)
+    said, none = forecast(0.1 * torch.randn(4, 6), torch.randn(4, 6)), ListLoss.NONE
+    first = total_loss(said, both(y), warm=True, listed=none)
+    assert torch.equal(first, total_loss(said, both(y), warm=False, listed=none, by_ic=False))
+    assert not torch.allclose(first, total_loss(said, both(y), warm=False, listed=none))
+    listed = total_loss(said, both(y), warm=False, listed=ListLoss.LISTMLE, by_ic=False)
+    known = torch.ones_like(y, dtype=torch.bool)
+    own = list_loss(centred(said.mean[..., 0], known), y, known, ListLoss.LISTMLE)
+    torch.testing.assert_close(listed - first, 0.1 * own)
 
 
 def test_the_secondary_horizon_counts_a_fifth() -> None:

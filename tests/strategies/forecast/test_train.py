@@ -141,6 +141,7 @@ def test_rungs_are_switched_one_by_one_in_the_settings(tmp_path: Path) -> None:
         {"weight_decay": 0.5},
         {"weight_averaging": True},
         {"list_loss": ListLoss.LISTNET},
+        {"ic_loss": False},
     )
     found = [
         train_model(replace(small, settings=replace(small.settings, **changed))).name
