@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import structlog
@@ -17,7 +17,7 @@ from adapters.history.covariates import StoredSeries
 from daemon.domain.covariates import Series
 from daemon.domain.log_events import LogEvent
 from daemon.domain.messages import FundingRates
-from daemon.wiring.covariates import ToldFunding, hourly_of
+from daemon.wiring.covariates import ToldFunding
 from strategies.covariance.columns import (
     BTC_VOLATILITY,
     Floats,
@@ -28,7 +28,6 @@ from strategies.covariance.columns import (
 )
 from strategies.forecast.inputs.covariates import FUNDING
 
-FOREVER_MS: Final = int(np.iinfo(np.int64).max)
 log = structlog.get_logger()
 
 
@@ -43,8 +42,7 @@ class RunningColumns:
         self._names = tuple(names)
         symbols = tuple(config["symbols"])
         self._leader = leader_of(symbols)
-        self._n = len(symbols)
-        self._funding = ToldFunding(self._n)
+        self._funding = ToldFunding(len(symbols))
         self._asked_ms = 0
         wanted = [one for one in names if one not in (BTC_VOLATILITY, FUNDING)]
         self._stored = (
@@ -75,12 +73,8 @@ class RunningColumns:
         if name == BTC_VOLATILITY:
             return day_volatility(returns[:, self._leader])
         if name == FUNDING:
-            return middle_known(self._rates(), hour_ms)
+            return middle_known(self._funding.hourly(), hour_ms)
         return middle_known(known[name], hour_ms)
-
-    def _rates(self) -> list[Series | None]:
-        told = self._funding
-        return [hourly_of(told.rates(n), FOREVER_MS, told.known_ms(n)) for n in range(self._n)]
 
     def _read_again(self) -> None:
         if self._stored is None:

@@ -26,6 +26,7 @@ from daemon.ports import MarketFeed
 from daemon.settings import Settings
 from strategies.forecast.inputs.covariates import FUNDING, needed
 
+_FOREVER_MS: Final = int(np.iinfo(np.int64).max)
 FUNDING_KEPT_MAX: Final = 4096  # settlements of an instrument that a worker remembers
 log = structlog.get_logger()
 Note = Callable[[FundingRates], None]
@@ -135,6 +136,12 @@ class ToldFunding:
     def rates(self, n: int) -> Rates:
         """Give the rates of one instrument, oldest first."""
         return Rates.from_pairs(sorted(self._rates[n].items()))
+
+    def hourly(self) -> tuple[Series | None, ...]:
+        """Give rates per hour of each instrument, all that was told; None where there are none."""
+        return tuple(
+            hourly_of(self.rates(n), _FOREVER_MS, self.known_ms(n)) for n in range(len(self._rates))
+        )
 
     def known_ms(self, n: int) -> Instants:
         """Give from when each of these rates counts (S,)."""

@@ -24,13 +24,12 @@ from daemon.domain.forecast import Estimates
 from daemon.domain.log_events import LogEvent
 from daemon.domain.messages import FundingRates
 from daemon.domain.units import DAY_MS, iso
-from daemon.wiring.covariates import ToldFunding, hourly_of
+from daemon.wiring.covariates import ToldFunding
 from strategies.forecast.inference import ModelEstimator, combined_of, load_for
 from strategies.forecast.inputs.covariates import FUNDING, CovariateTable, Known, needed
 from strategies.forecast.inputs.derived import refuse_unmakeable
 
 TOLD_MS: Final = DAY_MS  # of market time, that late values are told of
-FOREVER_MS: Final = int(np.iinfo(np.int64).max)
 log = structlog.get_logger()
 
 
@@ -115,10 +114,7 @@ class HostedWithSeries:
     def _known(self) -> Known:
         known = self._stored.known()
         if FUNDING in needed(self._names):
-            known[FUNDING] = tuple(
-                hourly_of(self._funding.rates(n), FOREVER_MS, self._funding.known_ms(n))
-                for n in range(len(self._symbols))
-            )
+            known[FUNDING] = self._funding.hourly()
         return known
 
 
