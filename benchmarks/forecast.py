@@ -16,7 +16,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")  # before the imports
@@ -81,17 +81,27 @@ def bars(T: int) -> Floats:
     return values
 
 
+def _steps(values: Floats) -> Iterator[list[Window]]:
+    """Give the windows of all timeframes as they are at each bar."""
+    for end in range(WINDOW_BARS, len(values) + 1):
+        past = values[end - WINDOW_BARS : end]
+        yield [Window(t, 19_700 * DAY_MS + end * t.ms, past.copy()) for t in TIMEFRAMES]
+
+
 def time_features() -> bool:
     """Time the newest rows of all timeframes, kept and anew; tell whether all are the same."""
     values, following = bars(WINDOW_BARS + FEATURE_STEPS), FeatureRows()
     spent: dict[str, list[float]] = {"from what is kept": [], "newest rows anew": []}
-    worst = 0.0
-    for end in range(WINDOW_BARS, len(values) + 1):
-        past = values[end - WINDOW_BARS : end]
-        asked = [Window(t, 19_700 * DAY_MS + end * t.ms, past.copy()) for t in TIMEFRAMES]
+    rows = []
+    for windows in _steps(values):
         begin = time.thread_time()
-        kept = following.newest(asked)
-        middle = time.thread_time()
+        kept = following.newest(windows)
+        spent["from what is kept"].append(1e3 * (time.thread_time() - begin))
+        rows.append([row[-1].copy() for row in kept])
+    spent["from what is kept"].pop(0)  # the first begins
+    worst = 0.0
+    for windows, before in zip(_steps(values), rows, strict=True):
+        begin = time.thread_time()
         anew = [
             features(
                 window.values[-FEATURE_MEMORY_BARS:],
@@ -99,13 +109,11 @@ def time_features() -> bool:
                 timeframe=window.timeframe,
                 newest=1,
             )
-            for window in asked
+            for window in windows
         ]
-        if end > WINDOW_BARS:  # the first begins
-            spent["from what is kept"].append(1e3 * (middle - begin))
-            spent["newest rows anew"].append(1e3 * (time.thread_time() - middle))
-        pairs = zip(kept, anew, strict=True)
-        worst = max(worst, *(float(np.abs(rows[-1] - row[-1]).max()) for rows, row in pairs))
+        spent["newest rows anew"].append(1e3 * (time.thread_time() - begin))
+        pairs = zip(before, anew, strict=True)
+        worst = max(worst, *(float(np.abs(row - new[-1]).max()) for row, new in pairs))
     times = {name: (min(all_), sorted(all_)[len(all_) // 2]) for name, all_ in spent.items()}
     title = f"features of the newest bar, {BATCH} series; worst difference {worst:g}"
     say(title, times, "newest rows anew")
