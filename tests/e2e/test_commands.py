@@ -66,7 +66,15 @@ def test_a_reader_that_goes_away_ends_a_command_quietly_with_its_own_code(
     assert (done.code, done.complaint) == (READER_GONE, "")
 
 
-@pytest.mark.parametrize("shape", [[], ["--json"], ["--quiet"]], ids=str)
+@pytest.mark.parametrize(
+    "shape",
+    [
+        [],
+        pytest.param(["--json"], marks=pytest.mark.soak),
+        pytest.param(["--quiet"], marks=pytest.mark.soak),
+    ],
+    ids=str,
+)
 def test_a_rehearsal_without_a_reader_ends_and_its_book_goes_on(
     shape: list[str], tmp_path: Path
 ) -> None:

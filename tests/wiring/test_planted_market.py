@@ -80,6 +80,7 @@ class Killed(Exception):
     """What a test ends a campaign with."""
 
 
+@pytest.mark.soak
 def test_a_campaign_that_was_killed_goes_on_after_its_finished_arms(tmp_path: Path) -> None:
     overrides = [f"evaluation.trials_file={tmp_path / 'trials.jsonl'}", "training.hidden_size=4"]
     settings = load_settings(
@@ -110,6 +111,7 @@ def test_a_campaign_that_was_killed_goes_on_after_its_finished_arms(tmp_path: Pa
         run_planted_market(settings, plan, folder=tmp_path / "kept")
 
 
+@pytest.mark.soak
 def test_a_network_forecasts_from_as_many_bars_as_it_was_trained_with(tmp_path: Path) -> None:
     chosen = [f"evaluation.trials_file={tmp_path / 'trials.jsonl'}", "training.sequence_bars=16"]
     settings = load_settings(overrides=[*chosen, "training.hidden_size=4"], environment={})
