@@ -12,6 +12,7 @@ INSTALL := $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/pyth
 PEERS := .venv-peers
 LOCKED_EXTRAS := trees research cluster e2e docs bench dev
 PYTEST := $(BIN)/python -m pytest
+ORDINARY := "not soak and not bench"
 
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --no-header \
   --no-annotate --no-emit-index-url
@@ -20,10 +21,10 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrad
 export PYTHONDONTWRITEBYTECODE :=
 # more workers than the two cores of a small machine, since many tests wait for other processes;
 # libraries that start a thread a core would only get in each other's way
-test soak: export OMP_NUM_THREADS := 1
+test soak warm: export OMP_NUM_THREADS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup paper setup-dev setup-bench check format test soak bench lock clean
+.PHONY: help setup paper setup-dev setup-bench check warm format test soak bench lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,8 +48,13 @@ format: $(STAMPS)/dev ## Format the code and mend what the linter can mend by it
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-test: setup-dev check ## Run the checks and all tests but the long ones: what continuous integration runs
-	$(PYTEST) -n 3 --dist worksteal -m "not soak and not bench"
+test: setup-dev ## Run the checks and all tests but the long ones: what continuous integration runs
+	@$(MAKE) --no-print-directory -j 2 check warm
+	$(PYTEST) -n 3 --dist worksteal -m $(ORDINARY)
+
+warm: $(STAMPS)/dev $(STAMPS)/torch ## Compile the tests once in a new checkout, so that not every worker has to
+	@test -n "$$(find tests -name '*-pytest-*.pyc' -print -quit)" \
+	  || $(PYTEST) -qq --collect-only -n 0 -m $(ORDINARY) > /dev/null || true
 
 soak: setup-dev ## Run the tests that take many minutes
 	$(PYTEST) -n 3 --dist load --maxschedchunk 1 -m soak --timeout 3600
