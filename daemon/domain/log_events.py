@@ -14,6 +14,7 @@ class LogEvent(StrEnum):
     STATUS_SERVER_LOST = "status_server_lost"
     STATUS_SERVER_RETURNED = "status_server_returned"
     STATUS_VALUE_REFUSED = "status_value_refused"
+    RUNTIME_NOT_SHOWN = "runtime_not_shown"
     REDIS_STARTED = "embedded_redis_started"
     REDIS_ENDED = "embedded_redis_ended"
     REDIS_NOT_RESTARTED = "embedded_redis_not_restarted"
