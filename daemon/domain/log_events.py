@@ -15,6 +15,8 @@ class LogEvent(StrEnum):
     STATUS_SERVER_RETURNED = "status_server_returned"
     STATUS_VALUE_REFUSED = "status_value_refused"
     RUNTIME_NOT_SHOWN = "runtime_not_shown"
+    NOTIFICATIONS_LOST = "notifications_lost"
+    NOTIFICATIONS_RETURNED = "notifications_returned"
     REDIS_STARTED = "embedded_redis_started"
     REDIS_ENDED = "embedded_redis_ended"
     REDIS_NOT_RESTARTED = "embedded_redis_not_restarted"

@@ -42,6 +42,7 @@ from daemon.settings import Settings
 EVERY_S: Final = 2.0
 DISK_LOW_BYTES: Final = 1 << 30  # a week of journal and more; the log of a full disk is no help
 LAG_HIGH_S: Final = 1.0
+SINK_AWAY_S: Final = 120.0
 _LIMITS: Final = (
     "gross_weight_max",
     "net_weight_max",
@@ -49,6 +50,9 @@ _LIMITS: Final = (
     "day_loss_max",
     "drawdown_max",
 )
+
+Raise = Callable[[Alert, str, bool], None]
+"""Take an alert, what it is about, and whether it tells an end."""
 
 log = structlog.get_logger()
 
@@ -130,7 +134,7 @@ class RuntimeStatus:
         facts: Mapping[str, object],
         shown: Mapping[str, Callable[[], Mapping[str, object]]],
         publish: Callable[[str, Mapping[str, object]], None],
-        alert: Callable[[Alert], None],
+        alert: Raise,
         *,
         every_s: float = EVERY_S,
     ) -> None:
@@ -151,7 +155,8 @@ class RuntimeStatus:
         deadline_ms = seat.engine.rules.cadence.deadline_ms
         decision = seat.engine.rules.cadence.decision
         self.watch = DecisionWatch(decision, patience_ms + deadline_ms, seat.clock.now())
-        self._away: set[str] = set()
+        self._short: dict[str, str] = {}
+        self._away_since_s: dict[str, float] = {}
 
     def observe(self, event: Event, commands: Sequence[Command], engine: Engine) -> None:
         """Be an observer of the shell."""
@@ -180,7 +185,9 @@ class RuntimeStatus:
             try:
                 self._look()
                 await self._measure()
-                self._publish("runtime", self.values())
+                values = self.values()
+                self._publish("runtime", values)
+                self._judge(values)
                 told = False
             except Exception as failure:  # noqa: BLE001  a display: it must not stop trading
                 if not told:
@@ -201,13 +208,23 @@ class RuntimeStatus:
             state = self._seat.engine.state
             text = f"none was made at {iso(missed_ms)}: trading state {state.trading}, work on "
             text += f"{iso(state.instant_ms)} is {state.phase}, {self._seat.queued_n()} events wait"
-            self.raise_alert(Alert(AlertKind.NO_DECISION, missed_ms, text))
+            self._raise(Alert(AlertKind.NO_DECISION, missed_ms, text), "decision")
 
-    def raise_alert(self, alert: Alert) -> None:
+    def _judge(self, values: Mapping[str, Any]) -> None:
+        """Raise what the process lacks when that begins, and tell when it ends."""
+        found = shortages(values)
+        for subject in sorted(found.keys() | self._short.keys()):
+            if (subject in found) != (subject in self._short):
+                text = found.get(subject, f"{subject} is well again")
+                alert = Alert(AlertKind.RUNTIME, self._seat.clock.now(), text)
+                self._raise(alert, subject, over=subject not in found)
+        self._short = found
+
+    def _raise(self, alert: Alert, subject: str, *, over: bool = False) -> None:
         """Tell people what the engine knows nothing of."""
         self.tally.alert(alert.kind)
         log.warning(LogEvent.ALERT_RAISED, kind=str(alert.kind), text=alert.text)
-        self._alert(alert)
+        self._alert(alert, subject, over)
 
     def values(self) -> dict[str, Any]:
         """Give the topic; ages are as of `at_ms`, and what is not known is left out or None."""
@@ -219,7 +236,7 @@ class RuntimeStatus:
             "uptime_s": transport.monotonic() - self._started_s,
             **self._process,
             "queue_n": self._seat.queued_n(),
-            "sinks": {name: one() for name, one in self._shown.items()},
+            "sinks": self._sinks(),
             "counts": self.tally.values(),
             "decisions_missed_n": self.watch.missed_n,
             **self._book(),
@@ -228,6 +245,17 @@ class RuntimeStatus:
             names = ("loop_lag_p50_s", "loop_lag_p99_s", "loop_lag_max_s")
             shown |= dict(zip(names, lag, strict=True))
         return shown
+
+    def _sinks(self) -> dict[str, dict[str, object]]:
+        """Give what each sink tells of itself, and for how long it has been away."""
+        now_s, found = self._transport.monotonic(), dict[str, dict[str, object]]()
+        for name, shown in self._shown.items():
+            values = dict(shown())
+            if values.get("connected"):
+                self._away_since_s[name] = now_s
+            away_s = now_s - self._away_since_s.setdefault(name, now_s)
+            found[name] = {**values, "away_s": away_s}
+        return found
 
     def _book(self) -> dict[str, Any]:
         """Give what the engine's state tells of time, losses, orders and limits."""
@@ -272,6 +300,20 @@ class RuntimeStatus:
             "drawdown": max(0.0, 1 - equity / high) if high > 0 else None,
             "limits": limits_values(engine.rules.limits),
         }
+
+
+def shortages(values: Mapping[str, Any]) -> dict[str, str]:
+    """Name by subject what the process lacks, in words; values: the topic `runtime`."""
+    found: dict[str, str] = {}
+    free, lag_s = values.get("disk_free_bytes"), values.get("loop_lag_p99_s")
+    if free is not None and free < DISK_LOW_BYTES:
+        found["disk"] = f"{free / 1e6:.0f} MB are free for the journal; below that it cannot write"
+    if lag_s is not None and lag_s > LAG_HIGH_S:
+        found["event loop"] = f"the event loop was {lag_s:.1f} s late in one of a hundred looks"
+    for name, sink in values.get("sinks", {}).items():
+        if sink.get("away_s", 0.0) > SINK_AWAY_S:
+            found[f"sink {name}"] = f"{name} has taken nothing for {sink['away_s']:.0f} s"
+    return found
 
 
 def limits_values(limits: RiskLimits) -> dict[str, float]:

@@ -33,6 +33,7 @@ from daemon.status.values import (
     positions_values,
     status_values,
 )
+from daemon.wiring.notifying import notifier_of
 from daemon.wiring.runtime_status import RuntimeStatus, Seat
 
 
@@ -143,15 +144,35 @@ async def status_sinks(
         if seat is None:
             yield Publisher(sinks, sinks, feed)
             return
-        shown = {name: sink.courier.shown for name, sink in named.items()}
+        beside = await _beside(settings, seat, meta, named, stack)
+        yield Publisher(sinks, sinks, feed, beside)
 
-        def alert(raised: Alert) -> None:
-            for sink in sinks:
-                sink.alert(raised)
 
-        runtime = RuntimeStatus(settings, seat, meta, shown, partial(publish_to, sinks), alert)
-        await stack.enter_async_context(runtime.running())
-        yield Publisher(sinks, sinks, feed, beside=(runtime.observe,))
+async def _beside(
+    settings: Settings,
+    seat: Seat,
+    meta: Mapping[str, object],
+    named: Mapping[str, RedisStatus | MqttStatus],
+    stack: AsyncExitStack,
+) -> tuple[Observer, ...]:
+    """Begin what watches by the clock and what tells people; give their observers."""
+    notifier, sinks = notifier_of(settings), list(named.values())
+    shown: dict[str, Callable[[], Mapping[str, object]]] = {
+        name: sink.courier.shown for name, sink in named.items()
+    }
+
+    def alert(raised: Alert, subject: str, over: bool) -> None:
+        for sink in sinks:
+            sink.alert(raised)
+        if notifier is not None:
+            notifier.alert(raised, subject, over=over)
+
+    if notifier is not None:
+        await stack.enter_async_context(notifier.running())
+        shown |= notifier.shown
+    runtime = RuntimeStatus(settings, seat, meta, shown, partial(publish_to, sinks), alert)
+    await stack.enter_async_context(runtime.running())
+    return (runtime.observe, *(() if notifier is None else (notifier.observe,)))
 
 
 async def _redis(
