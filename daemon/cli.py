@@ -43,6 +43,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "rehearse": "daemon.commands.rehearse:rehearse",
     "exchange": "daemon.commands.exchange:exchange",
     "status": "daemon.commands.status:status",
+    "notify test": "daemon.commands.notify:notify_test",
     "pause": "daemon.commands.operating:pause",
     "resume": "daemon.commands.operating:resume",
     "reduce-only": "daemon.commands.operating:reduce_only",
@@ -68,6 +69,7 @@ COMMANDS: Final[Mapping[str, str]] = {
 }
 FAMILIES: Final[Mapping[str, str]] = {
     "evaluate": "Judge runs, data and the machine itself.",
+    "notify": "Tell people by webhook, Telegram or e-mail.",
 }
 INTERRUPTED_EXIT: Final = 130
 TERMINATED_EXIT: Final = 143

@@ -24,6 +24,8 @@ BLANKET_HANDLERS = frozenset(
         "adapters/ccxt_venue/streams.py::guarded",  # a private frame: deaf in silence
         "daemon/wiring/bar_recorder.py::put_damaged_aside",  # a look beside trading, as a sink is
         "adapters/exchange/client.py::guarded",  # a frame: the client would go deaf in silence
+        "adapters/notify/post.py::attempt",  # a way to people: it must not stop trading
+        "daemon/wiring/runtime_status.py::_keep",  # a display: it measures beside trading
         "daemon/status/outbox.py::_run",  # a sink: losing Redis or MQTT must not stop trading
     }
 )

@@ -202,6 +202,11 @@ class LiveShell:
         self._queued.change(1)
         self._queue.put_nowait(event)
 
+    @property
+    def queued_n(self) -> int:
+        """Count the events that wait for the consumer."""
+        return self._queued.count
+
     async def quiet(self) -> None:
         """Return when the feed has told all it can and nothing is queued or under way."""
         while True:

@@ -29,6 +29,7 @@ def conflicts(settings: Settings, *, of_backtest: bool = False) -> Iterator[Conf
     yield from _execution(settings, of_backtest=of_backtest)
     yield from _exchange(settings)
     yield from _logins(settings)
+    yield from _notify(settings)
     yield from _rehearsal(settings)
     yield from _backtest(settings)
     yield from _covariance(settings)
@@ -131,6 +132,39 @@ def _logins(settings: Settings) -> Iterator[Conflict]:
         yield Conflict("mqtt.url", "must begin with mqtts:// when TLS files are given")
     if bool(mqtt.tls_certificate_file) != bool(mqtt.tls_key_file):
         yield Conflict("mqtt.tls_key_file", "and mqtt.tls_certificate_file are needed together")
+
+
+def _notify(settings: Settings) -> Iterator[Conflict]:
+    notify = settings.notify
+    for name in ("webhook_url", "webhook_secret", "telegram_token", "smtp_password"):
+        if getattr(notify, f"{name}_env") and getattr(notify, f"{name}_file"):
+            yield Conflict(f"notify.{name}_file", f"and notify.{name}_env exclude each other")
+    hidden = notify.webhook_url_env or notify.webhook_url_file
+    if notify.webhook_url and hidden:
+        yield Conflict("notify.webhook_url", "and its _env or _file exclude each other")
+    for name in ("webhook_url", "telegram_api"):
+        if has_login(getattr(notify, name)):
+            yield Conflict(f"notify.{name}", "must not carry a login: use the _env or _file keys")
+    if (notify.webhook_secret_env or notify.webhook_secret_file) and not (
+        notify.webhook_url or hidden
+    ):
+        yield Conflict("notify.webhook_url", "is needed with a key that signs")
+    if bool(notify.telegram_chat) != bool(notify.telegram_token_env or notify.telegram_token_file):
+        yield Conflict("notify.telegram_chat", "and the bot's token are needed together")
+    if bool(notify.quiet_from) != bool(notify.quiet_until):
+        yield Conflict("notify.quiet_from", "and notify.quiet_until are needed together")
+    yield from _mail(settings)
+
+
+def _mail(settings: Settings) -> Iterator[Conflict]:
+    notify = settings.notify
+    password = notify.smtp_password_env or notify.smtp_password_file
+    if notify.smtp_host and not (notify.smtp_from and notify.smtp_to):
+        yield Conflict("notify.smtp_host", "needs notify.smtp_from and notify.smtp_to")
+    if password and not notify.smtp_username:
+        yield Conflict("notify.smtp_username", "is needed with a password")
+    if password and notify.smtp_tls == "none":
+        yield Conflict("notify.smtp_tls", "would send the password readably: use starttls or tls")
 
 
 def _rehearsal(settings: Settings) -> Iterator[Conflict]:

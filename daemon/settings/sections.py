@@ -9,6 +9,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
 
+from daemon.settings.architectures import ArchitecturesSettings
 from daemon.settings.covariance import CovarianceSettings
 from daemon.settings.data import DataSettings
 from daemon.settings.exchange import ExchangeSettings
@@ -26,6 +27,7 @@ from daemon.settings.fields import (
     setting,
 )
 from daemon.settings.live import LiveSettings
+from daemon.settings.notify import NotifySettings
 from daemon.settings.risk import RiskSettings
 
 _NAME = r"^[a-z0-9][a-z0-9_-]{0,31}$"
@@ -419,24 +421,6 @@ class WalkforwardSettings(Section):
     )
 
 
-class ArchitecturesSettings(Section):
-    """Say how large `evaluate architectures` is; folds are those of [walkforward]."""
-
-    protocol: Literal["default", "full"] = setting(
-        "default",
-        "default: 2 seeds and 3 trials of tuning a network; full: 10 seeds, 40 trials, all rungs "
-        "and no limit of hours, for a GPU (see training.device).",
-    )
-    core_hours: float = setting(
-        4.0,
-        "Hours times cores that the default protocol may take at nominal speed; 0: no limit. Kept "
-        "by what is decided beforehand, for all arms alike.",
-        unit="hours",
-        ge=0,
-        le=100_000,
-    )
-
-
 class BacktestSettings(Section):
     """Describe what a backtest reads and writes."""
 
@@ -487,6 +471,7 @@ class Settings(Section):
     execution: ExecutionSettings = setting(ExecutionSettings(), ExecutionSettings.__doc__ or "")
     redis: RedisSettings = setting(RedisSettings(), RedisSettings.__doc__ or "")
     mqtt: MqttSettings = setting(MqttSettings(), MqttSettings.__doc__ or "")
+    notify: NotifySettings = setting(NotifySettings(), NotifySettings.__doc__ or "")
     rehearsal: RehearsalSettings = setting(RehearsalSettings(), RehearsalSettings.__doc__ or "")
     backtest: BacktestSettings = setting(BacktestSettings(), BacktestSettings.__doc__ or "")
     walkforward: WalkforwardSettings = setting(

@@ -23,7 +23,7 @@ from daemon.domain.instrument import InstrumentKey
 from daemon.domain.units import Timeframe
 
 SCHEMA_VERSION: Final = 1
-STATE_TOPICS: Final = ("status", "positions", "targets", "predictions", "feed")
+STATE_TOPICS: Final = ("status", "positions", "targets", "predictions", "feed", "runtime")
 EVENT_TOPICS: Final = ("decision", "fill", "alert")
 
 

@@ -151,6 +151,8 @@ class Courier:
         self._dropped_before = 0
         self.is_away = False
         self.attempts = 0
+        self.delivered_n = 0
+        self.outages_n = 0
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -214,10 +216,24 @@ class Courier:
         except BaseException:
             self._outbox.give_back(batch)
             raise
+        self.delivered_n += len(batch.states) + len(batch.events)
+
+    def shown(self) -> dict[str, object]:
+        """Give what people are shown of this sink; counts grow as long as the process lives."""
+        return {
+            "server": self._server,
+            "connected": self._served_from_s is not None and not self.is_away,
+            "delivered_n": self.delivered_n,
+            "dropped_n": self._outbox.events_dropped,
+            "refused_n": self._outbox.values_refused,
+            "waiting_n": len(self._outbox),
+            "outages_n": self.outages_n,
+        }
 
     def _went_away(self, failure: Exception) -> None:
         if not self.is_away:
             self.is_away = True
+            self.outages_n += 1
             _log.warning(
                 LogEvent.STATUS_SERVER_LOST,
                 server=self._server,

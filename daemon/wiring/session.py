@@ -58,6 +58,7 @@ from daemon.wiring.observing import unfailing
 from daemon.wiring.recording import cleansed_feed, recording_folder
 from daemon.wiring.recovery import recovered_engine
 from daemon.wiring.reloading import Reloading, refuse_unaccepted
+from daemon.wiring.runtime_status import Seat
 from daemon.wiring.sinks import status_sinks
 
 PAPER_LEDGER: Final = "paper.sqlite"
@@ -165,7 +166,12 @@ async def trading_session(
             cleansed_feed(settings, feed, engine, feeds, clock, is_private=ours)
         )
         publisher = await stack.enter_async_context(
-            status_sinks(settings, facts, lambda: cleansed.shown(feed.shown()))
+            status_sinks(
+                settings,
+                facts,
+                lambda: cleansed.shown(feed.shown()),
+                Seat(engine, clock, lambda: shells[0].queued_n if shells else 0, hooks.speed),
+            )
         )
         control = _control(settings, hooks, latches or latches_of(folder), clock, transport)
         hooks.on_ready(engine)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 
 from adapters.embedded_redis import embedded_redis
 from adapters.mqtt_status import MqttStatus, broker_of
@@ -23,6 +24,7 @@ from daemon.domain.messages import (
 from daemon.engine.costs import shown_costs
 from daemon.engine.engine import Engine
 from daemon.ports import AlertSink, StatusSink
+from daemon.runtime.live import Observer
 from daemon.settings import Settings, read_secret
 from daemon.status.values import (
     covariance_values,
@@ -31,6 +33,8 @@ from daemon.status.values import (
     positions_values,
     status_values,
 )
+from daemon.wiring.notifying import notifier_of
+from daemon.wiring.runtime_status import RuntimeStatus, Seat
 
 
 class Publisher:
@@ -41,15 +45,19 @@ class Publisher:
         sinks: Sequence[StatusSink],
         alerts: Sequence[AlertSink],
         feed: Callable[[], Mapping[str, object]] = dict,
+        beside: Sequence[Observer] = (),
     ) -> None:
         self._sinks = sinks
         self._alerts = alerts
         self._feed = feed
+        self._beside = beside
         self._shown: tuple[object, ...] = ()  # of what may change with any event
         self._band_health: float | None = None  # of the newest decision
 
     def __call__(self, event: Event, commands: Sequence[Command], engine: Engine) -> None:
         """Publish what one event and its commands changed."""
+        for observer in self._beside:
+            observer(event, commands, engine)
         if isinstance(event, BarsClosed | FeedNotice | Revised):
             self._publish("feed", self._feed())
         if isinstance(event, OrderFilled):
@@ -104,8 +112,13 @@ class Publisher:
         self._publish("positions", shown)
 
     def _publish(self, topic: str, values: Mapping[str, object]) -> None:
-        for sink in self._sinks:
-            sink.publish(topic, values)
+        publish_to(self._sinks, topic, values)
+
+
+def publish_to(sinks: Sequence[StatusSink], topic: str, values: Mapping[str, object]) -> None:
+    """Hand the newest values of a topic to every sink."""
+    for sink in sinks:
+        sink.publish(topic, values)
 
 
 @asynccontextmanager
@@ -113,20 +126,53 @@ async def status_sinks(
     settings: Settings,
     meta: Mapping[str, object],
     feed: Callable[[], Mapping[str, object]] = dict,
+    seat: Seat | None = None,
 ) -> AsyncIterator[Publisher]:
     """Connect the configured sinks for as long as the context lasts and yield their publisher.
 
-    feed: gives the state of the market feeds by venue.
+    feed: gives the state of the market feeds by venue. seat: what `runtime` is told of, if it is.
     """
-    sinks: list[RedisStatus | MqttStatus] = []
+    named: dict[str, RedisStatus | MqttStatus] = {}
     async with AsyncExitStack() as stack:
         if settings.redis.enabled:
-            sinks.append(await _redis(settings, stack, meta))
+            named["redis"] = await _redis(settings, stack, meta)
         if settings.mqtt.url:
-            sinks.append(_mqtt(settings))
-        for sink in sinks:
+            named["mqtt"] = _mqtt(settings)
+        for sink in named.values():
             await stack.enter_async_context(sink.running())
-        yield Publisher(sinks, sinks, feed)
+        sinks = list(named.values())
+        if seat is None:
+            yield Publisher(sinks, sinks, feed)
+            return
+        beside = await _beside(settings, seat, meta, named, stack)
+        yield Publisher(sinks, sinks, feed, beside)
+
+
+async def _beside(
+    settings: Settings,
+    seat: Seat,
+    meta: Mapping[str, object],
+    named: Mapping[str, RedisStatus | MqttStatus],
+    stack: AsyncExitStack,
+) -> tuple[Observer, ...]:
+    """Begin what watches by the clock and what tells people; give their observers."""
+    notifier, sinks = notifier_of(settings), list(named.values())
+    shown: dict[str, Callable[[], Mapping[str, object]]] = {
+        name: sink.courier.shown for name, sink in named.items()
+    }
+
+    def alert(raised: Alert, subject: str, over: bool) -> None:
+        for sink in sinks:
+            sink.alert(raised)
+        if notifier is not None:
+            notifier.alert(raised, subject, over=over)
+
+    if notifier is not None:
+        await stack.enter_async_context(notifier.running())
+        shown |= notifier.shown
+    runtime = RuntimeStatus(settings, seat, meta, shown, partial(publish_to, sinks), alert)
+    await stack.enter_async_context(runtime.running())
+    return (runtime.observe, *(() if notifier is None else (notifier.observe,)))
 
 
 async def _redis(
