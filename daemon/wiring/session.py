@@ -58,6 +58,7 @@ from daemon.wiring.observing import unfailing
 from daemon.wiring.recording import cleansed_feed, recording_folder
 from daemon.wiring.recovery import recovered_engine
 from daemon.wiring.reloading import Reloading, refuse_unaccepted
+from daemon.wiring.remote import remote_control
 from daemon.wiring.sinks import status_sinks
 
 PAPER_LEDGER: Final = "paper.sqlite"
@@ -167,7 +168,9 @@ async def trading_session(
         publisher = await stack.enter_async_context(
             status_sinks(settings, facts, lambda: cleansed.shown(feed.shown()))
         )
-        control = _control(settings, hooks, latches or latches_of(folder), clock, transport)
+        latches = latches or latches_of(folder)
+        control = _control(settings, hooks, latches, clock, transport)
+        await stack.enter_async_context(remote_control(settings, latches))
         hooks.on_ready(engine)
         parts = ShellParts(
             engine=engine,
