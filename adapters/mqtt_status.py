@@ -18,21 +18,25 @@ import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import aiomqtt
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 
 from daemon.domain.failures import ConfigurationError
 from daemon.domain.messages import Alert
 from daemon.status.codec import SCHEMA_VERSION, to_json
 from daemon.status.outbox import Batch, Courier, Outbox
+from daemon.status.signing import PAYLOAD_BYTES_MAX
 from daemon.status.values import alert_values
 
 CALL_S_MAX: Final = 2.0
 KEEPALIVE_S: Final = 10
 BEAT_S: Final = 10.0
 IN_FLIGHT_MAX: Final = 20
+COMMANDS_WAITING_MAX: Final = 100
 ACCEPTED: Final = "mqtt://host:1883 or mqtts://host:8883, without a login"
 
 
@@ -105,25 +109,46 @@ class MqttStatus:
     @asynccontextmanager
     async def _linked(self) -> AsyncIterator[_MqttLink]:
         will = aiomqtt.Will(f"{self._prefix}/availability", "offline", qos=1, retain=True)
-        client = aiomqtt.Client(
-            self._broker.host,
-            self._broker.port,
-            username=self._broker.username or None,
-            password=self._broker.password,
-            tls_context=self._broker.tls,
-            will=will,
-            timeout=CALL_S_MAX,
-            keepalive=KEEPALIVE_S,
-            max_inflight_messages=IN_FLIGHT_MAX,
-            max_queued_outgoing_messages=2 * IN_FLIGHT_MAX,
-        )
-        # paho's own name for the limit on the TCP connect, which runs in a thread we cannot cancel
-        client._client.connect_timeout = CALL_S_MAX
-        client.pending_calls_threshold = 2 * IN_FLIGHT_MAX
+        client = _client(self._broker, will=will)
         async with _connected(client):
             link = _MqttLink(client, self._prefix)
             await link.greet()
             yield link
+
+
+def _client(broker: Broker, **options: Any) -> aiomqtt.Client:
+    """Make a client whose every call, the TCP connect included, ends within CALL_S_MAX."""
+    client = aiomqtt.Client(
+        broker.host,
+        broker.port,
+        username=broker.username or None,
+        password=broker.password,
+        tls_context=broker.tls,
+        timeout=CALL_S_MAX,
+        keepalive=KEEPALIVE_S,
+        max_inflight_messages=IN_FLIGHT_MAX,
+        max_queued_outgoing_messages=2 * IN_FLIGHT_MAX,
+        **options,
+    )
+    # paho's own name for the limit on the TCP connect, which runs in a thread we cannot cancel
+    client._client.connect_timeout = CALL_S_MAX
+    client.pending_calls_threshold = 2 * IN_FLIGHT_MAX
+    return client
+
+
+@asynccontextmanager
+async def command_client(broker: Broker) -> AsyncIterator[aiomqtt.Client]:
+    """Connect by MQTT 5 for requests and answers; the broker brings nothing longer than those."""
+    properties = Properties(PacketTypes.CONNECT)
+    properties.MaximumPacketSize = 4 * PAYLOAD_BYTES_MAX
+    client = _client(
+        broker,
+        protocol=aiomqtt.ProtocolVersion.V5,
+        properties=properties,
+        max_queued_incoming_messages=COMMANDS_WAITING_MAX,
+    )
+    async with _connected(client):
+        yield client
 
 
 @asynccontextmanager

@@ -43,15 +43,26 @@ class Keys:
         return f"{self.namespace}:{self.run}:{name}"
 
 
-def connect(url: str, *, username: str = "", password: str | None = None) -> Redis:
-    """Make a client that fails within COMMAND_S_MAX; a bad address is a ConfigurationError."""
+def connect(
+    url: str,
+    *,
+    username: str = "",
+    password: str | None = None,
+    as_text: bool = True,
+    blocks_s: float = 0.0,
+) -> Redis:
+    """Make a client that fails within COMMAND_S_MAX; a bad address is a ConfigurationError.
+
+    as_text: read answers as UTF-8; what others wrote may be none. blocks_s: how long a command may
+    wait at the server on top.
+    """
     try:
         return Redis.from_url(
             url,
             username=username or None,
             password=password,
-            decode_responses=True,
-            socket_timeout=COMMAND_S_MAX,
+            decode_responses=as_text,
+            socket_timeout=COMMAND_S_MAX + blocks_s,
             socket_connect_timeout=COMMAND_S_MAX,
             retry=Retry(NoBackoff(), 0),  # the client's own retries stretch 0.5 s to 10 s
             max_connections=4,

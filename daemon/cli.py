@@ -50,6 +50,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "reload": "daemon.commands.operating:reload",
     "flatten": "daemon.commands.operating:flatten",
     "kill": "daemon.commands.operating:kill",
+    "control sign": "daemon.commands.control:sign",
     "replay": "daemon.commands.replay:replay",
     "compare": "daemon.commands.replay:compare",
     "report": "daemon.commands.replay:report",
@@ -68,6 +69,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "evaluate walkforward": "daemon.commands.evaluate.walkforward:walkforward",
 }
 FAMILIES: Final[Mapping[str, str]] = {
+    "control": "Steer a daemon from a distance.",
     "evaluate": "Judge runs, data and the machine itself.",
     "notify": "Tell people by webhook, Telegram or e-mail.",
 }

@@ -5,7 +5,7 @@ They need no network: a request is a file in the daemon's state folder, and so i
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Final
@@ -30,7 +30,8 @@ from daemon.domain.units import iso
 from daemon.settings import Settings
 from daemon.wiring.control import AGES, STALE_S
 from daemon.wiring.flattening import ClosingRules, flatten_account
-from daemon.wiring.operating import Told, Wish, ask, running_in
+from daemon.wiring.operating import Answer, Told, Wish, ask, running_in
+from daemon.wiring.remote_asking import Via, ask_at_a_distance
 
 UNANSWERED_EXIT: Final = 5
 REFUSED_EXIT: Final = 6
@@ -38,6 +39,14 @@ NOT_FLAT_EXIT: Final = 7
 
 Wait = Annotated[
     float, typer.Option("--wait", help="Seconds to wait for the daemon's answer.", min=0)
+]
+Distance = Annotated[
+    Via | None,
+    typer.Option(
+        "--via",
+        help="Ask over redis or mqtt, signed with control.secret, instead of the state folder.",
+        show_default=False,
+    ),
 ]
 RequestName = Annotated[
     str | None,
@@ -54,6 +63,7 @@ def pause(
     state: StateFolder = None,
     wait: Wait = 10.0,
     request_id: RequestName = None,
+    via: Distance = None,
 ) -> int:
     """Take no new risk: hold what is held, take back orders that would open.
 
@@ -61,7 +71,7 @@ def pause(
     5 not acknowledged in time, 6 refused.
     """
     wish = Wish(OperatorAction.PAUSE, request_id or "", wait)
-    return _speak(_folder(config, overrides, state), wish, as_json=as_json)
+    return _speak(_Meant(config, overrides, state, via, as_json), wish)
 
 
 def resume(
@@ -71,6 +81,7 @@ def resume(
     state: StateFolder = None,
     wait: Wait = 10.0,
     request_id: RequestName = None,
+    via: Distance = None,
     clear_latch: Annotated[
         bool, typer.Option("--clear-latch", help="Take the halt latch away first.")
     ] = False,
@@ -81,7 +92,7 @@ def resume(
     codes as `pause`.
     """
     wish = Wish(OperatorAction.RESUME, request_id or "", wait, clear_latch=clear_latch)
-    return _speak(_folder(config, overrides, state), wish, as_json=as_json)
+    return _speak(_Meant(config, overrides, state, via, as_json), wish)
 
 
 def reduce_only(
@@ -91,13 +102,14 @@ def reduce_only(
     state: StateFolder = None,
     wait: Wait = 10.0,
     request_id: RequestName = None,
+    via: Distance = None,
 ) -> int:
     """Decide on, but allow only what lessens positions, on both sides together.
 
     It lasts until `resume`, over restarts. Exit codes as `pause`.
     """
     wish = Wish(OperatorAction.REDUCE_ONLY, request_id or "", wait)
-    return _speak(_folder(config, overrides, state), wish, as_json=as_json)
+    return _speak(_Meant(config, overrides, state, via, as_json), wish)
 
 
 def reload(
@@ -107,6 +119,7 @@ def reload(
     state: StateFolder = None,
     wait: Wait = 10.0,
     request_id: RequestName = None,
+    via: Distance = None,
 ) -> int:
     """Let the daemon read its settings again: risk, execution and live.foreign may change.
 
@@ -114,7 +127,7 @@ def reload(
     that it was started with. Exit codes as `pause`.
     """
     wish = Wish(OperatorAction.RELOAD, request_id or "", wait)
-    return _speak(_folder(config, overrides, state), wish, as_json=as_json)
+    return _speak(_Meant(config, overrides, state, via, as_json), wish)
 
 
 def flatten(
@@ -124,6 +137,7 @@ def flatten(
     state: StateFolder = None,
     wait: Wait = 10.0,
     request_id: RequestName = None,
+    via: Distance = None,
     independent: Annotated[
         bool,
         typer.Option(
@@ -159,7 +173,7 @@ def flatten(
         bound = None if step is None else Decimal(str(step))
         return _flatten_alone(settings, ClosingRules(within, bound), yes=yes, as_json=as_json)
     wish = Wish(OperatorAction.FLATTEN, request_id or "", wait)
-    return _speak(_folder(config, overrides, state), wish, as_json=as_json)
+    return _speak(_Meant(config, overrides, state, via, as_json), wish)
 
 
 def kill(
@@ -169,6 +183,7 @@ def kill(
     state: StateFolder = None,
     wait: Wait = 10.0,
     request_id: RequestName = None,
+    via: Distance = None,
     reason: Annotated[str, typer.Option("--reason", help="Kept in latch and journal.")] = "",
     force_after: Annotated[
         float | None,
@@ -188,7 +203,7 @@ def kill(
     wish = Wish(
         OperatorAction.KILL, request_id or "", wait, reason=reason, force_after_s=force_after
     )
-    return _speak(_folder(config, overrides, state), wish, as_json=as_json)
+    return _speak(_Meant(config, overrides, state, via, as_json), wish)
 
 
 def _flatten_alone(settings: Settings, rules: ClosingRules, *, yes: bool, as_json: bool) -> int:
@@ -220,6 +235,22 @@ def _flatten_alone(settings: Settings, rules: ClosingRules, *, yes: bool, as_jso
     return NOT_FLAT_EXIT
 
 
+@dataclass(frozen=True, slots=True)
+class _Meant:
+    """Hold the options that say which daemon is meant, and how it is spoken to."""
+
+    config: ConfigFiles
+    overrides: Overrides
+    state: Path | None
+    via: Via | None
+    as_json: bool
+
+    def settings(self) -> Settings:
+        """Read the settings of a daemon at a distance: of paper unless options say otherwise."""
+        chosen = [f"run.state_folder={self.state}"] if self.state else []
+        return read_settings(self.config, [*(self.overrides or []), *chosen], base="paper.toml")
+
+
 def _folder(config: ConfigFiles, overrides: Overrides, state: Path | None) -> Path:
     """Choose whose state folder is meant: named, else where a daemon runs, else as for `replay`.
 
@@ -236,7 +267,10 @@ def _folder(config: ConfigFiles, overrides: Overrides, state: Path | None) -> Pa
     return running[0] if running else state_folder(config, overrides, state)
 
 
-def _speak(folder: Path, wish: Wish, *, as_json: bool) -> int:
+def _speak(meant: _Meant, wish: Wish) -> int:
+    if meant.via is not None:
+        return _speak_at_a_distance(meant, meant.via, wish)
+    folder, as_json = _folder(meant.config, meant.overrides, meant.state), meant.as_json
     told = ask(folder, wish)
     code, lines = _outcome(folder, wish, told)
     if as_json:
@@ -246,6 +280,32 @@ def _speak(folder: Path, wish: Wish, *, as_json: bool) -> int:
         print_json({**asdict(told), "answer": answer, "cleared": cleared, "state_folder": state})
         return code
     for line in lines:
+        console().print(line, soft_wrap=True, markup=False)
+    return code
+
+
+def _speak_at_a_distance(meant: _Meant, via: Via, wish: Wish) -> int:
+    """Ask over a server; what only a hand at the machine may do is refused here."""
+    if wish.clear_latch or wish.force_after_s is not None:
+        raise ConfigurationError(
+            f"--via {via}: a halt latch is cleared, and a process ended, on its own machine only"
+        )
+    name, answer, why = ask_at_a_distance(meant.settings(), wish, via)
+    verb = str(wish.action).replace("_", "-")
+    if answer is None:
+        code = UNANSWERED_EXIT
+        line = (
+            f"{verb} was not acknowledged over {via}: {why}; --request-id {name} asks for it again"
+        )
+    elif answer.get("obeyed") is True:
+        code = 0
+        told = Told(name, msgspec.convert(answer, Answer))
+        line = f"{verb} acknowledged over {via}: {_standing(told)}"
+    else:
+        code, line = REFUSED_EXIT, f"{verb} refused: {answer.get('why')}"
+    if meant.as_json:
+        print_json({"request_id": name, "via": via, "answer": answer, "why": why})
+    else:
         console().print(line, soft_wrap=True, markup=False)
     return code
 

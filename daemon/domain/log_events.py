@@ -48,3 +48,7 @@ class LogEvent(StrEnum):
     OPERATOR_REFUSED = "operator_refused"
     OPERATORS_UNHEARD = "operators_unheard"
     OPERATORS_HEARD_AGAIN = "operators_heard_again"
+    COMMANDS_UNHEARD = "commands_unheard"
+    COMMANDS_HEARD_AGAIN = "commands_heard_again"
+    COMMAND_TAKEN = "command_taken"
+    COMMANDS_REFUSED = "commands_refused"

@@ -3,6 +3,7 @@
 `load_settings` gives `Settings` or one ConfigurationError that lists all mistakes.
 """
 
+from daemon.settings.control import ControlSettings
 from daemon.settings.exchange import ExchangeSettings
 from daemon.settings.live import LiveSettings
 from daemon.settings.loading import check_settings, effective, effective_toml, load_settings
@@ -14,9 +15,7 @@ from daemon.settings.sections import (
     EstimatorSettings,
     Irregularity,
     MarketSettings,
-    MqttSettings,
     PaperSettings,
-    RedisSettings,
     RehearsalSettings,
     RunSettings,
     Settings,
@@ -24,9 +23,11 @@ from daemon.settings.sections import (
     TrainingSettings,
     UniverseSettings,
 )
+from daemon.settings.status import MqttSettings, RedisSettings
 
 __all__ = [
     "BacktestSettings",
+    "ControlSettings",
     "EstimatorSettings",
     "ExchangeSettings",
     "Irregularity",

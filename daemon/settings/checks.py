@@ -127,6 +127,8 @@ def _logins(settings: Settings) -> Iterator[Conflict]:
             yield Conflict(f"{name}.password_file", f"and {name}.password_env exclude each other")
     if (mqtt.password_env or mqtt.password_file) and not mqtt.username:
         yield Conflict("mqtt.username", "is needed with a password")
+    if settings.control.secret_env and settings.control.secret_file:
+        yield Conflict("control.secret_file", "and control.secret_env exclude each other")
     tls = (mqtt.tls_ca_file, mqtt.tls_certificate_file, mqtt.tls_key_file)
     if any(tls) and not mqtt.url.startswith("mqtts://"):
         yield Conflict("mqtt.url", "must begin with mqtts:// when TLS files are given")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from daemon.settings.architectures import ArchitecturesSettings
+from daemon.settings.control import ControlSettings
 from daemon.settings.covariance import CovarianceSettings
 from daemon.settings.data import DataSettings
 from daemon.settings.exchange import ExchangeSettings
@@ -29,6 +30,7 @@ from daemon.settings.fields import (
 from daemon.settings.live import LiveSettings
 from daemon.settings.notify import NotifySettings
 from daemon.settings.risk import RiskSettings
+from daemon.settings.status import MqttSettings, RedisSettings
 
 _NAME = r"^[a-z0-9][a-z0-9_-]{0,31}$"
 
@@ -300,46 +302,6 @@ class TrainingSettings(Section):
     )
 
 
-class RedisSettings(Section):
-    """Say where status is shown; losing it changes no decision."""
-
-    enabled: bool = setting(True, "Show status in Redis.")
-    url: str = setting(
-        "embedded",
-        "embedded starts the packaged server; else redis://, rediss:// or unix://, no password.",
-        pattern=r"^embedded$|^(redis|rediss|unix)://",
-    )
-    binary: str = setting("", "Server program for embedded; empty takes the packaged one.")
-    username: str = setting("", "User name at the server, if it asks for one.")
-    password_env: str = setting("", "Name of the environment variable that holds the password.")
-    password_file: str = setting("", "File that holds the password.")
-    namespace: str = setting("equipoise", "First part of every key.", pattern=_NAME)
-    stream_length_max: int = setting(
-        1000,
-        "Entries kept in each stream of decisions, fills and alerts.",
-        unit="entries",
-        ge=10,
-        le=1_000_000,
-    )
-
-
-class MqttSettings(Section):
-    """Say which broker hears the same status; empty url means none."""
-
-    url: str = setting(
-        "",
-        "mqtt://host:1883 or mqtts://host:8883, no password; empty for none.",
-        pattern=r"^$|^mqtts?://",
-    )
-    namespace: str = setting("equipoise", "First part of every topic.", pattern=_NAME)
-    username: str = setting("", "User name at the broker, if it asks for one.")
-    password_env: str = setting("", "Name of the environment variable that holds the password.")
-    password_file: str = setting("", "File that holds the password.")
-    tls_ca_file: str = setting("", "Certificates to trust instead of the system's; mqtts only.")
-    tls_certificate_file: str = setting("", "Certificate to show to the broker; mqtts only.")
-    tls_key_file: str = setting("", "Key of that certificate; mqtts only.")
-
-
 class Irregularity(Section):
     """Script a source bar that is absent or late."""
 
@@ -472,6 +434,7 @@ class Settings(Section):
     redis: RedisSettings = setting(RedisSettings(), RedisSettings.__doc__ or "")
     mqtt: MqttSettings = setting(MqttSettings(), MqttSettings.__doc__ or "")
     notify: NotifySettings = setting(NotifySettings(), NotifySettings.__doc__ or "")
+    control: ControlSettings = setting(ControlSettings(), ControlSettings.__doc__ or "")
     rehearsal: RehearsalSettings = setting(RehearsalSettings(), RehearsalSettings.__doc__ or "")
     backtest: BacktestSettings = setting(BacktestSettings(), BacktestSettings.__doc__ or "")
     walkforward: WalkforwardSettings = setting(

@@ -58,6 +58,7 @@ from daemon.wiring.observing import unfailing
 from daemon.wiring.recording import cleansed_feed, recording_folder
 from daemon.wiring.recovery import recovered_engine
 from daemon.wiring.reloading import Reloading, refuse_unaccepted
+from daemon.wiring.remote import remote_control
 from daemon.wiring.runtime_status import Seat
 from daemon.wiring.sinks import status_sinks
 
@@ -173,7 +174,9 @@ async def trading_session(
                 Seat(engine, clock, lambda: shells[0].queued_n if shells else 0, hooks.speed),
             )
         )
-        control = _control(settings, hooks, latches or latches_of(folder), clock, transport)
+        latches = latches or latches_of(folder)
+        control = _control(settings, hooks, latches, clock, transport)
+        await stack.enter_async_context(remote_control(settings, latches))
         hooks.on_ready(engine)
         parts = ShellParts(
             engine=engine,

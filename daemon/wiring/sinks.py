@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
 from adapters.embedded_redis import embedded_redis
-from adapters.mqtt_status import MqttStatus, broker_of
+from adapters.mqtt_status import Broker, MqttStatus, broker_of
 from adapters.redis_status import RedisStatus
 from daemon.domain.messages import (
     Alert,
@@ -202,10 +202,21 @@ def redis_password(settings: Settings) -> str | None:
     return secret.reveal() if secret is not None else None
 
 
+def redis_login(settings: Settings) -> dict[str, str | None]:
+    """Give user name and password as the client takes them."""
+    return {"username": settings.redis.username, "password": redis_password(settings)}
+
+
 def _mqtt(settings: Settings) -> MqttStatus:
+    broker, namespace = mqtt_broker(settings), settings.mqtt.namespace
+    return MqttStatus(broker, namespace=namespace, run=settings.run.run_name)
+
+
+def mqtt_broker(settings: Settings) -> Broker:
+    """Say where the broker of the settings is; raises ConfigurationError."""
     mqtt = settings.mqtt
     secret = read_secret("mqtt.password", variable=mqtt.password_env, file=mqtt.password_file)
-    broker = broker_of(
+    return broker_of(
         mqtt.url,
         username=mqtt.username,
         password=secret.reveal() if secret is not None else None,
@@ -213,4 +224,3 @@ def _mqtt(settings: Settings) -> MqttStatus:
         tls_certificate_file=mqtt.tls_certificate_file,
         tls_key_file=mqtt.tls_key_file,
     )
-    return MqttStatus(broker, namespace=mqtt.namespace, run=settings.run.run_name)
