@@ -14,6 +14,8 @@ class LogEvent(StrEnum):
     STATUS_SERVER_LOST = "status_server_lost"
     STATUS_SERVER_RETURNED = "status_server_returned"
     STATUS_VALUE_REFUSED = "status_value_refused"
+    PAGE_SERVED = "page_served"
+    PAGE_NOT_SERVED = "page_not_served"
     REDIS_STARTED = "embedded_redis_started"
     REDIS_ENDED = "embedded_redis_ended"
     REDIS_NOT_RESTARTED = "embedded_redis_not_restarted"

@@ -440,6 +440,7 @@ class AlertKind(StrEnum):
     LOSS = "loss"  # a limit on losses is reached
     COVARIANCE = "covariance"  # its estimator no longer holds, or does again
     SERIES = "series"  # a series that a model reads brings nothing new, or does again
+    PAGE = "page"  # the status page cannot be served
 
 
 class Alert(Struct, frozen=True):

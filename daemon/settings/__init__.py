@@ -24,6 +24,7 @@ from daemon.settings.sections import (
     TrainingSettings,
     UniverseSettings,
 )
+from daemon.settings.web import WebSettings
 
 __all__ = [
     "BacktestSettings",
@@ -43,6 +44,7 @@ __all__ = [
     "StrategySettings",
     "TrainingSettings",
     "UniverseSettings",
+    "WebSettings",
     "check_settings",
     "effective",
     "effective_toml",

@@ -73,13 +73,14 @@ class SessionHooks:
 
     on_end: called when a market in lock-step is over. is_rehearsal: the market is that of our own
     exchange. reread: reads the settings again, for a reload. accepted: settings that a start may
-    change although the book is open.
+    change although the book is open. on_page: hears the address of the status page.
     """
 
     observers: tuple[Observer, ...] = ()
     on_warmup: Callable[[Warmup], None] = lambda progress: None
     on_ready: Callable[[Engine], None] = lambda engine: None
     on_end: Callable[[], None] = lambda: None
+    on_page: Callable[[str], None] = lambda address: None
     speed: float = 1.0
     is_rehearsal: bool = False
     reread: Callable[[], Settings] | None = None
@@ -165,7 +166,9 @@ async def trading_session(
             cleansed_feed(settings, feed, engine, feeds, clock, is_private=ours)
         )
         publisher = await stack.enter_async_context(
-            status_sinks(settings, facts, lambda: cleansed.shown(feed.shown()))
+            status_sinks(
+                settings, facts, lambda: cleansed.shown(feed.shown()), clock.now, hooks.on_page
+            )
         )
         control = _control(settings, hooks, latches or latches_of(folder), clock, transport)
         hooks.on_ready(engine)

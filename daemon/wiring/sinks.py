@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from adapters.embedded_redis import embedded_redis
 from adapters.mqtt_status import MqttStatus, broker_of
 from adapters.redis_status import RedisStatus
+from adapters.web.beside import WebPage
 from daemon.domain.messages import (
     Alert,
     BarsClosed,
@@ -16,7 +17,9 @@ from daemon.domain.messages import (
     Event,
     FeedNotice,
     FundingPaid,
+    OrderAccepted,
     OrderFilled,
+    OrderUncertain,
     Revised,
     Started,
 )
@@ -31,6 +34,8 @@ from daemon.status.values import (
     positions_values,
     status_values,
 )
+from daemon.wiring.seat import Seat
+from daemon.wiring.web import web_page
 
 
 class Publisher:
@@ -47,6 +52,7 @@ class Publisher:
         self._feed = feed
         self._shown: tuple[object, ...] = ()  # of what may change with any event
         self._band_health: float | None = None  # of the newest decision
+        self._seat = Seat(self._publish)
 
     def __call__(self, event: Event, commands: Sequence[Command], engine: Engine) -> None:
         """Publish what one event and its commands changed."""
@@ -54,15 +60,19 @@ class Publisher:
             self._publish("feed", self._feed())
         if isinstance(event, OrderFilled):
             self._publish("fill", fill_values(event.fill))
+        if isinstance(event, OrderAccepted | OrderUncertain | OrderFilled):
+            self._seat.moved(engine)
         for command in commands:
             if isinstance(command, Decided):
                 target = command.decision.target
                 self._band_health = None if target is None else target.health
                 for topic, values in decision_topics(engine.universe, command.decision).items():
                     self._publish(topic, values)
+                self._seat.decided(engine, command.decision)
             elif isinstance(command, Alert):
                 for sink in self._alerts:
                     sink.alert(command)
+        self._seat.look(engine)
         state = engine.state
         present = (state.trading, state.reasons_text, state.book.cash)
         moved = isinstance(event, BarsClosed | OrderFilled | FundingPaid | Started)
@@ -102,6 +112,11 @@ class Publisher:
         outside = book.outside.marks
         shown = positions_values(engine.universe, book.ledger, book.marks, equity, outside)
         self._publish("positions", shown)
+        self._seat.risk(engine)
+
+    def close(self) -> None:
+        """Show what still waits: the run is over."""
+        self._seat.close()
 
     def _publish(self, topic: str, values: Mapping[str, object]) -> None:
         for sink in self._sinks:
@@ -113,20 +128,29 @@ async def status_sinks(
     settings: Settings,
     meta: Mapping[str, object],
     feed: Callable[[], Mapping[str, object]] = dict,
+    now: Callable[[], int] = lambda: 0,
+    on_page: Callable[[str], None] = lambda address: None,
 ) -> AsyncIterator[Publisher]:
     """Connect the configured sinks for as long as the context lasts and yield their publisher.
 
-    feed: gives the state of the market feeds by venue.
+    feed: gives the state of the market feeds by venue. now: market time. on_page: hears the address
+    of the status page.
     """
-    sinks: list[RedisStatus | MqttStatus] = []
+    sinks: list[RedisStatus | MqttStatus | WebPage] = []
     async with AsyncExitStack() as stack:
         if settings.redis.enabled:
             sinks.append(await _redis(settings, stack, meta))
         if settings.mqtt.url:
             sinks.append(_mqtt(settings))
+        if settings.web.enabled:
+            sinks.append(web_page(settings, meta, sinks, now, on_page))
         for sink in sinks:
             await stack.enter_async_context(sink.running())
-        yield Publisher(sinks, sinks, feed)
+        publisher = Publisher(sinks, sinks, feed)
+        try:
+            yield publisher
+        finally:
+            publisher.close()
 
 
 async def _redis(
