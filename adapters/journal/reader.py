@@ -14,7 +14,14 @@ from adapters.journal.database import REMEDY, failure, open_for_reading
 from adapters.journal.entry import GENESIS, decided_ms, link, make_entry, unpack
 from daemon.domain.decision import Decision
 from daemon.domain.failures import BadPayload, BrokenChain, JournalError
-from daemon.domain.messages import Decided, FundingPaid, OrderFilled, Transferred, event_ms
+from daemon.domain.messages import (
+    BarsClosed,
+    Decided,
+    FundingPaid,
+    OrderFilled,
+    Transferred,
+    event_ms,
+)
 from daemon.domain.order import Fill
 from daemon.ports import Entry, Snapshot
 
@@ -116,6 +123,10 @@ class JournalReader:
     def funding(self, from_ms: int = 0, until_ms: int = FOREVER_MS) -> Iterator[FundingPaid]:
         """Yield the funding cash flows of settlements in a range of market time."""
         yield from self._events(FundingPaid, from_ms, until_ms)
+
+    def bars(self, from_ms: int = 0, until_ms: int = FOREVER_MS) -> Iterator[BarsClosed]:
+        """Yield the source bars with from <= close < until, as they came; several an instant."""
+        yield from self._events(BarsClosed, from_ms, until_ms)
 
     def transfers(self, from_ms: int = 0, until_ms: int = FOREVER_MS) -> Iterator[Transferred]:
         """Yield the deposits and withdrawals of a range of market time."""

@@ -64,6 +64,7 @@ def rehearse(
             observers=(watcher, settled_start),
             on_warmup=watcher.on_warmup,
             on_ready=watcher.on_ready,
+            on_page=watcher.on_page,
             on_end=watcher.market_over,
             speed=rehearsal.speed,
             is_rehearsal=True,

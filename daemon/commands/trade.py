@@ -57,6 +57,7 @@ def trade(
         observers=(watcher, settled_start),
         on_warmup=watcher.on_warmup,
         on_ready=watcher.on_ready,
+        on_page=watcher.on_page,
         reread=read,
         accepted=frozenset(accept or ()),
     )

@@ -94,6 +94,13 @@ class Watcher:
             spare = f" and {free_n} spare" if free_n else ""
             self._console.print(f"{engine.strategy.name} on {len(taken)}: {names}{spare}")
 
+    def on_page(self, address: str) -> None:
+        """Say where the status page is."""
+        if self._as_json:
+            print_json({"type": "page", "address": address})
+        else:
+            self._console.print(f"status page: {address}", markup=False)
+
     def __call__(self, event: Event, commands: Sequence[Command], engine: Engine) -> None:
         """Print what one event and its commands did."""
         if isinstance(event, Started) and not event.warming:

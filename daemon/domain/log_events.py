@@ -17,6 +17,8 @@ class LogEvent(StrEnum):
     RUNTIME_NOT_SHOWN = "runtime_not_shown"
     NOTIFICATIONS_LOST = "notifications_lost"
     NOTIFICATIONS_RETURNED = "notifications_returned"
+    PAGE_SERVED = "page_served"
+    PAGE_NOT_SERVED = "page_not_served"
     REDIS_STARTED = "embedded_redis_started"
     REDIS_ENDED = "embedded_redis_ended"
     REDIS_NOT_RESTARTED = "embedded_redis_not_restarted"

@@ -441,6 +441,7 @@ class AlertKind(StrEnum):
     COVARIANCE = "covariance"  # its estimator no longer holds, or does again
     SERIES = "series"  # a series that a model reads brings nothing new, or does again
     RUNTIME = "runtime"  # the process itself runs short: disk, event loop, a sink of its status
+    PAGE = "page"  # the status page cannot be served
 
 
 class Alert(Struct, frozen=True):

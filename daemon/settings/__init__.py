@@ -24,6 +24,7 @@ from daemon.settings.sections import (
     UniverseSettings,
 )
 from daemon.settings.status import MqttSettings, RedisSettings
+from daemon.settings.web import WebSettings
 
 __all__ = [
     "BacktestSettings",
@@ -44,6 +45,7 @@ __all__ = [
     "StrategySettings",
     "TrainingSettings",
     "UniverseSettings",
+    "WebSettings",
     "check_settings",
     "effective",
     "effective_toml",

@@ -134,6 +134,8 @@ def _logins(settings: Settings) -> Iterator[Conflict]:
         yield Conflict("mqtt.url", "must begin with mqtts:// when TLS files are given")
     if bool(mqtt.tls_certificate_file) != bool(mqtt.tls_key_file):
         yield Conflict("mqtt.tls_key_file", "and mqtt.tls_certificate_file are needed together")
+    if settings.web.token_env and settings.web.token_file:
+        yield Conflict("web.token_file", "and web.token_env exclude each other")
 
 
 def _notify(settings: Settings) -> Iterator[Conflict]:

@@ -9,7 +9,6 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
 
-from daemon.settings.architectures import ArchitecturesSettings
 from daemon.settings.control import ControlSettings
 from daemon.settings.covariance import CovarianceSettings
 from daemon.settings.data import DataSettings
@@ -29,8 +28,10 @@ from daemon.settings.fields import (
 )
 from daemon.settings.live import LiveSettings
 from daemon.settings.notify import NotifySettings
+from daemon.settings.research import ArchitecturesSettings, WalkforwardSettings
 from daemon.settings.risk import RiskSettings
 from daemon.settings.status import MqttSettings, RedisSettings
+from daemon.settings.web import WebSettings
 
 _NAME = r"^[a-z0-9][a-z0-9_-]{0,31}$"
 
@@ -359,30 +360,6 @@ class RehearsalSettings(Section):
     )
 
 
-class WalkforwardSettings(Section):
-    """Say when `evaluate walkforward` fits models again, and on what."""
-
-    first_test: Instant = setting(
-        None, "First instant that is forecast; empty leaves train_days, or half of all, before it."
-    )
-    refit_days: float = setting(
-        60.0, "How long a fit forecasts before the next one.", unit="days", gt=0, le=3650
-    )
-    train_days: float = setting(
-        0.0, "Window that a fit learns from; 0 takes all that came before.", unit="days", ge=0
-    )
-    stop_days: float = setting(
-        30.0, "Part after the window that stops a fit early.", unit="days", gt=0, le=3650
-    )
-    embargo_h: float = setting(
-        24.0,
-        "Left out between two parts beyond the reach of a label (12 hours and the lag).",
-        unit="hours",
-        ge=0,
-        le=10_000,
-    )
-
-
 class BacktestSettings(Section):
     """Describe what a backtest reads and writes."""
 
@@ -434,6 +411,7 @@ class Settings(Section):
     redis: RedisSettings = setting(RedisSettings(), RedisSettings.__doc__ or "")
     mqtt: MqttSettings = setting(MqttSettings(), MqttSettings.__doc__ or "")
     notify: NotifySettings = setting(NotifySettings(), NotifySettings.__doc__ or "")
+    web: WebSettings = setting(WebSettings(), WebSettings.__doc__ or "")
     control: ControlSettings = setting(ControlSettings(), ControlSettings.__doc__ or "")
     rehearsal: RehearsalSettings = setting(RehearsalSettings(), RehearsalSettings.__doc__ or "")
     backtest: BacktestSettings = setting(BacktestSettings(), BacktestSettings.__doc__ or "")

@@ -23,7 +23,10 @@ from daemon.domain.instrument import InstrumentKey
 from daemon.domain.units import Timeframe
 
 SCHEMA_VERSION: Final = 1
-STATE_TOPICS: Final = ("status", "positions", "targets", "predictions", "feed", "runtime")
+STATE_TOPICS: Final = (
+    *("status", "positions", "targets", "predictions", "feed"),
+    *("orders", "risk", "models", "correlation", "runtime"),
+)
 EVENT_TOPICS: Final = ("decision", "fill", "alert")
 
 

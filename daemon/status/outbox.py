@@ -141,8 +141,17 @@ Connect = Callable[[], AbstractAsyncContextManager[Link]]
 class Courier:
     """Deliver an outbox to one server for as long as `running` lasts, through all its outages."""
 
-    def __init__(self, outbox: Outbox, connect: Connect, *, server: str, beat_s: float) -> None:
+    def __init__(
+        self,
+        outbox: Outbox,
+        connect: Connect,
+        *,
+        server: str,
+        beat_s: float,
+        pause_s_max: float = PAUSE_S_MAX,
+    ) -> None:
         self._outbox = outbox
+        self._pause_s_max = pause_s_max
         self._connect = connect
         self._server = server  # an address without login, for the log
         self._beat_s = beat_s
@@ -184,7 +193,7 @@ class Courier:
             self.attempts += 1
             # a server that only flaps is left alone for longer and longer
             is_new = self._served_longer_than(STEADY_S)
-            pause_s = PAUSE_S_MIN if is_new else min(2 * pause_s, PAUSE_S_MAX)
+            pause_s = PAUSE_S_MIN if is_new else min(2 * pause_s, self._pause_s_max)
             await asyncio.sleep(pause_s)
 
     def _served_longer_than(self, seconds: float) -> bool:

@@ -58,7 +58,7 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class Seat:
+class Seen:
     """Hold what may be looked at beside trading; speed: market time per wall time."""
 
     engine: Engine
@@ -130,7 +130,7 @@ class RuntimeStatus:
     def __init__(
         self,
         settings: Settings,
-        seat: Seat,
+        seen: Seen,
         facts: Mapping[str, object],
         shown: Mapping[str, Callable[[], Mapping[str, object]]],
         publish: Callable[[str, Mapping[str, object]], None],
@@ -139,7 +139,7 @@ class RuntimeStatus:
         every_s: float = EVERY_S,
     ) -> None:
         self._settings = settings
-        self._seat = seat
+        self._seen = seen
         self._facts = {"version": version("equipoise"), "run": settings.run.run_name, **facts}
         self._shown = shown
         self._publish = publish
@@ -150,11 +150,11 @@ class RuntimeStatus:
         self._started_s = self._transport.monotonic()
         self._lag = LoopLag()
         self._process: dict[str, object] = {}
-        self.tally = Tally(seat.engine)
-        patience_ms = round(settings.notify.no_decision_s * 1000 * seat.speed)
-        deadline_ms = seat.engine.rules.cadence.deadline_ms
-        decision = seat.engine.rules.cadence.decision
-        self.watch = DecisionWatch(decision, patience_ms + deadline_ms, seat.clock.now())
+        self.tally = Tally(seen.engine)
+        patience_ms = round(settings.notify.no_decision_s * 1000 * seen.speed)
+        deadline_ms = seen.engine.rules.cadence.deadline_ms
+        decision = seen.engine.rules.cadence.decision
+        self.watch = DecisionWatch(decision, patience_ms + deadline_ms, seen.clock.now())
         self._short: dict[str, str] = {}
         self._away_since_s: dict[str, float] = {}
 
@@ -203,11 +203,11 @@ class RuntimeStatus:
 
     def _look(self) -> None:
         """Raise what no event tells of; before anything that may hang."""
-        missed_ms = self.watch.missed(self._seat.clock.now())
+        missed_ms = self.watch.missed(self._seen.clock.now())
         if missed_ms is not None:
-            state = self._seat.engine.state
+            state = self._seen.engine.state
             text = f"none was made at {iso(missed_ms)}: trading state {state.trading}, work on "
-            text += f"{iso(state.instant_ms)} is {state.phase}, {self._seat.queued_n()} events wait"
+            text += f"{iso(state.instant_ms)} is {state.phase}, {self._seen.queued_n()} events wait"
             self._raise(Alert(AlertKind.NO_DECISION, missed_ms, text), "decision")
 
     def _judge(self, values: Mapping[str, Any]) -> None:
@@ -216,7 +216,7 @@ class RuntimeStatus:
         for subject in sorted(found.keys() | self._short.keys()):
             if (subject in found) != (subject in self._short):
                 text = found.get(subject, f"{subject} is well again")
-                alert = Alert(AlertKind.RUNTIME, self._seat.clock.now(), text)
+                alert = Alert(AlertKind.RUNTIME, self._seen.clock.now(), text)
                 self._raise(alert, subject, over=subject not in found)
         self._short = found
 
@@ -235,7 +235,7 @@ class RuntimeStatus:
             "started_ms": self._started_ms,
             "uptime_s": transport.monotonic() - self._started_s,
             **self._process,
-            "queue_n": self._seat.queued_n(),
+            "queue_n": self._seen.queued_n(),
             "sinks": self._sinks(),
             "counts": self.tally.values(),
             "decisions_missed_n": self.watch.missed_n,
@@ -259,7 +259,7 @@ class RuntimeStatus:
 
     def _book(self) -> dict[str, Any]:
         """Give what the engine's state tells of time, losses, orders and limits."""
-        engine, now_ms = self._seat.engine, self._seat.clock.now()
+        engine, now_ms = self._seen.engine, self._seen.clock.now()
         state, cadence = engine.state, engine.rules.cadence
         equity = state.book.equity
         if state.instant_ms:

@@ -13,7 +13,7 @@ from typing import Final
 
 import structlog
 
-from adapters.clocks import LockStepClock, SystemClock, TransportClock, VenueClock
+from adapters.clocks import TransportClock
 from adapters.control import Latches
 from adapters.estimate_worker import EstimateWorker
 from adapters.exchange.feed import CcxtFeed, FeedSettings
@@ -25,16 +25,22 @@ from adapters.journal import SqliteJournal
 from adapters.paper import AsyncPaperVenue, PaperVenue, SqliteStore
 from adapters.service_notice import ServiceNotice
 from adapters.state_lock import StateLock
-from daemon.domain.failures import ConfigurationError, VenueError
+from daemon.domain.failures import ConfigurationError
 from daemon.domain.instrument import Instrument, is_spare_symbol
 from daemon.domain.log_events import LogEvent
-from daemon.domain.units import Timeframe, iso
+from daemon.domain.units import Timeframe
 from daemon.engine.engine import Engine
 from daemon.engine.state import SCHEMA
 from daemon.ports import AccountView, MarketFeed, OrderEntry, Warmup
 from daemon.runtime.live import LiveShell, Observer, ShellParts, ShellTimeouts, Source
 from daemon.runtime.recovery import Recovered
 from daemon.settings import Settings, effective_toml
+from daemon.wiring.clocks import (
+    MarketClock,
+    market_clock,
+    refuse_time_before,
+    start_clock,
+)
 from daemon.wiring.control import OperatorControl, latches_of
 from daemon.wiring.core import (
     LIVE_FILE,
@@ -59,11 +65,10 @@ from daemon.wiring.recording import cleansed_feed, recording_folder
 from daemon.wiring.recovery import recovered_engine
 from daemon.wiring.reloading import Reloading, refuse_unaccepted
 from daemon.wiring.remote import remote_control
-from daemon.wiring.runtime_status import Seat
+from daemon.wiring.runtime_status import Seen
 from daemon.wiring.sinks import status_sinks
 
 PAPER_LEDGER: Final = "paper.sqlite"
-MarketClock = SystemClock | VenueClock | LockStepClock
 
 
 log = structlog.get_logger()
@@ -75,13 +80,14 @@ class SessionHooks:
 
     on_end: called when a market in lock-step is over. is_rehearsal: the market is that of our own
     exchange. reread: reads the settings again, for a reload. accepted: settings that a start may
-    change although the book is open.
+    change although the book is open. on_page: hears the address of the status page.
     """
 
     observers: tuple[Observer, ...] = ()
     on_warmup: Callable[[Warmup], None] = lambda progress: None
     on_ready: Callable[[Engine], None] = lambda engine: None
     on_end: Callable[[], None] = lambda: None
+    on_page: Callable[[str], None] = lambda address: None
     speed: float = 1.0
     is_rehearsal: bool = False
     reread: Callable[[], Settings] | None = None
@@ -143,7 +149,7 @@ async def trading_session(
         stack.enter_context(StateLock(folder))
         transport = TransportClock()
         shells: list[LiveShell] = []
-        clock = _clock(settings, transport, lambda: feed, shells, hooks)
+        clock = market_clock(settings, transport, lambda: feed, shells, hooks.on_end, hooks.speed)
         # A book that goes on tells the feeds which contracts have taken its spare columns.
         known = has_instruments(folder)
         book = await asyncio.to_thread(_book, settings, hooks.accepted) if known else None
@@ -152,7 +158,7 @@ async def trading_session(
         feeds = [CcxtFeed(one, clock, transport, hooks.on_warmup) for one in wanted]
         feed = SeveralFeeds(feeds)  # of one venue too: who fails is begun again
         stack.push_async_callback(feed.close)
-        await _start_clock(clock, stack)
+        await start_clock(clock, stack)
         instruments = await feed.instruments()
         if book is None:
             _begin_book(folder, instruments, feeds)
@@ -161,7 +167,7 @@ async def trading_session(
         estimator = await _estimator(settings, engine, stack, is_private=ours)
         journal = await stack.enter_async_context(_journal(settings))
         venue = await open_venue(settings, engine, clock, stack)
-        _refuse_time_before(max(engine.state.instant_ms, venue.instant_ms), clock, settings)
+        refuse_time_before(max(engine.state.instant_ms, venue.instant_ms), clock, settings)
         facts = {"strategy": engine.strategy.name, "exchange": settings.exchange.id, **hooks.meta}
         cleansed = await stack.enter_async_context(
             cleansed_feed(settings, feed, engine, feeds, clock, is_private=ours)
@@ -171,7 +177,8 @@ async def trading_session(
                 settings,
                 facts,
                 lambda: cleansed.shown(feed.shown()),
-                Seat(engine, clock, lambda: shells[0].queued_n if shells else 0, hooks.speed),
+                Seen(engine, clock, lambda: shells[0].queued_n if shells else 0, hooks.speed),
+                hooks.on_page,
             )
         )
         latches = latches or latches_of(folder)
@@ -417,55 +424,9 @@ def _beginning(settings: Settings) -> Beginning | None:
     return Beginning(found[0], found[1].get(settings.exchange.id, frozenset()))
 
 
-def _refuse_time_before(book_ms: int, clock: MarketClock, settings: Settings) -> None:
-    """Raise VenueError where the market's time lies before what the book has seen.
-
-    A bar more or less is the gap that a kill leaves between the venue's ledger and our journal.
-    """
-    now_ms = clock.now()
-    if now_ms < book_ms - Timeframe.parse(settings.market.source).ms:
-        raise VenueError(
-            f"{settings.exchange.id}: its time is {iso(now_ms)}, but the book in "
-            f"{settings.run.state_folder} has seen {iso(book_ms)}: this is another market, or the "
-            "journal there was taken away; put it back, or name another run.state_folder"
-        )
-
-
 def code_version() -> str:
     """Give the version that snapshots are stamped with."""
     return version("equipoise")
-
-
-def _clock(
-    settings: Settings,
-    transport: TransportClock,
-    feed: Callable[[], SeveralFeeds],
-    shells: list[LiveShell],
-    hooks: SessionHooks,
-) -> MarketClock:
-    async def quiesce() -> None:
-        if shells:
-            await shells[0].quiet()
-
-    async def ask() -> int:
-        return await feed().server_time()
-
-    match settings.exchange.market_time:
-        case "lockstep":
-            return LockStepClock(settings.exchange.lockstep_url, quiesce, on_end=hooks.on_end)
-        case "system":
-            return SystemClock(transport)
-        case "venue":
-            return VenueClock(ask, transport, speed=hooks.speed)
-
-
-async def _start_clock(clock: MarketClock, stack: AsyncExitStack) -> None:
-    if isinstance(clock, LockStepClock):
-        stack.push_async_callback(clock.close)
-        await clock.start()
-    elif isinstance(clock, VenueClock):
-        stack.push_async_callback(clock.close)
-        await clock.measure()
 
 
 async def _estimator(

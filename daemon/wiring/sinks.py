@@ -9,6 +9,7 @@ from functools import partial
 from adapters.embedded_redis import embedded_redis
 from adapters.mqtt_status import Broker, MqttStatus, broker_of
 from adapters.redis_status import RedisStatus
+from adapters.web.beside import WebPage
 from daemon.domain.messages import (
     Alert,
     BarsClosed,
@@ -17,7 +18,9 @@ from daemon.domain.messages import (
     Event,
     FeedNotice,
     FundingPaid,
+    OrderAccepted,
     OrderFilled,
+    OrderUncertain,
     Revised,
     Started,
 )
@@ -33,8 +36,12 @@ from daemon.status.values import (
     positions_values,
     status_values,
 )
-from daemon.wiring.notifying import notifier_of
-from daemon.wiring.runtime_status import RuntimeStatus, Seat
+from daemon.wiring.notifying import Notifier, notifier_of
+from daemon.wiring.runtime_status import RuntimeStatus, Seen
+from daemon.wiring.seat import Seat
+from daemon.wiring.web import web_page
+
+Sinks = dict[str, RedisStatus | MqttStatus | WebPage]
 
 
 class Publisher:
@@ -53,6 +60,7 @@ class Publisher:
         self._beside = beside
         self._shown: tuple[object, ...] = ()  # of what may change with any event
         self._band_health: float | None = None  # of the newest decision
+        self._seat = Seat(self._publish)
 
     def __call__(self, event: Event, commands: Sequence[Command], engine: Engine) -> None:
         """Publish what one event and its commands changed."""
@@ -62,15 +70,19 @@ class Publisher:
             self._publish("feed", self._feed())
         if isinstance(event, OrderFilled):
             self._publish("fill", fill_values(event.fill))
+        if isinstance(event, OrderAccepted | OrderUncertain | OrderFilled):
+            self._seat.moved(engine)
         for command in commands:
             if isinstance(command, Decided):
                 target = command.decision.target
                 self._band_health = None if target is None else target.health
                 for topic, values in decision_topics(engine.universe, command.decision).items():
                     self._publish(topic, values)
+                self._seat.decided(engine, command.decision)
             elif isinstance(command, Alert):
                 for sink in self._alerts:
                     sink.alert(command)
+        self._seat.look(engine)
         state = engine.state
         present = (state.trading, state.reasons_text, state.book.cash)
         moved = isinstance(event, BarsClosed | OrderFilled | FundingPaid | Started)
@@ -110,6 +122,11 @@ class Publisher:
         outside = book.outside.marks
         shown = positions_values(engine.universe, book.ledger, book.marks, equity, outside)
         self._publish("positions", shown)
+        self._seat.risk(engine)
+
+    def close(self) -> None:
+        """Show what still waits: the run is over."""
+        self._seat.close()
 
     def _publish(self, topic: str, values: Mapping[str, object]) -> None:
         publish_to(self._sinks, topic, values)
@@ -126,43 +143,49 @@ async def status_sinks(
     settings: Settings,
     meta: Mapping[str, object],
     feed: Callable[[], Mapping[str, object]] = dict,
-    seat: Seat | None = None,
+    seen: Seen | None = None,
+    on_page: Callable[[str], None] = lambda address: None,
 ) -> AsyncIterator[Publisher]:
     """Connect the configured sinks for as long as the context lasts and yield their publisher.
 
-    feed: gives the state of the market feeds by venue. seat: what `runtime` is told of, if it is.
+    feed: gives the state of the market feeds by venue. seen: what is looked at beside trading; without
+    it there is neither page nor `runtime`. on_page: hears the address of the status page.
     """
-    named: dict[str, RedisStatus | MqttStatus] = {}
+    sinks: Sinks = {}
+    notifier = None if seen is None else notifier_of(settings)
     async with AsyncExitStack() as stack:
         if settings.redis.enabled:
-            named["redis"] = await _redis(settings, stack, meta)
+            sinks["redis"] = await _redis(settings, stack, meta)
         if settings.mqtt.url:
-            named["mqtt"] = _mqtt(settings)
-        for sink in named.values():
+            sinks["mqtt"] = _mqtt(settings)
+        if settings.web.enabled and seen is not None:
+            told = [*sinks.values(), *(() if notifier is None else (notifier,))]
+            sinks["page"] = web_page(settings, meta, told, seen.clock.now, on_page)
+        for sink in sinks.values():
             await stack.enter_async_context(sink.running())
-        sinks = list(named.values())
-        if seat is None:
-            yield Publisher(sinks, sinks, feed)
-            return
-        beside = await _beside(settings, seat, meta, named, stack)
-        yield Publisher(sinks, sinks, feed, beside)
+        beside = () if seen is None else await _beside(settings, seen, meta, sinks, notifier, stack)
+        publisher = Publisher(list(sinks.values()), list(sinks.values()), feed, beside)
+        try:
+            yield publisher
+        finally:
+            publisher.close()
 
 
 async def _beside(
     settings: Settings,
-    seat: Seat,
+    seen: Seen,
     meta: Mapping[str, object],
-    named: Mapping[str, RedisStatus | MqttStatus],
+    sinks: Sinks,
+    notifier: Notifier | None,
     stack: AsyncExitStack,
 ) -> tuple[Observer, ...]:
     """Begin what watches by the clock and what tells people; give their observers."""
-    notifier, sinks = notifier_of(settings), list(named.values())
     shown: dict[str, Callable[[], Mapping[str, object]]] = {
-        name: sink.courier.shown for name, sink in named.items()
+        name: sink.courier.shown for name, sink in sinks.items()
     }
 
     def alert(raised: Alert, subject: str, over: bool) -> None:
-        for sink in sinks:
+        for sink in sinks.values():
             sink.alert(raised)
         if notifier is not None:
             notifier.alert(raised, subject, over=over)
@@ -170,7 +193,8 @@ async def _beside(
     if notifier is not None:
         await stack.enter_async_context(notifier.running())
         shown |= notifier.shown
-    runtime = RuntimeStatus(settings, seat, meta, shown, partial(publish_to, sinks), alert)
+    show = partial(publish_to, list(sinks.values()))
+    runtime = RuntimeStatus(settings, seen, meta, shown, show, alert)
     await stack.enter_async_context(runtime.running())
     return (runtime.observe, *(() if notifier is None else (notifier.observe,)))
 
