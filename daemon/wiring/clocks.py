@@ -23,7 +23,7 @@ def market_clock(
     on_end: Callable[[], None],
     speed: float,
 ) -> MarketClock:
-    """Make the clock that the settings name; speed: of market time, on_end: when its market ends."""
+    """Make the clock that the settings name; on_end is called when its market ends."""
 
     async def quiesce() -> None:
         if shells:

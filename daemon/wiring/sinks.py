@@ -148,8 +148,8 @@ async def status_sinks(
 ) -> AsyncIterator[Publisher]:
     """Connect the configured sinks for as long as the context lasts and yield their publisher.
 
-    feed: gives the state of the market feeds by venue. seen: what is looked at beside trading; without
-    it there is neither page nor `runtime`. on_page: hears the address of the status page.
+    feed: gives the state of the market feeds by venue. seen: what is looked at beside trading, without
+    which there is neither page nor `runtime`. on_page: hears the address of the status page.
     """
     sinks: Sinks = {}
     notifier = None if seen is None else notifier_of(settings)
