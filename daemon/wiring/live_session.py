@@ -29,11 +29,11 @@ from daemon.engine.engine import Engine
 from daemon.engine.risk import TradingState
 from daemon.runtime.live import LiveShell, Source
 from daemon.settings import Settings
+from daemon.wiring.clocks import MarketClock
 from daemon.wiring.control import live_latches
 from daemon.wiring.core import LIVE_FILE
 from daemon.wiring.session import (
     PAPER_LEDGER,
-    MarketClock,
     OpenedVenue,
     SessionHooks,
     trading_session,
