@@ -24,7 +24,7 @@ from daemon.domain.units import Timeframe
 
 SCHEMA_VERSION: Final = 1
 STATE_TOPICS: Final = ("status", "positions", "targets", "predictions", "feed")
-EVENT_TOPICS: Final = ("decision", "fill", "alert")
+EVENT_TOPICS: Final = ("decision", "fill", "alert", "daily", "log")
 
 
 def plain(value: object) -> Any:

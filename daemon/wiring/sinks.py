@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Final
 
 from adapters.embedded_redis import embedded_redis
 from adapters.mqtt_status import Broker, MqttStatus, broker_of
@@ -23,6 +24,7 @@ from daemon.domain.messages import (
 from daemon.engine.costs import shown_costs
 from daemon.engine.engine import Engine
 from daemon.ports import AlertSink, StatusSink
+from daemon.runtime.log_tap import log_tap
 from daemon.settings import Settings, read_secret
 from daemon.status.values import (
     covariance_values,
@@ -31,6 +33,9 @@ from daemon.status.values import (
     positions_values,
     status_values,
 )
+from daemon.wiring.summary import DayTeller
+
+JOURNAL_FILE: Final = "journal.sqlite"
 
 
 class Publisher:
@@ -45,11 +50,14 @@ class Publisher:
         self._sinks = sinks
         self._alerts = alerts
         self._feed = feed
+        self.day: DayTeller | None = None
         self._shown: tuple[object, ...] = ()  # of what may change with any event
         self._band_health: float | None = None  # of the newest decision
 
     def __call__(self, event: Event, commands: Sequence[Command], engine: Engine) -> None:
         """Publish what one event and its commands changed."""
+        if self.day is not None:
+            self.day(event, commands, engine)
         if isinstance(event, BarsClosed | FeedNotice | Revised):
             self._publish("feed", self._feed())
         if isinstance(event, OrderFilled):
@@ -70,6 +78,16 @@ class Publisher:
         if moved or decided or present != self._shown:
             self._shown = present
             self._publish_state(engine)
+
+    def log(self, values: Mapping[str, object]) -> None:
+        """Show an entry of the log."""
+        self._publish("log", values)
+
+    def tell_day(self, values: Mapping[str, object], alert: Alert) -> None:
+        """Show the summary of a day, to people too."""
+        self._publish("daily", values)
+        for sink in self._alerts:
+            sink.alert(alert)
 
     def _publish_state(self, engine: Engine) -> None:
         state, book = engine.state, engine.state.book
@@ -126,7 +144,13 @@ async def status_sinks(
             sinks.append(_mqtt(settings))
         for sink in sinks:
             await stack.enter_async_context(sink.running())
-        yield Publisher(sinks, sinks, feed)
+        publisher = Publisher(sinks, sinks, feed)
+        if sinks:
+            stack.enter_context(log_tap(publisher.log, known_secrets(settings)))
+            journal = settings.run.state_folder / JOURNAL_FILE
+            publisher.day = DayTeller(journal, publisher.tell_day)
+            await stack.enter_async_context(publisher.day.running())
+        yield publisher
 
 
 async def _redis(
@@ -147,6 +171,18 @@ async def _redis(
         stream_length_max=redis.stream_length_max,
         meta=meta,
     )
+
+
+def known_secrets(settings: Settings) -> list[str]:
+    """Read the passwords and secrets that settings name, for what must never show them."""
+    redis, mqtt, control = settings.redis, settings.mqtt, settings.control
+    named = (
+        ("redis.password", redis.password_env, redis.password_file),
+        ("mqtt.password", mqtt.password_env, mqtt.password_file),
+        ("control.secret", control.secret_env, control.secret_file),
+    )
+    found = [read_secret(key, variable=env, file=file) for key, env, file in named]
+    return [secret.reveal() for secret in found if secret is not None]
 
 
 def redis_password(settings: Settings) -> str | None:
