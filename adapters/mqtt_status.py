@@ -1,8 +1,9 @@
 """Show the same status over MQTT: what Redis keeps as hashes and streams, a broker tells as topics.
 
     {namespace}/{run}/status, /positions, /targets, /predictions, /feed   newest state, retained
-    {namespace}/{run}/events         decisions and fills as they happen, {"topic": "fill", ...}
+    {namespace}/{run}/events         decisions, fills and days, {"topic": "fill", ...}
     {namespace}/{run}/notify         alerts
+    {namespace}/{run}/log            what is logged, a few lines a second at most
     {namespace}/{run}/hb             a counter every few seconds
     {namespace}/{run}/availability   online or offline, retained; offline is also the last will
 
@@ -28,7 +29,7 @@ from paho.mqtt.properties import Properties
 from daemon.domain.failures import ConfigurationError
 from daemon.domain.messages import Alert
 from daemon.status.codec import SCHEMA_VERSION, to_json
-from daemon.status.outbox import Batch, Courier, Outbox
+from daemon.status.outbox import Batch, Courier, Outbox, Values
 from daemon.status.signing import PAYLOAD_BYTES_MAX
 from daemon.status.values import alert_values
 
@@ -37,6 +38,7 @@ KEEPALIVE_S: Final = 10
 BEAT_S: Final = 10.0
 IN_FLIGHT_MAX: Final = 20
 COMMANDS_WAITING_MAX: Final = 100
+BESIDE: Final = {"alert": "notify", "log": "log"}  # events with a topic of their own
 ACCEPTED: Final = "mqtt://host:1883 or mqtts://host:8883, without a login"
 
 
@@ -177,6 +179,7 @@ class _MqttLink:
         self._client = client
         self._prefix = prefix
         self._beats = 0
+        self._status: Values | None = None  # the last one told
 
     async def greet(self) -> None:
         """Say that a daemon is here."""
@@ -185,9 +188,10 @@ class _MqttLink:
     async def send(self, batch: Batch) -> None:
         """Tell all of a batch and return when the broker has confirmed it."""
         messages = [(topic, to_json(values), True) for topic, values in batch.states.items()]
+        self._status = batch.states.get("status", self._status)
         for topic, values in batch.events:
-            if topic == "alert":
-                messages.append(("notify", to_json(values), False))
+            if topic in BESIDE:
+                messages.append((BESIDE[topic], to_json(values), False))
             else:
                 messages.append(("events", to_json({"topic": topic, **values}), False))
         for start in range(0, len(messages), IN_FLIGHT_MAX):
@@ -205,7 +209,10 @@ class _MqttLink:
         await self._tell("hb", to_json({"beat": self._beats, "schema_version": SCHEMA_VERSION}))
 
     async def farewell(self) -> None:
-        """Say that the daemon stopped on purpose."""
+        """Say that the daemon stopped on purpose: the retained status says so, and is the last."""
+        if self._status is not None:
+            stopped = to_json({**self._status, "daemon": "stopped"})
+            await self._tell("status", stopped, retain=True)
         await self._tell("availability", "offline", retain=True)
 
     async def _tell(self, topic: str, payload: str, *, retain: bool = False) -> None:

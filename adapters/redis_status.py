@@ -22,13 +22,14 @@ from redis.exceptions import RedisError
 from daemon.domain.failures import ConfigurationError
 from daemon.domain.messages import Alert
 from daemon.status.codec import SCHEMA_VERSION, STATE_TOPICS, from_fields, to_fields
+from daemon.status.contract import STREAM_OF
 from daemon.status.outbox import Batch, Courier, Outbox
 from daemon.status.values import alert_values
 
 COMMAND_S_MAX: Final = 2.0
 BEAT_S: Final = 2.0
 BEAT_LIFETIME_S: Final = 10.0
-STREAMS: Final = {"decision": "decisions", "fill": "fills", "alert": "alerts"}
+STREAMS: Final = STREAM_OF
 
 
 @dataclass(frozen=True, slots=True)

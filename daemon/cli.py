@@ -50,6 +50,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "reload": "daemon.commands.operating:reload",
     "flatten": "daemon.commands.operating:flatten",
     "kill": "daemon.commands.operating:kill",
+    "summary": "daemon.commands.summary:summary",
     "control sign": "daemon.commands.control:sign",
     "replay": "daemon.commands.replay:replay",
     "compare": "daemon.commands.replay:compare",

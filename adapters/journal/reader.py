@@ -14,9 +14,11 @@ from adapters.journal.database import REMEDY, failure, open_for_reading
 from adapters.journal.entry import GENESIS, decided_ms, link, make_entry, unpack
 from daemon.domain.decision import Decision
 from daemon.domain.failures import BadPayload, BrokenChain, JournalError
+from daemon.domain.forecast import Estimates
 from daemon.domain.messages import (
     BarsClosed,
     Decided,
+    EstimatesReady,
     FundingPaid,
     OrderFilled,
     Transferred,
@@ -115,6 +117,21 @@ class JournalReader:
         for entry in self._found(where, (from_ms, until_ms)):
             yield from (c.decision for c in entry.commands if isinstance(c, Decided))
 
+    def decided_before(self, before_ms: int = FOREVER_MS) -> int | None:
+        """Give as_of of the newest decision before an instant; None for none."""
+        query = "SELECT max(decided_ms) FROM entries WHERE decided_ms < ?"
+        return self._instant(query, before_ms)
+
+    def decided_next(self, from_ms: int) -> int | None:
+        """Give as_of of the first decision at an instant or after it; None for none."""
+        query = "SELECT min(decided_ms) FROM entries WHERE decided_ms >= ?"
+        return self._instant(query, from_ms)
+
+    def estimates(self, from_ms: int, until_ms: int) -> Iterator[Estimates]:
+        """Yield the estimates with from <= as_of < until, in the order they came."""
+        for event in self._events(EstimatesReady, from_ms, until_ms):
+            yield event.estimates
+
     def fills(self, from_ms: int = 0, until_ms: int = FOREVER_MS) -> Iterator[Fill]:
         """Yield the recorded fills of a range of market time; a resent fill appears again."""
         for event in self._events(OrderFilled, from_ms, until_ms):
@@ -204,6 +221,11 @@ class JournalReader:
             yield from connection.execute(query, values)
         except sqlite3.Error as e:
             raise failure(self.path, e, "reading") from e
+
+    def _instant(self, query: str, at_ms: int) -> int | None:
+        with closing(open_for_reading(self.path)) as connection:
+            ((found,),) = self._stream(connection, query, (at_ms,))
+        return None if found is None else int(found)
 
     def _rows(self, query: str) -> list[_Raw]:
         with closing(open_for_reading(self.path)) as connection:

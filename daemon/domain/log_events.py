@@ -50,6 +50,7 @@ class LogEvent(StrEnum):
     OPERATOR_REFUSED = "operator_refused"
     OPERATORS_UNHEARD = "operators_unheard"
     OPERATORS_HEARD_AGAIN = "operators_heard_again"
+    DAY_NOT_SUMMED_UP = "day_not_summed_up"
     COMMANDS_UNHEARD = "commands_unheard"
     COMMANDS_HEARD_AGAIN = "commands_heard_again"
     COMMAND_TAKEN = "command_taken"

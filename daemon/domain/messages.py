@@ -439,6 +439,7 @@ class AlertKind(StrEnum):
     INSTRUMENT = "instrument"
     LOSS = "loss"  # a limit on losses is reached
     COVARIANCE = "covariance"  # its estimator no longer holds, or does again
+    DAILY = "daily"  # what a day brought: no trouble
     SERIES = "series"  # a series that a model reads brings nothing new, or does again
     RUNTIME = "runtime"  # the process itself runs short: disk, event loop, a sink of its status
     PAGE = "page"  # the status page cannot be served

@@ -27,7 +27,7 @@ STATE_TOPICS: Final = (
     *("status", "positions", "targets", "predictions", "feed"),
     *("orders", "risk", "models", "correlation", "runtime"),
 )
-EVENT_TOPICS: Final = ("decision", "fill", "alert")
+EVENT_TOPICS: Final = ("decision", "fill", "alert", "daily", "log")
 
 
 def plain(value: object) -> Any:

@@ -23,6 +23,7 @@ from daemon.domain.units import require
 from daemon.status.codec import EVENT_TOPICS, STATE_TOPICS, plain
 
 EVENTS_WAITING_MAX: Final = 500
+LOGS_WAITING_MAX: Final = 100  # beside the events, which they must not push out
 EVENTS_IN_BATCH_MAX: Final = 100
 PAUSE_S_MIN: Final = 0.2
 PAUSE_S_MAX: Final = 5.0
@@ -52,12 +53,13 @@ class Outbox:
         self._shown: dict[str, Values] = {}
         self._states: dict[str, Values] = {}
         self._events: deque[tuple[str, Values]] = deque()
+        self._logs: deque[tuple[str, Values]] = deque(maxlen=LOGS_WAITING_MAX)
         self._news = asyncio.Event()
         self.events_dropped = 0
         self.values_refused = 0
 
     def __len__(self) -> int:
-        return len(self._states) + len(self._events)
+        return len(self._states) + len(self._events) + len(self._logs)
 
     def put(self, topic: str, values: Values) -> None:
         """Take the newest values of a topic; the oldest event makes room when there are too many.
@@ -74,6 +76,8 @@ class Outbox:
             return
         if topic in STATE_TOPICS:
             self._states[topic] = self._shown[topic] = copy
+        elif topic == "log":
+            self._logs.append((topic, copy))
         else:
             self._events.append((topic, copy))
             self._trim()
@@ -85,18 +89,24 @@ class Outbox:
             self.events_dropped += 1
 
     def take(self) -> Batch:
-        """Take out what waits: all states, and at most EVENTS_IN_BATCH_MAX events."""
-        count = min(len(self._events), EVENTS_IN_BATCH_MAX)
-        batch = Batch(self._states, tuple(self._events.popleft() for _ in range(count)))
+        """Take out what waits: all states, and at most EVENTS_IN_BATCH_MAX events, logs last."""
+        events: list[tuple[str, Values]] = []
+        for waiting in (self._events, self._logs):
+            count = min(len(waiting), EVENTS_IN_BATCH_MAX - len(events))
+            events += [waiting.popleft() for _ in range(count)]
+        batch = Batch(self._states, tuple(events))
         self._states = {}
-        if not self._events:
+        if not self._events and not self._logs:
             self._news.clear()
         return batch
 
     def give_back(self, batch: Batch) -> None:
         """Return a batch that may not have arrived; states that are newer by now win."""
         self._states = {**batch.states, **self._states}
-        self._events.extendleft(reversed(batch.events))
+        self._events.extendleft(e for e in reversed(batch.events) if e[0] != "log")
+        logs = [e for e in batch.events if e[0] == "log"]
+        room = LOGS_WAITING_MAX - len(self._logs)
+        self._logs.extendleft(reversed(logs[-room:] if room else []))
         self._trim()
         self._news.set()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
+from typing import Final
 
 from adapters.embedded_redis import embedded_redis
 from adapters.mqtt_status import Broker, MqttStatus, broker_of
@@ -28,6 +29,7 @@ from daemon.engine.costs import shown_costs
 from daemon.engine.engine import Engine
 from daemon.ports import AlertSink, StatusSink
 from daemon.runtime.live import Observer
+from daemon.runtime.log_tap import log_tap
 from daemon.settings import Settings, read_secret
 from daemon.status.values import (
     covariance_values,
@@ -42,6 +44,9 @@ from daemon.wiring.seat import Seat
 from daemon.wiring.web import web_page
 
 Sinks = dict[str, RedisStatus | MqttStatus | WebPage]
+from daemon.wiring.summary import DayTeller
+
+JOURNAL_FILE: Final = "journal.sqlite"
 
 
 class Publisher:
@@ -58,6 +63,7 @@ class Publisher:
         self._alerts = alerts
         self._feed = feed
         self._beside = beside
+        self.day: DayTeller | None = None
         self._shown: tuple[object, ...] = ()  # of what may change with any event
         self._band_health: float | None = None  # of the newest decision
         self._seat = Seat(self._publish)
@@ -66,6 +72,8 @@ class Publisher:
         """Publish what one event and its commands changed."""
         for observer in self._beside:
             observer(event, commands, engine)
+        if self.day is not None:
+            self.day(event, commands, engine)
         if isinstance(event, BarsClosed | FeedNotice | Revised):
             self._publish("feed", self._feed())
         if isinstance(event, OrderFilled):
@@ -90,6 +98,16 @@ class Publisher:
         if moved or decided or present != self._shown:
             self._shown = present
             self._publish_state(engine)
+
+    def log(self, values: Mapping[str, object]) -> None:
+        """Show an entry of the log."""
+        self._publish("log", values)
+
+    def tell_day(self, values: Mapping[str, object], alert: Alert) -> None:
+        """Show the summary of a day, to people too."""
+        self._publish("daily", values)
+        for sink in self._alerts:
+            sink.alert(alert)
 
     def _publish_state(self, engine: Engine) -> None:
         state, book = engine.state, engine.state.book
@@ -148,8 +166,8 @@ async def status_sinks(
 ) -> AsyncIterator[Publisher]:
     """Connect the configured sinks for as long as the context lasts and yield their publisher.
 
-    feed: gives the state of the market feeds by venue. seen: what is looked at beside trading, without
-    which there is neither page nor `runtime`. on_page: hears the address of the status page.
+    feed: gives the state of the market feeds by venue. seen: what is looked at beside trading;
+    without it there is neither page nor `runtime`. on_page: hears the address of the page.
     """
     sinks: Sinks = {}
     notifier = None if seen is None else notifier_of(settings)
@@ -165,6 +183,11 @@ async def status_sinks(
             await stack.enter_async_context(sink.running())
         beside = () if seen is None else await _beside(settings, seen, meta, sinks, notifier, stack)
         publisher = Publisher(list(sinks.values()), list(sinks.values()), feed, beside)
+        if sinks:
+            stack.enter_context(log_tap(publisher.log, known_secrets(settings)))
+            journal = settings.run.state_folder / JOURNAL_FILE
+            publisher.day = DayTeller(journal, publisher.tell_day)
+            await stack.enter_async_context(publisher.day.running())
         try:
             yield publisher
         finally:
@@ -217,6 +240,18 @@ async def _redis(
         stream_length_max=redis.stream_length_max,
         meta=meta,
     )
+
+
+def known_secrets(settings: Settings) -> list[str]:
+    """Read the passwords and secrets that settings name, for what must never show them."""
+    redis, mqtt, control = settings.redis, settings.mqtt, settings.control
+    named = (
+        ("redis.password", redis.password_env, redis.password_file),
+        ("mqtt.password", mqtt.password_env, mqtt.password_file),
+        ("control.secret", control.secret_env, control.secret_file),
+    )
+    found = [read_secret(key, variable=env, file=file) for key, env, file in named]
+    return [secret.reveal() for secret in found if secret is not None]
 
 
 def redis_password(settings: Settings) -> str | None:

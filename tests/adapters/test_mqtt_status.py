@@ -176,7 +176,7 @@ async def test_who_comes_later_finds_the_newest_state_and_the_end(broker: Mosqui
         assert json.loads(await retained(broker, "status")) == {"n": 4}
         assert json.loads(await retained(broker, "targets")) == {"A": {"weight": 4}}
     assert await retained(broker, "availability") == "offline"
-    assert json.loads(await retained(broker, "status")) == {"n": 4}
+    assert json.loads(await retained(broker, "status")) == {"n": 4, "daemon": "stopped"}
 
 
 async def test_many_events_arrive_in_order(broker: Mosquitto) -> None:

@@ -16,7 +16,8 @@ from daemon.wiring.decisions import write_decisions
 from tests.wiring.test_decisions import decisions
 
 DIVERGED = 4
-WITHOUT_JSON: tuple[str, ...] = ()  # a command that cannot say anything as JSON, with its reason
+# commands without --json, with the reason
+WITHOUT_JSON: tuple[str, ...] = ("control sign",)  # it prints one JSON object whoever asks
 BASES = ("paper", "rehearsal", "backtest")
 
 
