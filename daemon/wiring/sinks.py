@@ -34,8 +34,8 @@ from daemon.status.values import (
     positions_values,
     status_values,
 )
-from daemon.wiring.seat import Seat
-from daemon.wiring.web import web_page
+from daemon.wiring.book_topics import BookTopics
+from daemon.wiring.web import forget_address, models_shown, page_log, web_page
 
 
 class Publisher:
@@ -52,7 +52,7 @@ class Publisher:
         self._feed = feed
         self._shown: tuple[object, ...] = ()  # of what may change with any event
         self._band_health: float | None = None  # of the newest decision
-        self._seat = Seat(self._publish)
+        self._topics = BookTopics(self._publish)
 
     def __call__(self, event: Event, commands: Sequence[Command], engine: Engine) -> None:
         """Publish what one event and its commands changed."""
@@ -61,18 +61,18 @@ class Publisher:
         if isinstance(event, OrderFilled):
             self._publish("fill", fill_values(event.fill))
         if isinstance(event, OrderAccepted | OrderUncertain | OrderFilled):
-            self._seat.moved(engine)
+            self._topics.moved(engine)
         for command in commands:
             if isinstance(command, Decided):
                 target = command.decision.target
                 self._band_health = None if target is None else target.health
                 for topic, values in decision_topics(engine.universe, command.decision).items():
                     self._publish(topic, values)
-                self._seat.decided(engine, command.decision)
+                self._topics.decided(engine, command.decision)
             elif isinstance(command, Alert):
                 for sink in self._alerts:
                     sink.alert(command)
-        self._seat.look(engine)
+        self._topics.look(engine)
         state = engine.state
         present = (state.trading, state.reasons_text, state.book.cash)
         moved = isinstance(event, BarsClosed | OrderFilled | FundingPaid | Started)
@@ -112,11 +112,15 @@ class Publisher:
         outside = book.outside.marks
         shown = positions_values(engine.universe, book.ledger, book.marks, equity, outside)
         self._publish("positions", shown)
-        self._seat.risk(engine)
+        self._topics.risk(engine)
 
     def close(self) -> None:
         """Show what still waits: the run is over."""
-        self._seat.close()
+        self._topics.close()
+
+    def show(self, topic: str, values: Mapping[str, object]) -> None:
+        """Show the newest values of a topic that no event brings."""
+        self._publish(topic, values)
 
     def _publish(self, topic: str, values: Mapping[str, object]) -> None:
         for sink in self._sinks:
@@ -143,14 +147,16 @@ async def status_sinks(
         if settings.mqtt.url:
             sinks.append(_mqtt(settings))
         if settings.web.enabled:
-            sinks.append(web_page(settings, meta, sinks, now, on_page))
+            page = web_page(settings, meta, sinks, now, on_page)
+            stack.callback(forget_address, settings)
+            stack.enter_context(page_log(page))
+            sinks.append(page)
         for sink in sinks:
             await stack.enter_async_context(sink.running())
         publisher = Publisher(sinks, sinks, feed)
-        try:
-            yield publisher
-        finally:
-            publisher.close()
+        stack.callback(publisher.close)
+        await stack.enter_async_context(models_shown(settings, publisher.show))
+        yield publisher
 
 
 async def _redis(
