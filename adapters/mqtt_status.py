@@ -1,6 +1,7 @@
 """Show the same status over MQTT: what Redis keeps as hashes and streams, a broker tells as topics.
 
-    {namespace}/{run}/status, /positions, /targets, /predictions, /feed   newest state, retained
+    {namespace}/{run}/status, /positions, /targets, /predictions, /feed,
+        /orders, /risk, /models, /correlation, /runtime     newest state, retained
     {namespace}/{run}/events         decisions, fills and days, {"topic": "fill", ...}
     {namespace}/{run}/notify         alerts
     {namespace}/{run}/log            what is logged, a few lines a second at most

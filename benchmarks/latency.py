@@ -82,6 +82,7 @@ def settings_at(
             "market.decision_deadline_s=600",
             "risk.uncertain_queries_max=100",
             "redis.enabled=false",
+            "web.enabled=false",
             f"exchange.markets_every_min={min(MARKETS_EVERY_MIN * factor, DAY_MIN)}",
         ],
         environment={},

@@ -86,7 +86,13 @@ def page(
         Route("/healthz", answers.healthz, methods=reading),
         Route("/metrics", answers.metrics, methods=reading),
     ]
-    return Guard(Starlette(routes=routes), names)
+    handlers = {404: _unknown, 405: _unknown}
+    return Guard(Starlette(routes=routes, exception_handlers=handlers), names)
+
+
+async def _unknown(request: Request, failure: Exception) -> Response:
+    status = getattr(failure, "status_code", 404)
+    return refusal(status, "nothing is there, or not in this way")
 
 
 class _Answers:
@@ -94,7 +100,7 @@ class _Answers:
         self._hub = hub
         self._sources = sources
         self._doorkeeper = doorkeeper
-        self._files = {path.name: path.read_bytes() for path in STATIC.iterdir() if path.is_file()}
+        self._files = {p.name: p.read_bytes() for p in STATIC.iterdir() if p.suffix in KINDS}
         self._tags = {n: f'"{hashlib.sha256(b).hexdigest()[:16]}"' for n, b in self._files.items()}
         self._reading = asyncio.Semaphore(READS_AT_ONCE)
         self._commanding = asyncio.Semaphore(COMMANDS_AT_ONCE)
@@ -119,14 +125,18 @@ class _Answers:
         if self._hub.is_full:
             return refusal(503, "too many pages are open: close one", **{"retry-after": "10"})
         headers = {**NOT_KEPT, "x-accel-buffering": "no"}
-        return StreamingResponse(self._streamed(), headers=headers, media_type="text/event-stream")
+        return StreamingResponse(
+            self._streamed(request), headers=headers, media_type="text/event-stream"
+        )
 
-    async def _streamed(self) -> AsyncIterator[bytes]:
+    async def _streamed(self, request: Request) -> AsyncIterator[bytes]:
         with self._hub.joined() as client:
             if client is None:
                 return
             async for message in self._hub.messages(client):
                 yield message
+                if await request.is_disconnected():  # writing to who has gone raises nothing
+                    return
 
     async def trail(self, request: Request) -> Response:
         return _json(self._hub.trail.columns())

@@ -46,7 +46,7 @@ class WebPage:
         self._on_bound = on_bound
         self._on_trouble = on_trouble
         self._told = False
-        self.outbox = Outbox()
+        self.outbox = Outbox(more_events=("log",))
         self.courier = Courier(
             self.outbox, self._linked, server="page", beat_s=BEAT_S, pause_s_max=PAUSE_S_MAX
         )

@@ -10,7 +10,8 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from collections.abc import Callable, Collection, Mapping, MutableMapping
+from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
 from typing import Any, Final, TextIO
 
 import structlog
@@ -19,6 +20,8 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 from daemon.domain.units import iso
 
 MASK: Final = "***"
+TAIL_CHARS_MAX: Final = 600
+_TOLD: Final = ("level", "timestamp")  # has a place of its own
 SECRET_CHARS_MIN: Final = 4  # masking shorter texts would blot out ordinary words
 _SECRET_KEY = re.compile(
     r"passw|secret|token|api_?key|private_?key|credential|signature", re.IGNORECASE
@@ -68,6 +71,44 @@ def configure_logs(
     root.setLevel(level.upper())
     for name in _CHATTY:
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
+
+
+class LogTail(logging.Handler):
+    """Tell every entry to someone who shows the newest; from whatever thread it comes.
+
+    tell: gets `at_ms` (wall time), `level`, `event` and `text`, all scrubbed.
+    """
+
+    def __init__(self, tell: Callable[[dict[str, object]], None]) -> None:
+        super().__init__()
+        self._tell = tell
+        self._scrub = scrub()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Tell one entry."""
+        entry = dict(record.msg) if isinstance(record.msg, dict) else {"event": record.getMessage()}
+        clean = dict(self._scrub(None, "", entry))
+        event = str(clean.pop("event", ""))
+        parts = [f"{k}={v}" for k, v in clean.items() if not k.startswith("_") and k not in _TOLD]
+        self._tell(
+            {
+                "at_ms": int(record.created * 1000),
+                "level": record.levelname.lower(),
+                "event": event[:TAIL_CHARS_MAX],
+                "text": " ".join(parts)[:TAIL_CHARS_MAX],
+            }
+        )
+
+
+@contextmanager
+def log_tail(tell: Callable[[dict[str, object]], None]) -> Iterator[None]:
+    """Tell every entry of this process for as long as the context lasts."""
+    tail, root = LogTail(tell), logging.getLogger()
+    root.addHandler(tail)
+    try:
+        yield
+    finally:
+        root.removeHandler(tail)
 
 
 def _shared_processors(

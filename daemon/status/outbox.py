@@ -48,8 +48,11 @@ class Batch:
 class Outbox:
     """Take values at once and give them out in batches; lives on the event loop's thread."""
 
-    def __init__(self, *, events_max: int = EVENTS_WAITING_MAX) -> None:
+    def __init__(
+        self, *, events_max: int = EVENTS_WAITING_MAX, more_events: tuple[str, ...] = ()
+    ) -> None:
         self._events_max = events_max
+        self._topics = frozenset({*STATE_TOPICS, *EVENT_TOPICS, *more_events})
         self._shown: dict[str, Values] = {}
         self._states: dict[str, Values] = {}
         self._events: deque[tuple[str, Values]] = deque()
@@ -68,7 +71,7 @@ class Outbox:
         cannot be shown is logged and dropped: a mistake in the status must not stop trading.
         """
         try:
-            require(topic in STATE_TOPICS + EVENT_TOPICS, f"status topic {topic!r} is none of ours")
+            require(topic in self._topics, f"status topic {topic!r} is none of ours")
             copy: Values = plain(values)
         except InvariantViolated as e:
             self.values_refused += 1

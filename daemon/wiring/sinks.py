@@ -38,15 +38,14 @@ from daemon.status.values import (
     positions_values,
     status_values,
 )
+from daemon.wiring.book_topics import BookTopics
 from daemon.wiring.notifying import Notifier, notifier_of
 from daemon.wiring.runtime_status import RuntimeStatus, Seen
-from daemon.wiring.seat import Seat
-from daemon.wiring.web import web_page
-
-Sinks = dict[str, RedisStatus | MqttStatus | WebPage]
 from daemon.wiring.summary import DayTeller
+from daemon.wiring.web import forget_address, models_shown, web_page
 
 JOURNAL_FILE: Final = "journal.sqlite"
+Sinks = dict[str, RedisStatus | MqttStatus | WebPage]
 
 
 class Publisher:
@@ -66,7 +65,7 @@ class Publisher:
         self.day: DayTeller | None = None
         self._shown: tuple[object, ...] = ()  # of what may change with any event
         self._band_health: float | None = None  # of the newest decision
-        self._seat = Seat(self._publish)
+        self._topics = BookTopics(self._publish)
 
     def __call__(self, event: Event, commands: Sequence[Command], engine: Engine) -> None:
         """Publish what one event and its commands changed."""
@@ -79,18 +78,18 @@ class Publisher:
         if isinstance(event, OrderFilled):
             self._publish("fill", fill_values(event.fill))
         if isinstance(event, OrderAccepted | OrderUncertain | OrderFilled):
-            self._seat.moved(engine)
+            self._topics.moved(engine)
         for command in commands:
             if isinstance(command, Decided):
                 target = command.decision.target
                 self._band_health = None if target is None else target.health
                 for topic, values in decision_topics(engine.universe, command.decision).items():
                     self._publish(topic, values)
-                self._seat.decided(engine, command.decision)
+                self._topics.decided(engine, command.decision)
             elif isinstance(command, Alert):
                 for sink in self._alerts:
                     sink.alert(command)
-        self._seat.look(engine)
+        self._topics.look(engine)
         state = engine.state
         present = (state.trading, state.reasons_text, state.book.cash)
         moved = isinstance(event, BarsClosed | OrderFilled | FundingPaid | Started)
@@ -140,11 +139,15 @@ class Publisher:
         outside = book.outside.marks
         shown = positions_values(engine.universe, book.ledger, book.marks, equity, outside)
         self._publish("positions", shown)
-        self._seat.risk(engine)
+        self._topics.risk(engine)
 
     def close(self) -> None:
         """Show what still waits: the run is over."""
-        self._seat.close()
+        self._topics.close()
+
+    def show(self, topic: str, values: Mapping[str, object]) -> None:
+        """Show the newest values of a topic that no event brings."""
+        self._publish(topic, values)
 
     def _publish(self, topic: str, values: Mapping[str, object]) -> None:
         publish_to(self._sinks, topic, values)
@@ -179,6 +182,7 @@ async def status_sinks(
         if settings.web.enabled and seen is not None:
             told = [*sinks.values(), *(() if notifier is None else (notifier,))]
             sinks["page"] = web_page(settings, meta, told, seen.clock.now, on_page)
+            stack.callback(forget_address, settings)
         for sink in sinks.values():
             await stack.enter_async_context(sink.running())
         beside = () if seen is None else await _beside(settings, seen, meta, sinks, notifier, stack)
@@ -188,10 +192,9 @@ async def status_sinks(
             journal = settings.run.state_folder / JOURNAL_FILE
             publisher.day = DayTeller(journal, publisher.tell_day)
             await stack.enter_async_context(publisher.day.running())
-        try:
-            yield publisher
-        finally:
-            publisher.close()
+        stack.callback(publisher.close)
+        await stack.enter_async_context(models_shown(settings, publisher.show))
+        yield publisher
 
 
 async def _beside(

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 import structlog
 
+from adapters.model_store import ModelStore
 from adapters.web.beside import WebPage
-from daemon.domain.failures import ConfigurationError
+from daemon.domain.failures import ConfigurationError, ModelError
 from daemon.domain.log_events import LogEvent
 from daemon.domain.messages import Alert, AlertKind
 from daemon.ports import AlertSink
+from daemon.runtime.logs import log_tail
 from daemon.settings import Settings, read_secret
+from daemon.status.book_topics import models_values
 
 ADDRESS_FILE: Final = "page.address"
 TOKEN_CHARS_MIN: Final = 16
+MODELS_EVERY_S: Final = 600.0
+MODELS_MAX: Final = 30
+Show = Callable[[str, Mapping[str, object]], None]
 _log = structlog.get_logger()
 
 
@@ -34,7 +42,7 @@ def web_page(
     """
     folder = settings.run.state_folder
     hello = _hello(settings, meta)
-    (folder / ADDRESS_FILE).unlink(missing_ok=True)
+    forget_address(settings)
 
     def bound(address: str) -> None:
         _log.info(LogEvent.PAGE_SERVED, address=address)
@@ -49,6 +57,59 @@ def web_page(
 
     command = (sys.executable, "-m", "daemon.wiring.web_process")
     return WebPage(command, lambda: hello, on_bound=bound, on_trouble=trouble)
+
+
+@contextmanager
+def page_log(page: WebPage) -> Iterator[None]:
+    """Show the log on the page for as long as the context lasts; threads may log too."""
+    loop = asyncio.get_running_loop()
+
+    def tell(entry: dict[str, object]) -> None:
+        with suppress(RuntimeError):  # the loop is over, and so is the page
+            loop.call_soon_threadsafe(page.publish, "log", entry)
+
+    with log_tail(tell):
+        yield
+
+
+@asynccontextmanager
+async def models_shown(settings: Settings, show: Show) -> AsyncIterator[None]:
+    """Show the registry's models, anew every MODELS_EVERY_S; their files are read in a thread."""
+    if settings.estimator.kind != "model":
+        yield
+        return
+    store = ModelStore(settings.estimator.models_folder)
+
+    async def keep() -> None:
+        while True:
+            show("models", await asyncio.to_thread(_models, store))
+            await asyncio.sleep(MODELS_EVERY_S)
+
+    task = asyncio.create_task(keep(), name="show the models")
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def _models(store: ModelStore) -> dict[str, object]:
+    try:
+        records = store.list()
+    except (ModelError, OSError) as e:
+        return models_values([], f"the registry cannot be read: {e}")
+    rows = [
+        {
+            "model_id": record.model_id,
+            "kind": record.manifest.kind,
+            "champion": record.is_champion,
+            "data_to_ms": record.manifest.data.to_ms,
+            "origin": f"{record.manifest.origin.kind} {record.manifest.origin.name}".strip(),
+            "symbols_n": len(record.manifest.symbols),
+        }
+        for record in records
+    ]
+    return models_values(rows[-MODELS_MAX:])
 
 
 def page_token(settings: Settings) -> str:
@@ -81,6 +142,12 @@ def _hello(settings: Settings, meta: Mapping[str, object]) -> dict[str, object]:
             "market_time": settings.exchange.market_time,
         },
     }
+
+
+def forget_address(settings: Settings) -> None:
+    """Take the address away: nothing is served there any more."""
+    with suppress(OSError):
+        (settings.run.state_folder / ADDRESS_FILE).unlink(missing_ok=True)
 
 
 def _write_address(path: Path, address: str) -> None:

@@ -52,7 +52,7 @@ Values = dict[str, Any]
 
 def settings_of(state: Path, *overrides: str, base: Path = REHEARSAL) -> Settings:
     """Read settings as a command with these `--set` options would."""
-    chosen = [f"run.state_folder={state}", *overrides]
+    chosen = [f"run.state_folder={state}", "web.enabled=false", *overrides]
     return load_settings([base], overrides=chosen, environment={})
 
 
@@ -62,9 +62,9 @@ def sets(overrides: Iterable[str]) -> list[str]:
 
 
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Give our environment without anything that could change settings."""
+    """Give our environment without anything that could change settings; the page is off."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith("EQUIPOISE")}
-    return {**kept, "COLUMNS": "200", **(extra or {})}
+    return {**kept, "COLUMNS": "200", "EQUIPOISE__WEB__ENABLED": "false", **(extra or {})}
 
 
 def program(*arguments: str | Path) -> list[str]:

@@ -42,7 +42,9 @@ SOURCE = Timeframe(30)
 
 
 def settings(*overrides: str) -> Settings:
-    return load_settings([], overrides=["redis.enabled=false", *overrides], environment={})
+    return load_settings(
+        [], overrides=["redis.enabled=false", "web.enabled=false", *overrides], environment={}
+    )
 
 
 def stated(symbol: str, bar: int, factor: str, folder: Path) -> Settings:
@@ -50,7 +52,9 @@ def stated(symbol: str, bar: int, factor: str, folder: Path) -> Settings:
     text = f'[[data.rescaled]]\nsymbol = "{symbol}"\nat = "{iso(at(bar - 1))}"\nfactor = {factor}\n'
     path = folder / "stated.toml"
     path.write_text(text, encoding="utf-8")
-    return load_settings([path], overrides=["redis.enabled=false"], environment={})
+    return load_settings(
+        [path], overrides=["redis.enabled=false", "web.enabled=false"], environment={}
+    )
 
 
 def split(s: Script, i: int, bar: int, factor: float) -> None:

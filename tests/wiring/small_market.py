@@ -27,6 +27,7 @@ CHOSEN = (
     'strategy.parameters={"timeframe_minutes": 60, "lookback_bars": 24, "legs_each_side": 2}',
     "estimator.kind=none",
     "redis.enabled=false",
+    "web.enabled=false",
 )
 
 

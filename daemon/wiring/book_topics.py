@@ -16,14 +16,14 @@ import numpy as np
 from daemon.domain.decision import Decision
 from daemon.domain.units import HOUR_MS
 from daemon.engine.engine import Engine
-from daemon.status.seat import ORDERS_MAX, correlation_values, order_values, risk_values
+from daemon.status.book_topics import ORDERS_MAX, correlation_values, order_values, risk_values
 
 ORDERS_PAUSE_S: Final = 0.2
 
 Show = Callable[[str, Mapping[str, object]], None]
 
 
-class Seat:
+class BookTopics:
     """Publish what changed of orders, risk and correlation."""
 
     def __init__(self, show: Show) -> None:
