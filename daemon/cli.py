@@ -49,6 +49,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "reload": "daemon.commands.operating:reload",
     "flatten": "daemon.commands.operating:flatten",
     "kill": "daemon.commands.operating:kill",
+    "why": "daemon.commands.why:why",
     "replay": "daemon.commands.replay:replay",
     "compare": "daemon.commands.replay:compare",
     "report": "daemon.commands.replay:report",
