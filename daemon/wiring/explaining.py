@@ -53,7 +53,7 @@ from daemon.report.story import (
     Story,
 )
 from daemon.settings import Settings
-from daemon.wiring.core import LIVE_FILE, combination_of, strategy_of, timeframes_of
+from daemon.wiring.core import AUTO, LIVE_FILE, combination_of, strategy_of, timeframes_of
 from daemon.wiring.instruments import read_instruments
 from daemon.wiring.recovery import recorded_settings
 
@@ -61,6 +61,7 @@ JOURNAL_NAME: Final = "journal.sqlite"
 # prefix, seconds since the epoch in 8 hex digits, what tells decisions of one instant apart,
 # column, number of the child
 _ORDER_ID: Final = re.compile(r"([0-9a-f]{8})(?:x\d+|o)?-\d+-\d+$")
+DEFAULT_RULE: Final = "strength"  # of `auto` where no model says otherwise
 _LATEST: Final = "latest"
 _BRIDGED: Final = 3  # bars of a timeframe that its forecast in use may be old, and one to be sure
 
@@ -85,7 +86,8 @@ class _Gathered:
     bars: list[tuple[Entry, BarsClosed]] = field(default_factory=list)
     revised: list[Revised] = field(default_factory=list)
     windows: list[tuple[int, RecordedEstimate]] = field(default_factory=list)
-    answered: dict[int, int] = field(default_factory=dict)  # entries of estimates by instant
+    answered: dict[tuple[Timeframe, int], int] = field(default_factory=dict)  # by newest bar
+    rule: str = ""  # of combination that the newest answer's model asks for
 
 
 def reader_of(folder: Path) -> JournalReader:
@@ -214,7 +216,10 @@ def _see(seen: _Gathered, entry: Entry, wanted: _Asked) -> None:
         case Revised():
             seen.revised.append(entry.event)
         case EstimatesReady(estimates=estimates):
-            seen.answered[estimates.as_of_ms] = entry.sequence
+            for p in estimates.predictions:
+                seen.answered[p.timeframe, p.as_of_ms] = entry.sequence
+            if estimates.reading is not None and seen.decision is None:
+                seen.rule = estimates.reading.rule
         case OrderFilled(fill=fill) if fill.order_id in seen.lives:
             seen.lives[fill.order_id].fills.append(SeenFill(fill, entry.sequence))
         case _:
@@ -298,14 +303,14 @@ def _story(
         answered={}
         if decision is None
         else {
-            p.timeframe: seen.answered[p.as_of_ms]
+            p.timeframe: seen.answered[p.timeframe, p.as_of_ms]
             for p in decision.predictions
-            if p.as_of_ms in seen.answered
+            if (p.timeframe, p.as_of_ms) in seen.answered
         },
         models=models,
         orders=lives,
         siblings_n=sum(1 for one in children if one.index == index),
-        knobs=_knobs(settings, is_paper=not (folder / LIVE_FILE).exists()),
+        knobs=_knobs(settings, seen.rule, is_paper=not (folder / LIVE_FILE).exists()),
     )
 
 
@@ -374,12 +379,14 @@ def _model(settings: Settings, store: ModelStore, name: str) -> str:
     return f"{manifest.kind}, learned from {origin}, {learned}; its files agree with its hash"
 
 
-def _knobs(settings: Settings, *, is_paper: bool) -> Knobs:
+def _knobs(settings: Settings, told: str, *, is_paper: bool) -> Knobs:
     risk = settings.risk
-    reads = strategy_of(settings).needs_estimates
+    rule = str(combination_of(settings)) if strategy_of(settings).needs_estimates else ""
+    if rule == AUTO:
+        rule = told or DEFAULT_RULE
     return Knobs(
         strategy=settings.strategy.name,
-        rule=str(combination_of(settings)) if reads else "",
+        rule=rule,
         net_weight_max=risk.net_weight_max,
         gross_weight_max=risk.gross_weight_max,
         name_weight_max=risk.name_weight_max,
