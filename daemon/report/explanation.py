@@ -148,9 +148,7 @@ def _bar_lines(bar: SeenBar) -> list[str]:
     o, h, low, c, v = bar.values.tolist()
     late = "" if bar.proven_ms is None else f" {(bar.proven_ms - bar.close_ms) / 1000:.1f} s after"
     shown = f"closed {iso(bar.close_ms)}: open {price(o)} high {price(h)} low {price(low)} close "
-    lines = [
-        f"{shown}{price(c)} volume {v:,.6g}; {_PROOFS[bar.proof]}{late} (entry {bar.entry:,})"
-    ]
+    lines = [f"{shown}{price(c)} volume {v:,.6g}; {_PROOFS[bar.proof]}{late} (entry {bar.entry:,})"]
     if bar.later is not None:
         lines.append(f"  revised later: the venue then showed close {price(float(bar.later[3]))}")
     return lines
@@ -221,13 +219,9 @@ def _combination(story: Story) -> Step:
     target = _target(story)
     signals = None if target is None else target.signals
     if signals is None:
-        return Step(
-            "combination", ("nothing to combine: the strategy states no forecast",), {}
-        )
+        return Step("combination", ("nothing to combine: the strategy states no forecast",), {})
     i = story.index
-    m, c, k = (
-        _at(x, i) for x in (signals.magnitude, signals.consistency, signals.confidence)
-    )
+    m, c, k = (_at(x, i) for x in (signals.magnitude, signals.consistency, signals.confidence))
     if m is None:
         line = "no forecast of it: it keeps its weight"
     else:
@@ -376,13 +370,13 @@ def _risk(story: Story) -> Step:
         order = life.order
         value = float(order.quantity) * order.reference_price
         share = None if decision is None or decision.equity <= 0 else value / decision.equity
-        lines.append(f"{order.order_id}: approved, {_share(share)} of equity (entry {life.entry:,})")
+        lines.append(
+            f"{order.order_id}: approved, {_share(share)} of equity (entry {life.entry:,})"
+        )
         rows.append({"order_id": order.order_id, "approved": True, "weight": share})
     for refused in () if decision is None else decision.refusals:
         if refused.order.index == story.index and refused.order.key == story.key:
-            lines.append(
-                f"{refused.order.order_id}: REFUSED, {refused.reason}: {refused.detail}"
-            )
+            lines.append(f"{refused.order.order_id}: REFUSED, {refused.reason}: {refused.detail}")
             rows.append(
                 {"order_id": refused.order.order_id, "approved": False, "reason": refused.reason,
                  "detail": refused.detail}

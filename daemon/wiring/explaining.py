@@ -245,12 +245,13 @@ def _decided(seen: _Gathered, entry: Entry, decision: Decision, wanted: _Asked) 
 
 
 def _hear(seen: _Gathered, entry: Entry) -> None:
-    said = _word(entry.event)
+    said = word(entry.event)
     if said is not None and (life := seen.lives.get(said[0])) is not None:
         life.answers.append(Answer(said[1], entry.sequence, event_ms(entry.event), said[2]))
 
 
-def _word(event: Event) -> tuple[OrderId, AnswerKind, str] | None:
+def word(event: Event) -> tuple[OrderId, AnswerKind, str] | None:
+    """Give what an event says of which order besides a fill, and why; None where nothing."""
     match event:
         case OrderAccepted(order_id=name):
             return name, AnswerKind.ACCEPTED, ""

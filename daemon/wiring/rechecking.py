@@ -154,9 +154,7 @@ def _replay(
     start = 0 if snapshot is None else snapshot.sequence
     starts = recorded_settings(reader)
     before = [s for begun, s in starts if begun <= start]
-    stretch = Stretches(
-        universe_of(read_instruments(folder)), [s for s in starts if s[0] > start]
-    )
+    stretch = Stretches(universe_of(read_instruments(folder)), [s for s in starts if s[0] > start])
     if before or starts:
         stretch.begin(before[-1] if before else starts[0][1])
     if snapshot is not None:
@@ -189,9 +187,7 @@ def _step(found: _Replayed, engine: Engine, entry: Entry, first: int, story: Sto
     if entry.sequence < first:
         divergence = replay_entry(engine, entry)
         if divergence is not None:
-            raise JournalError(
-                f"the journal cannot be reproduced up to the decision: {divergence}"
-            )
+            raise JournalError(f"the journal cannot be reproduced up to the decision: {divergence}")
         return
     commands = engine.process(entry.event)
     found.entries_n += 1
@@ -253,7 +249,10 @@ def _model_again(
                 checks.append(unknown("predictions", label, why))
                 continue
             mean, variance = made.found[p.timeframe]
-            rows = (("mean", p.mean[i], mean), ("standard error", sqrt(p.variance[i]), sqrt(variance)))
+            rows = (
+                ("mean", p.mean[i], mean),
+                ("standard error", sqrt(p.variance[i]), sqrt(variance)),
+            )
             for name, recorded, again in rows:
                 checks.append(
                     compared(
@@ -282,7 +281,9 @@ def _estimated(
 
     Raises ModelError where it is not in the registry any more, reads more than bars or is damaged.
     """
-    from strategies.forecast.inference import build  # takes SciPy and torch, which few commands need
+    from strategies.forecast.inference import (
+        build,
+    )  # takes SciPy and torch, which few commands need
     from strategies.forecast.inputs.features import FEATURE_NAMES
     from strategies.forecast.inputs.newest import FeatureRows
 
@@ -376,7 +377,9 @@ def _fills_again(
     """Price the fills again by the one fill rule, from the bars that were there."""
     rule = FillRule(paper_settings(settings))
     rules = story.rules or begun.rules
-    terms = Terms.of(story.index, Instrument(begun.key, begun.base, begun.quote, begun.settle, rules))
+    terms = Terms.of(
+        story.index, Instrument(begun.key, begun.base, begun.quote, begun.settle, rules)
+    )
     for life in story.orders:
         for seen in life.fills:
             fill, name = seen.fill, f"{seen.fill.trade_id}"
