@@ -47,6 +47,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "targets": "daemon.commands.looking:targets",
     "orders": "daemon.commands.looking:orders",
     "fills": "daemon.commands.looking:fills",
+    "logs": "daemon.commands.logs:logs",
     "pause": "daemon.commands.operating:pause",
     "resume": "daemon.commands.operating:resume",
     "reduce-only": "daemon.commands.operating:reduce_only",

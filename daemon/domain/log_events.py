@@ -45,3 +45,5 @@ class LogEvent(StrEnum):
     OPERATOR_REFUSED = "operator_refused"
     OPERATORS_UNHEARD = "operators_unheard"
     OPERATORS_HEARD_AGAIN = "operators_heard_again"
+    LOG_FILE_REFUSED = "log_file_refused"
+    LOG_ENTRIES_LOST = "log_entries_lost"

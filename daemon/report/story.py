@@ -108,10 +108,10 @@ class Story:
     """Hold the whole chain of one instrument at one decision, as the journal has it.
 
     asked: in the words of who asked. rules: the trading rules that held, None beside the universe,
-    where index, the instrument's column, is OUTSIDE. names_n: instruments in the universe. decision: None where its
-    record was never finished. decided_entry: where it is. orders: those asked for. siblings_n: all
-    orders of the decision in this instrument. windows, models: by timeframe, and by model id in
-    words.
+    where index, the instrument's column, is OUTSIDE. names_n: instruments in the universe.
+    decision: None where its record was never finished. decided_entry: where it is. orders: those
+    asked for. siblings_n: all orders of the decision in this instrument. windows, answered: what
+    each forecast was made of, and the entry that brought it. models: words by model id.
     """
 
     asked: str

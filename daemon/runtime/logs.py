@@ -1,6 +1,7 @@
 """Set up logging: one stream, structlog for us and for libraries, secrets scrubbed.
 
 Entries go to stderr, as text for people or one JSON object a line; stdout stays free for results.
+A daemon keeps a file of them as well (`log_file`).
 Event names are constants of `daemon.domain.log_events`. Wall time is always there; market time is
 added when a clock is handed in, because in a rehearsal the two are far apart.
 """
@@ -54,20 +55,25 @@ def configure_logs(
         cache_logger_on_first_use=False,
     )
     handler = logging.StreamHandler(target)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
-            processors=[
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                _renderer(as_json=as_json, colours=target.isatty()),
-            ],
-        )
-    )
+    handler.setLevel(level.upper())  # a log file may be told more
+    handler.setFormatter(_formatter(shared, _renderer(as_json=as_json, colours=target.isatty())))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
     for name in _CHATTY:
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
+
+
+def json_formatter(secrets: Collection[str] = ()) -> logging.Formatter:
+    """Make a formatter that writes an entry as one JSON object, secrets scrubbed."""
+    return _formatter(_shared_processors(secrets, None), _renderer(as_json=True, colours=False))
+
+
+def _formatter(shared: list[Processor], renderer: Processor) -> logging.Formatter:
+    return structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=shared,
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+    )
 
 
 def _shared_processors(

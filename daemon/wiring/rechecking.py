@@ -106,8 +106,8 @@ class _Replayed:
 def recheck(folder: Path, story: Story, progress: Progress) -> Rechecked:
     """Compare all that can be computed again with the record; progress: entry, and how many.
 
-    Raises JournalError and BrokenChain as the journal does, ConfigurationError and ModelError never:
-    what cannot be computed is a check of its own that says why.
+    Raises JournalError and BrokenChain as the journal does. What cannot be computed, as for want of
+    the model, is a check of its own that says why.
     """
     reader = reader_of(folder)
     starts = recorded_settings(reader)
