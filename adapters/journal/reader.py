@@ -19,6 +19,7 @@ from daemon.domain.messages import (
     BarsClosed,
     Decided,
     EstimatesReady,
+    Event,
     FundingPaid,
     OrderFilled,
     Transferred,
@@ -70,6 +71,12 @@ class JournalReader:
         return found or None
 
     @property
+    def last_decided_ms(self) -> int | None:
+        """Give the instant of the newest finished decision; None before the first."""
+        found: int | None = self._rows("SELECT max(decided_ms) FROM entries")[0][0]
+        return found
+
+    @property
     def file_bytes(self) -> int:
         """Give the size on disk, with the write-ahead log."""
         files = (self.path, self.path.with_name(self.path.name + "-wal"))
@@ -87,10 +94,11 @@ class JournalReader:
                 yield self._entry(previous, raw)
                 previous = raw[2]
 
-    def last_snapshot(self) -> Snapshot | None:
+    def last_snapshot(self, before: int = FOREVER_MS) -> Snapshot | None:
         """Give the newest valid snapshot that lies on the chain, or None.
 
-        Why newer ones were passed over is left in `snapshot_problems`.
+        before: only one of the state before this entry was processed. Why newer ones were passed
+        over is left in `snapshot_problems`.
         """
         self.snapshot_problems = []
         query = (
@@ -99,6 +107,8 @@ class JournalReader:
             "ORDER BY s.sequence DESC"
         )
         for sequence, chain, schema, code_version, checksum, packed, on_chain in self._rows(query):
+            if sequence >= before:
+                continue
             expected = on_chain if sequence else GENESIS
             problem = f"snapshot at entry {sequence} does not lie on the chain"
             if chain == expected:
@@ -113,8 +123,7 @@ class JournalReader:
 
     def decisions(self, from_ms: int = 0, until_ms: int = FOREVER_MS) -> Iterator[Decision]:
         """Yield the decisions with from <= as_of < until, in the order they were taken."""
-        where = "e.decided_ms >= ? AND e.decided_ms < ?"
-        for entry in self._found(where, (from_ms, until_ms)):
+        for entry in self.decided_in(from_ms, until_ms):
             yield from (c.decision for c in entry.commands if isinstance(c, Decided))
 
     def decided_before(self, before_ms: int = FOREVER_MS) -> int | None:
@@ -148,6 +157,30 @@ class JournalReader:
     def transfers(self, from_ms: int = 0, until_ms: int = FOREVER_MS) -> Iterator[Transferred]:
         """Yield the deposits and withdrawals of a range of market time."""
         yield from self._events(Transferred, from_ms, until_ms)
+
+    def entries_of(
+        self, kind: type[Event], from_ms: int = 0, until_ms: int = FOREVER_MS
+    ) -> Iterator[Entry]:
+        """Yield the entries of one kind of event in a range of market time."""
+        where = "e.kind = ? AND e.at_ms >= ? AND e.at_ms < ?"
+        yield from self._found(where, (kind.__name__, from_ms, until_ms))
+
+    def decided_in(self, from_ms: int = 0, until_ms: int = FOREVER_MS) -> Iterator[Entry]:
+        """Yield the entries whose commands hold a decision with from <= as_of < until."""
+        where = "e.decided_ms >= ? AND e.decided_ms < ?"
+        yield from self._found(where, (from_ms, until_ms))
+
+    def first_from(self, kind: type[Event], at_ms: int) -> int | None:
+        """Give the first entry of a kind of event at `at_ms` of market time or later; None: none.
+
+        The entries before it may tell of later instants all the same: events come as they arrive.
+        """
+        query = (
+            f"SELECT sequence FROM entries WHERE kind = '{kind.__name__}' AND at_ms >= {at_ms:d} "
+            "ORDER BY at_ms, sequence LIMIT 1"
+        )
+        found = self._rows(query)
+        return int(found[0][0]) if found else None
 
     def runs(self) -> list[tuple[int, str, str]]:
         """List first entry, code version and settings text of every opening for writing."""

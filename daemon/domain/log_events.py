@@ -55,3 +55,5 @@ class LogEvent(StrEnum):
     COMMANDS_HEARD_AGAIN = "commands_heard_again"
     COMMAND_TAKEN = "command_taken"
     COMMANDS_REFUSED = "commands_refused"
+    LOG_FILE_REFUSED = "log_file_refused"
+    LOG_ENTRIES_LOST = "log_entries_lost"

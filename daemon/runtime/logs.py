@@ -1,6 +1,7 @@
 """Set up logging: one stream, structlog for us and for libraries, secrets scrubbed.
 
 Entries go to stderr, as text for people or one JSON object a line; stdout stays free for results.
+A daemon keeps a file of them as well (`log_file`).
 Event names are constants of `daemon.domain.log_events`. Wall time is always there; market time is
 added when a clock is handed in, because in a rehearsal the two are far apart.
 """
@@ -10,8 +11,7 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping, MutableMapping
 from typing import Any, Final, TextIO
 
 import structlog
@@ -20,8 +20,6 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 from daemon.domain.units import iso
 
 MASK: Final = "***"
-TAIL_CHARS_MAX: Final = 600
-_TOLD: Final = ("level", "timestamp")  # has a place of its own
 SECRET_CHARS_MIN: Final = 4  # masking shorter texts would blot out ordinary words
 _SECRET_KEY = re.compile(
     r"passw|secret|token|api_?key|private_?key|credential|signature", re.IGNORECASE
@@ -57,15 +55,8 @@ def configure_logs(
         cache_logger_on_first_use=False,
     )
     handler = logging.StreamHandler(target)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
-            processors=[
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                _renderer(as_json=as_json, colours=target.isatty()),
-            ],
-        )
-    )
+    handler.setLevel(level.upper())  # a log file may be told more
+    handler.setFormatter(_formatter(shared, _renderer(as_json=as_json, colours=target.isatty())))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
@@ -73,42 +64,16 @@ def configure_logs(
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
 
 
-class LogTail(logging.Handler):
-    """Tell every entry to someone who shows the newest; from whatever thread it comes.
-
-    tell: gets `at_ms` (wall time), `level`, `event` and `text`, all scrubbed.
-    """
-
-    def __init__(self, tell: Callable[[dict[str, object]], None]) -> None:
-        super().__init__()
-        self._tell = tell
-        self._scrub = scrub()
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Tell one entry."""
-        entry = dict(record.msg) if isinstance(record.msg, dict) else {"event": record.getMessage()}
-        clean = dict(self._scrub(None, "", entry))
-        event = str(clean.pop("event", ""))
-        parts = [f"{k}={v}" for k, v in clean.items() if not k.startswith("_") and k not in _TOLD]
-        self._tell(
-            {
-                "at_ms": int(record.created * 1000),
-                "level": record.levelname.lower(),
-                "event": event[:TAIL_CHARS_MAX],
-                "text": " ".join(parts)[:TAIL_CHARS_MAX],
-            }
-        )
+def json_formatter(secrets: Collection[str] = ()) -> logging.Formatter:
+    """Make a formatter that writes an entry as one JSON object, secrets scrubbed."""
+    return _formatter(_shared_processors(secrets, None), _renderer(as_json=True, colours=False))
 
 
-@contextmanager
-def log_tail(tell: Callable[[dict[str, object]], None]) -> Iterator[None]:
-    """Tell every entry of this process for as long as the context lasts."""
-    tail, root = LogTail(tell), logging.getLogger()
-    root.addHandler(tail)
-    try:
-        yield
-    finally:
-        root.removeHandler(tail)
+def _formatter(shared: list[Processor], renderer: Processor) -> logging.Formatter:
+    return structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=shared,
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+    )
 
 
 def _shared_processors(

@@ -33,6 +33,7 @@ from daemon.engine.engine import Engine
 from daemon.engine.state import SCHEMA
 from daemon.ports import AccountView, MarketFeed, OrderEntry, Warmup
 from daemon.runtime.live import LiveShell, Observer, ShellParts, ShellTimeouts, Source
+from daemon.runtime.log_file import log_file
 from daemon.runtime.recovery import Recovered
 from daemon.settings import Settings, effective_toml
 from daemon.wiring.clocks import (
@@ -147,6 +148,7 @@ async def trading_session(
     ours = _is_private(settings, hooks)
     async with AsyncExitStack() as stack:
         stack.enter_context(StateLock(folder))
+        stack.enter_context(log_file(folder))
         transport = TransportClock()
         shells: list[LiveShell] = []
         clock = market_clock(settings, transport, lambda: feed, shells, hooks.on_end, hooks.speed)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, Final
 
 from adapters.embedded_redis import embedded_url
 from adapters.redis_status import read_status, watch_status
 from daemon.domain.failures import ConfigurationError
 from daemon.settings import Settings
 from daemon.wiring.sinks import redis_password
+
+EVENTS_N: Final = 10
 
 
 def status_url(settings: Settings) -> str | None:
@@ -31,12 +33,12 @@ def is_shown(settings: Settings) -> bool:
     return settings.redis.enabled and status_url(settings) is not None
 
 
-async def status_once(settings: Settings) -> dict[str, Any]:
-    """Read what a run shows, as of one moment."""
+async def status_once(settings: Settings, *, events_n: int = EVENTS_N) -> dict[str, Any]:
+    """Read what a run shows, as of one moment, with so many of the newest of its events."""
     url = status_url(settings)
     if url is None:
         return _nobody(settings)
-    return await read_status(url, *_names(settings), **_login(settings))
+    return await read_status(url, *_names(settings), events_n=events_n, **_login(settings))
 
 
 async def status_changes(settings: Settings) -> AsyncIterator[dict[str, Any]]:

@@ -14,6 +14,11 @@ def wall_seconds() -> float:
     return _CLOCK.monotonic()
 
 
+def wall_ms() -> int:
+    """Give the machine's UTC time in ms since the epoch."""
+    return _CLOCK.wall_ms()
+
+
 def memory_mb() -> tuple[float, float]:
     """Give the peak memory of this process, and that of the largest one it started; 0: none."""
     whose = resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -17,7 +17,6 @@ from daemon.domain.failures import ConfigurationError, ModelError
 from daemon.domain.log_events import LogEvent
 from daemon.domain.messages import Alert, AlertKind
 from daemon.ports import AlertSink
-from daemon.runtime.logs import log_tail
 from daemon.settings import Settings, read_secret
 from daemon.status.book_topics import models_values
 
@@ -57,19 +56,6 @@ def web_page(
 
     command = (sys.executable, "-m", "daemon.wiring.web_process")
     return WebPage(command, lambda: hello, on_bound=bound, on_trouble=trouble)
-
-
-@contextmanager
-def page_log(page: WebPage) -> Iterator[None]:
-    """Show the log on the page for as long as the context lasts; threads may log too."""
-    loop = asyncio.get_running_loop()
-
-    def tell(entry: dict[str, object]) -> None:
-        with suppress(RuntimeError):  # the loop is over, and so is the page
-            loop.call_soon_threadsafe(page.publish, "log", entry)
-
-    with log_tail(tell):
-        yield
 
 
 @asynccontextmanager
