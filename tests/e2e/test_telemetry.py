@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+<<<<<<< HEAD
 import os
+=======
+>>>>>>> 3a9c27d (Weigh a daemon over simulated days of service with faults all around)
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +22,11 @@ from daemon.wiring import sinks
 from daemon.wiring.rehearsal import rehearsal_exchange
 from daemon.wiring.session import SessionHooks, paper_session
 from tests.e2e.line import SMALL, STOP_S_MAX, settings_of
+<<<<<<< HEAD
 from tests.e2e.servers import Server, Servers, free_port
+=======
+from tests.e2e.servers import Server, Servers, servers_in
+>>>>>>> 3a9c27d (Weigh a daemon over simulated days of service with faults all around)
 
 DECISIONS = 30
 PUBLISH_S_MAX = 0.25  # a call that waited for a server would take the call's time-out of seconds
@@ -28,19 +35,9 @@ Fates = Mapping[int, Callable[[], None]]
 
 @pytest.fixture
 def servers(tmp_path: Path, valkey_binary: Path, mosquitto_binary: Path) -> Iterator[Servers]:
-    redis_port, mqtt_port = free_port(), free_port()
-    words = ["--port", str(redis_port), "--bind", "127.0.0.1", "--save", "", "--dir", str(tmp_path)]
-    file = tmp_path / "mosquitto.conf"
-    lines = [f"listener {mqtt_port} 127.0.0.1", "allow_anonymous true"]
-    file.write_text("\n".join(lines + ["user root"] * (os.getuid() == 0)) + "\n")
-    both = Servers(
-        Server([valkey_binary, *words], redis_port, tmp_path / "redis.log"),
-        Server([mosquitto_binary, "-c", file], mqtt_port, tmp_path / "mosquitto.log"),
-    )
+    both = servers_in(tmp_path, valkey_binary, mosquitto_binary)
     yield both
-    for server in (both.redis, both.mqtt):
-        server.thaw()
-        server.kill()
+    both.end()
 
 
 @dataclass
