@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from adapters.clocks import TransportClock
+from adapters.prometheus_text import exposition
 from adapters.web.app import Sources, page
 from adapters.web.guards import Doorkeeper, Guard, names_of
 from adapters.web.hub import Hub
@@ -34,7 +35,7 @@ async def serve(descriptor: int) -> None:
     doorkeeper = Doorkeeper(hello["token"], clock.monotonic)
     facts = {**hello["facts"], "takes_commands": doorkeeper.takes_commands}
     hub = Hub(facts, clock.monotonic, clock.wall_ms, clients_max=hello["clients_max"])
-    sources = Sources(past.decision, past.candles, past.command)
+    sources = Sources(past.decision, past.candles, past.command, exposition)
     serving = Serving(
         hub,
         _maker(hub, sources, doorkeeper, hello),

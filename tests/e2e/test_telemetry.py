@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-<<<<<<< HEAD
-import os
-=======
->>>>>>> 3a9c27d (Weigh a daemon over simulated days of service with faults all around)
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,11 +18,7 @@ from daemon.wiring import sinks
 from daemon.wiring.rehearsal import rehearsal_exchange
 from daemon.wiring.session import SessionHooks, paper_session
 from tests.e2e.line import SMALL, STOP_S_MAX, settings_of
-<<<<<<< HEAD
-from tests.e2e.servers import Server, Servers, free_port
-=======
 from tests.e2e.servers import Server, Servers, servers_in
->>>>>>> 3a9c27d (Weigh a daemon over simulated days of service with faults all around)
 
 DECISIONS = 30
 PUBLISH_S_MAX = 0.25  # a call that waited for a server would take the call's time-out of seconds
