@@ -26,7 +26,7 @@ from daemon.domain.forecast import Signals
 from daemon.domain.portfolio import Solved, TargetPortfolio
 from daemon.domain.units import Timeframe
 from daemon.domain.view import View
-from strategies import health, mean_variance, policies, ranking, rebalance, weighting
+from strategies import health, holding, mean_variance, policies, ranking, rebalance, weighting
 from strategies.book_memory import Memory, alpha_power, hours_since, with_velocity
 from strategies.book_settings import BookSettings, Weights
 from strategies.factors import exposures
@@ -123,20 +123,28 @@ def decide(
     order = ranking.ranked(outlook.alpha, expected.ranked)
     if not ranking.is_broad(order, knobs.breadth_min):
         note = f"{len(order)} usable {outlook.noun}s; {knobs.breadth_min} are needed"
-        return hold(memory, view, note, expected)
+        return hold(knobs, memory, view, note, expected)
     memory = memory._replace(holds=np.zeros(1))
     if int((~expected.too_dear[order]).sum()) < 2:
-        return hold(memory, view, "costs exceed what the signals can earn", expected)
+        return hold(knobs, memory, view, "costs exceed what the signals can earn", expected)
     return _trade(knobs, memory, view, expected, order, hours)
 
 
 def hold(
-    memory: Memory, view: View, why: str, expected: _Expected | None = None
+    knobs: BookSettings, memory: Memory, view: View, why: str, expected: _Expected | None = None
 ) -> tuple[Memory, TargetPortfolio]:
-    """Keep the book; what may not be held goes to zero and the others offset it."""
+    """Keep the book; what may not be held goes to zero and the others offset it.
+
+    What has drifted away from the wanted neutrality is brought back (`strategies.holding`).
+    """
     holds = memory.holds + 1.0
     ideal = np.where(view.eligible, view.weights, 0.0)
-    weights = policies.kept_neutral(view.weights, view.eligible)
+    if expected is not None:
+        factors = expected.factors
+    else:
+        factors = _exposures(knobs, view, risk_now(view, knobs))
+    weights = holding.kept_neutral(view.weights, view.eligible, factors)
+    made_neutral = _cut(view, weights)
     reduce_only = None if expected is None else expected.too_dear
     if holds[0] > HOLDS_BEFORE_REDUCE_ONLY:
         reduce_only = np.ones(len(ideal), dtype=bool)
@@ -147,7 +155,7 @@ def hold(
         band=np.zeros(len(ideal)),
         signals=None if expected is None else expected.outlook.signals,
         reduce_only=reduce_only,
-        note=f"hold: {why}",
+        note="; ".join(filter(None, (f"hold: {why}", made_neutral))),
         health=health.ratio(memory.health),
     )
 
@@ -175,9 +183,7 @@ def _expected(
         window = view.windows[RISK_TIMEFRAME]
         cap = knobs.name_weight_max * cap_share(window, knobs.liquidity_tiers_usdt)
         ranked = ranked & (cap > 0)
-    factors = exposures(
-        knobs.factors, view, outlook.risk, half_life_bars=knobs.volatility_half_life_hours
-    )
+    factors = _exposures(knobs, view, outlook.risk)
     basis: Basis | str | None = None
     if knobs.weights is Weights.MEAN_VARIANCE:
         basis = mean_variance.basis_of(view, factors)
@@ -193,6 +199,20 @@ def _expected(
         basis=basis if isinstance(basis, Basis) else None,
         why_closed=basis if isinstance(basis, str) else "",
     )
+
+
+def _cut(view: View, weights: Floats) -> str:
+    """Say that a kept book was made smaller, other than by legs that may not be held."""
+    is_cut = bool((weights != np.where(view.eligible, view.weights, 0.0)).any())
+    return "made smaller to stay neutral" if is_cut else ""
+
+
+def _exposures(knobs: BookSettings, view: View, risk: ResidualRisk) -> Floats:
+    """Give the exposures (N, M) that the settings name."""
+    if not knobs.factors:
+        return np.empty((len(view.weights), 0))
+    half_life = knobs.volatility_half_life_hours
+    return exposures(knobs.factors, view, risk, half_life_bars=half_life)
 
 
 def _trade(
@@ -237,7 +257,7 @@ def _trade(
     else:
         sums, moved = policies.moved(knobs.policy, wish, view, memory.sums)
     memory = memory._replace(**sums._asdict())
-    note = _note(book, expected, int(silent.sum()), moved)
+    note = _note(book, expected, int(silent.sum()), moved, _cut(view, moved.weights))
     if policies.drifted(wish, moved.weights, view.weights):
         note = "; ".join(filter(None, (note, _left(knobs, expected, moved.weights))))
     return memory, TargetPortfolio(
@@ -377,9 +397,10 @@ def _factors_of(expected: _Expected) -> Floats | None:
     return expected.factors[:, 0] if count == 1 else expected.factors
 
 
-def _note(book: weighting.Book, expected: _Expected, silent: int, moved: Moved) -> str:
+def _note(book: weighting.Book, expected: _Expected, silent: int, moved: Moved, kept: str) -> str:
     """Say in plain words what made the book other than wanted."""
     parts = ["held until the calendar's next hour"] if moved.waits else []
+    parts += [kept] if moved.waits and kept else []
     parts += [f"smaller than allowed: {book.note}"] if book.note else []
     if expected.why_closed:
         parts.append(f"closed form: {expected.why_closed}")

@@ -99,7 +99,7 @@ class NeutralStrategy:
         memory = read_memory(state, len(view.weights), BELIEFS)
         beliefs, outlook = forecast_outlook(self.settings, state, memory, view)
         if outlook is None:
-            memory, target = book.hold(memory, view, NO_FORECAST)
+            memory, target = book.hold(self.settings, memory, view, NO_FORECAST)
         else:
             memory, target = book.decide(self.settings, memory, view, outlook)
         return memory._asdict() | beliefs, target

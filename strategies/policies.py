@@ -20,7 +20,7 @@ import numpy as np
 
 from daemon.domain.bar import Flags, Floats
 from daemon.domain.view import View
-from strategies import health, rebalance
+from strategies import health, holding, rebalance
 from strategies.rebalance import Band
 
 # The held gross as shares of the ideal one: below it the book is refilled, above it cut.
@@ -30,7 +30,6 @@ GROSS_SHARE_MAX: Final = 1.10
 # is the cap on the short side: a small book of capped targets would freeze.
 BAND_SHARE_MAX: Final = 1.8
 DRIFT_SHARE_MAX: Final = 0.005  # |net| / gross that may stay while no leg needs a trade
-HOLD_DRIFT_SHARE_MAX: Final = 0.01  # the same for a book on hold
 GIVE_MIN: Final = 1e-3
 KEPT_BAND_WEIGHT: Final = 100.0  # wider than any weight: a leg without a forecast is not traded
 WIDENING_HALF_LIFE_HOURS: Final = 720.0  # of what confidence widens a band by on average
@@ -107,7 +106,8 @@ def moved(policy: Policy, wish: Wish, view: View, sums: Sums) -> tuple[Sums, Mov
     if policy.band is Band.CALENDAR and not rebalance.is_due(
         view.as_of_ms, wish.hours, policy.every_hours
     ):
-        found = Moved(kept_neutral(view.weights, view.eligible), band, 1.0, 1.0, waits=True)
+        kept = holding.kept_neutral(view.weights, view.eligible, wish.factors)
+        found = Moved(kept, band, 1.0, 1.0, waits=True)
     else:
         found = _to_the_bands(wish, view, band)
     return remembered(sums, wish, view, found.weights), found
@@ -223,35 +223,6 @@ def _give(band: Floats, cost: Floats, wish: Wish) -> Floats:
         return np.maximum(by_risk / float(by_risk.max()), GIVE_MIN)
     give = np.where(is_paid, band / np.where(is_paid, cost, 1.0), 0.0)
     return np.maximum(give / float(give.max()), GIVE_MIN)
-
-
-def kept_neutral(held: Floats, eligible: Flags) -> Floats:
-    """Keep the held weights, save what neutrality asks: shrink the heavier side, never grow a leg.
-
-    What is not eligible goes to zero, offset by all legs of the other side in proportion; drift
-    beyond its tolerance is taken off the largest leg alone, so that a book on hold is not nibbled
-    at everywhere.
-    """
-    kept = np.where(eligible, held, 0.0)
-    net, gross = float(kept.sum()), float(np.abs(kept).sum())
-    is_closing = bool((kept != held).any())
-    if not is_closing and abs(net) <= HOLD_DRIFT_SHARE_MAX * gross:
-        return held
-    if not is_closing:
-        return rebalance.trimmed(kept)
-    return rebalance.neutral_rebalance(
-        held,
-        kept,
-        np.zeros(len(kept)),
-        np.maximum(np.abs(kept), GIVE_MIN),
-        rebalance.limits(
-            held,
-            weight_max=0.0,
-            reduce_only=np.ones(len(kept), dtype=bool),
-            closing=~eligible,
-        ),
-        drift_max=0.0,
-    )
 
 
 def _updated_widening(sums: Floats, wish: Wish) -> Floats:

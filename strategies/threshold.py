@@ -116,7 +116,7 @@ class ThresholdStrategy:
         bar = _Bar(**{name: state[name] for name in _Bar._fields})
         beliefs, outlook = forecast_outlook(knobs, state, memory, view)
         if outlook is None:
-            memory, target = book.hold(memory, view, NO_FORECAST)
+            memory, target = book.hold(knobs, memory, view, NO_FORECAST)
             return memory._asdict() | beliefs | bar._asdict(), target
         hours = hours_since(memory, view)
         usable = book.rankable(view, outlook)
