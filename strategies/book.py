@@ -27,7 +27,14 @@ from daemon.domain.portfolio import Solved, TargetPortfolio
 from daemon.domain.units import Timeframe
 from daemon.domain.view import View
 from strategies import health, holding, mean_variance, policies, ranking, rebalance, weighting
-from strategies.book_memory import Memory, alpha_power, hours_since, with_velocity
+from strategies.book_memory import (
+    Memory,
+    alpha_power,
+    hours_since,
+    with_book,
+    with_outcome,
+    with_velocity,
+)
 from strategies.book_settings import BookSettings, Weights
 from strategies.factors import exposures
 from strategies.liquidity import cap_share
@@ -119,6 +126,7 @@ def decide(
 ) -> tuple[Memory, TargetPortfolio]:
     """Give the next memory and the target for an outlook; reads nothing but its arguments."""
     hours = hours_since(memory, view)
+    memory = with_outcome(memory, view)
     memory, expected = _expected(knobs, memory, view, outlook, hours)
     order = ranking.ranked(outlook.alpha, expected.ranked)
     if not ranking.is_broad(order, knobs.breadth_min):
@@ -137,6 +145,7 @@ def hold(
 
     What has drifted away from the wanted neutrality is brought back (`strategies.holding`).
     """
+    memory = with_outcome(memory, view)
     holds = memory.holds + 1.0
     ideal = np.where(view.eligible, view.weights, 0.0)
     if expected is not None:
@@ -251,12 +260,12 @@ def _trade(
     )
     solved: Solved | None = None
     if expected.basis is not None and np.isfinite(wish.aversion):
-        sums, moved, solved = mean_variance.moved(
-            expected.basis, knobs.policy, wish, view, memory.sums
+        widening, moved, solved = mean_variance.moved(
+            expected.basis, knobs.policy, wish, view, memory.widening
         )
     else:
-        sums, moved = policies.moved(knobs.policy, wish, view, memory.sums)
-    memory = memory._replace(**sums._asdict())
+        widening, moved = policies.moved(knobs.policy, wish, view, memory.widening)
+    memory = with_book(memory._replace(widening=widening), view, wish)
     note = _note(book, expected, int(silent.sum()), moved, _cut(view, moved.weights))
     if policies.drifted(wish, moved.weights, view.weights):
         note = "; ".join(filter(None, (note, _left(knobs, expected, moved.weights))))

@@ -11,13 +11,13 @@ import numpy.typing as npt
 from daemon.domain.bar import Flags, Floats
 from daemon.domain.units import HOUR_MS, require
 from daemon.domain.view import View
-from strategies import policies, rebalance
-from strategies.policies import Sums
+from strategies import health, policies, rebalance
+from strategies.policies import Wish
 from strategies.sizing.sizer import nothing_known
 
 State = Mapping[str, npt.NDArray[np.float64]]
-STATE_VERSION: Final = 2.0
-READ_ON: Final = 1.0  # a version without what policies and sizing remember
+STATE_VERSION: Final = 3.0
+READ_ON: Final = (1.0, 2.0)  # versions without some of what `_remembered` gives
 VELOCITY_HALF_LIFE_HOURS: Final = 48.0
 POWER_HALF_LIFE_HOURS: Final = 48.0  # of the alphas' mean square
 
@@ -31,25 +31,30 @@ class Memory(NamedTuple):
     velocity2: Floats  # (N,) nu^2, variance per hour of the ideal weight
     ideal: Floats  # (N,) the last ideal weights
     holds: Floats  # (1,) decisions in a row that only kept the book
-    health: Floats  # (3,) and (2,) as `policies.Sums`
-    widening: Floats
+    widening: Floats  # (2,) as for `policies.moved`
     sizing: Floats  # (2,) mean predicted variance of the book at its full gross, last multiplier
-
-    @property
-    def sums(self) -> Sums:
-        """Give what policies remember."""
-        return Sums(self.health, self.widening)
+    health: Floats  # (3,) as in `health`, of all books before the last
+    tracked: Floats  # (N,) gamma s^2 of the legs of the last book; 0 = not counted
+    tracked_ms: Floats  # (1,) when that book was decided
+    paid: Floats  # (N,) as the view had it then
 
 
 def fresh_memory(instruments_n: int) -> Memory:
     """Give the memory before the first decision."""
     unknown, one = np.full(instruments_n, np.nan), np.array([np.nan])
     version = np.array([STATE_VERSION])
-    return Memory(version, one, one, unknown, unknown, np.zeros(1), **_remembered())
+    return Memory(version, one, one, unknown, unknown, np.zeros(1), **_remembered(instruments_n))
 
 
-def _remembered() -> dict[str, Floats]:
-    return {**policies.no_sums()._asdict(), "sizing": nothing_known()}
+def _remembered(instruments_n: int) -> dict[str, Floats]:
+    return {
+        "widening": policies.no_widening(),
+        "sizing": nothing_known(),
+        "health": health.no_sums(),
+        "tracked": np.zeros(instruments_n),
+        "tracked_ms": np.array([np.nan]),
+        "paid": np.zeros(instruments_n),
+    }
 
 
 def read_memory(state: State, instruments_n: int, own: tuple[str, ...] = ()) -> Memory:
@@ -57,8 +62,9 @@ def read_memory(state: State, instruments_n: int, own: tuple[str, ...] = ()) -> 
 
     Raises InvariantViolated for other arrays, another version or another universe.
     """
-    if "version" in state and float(state["version"][0]) == READ_ON:
-        state = {**_remembered(), **state, "version": np.array([STATE_VERSION])}
+    if {"version", "ideal"} <= state.keys() and float(state["version"][0]) in READ_ON:
+        older = _remembered(len(state["ideal"]))
+        state = {**older, **state, "version": np.array([STATE_VERSION])}
     wanted = sorted((*Memory._fields, *own))
     require(sorted(state) == wanted, f"state has the arrays {sorted(state)}; want {wanted}")
     version = float(state["version"][0])
@@ -76,6 +82,40 @@ def hours_since(memory: Memory, view: View) -> float:
     hours = (view.as_of_ms - before) / HOUR_MS
     require(hours > 0, f"decision at {view.as_of_ms} is not after the last one at {before:.0f}")
     return hours
+
+
+def with_outcome(memory: Memory, view: View) -> Memory:
+    """Add what came of the last book to its health: what fills cost, and how it was off its ideal.
+
+    Asked for again at the same instant it adds nothing.
+    """
+    sums, tracked = memory.health, memory.tracked
+    if view.paid is not None and tracked.any():
+        legs = tracked > 0.0
+        sums = health.updated(
+            sums,
+            paid=float((view.paid - memory.paid)[legs].sum()),
+            loss_an_hour=health.tracking_loss(
+                1.0, tracked[legs], (view.weights - memory.ideal)[legs]
+            ),
+            hours=(view.as_of_ms - float(memory.tracked_ms[0])) / HOUR_MS,
+        )
+    return memory._replace(health=sums, tracked=np.zeros(len(tracked)))
+
+
+def with_book(memory: Memory, view: View, wish: Wish) -> Memory:
+    """Remember what the next decision needs to tell how this book fared.
+
+    The first book is not counted: building it costs as much as days of keeping it.
+    """
+    counted = wish.chosen & wish.usable
+    if not (view.weights.any() and np.isfinite(wish.aversion)):
+        counted = np.zeros(len(counted), dtype=bool)
+    return memory._replace(
+        tracked=np.where(counted, wish.aversion * wish.variance, 0.0),
+        tracked_ms=np.array([float(view.as_of_ms)]),
+        paid=memory.paid if view.paid is None else view.paid,
+    )
 
 
 def _keep(hours: float, half_life_hours: float) -> float:

@@ -1,11 +1,11 @@
-"""The health of a no-trade band: what trading costs over what waiting costs, from decisions made.
+"""The health of a no-trade band: what trading cost over what waiting cost.
 
 A band of half-width h around a wandering target pays c nu^2 / (2h) for trades and loses
 gamma sigma^2 h^2 / 6 by holding something else than the target. The sum is least where the first is
 exactly twice the second. So the ratio of the two, measured, is 2 where the bands are right, above
 where they are too narrow and below where they are too wide.
 
-    ratio = sum of c |dw|  /  sum of gamma s^2 (w - w*)^2 / 2 over the hours held
+    ratio = sum of costs paid  /  sum of gamma s^2 (w - w*)^2 / 2 over the hours held
 
 Both sums forget with a half-life of seven days, which is some hundred trades of a book of forty.
 The formula is of bands that are wide beside what the target moves from decision to decision. Where
@@ -29,11 +29,6 @@ BEST: Final = 2.0
 def no_sums() -> Floats:
     """Give the sums before the first decision: paid, lost, hours; (3,)."""
     return np.zeros(3)
-
-
-def trading_cost(cost: Floats, traded: Floats) -> float:
-    """Give the sum of c |dw|, a fraction of equity; cost, traded: (N,)."""
-    return float(cost @ np.abs(traded))
 
 
 def tracking_loss(aversion: float, risk: Floats, gap: Floats) -> float:

@@ -19,7 +19,7 @@ from daemon.domain.units import HOUR_MS
 from daemon.domain.view import View
 from strategies import policies, rebalance
 from strategies.factor_form import FactorForm, factor_form
-from strategies.policies import Moved, Policy, Sums, Wish
+from strategies.policies import Moved, Policy, Wish
 from strategies.programme import Near, Outcome, Problem, solve, tracking
 from strategies.rebalance import Band
 from strategies.roots import falling_root
@@ -118,15 +118,13 @@ def _scaled(near: Near | None, factor: float) -> Near | None:
 
 
 def moved(
-    basis: Basis, policy: Policy, wish: Wish, view: View, sums: Sums
-) -> tuple[Sums, Moved, Solved | None]:
+    basis: Basis, policy: Policy, wish: Wish, view: View, widening: Floats
+) -> tuple[Floats, Moved, Solved | None]:
     """Give where to trade to, by one programme with bands and costs; else as `policies.moved`."""
     if policy.band is Band.CALENDAR:  # in full or not at all: there is no band to follow
-        sums, found = policies.moved(policy, wish, view, sums)
-        return sums, found, None
-    sums, band = policies.bands(policy, wish, view, sums)
-    found, solved = _to_the_bands(basis, wish, view, band)
-    return policies.remembered(sums, wish, view, found.weights), found, solved
+        return *policies.moved(policy, wish, view, widening), None
+    widening, band = policies.bands(policy, wish, view, widening)
+    return widening, *_to_the_bands(basis, wish, view, band)
 
 
 def _to_the_bands(

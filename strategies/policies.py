@@ -20,7 +20,7 @@ import numpy as np
 
 from daemon.domain.bar import Flags, Floats
 from daemon.domain.view import View
-from strategies import health, holding, rebalance
+from strategies import holding, rebalance
 from strategies.rebalance import Band
 
 # The held gross as shares of the ideal one: below it the book is refilled, above it cut.
@@ -71,16 +71,6 @@ class Wish(NamedTuple):
     factors: Floats | None = None
 
 
-class Sums(NamedTuple):
-    """Hold what policies remember: what `strategies.health` sums up (3,), and decayed sums (2,).
-
-    widening: by how much confidence widened a band on average, summed, and of how many decisions.
-    """
-
-    health: Floats
-    widening: Floats
-
-
 class Moved(NamedTuple):
     """Hold where to trade to, (N,), and by which half-widths.
 
@@ -95,35 +85,32 @@ class Moved(NamedTuple):
     waits: bool
 
 
-def no_sums() -> Sums:
-    """Give what is remembered before the first decision."""
-    return Sums(health.no_sums(), np.zeros(2))
+def no_widening() -> Floats:
+    """Give the sums of `moved` before the first decision, (2,)."""
+    return np.zeros(2)
 
 
-def moved(policy: Policy, wish: Wish, view: View, sums: Sums) -> tuple[Sums, Moved]:
-    """Give where to trade to, and what is remembered of it."""
-    sums, band = bands(policy, wish, view, sums)
+def moved(policy: Policy, wish: Wish, view: View, widening: Floats) -> tuple[Floats, Moved]:
+    """Give where to trade to, and what is remembered of it.
+
+    widening: (2,) by how much confidence widened a band on average, summed, and of how many
+    decisions; both are forgotten with time.
+    """
+    widening, band = bands(policy, wish, view, widening)
     if policy.band is Band.CALENDAR and not rebalance.is_due(
         view.as_of_ms, wish.hours, policy.every_hours
     ):
         kept = holding.kept_neutral(view.weights, view.eligible, wish.factors)
-        found = Moved(kept, band, 1.0, 1.0, waits=True)
-    else:
-        found = _to_the_bands(wish, view, band)
-    return remembered(sums, wish, view, found.weights), found
+        return widening, Moved(kept, band, 1.0, 1.0, waits=True)
+    return widening, _to_the_bands(wish, view, band)
 
 
-def bands(policy: Policy, wish: Wish, view: View, sums: Sums) -> tuple[Sums, Floats]:
-    """Give the half-widths (N,) of a decision, and what is remembered of them."""
+def bands(policy: Policy, wish: Wish, view: View, widening: Floats) -> tuple[Floats, Floats]:
+    """Give the sums of `moved`, and the half-widths (N,) of a decision."""
     if policy.band is Band.CONFIDENCE:
-        sums = sums._replace(widening=_updated_widening(sums.widening, wish))
+        widening = _updated_widening(widening, wish)
     # A leg that lost its place is closed at once: inside a band around zero it would stay.
-    return sums, np.where(wish.chosen, half_widths(policy, wish, view.cost, sums.widening), 0.0)
-
-
-def remembered(sums: Sums, wish: Wish, view: View, weights: Floats) -> Sums:
-    """Add what was traded to, (N,), to what is remembered."""
-    return sums._replace(health=_updated_health(sums.health, wish, view, weights))
+    return widening, np.where(wish.chosen, half_widths(policy, wish, view.cost, widening), 0.0)
 
 
 def boxes_of(wish: Wish, view: View) -> rebalance.Limits:
@@ -151,7 +138,7 @@ def drifted(wish: Wish, weights: Floats, held: Floats) -> bool:
 def half_widths(policy: Policy, wish: Wish, cost: Floats, widening: Floats) -> Floats:
     """Give the half-widths (N,), zero for what has no forecast, by the policy's rule.
 
-    cost: (N,) one-way, per unit notional. widening: the second of `Sums`.
+    cost: (N,) one-way, per unit notional. widening: as for `moved`.
     """
     match policy.band:
         case Band.CUBE_ROOT:
@@ -230,20 +217,3 @@ def _updated_widening(sums: Floats, wish: Wish) -> Floats:
     wider = rebalance.widening(wish.confidence[wish.usable])
     keep = 0.5 ** (wish.hours / WIDENING_HALF_LIFE_HOURS)
     return np.asarray(keep * sums + np.array([float(wider.mean()), 1.0]), dtype=np.float64)
-
-
-def _updated_health(sums: Floats, wish: Wish, view: View, weights: Floats) -> Floats:
-    """Add what the bands cost in trades and by waiting; the first book is left out.
-
-    Building a book from nothing costs as much as days of keeping it.
-    """
-    if not (view.weights.any() and np.isfinite(wish.aversion)):
-        return sums
-    legs = wish.chosen & wish.usable
-    gap = (weights - wish.ideal)[legs]
-    return health.updated(
-        sums,
-        paid=health.trading_cost(view.cost[legs], (weights - view.weights)[legs]),
-        loss_an_hour=health.tracking_loss(wish.aversion, wish.variance[legs], gap),
-        hours=wish.hours,
-    )

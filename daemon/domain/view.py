@@ -26,6 +26,8 @@ class View(Struct, frozen=True, gc=False):
     held; None where nothing is.
     covariance: the newest prediction of it, possibly stale: compare its as_of_ms. funding_hours:
     how long those rates were for, NaN before two settlements were seen; None where nobody says.
+    paid: (N,) what fills of our orders cost so far, fees and the shortfall against the price that a
+    decision saw, as fractions of equity; None where nobody counts it.
     """
 
     as_of_ms: int
@@ -44,3 +46,4 @@ class View(Struct, frozen=True, gc=False):
     reading: Reading | None = None
     covariance: Covariance | None = None
     funding_hours: Floats | None = None
+    paid: Floats | None = None

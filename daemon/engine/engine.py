@@ -388,6 +388,8 @@ class Engine:
         if fill.other_currency:
             fee += float(fill.other_fee) * price_of(fill.other_currency, book.universe, book.prices)
         self._costs.took(order, book.universe, notional, shortfall, fee)
+        if book.equity > 0:
+            self.state.paid[order.index] += (shortfall + fee) / book.equity
         if record.filled != record.order.quantity and record.is_overfilled:
             order_id, size = record.order.order_id, record.order.quantity
             self._halt(fill.at_ms, f"order {order_id} of {size}: venue filled {record.filled}")

@@ -34,4 +34,5 @@ def view_of(universe: Universe, state: EngineState, rules: EngineRules, costs: C
         gross_multiplier=state.gross_multiplier,
         reduce_only=book.held_back(),
         covariance=state.covariance,
+        paid=state.paid.copy(),  # strategies keep it; fills add to ours
     )

@@ -17,6 +17,7 @@ from daemon.engine.costs import KEPT_MAX, PRIOR_FILLS, Costs, shown_costs
 from daemon.engine.engine import Engine
 from daemon.engine.risk import RiskLimits
 from daemon.engine.styles import ExecutionRules, Style
+from daemon.engine.viewing import view_of
 from daemon.ports import StrategyState
 from tests.engine.test_risk import order
 from tests.engine.world import (
@@ -64,6 +65,24 @@ def test_buys_above_and_sells_below_the_reference_cost_and_fees_are_kept_apart()
         "cross liquid +10.00 and fee 5.00 bps of 1 fills; cross other -30.00 and fee 0.00 bps of 1 "
         "fills"
     )
+
+
+def test_what_fills_of_a_leg_cost_is_shown_to_the_strategy_as_a_share_of_equity() -> None:
+    engine = engine_of(ExecutionRules())
+    buy, sell = submitted(feed(engine, bars(4)))
+    equity = engine.state.book.equity
+    assert not engine.state.paid.any()  # nothing was filled, whatever was asked for
+    feed(engine, fill_of(buy, "b", price="100.1", fee="0.5"), fill_of(sell, "s", price="100.3"))
+    paid = np.zeros(4)
+    paid[buy.index], paid[sell.index] = 1.5 / equity, -3.0 / equity
+    assert engine.state.paid == pytest.approx(paid, rel=1e-3)
+    shown = view_of(engine.universe, engine.state, engine.rules, Costs({}, ExecutionRules()))
+    assert shown.paid is not None
+    assert shown.paid.tolist() == engine.state.paid.tolist()
+    assert not np.shares_memory(shown.paid, engine.state.paid)
+    again = engine_of(ExecutionRules())
+    again.restore(engine.state.to_plain())
+    assert again.state.paid.tolist() == engine.state.paid.tolist()
 
 
 def test_what_waited_and_crossed_later_pays_for_its_wait() -> None:

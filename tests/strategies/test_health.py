@@ -26,7 +26,7 @@ def measured(*, steps: float, width: float, hours: int) -> float:
         moved = rebalance.nearest_edge(held, ideal, band)
         sums = health.updated(
             sums,
-            paid=health.trading_cost(cost, moved - held),
+            paid=float(cost @ np.abs(moved - held)),
             loss_an_hour=health.tracking_loss(GAMMA, RISK, moved - ideal),
             hours=1.0,
         )
@@ -62,9 +62,8 @@ def test_a_book_that_always_holds_its_ideal_has_no_ratio() -> None:
     assert health.ratio(full) is None
 
 
-def test_costs_and_losses_of_legs_add_up() -> None:
-    cost, gap = np.array([5e-4, 1e-3]), np.array([0.02, -0.01])
-    assert health.trading_cost(cost, gap) == pytest.approx(1e-5 + 1e-5)
+def test_losses_of_legs_add_up() -> None:
+    gap = np.array([0.02, -0.01])
     loss = health.tracking_loss(10.0, np.array([1e-4, 4e-4]), gap)
     assert loss == pytest.approx(5.0 * (1e-4 * 4e-4 + 4e-4 * 1e-4))
 
@@ -91,15 +90,60 @@ def test_decisions_carry_it_and_narrow_bands_read_higher_than_wide_ones() -> Non
 def test_the_first_book_is_no_trade_of_the_bands_and_a_hold_keeps_the_ratio() -> None:
     strategy = NeutralStrategy()
     world = World.make(80, alpha_sd=0.06, seed=6)
-    state, weights = strategy.initial_state(N), np.zeros(N)
+    state, weights, paid = strategy.initial_state(N), np.zeros(N), np.zeros(N)
     sums: list[Floats] = []
     for t in range(RISK_BARS, RISK_BARS + 60):
-        state, target = strategy.decide(state, world.view(t, weights=weights))
+        view = world.view(t, weights=weights, paid=paid)
+        state, target = strategy.decide(state, view)
+        paid = paid + view.cost * np.abs(target.weights - weights)
         weights = target.weights
         sums.append(state["health"])
-    assert not sums[0].any()
-    assert sums[1][2] == 1.0
+    assert not sums[1].any()  # what the first book came to
+    assert sums[2][2] == 1.0
     assert target.health == pytest.approx(sums[-1][0] / sums[-1][1])
-    kept, held = strategy.decide(state, world.view(RISK_BARS + 60, weights=weights, predictions=()))
-    assert held.health == target.health
-    assert kept["health"].tolist() == sums[-1].tolist()
+    calm = {"weights": weights, "paid": paid, "predictions": ()}
+    kept, held = strategy.decide(state, world.view(RISK_BARS + 60, **calm))
+    assert kept["health"][2] > sums[-1][2]  # the hour before the hold still counts
+    later, still = strategy.decide(kept, world.view(RISK_BARS + 61, **calm))
+    assert still.health == held.health
+    assert later["health"].tolist() == kept["health"].tolist()
+
+
+def test_fills_are_what_counts_and_not_what_was_asked_for() -> None:
+    """One hour, in which nothing, all, or all at thrice the cost was filled."""
+    strategy = NeutralStrategy(NeutralSettings(band=Band.FIXED, band_weight=0.005))
+    world = World.make(8, alpha_sd=0.06, seed=6)
+    state, target = strategy.decide(strategy.initial_state(N), world.view(RISK_BARS))
+    held, before = target.weights, np.full(N, 0.01)
+    now = world.view(RISK_BARS + 1, weights=held, paid=before)
+    state, target = strategy.decide(state, now)
+    traded = np.abs(target.weights - held)
+    asked = float(now.cost @ traded)
+    assert asked > 0.0
+
+    def outcome(weights: Floats, share: float) -> Floats:
+        paid = before + share * now.cost * traded
+        view = world.view(RISK_BARS + 2, weights=weights, paid=paid)
+        return strategy.decide(state, view)[0]["health"]
+
+    none, full, dear = (
+        outcome(held, 0.0),
+        outcome(target.weights, 1.0),
+        outcome(target.weights, 3.0),
+    )
+    assert none[0] == 0.0
+    assert none[1] > full[1] > 0.0  # what was not filled is off the ideal by more
+    assert full[0] == pytest.approx(asked, rel=0.05)  # legs that lost their place are not counted
+    assert dear[0] == pytest.approx(3.0 * full[0])
+    assert dear[1] == full[1]
+    assert full[2] == 1.0
+
+
+def test_where_nobody_counts_what_was_paid_there_is_no_ratio() -> None:
+    strategy = NeutralStrategy()
+    world = World.make(60, alpha_sd=0.06, seed=6)
+    state, weights = strategy.initial_state(N), np.zeros(N)
+    for t in range(RISK_BARS, RISK_BARS + 55):
+        state, target = strategy.decide(state, world.view(t, weights=weights))
+        weights = target.weights
+    assert target.health is None

@@ -77,10 +77,11 @@ class Run:
 
 def run(world: World, hours: int, strategy: NeutralStrategy, **changes: object) -> Run:
     state: Mapping[str, Floats] = strategy.initial_state(N)
-    weights, seen = np.zeros(N), Run()
+    weights, paid, seen = np.zeros(N), np.zeros(N), Run()
     for t in range(RISK_BARS, RISK_BARS + hours):
-        view = world.view(t, weights=weights, **changes)
+        view = world.view(t, weights=weights, paid=paid, **changes)
         state, target = strategy.decide(state, view)
+        paid = paid + view.cost * np.abs(target.weights - weights)
         seen.gross.append(float(np.abs(target.weights).sum()))
         seen.ideal_gross.append(float(np.abs(target.ideal).sum()))
         seen.net.append(float(target.weights.sum()))
@@ -389,14 +390,21 @@ def test_a_state_of_another_version_or_universe_is_refused() -> None:
         strategy.decide({"version": np.ones(1)}, view)
 
 
-def test_a_state_of_the_version_before_is_read_on() -> None:
+@pytest.mark.parametrize(
+    ("version", "lacks"),
+    [
+        (1.0, ["health", "widening", "sizing", "tracked", "tracked_ms", "paid"]),
+        (2.0, ["tracked", "tracked_ms", "paid"]),
+    ],
+)
+def test_a_state_of_a_version_before_is_read_on(version: float, lacks: list[str]) -> None:
     strategy = NeutralStrategy()
     state, view = first(strategy)
-    old = {k: v for k, v in state.items() if k not in ("health", "widening")}
-    old["version"] = np.array([1.0])
+    old = {k: v for k, v in state.items() if k not in lacks}
+    old["version"] = np.array([version])
     after, target = strategy.decide(old, view)
     assert after.keys() == state.keys()
-    assert after["version"].tolist() == [2.0]
+    assert after["version"].tolist() == [3.0]
     assert target.weights.tolist() == strategy.decide(state, view)[1].weights.tolist()
 
 

@@ -14,7 +14,7 @@ from daemon.domain.units import HOUR_MS
 from daemon.domain.view import View
 from strategies import policies, rebalance
 from strategies.neutral import RISK_BARS, NeutralSettings, NeutralStrategy, build
-from strategies.policies import Moved, Policy, Wish, no_sums
+from strategies.policies import Moved, Policy, Wish, no_widening
 from strategies.rebalance import Band
 from tests.strategies.test_neutral import N, Run, World, first, run
 from tests.strategies.views import make_view
@@ -49,7 +49,7 @@ def view_of(weights: Floats, *, at_hour: int = 1_000, **changes: Any) -> View:
 
 
 def moved(policy: Policy, wanted: Wish, view: View) -> Moved:
-    return policies.moved(policy, wanted, view, no_sums())[1]
+    return policies.moved(policy, wanted, view, no_widening())[1]
 
 
 def traded_by(**knobs: Any) -> Run:
@@ -132,12 +132,12 @@ def test_bands_by_confidence_are_as_wide_as_the_fixed_one_on_average() -> None:
     found = moved(policy, wanted, view_of(np.zeros(4)))
     assert float(found.band.mean()) == pytest.approx(0.02 * found.narrowing)
     assert np.argsort(found.band).tolist() == [0, 2, 3, 1]
-    sums, widths = no_sums(), []
+    widening, widths = no_widening(), []
     rng = np.random.default_rng(2)
     for hour in range(200):  # also where the confidence of all changes at once
         level = 0.2 if hour % 50 < 25 else 0.8
         wanted = wish(ideal, confidence=level * rng.uniform(0.8, 1.2, 4))
-        sums, found = policies.moved(policy, wanted, view_of(np.zeros(4)), sums)
+        widening, found = policies.moved(policy, wanted, view_of(np.zeros(4)), widening)
         widths.append(float(found.band.mean()) / found.narrowing)
     assert np.mean(widths[50:]) == pytest.approx(0.02, rel=0.05)
     assert np.mean(widths[150:175]) > 1.5 * np.mean(widths[175:])
@@ -243,12 +243,12 @@ def test_under_no_policy_does_a_small_book_of_capped_targets_freeze(band: Band, 
     strategy = Policy(band, 0.05, 6)
     cap = 1.0 / size
     side = np.where(np.arange(size) % 2 == 0, cap, -cap)
-    held, sums, right = np.zeros(size), no_sums(), []
+    held, widening, right = np.zeros(size), no_widening(), []
     for hour in range(1, 81):
         ideal = side if hour // 10 % 2 == 0 else -side
         wanted = wish(ideal, weight_max=cap, velocity2=np.full(size, (2 * cap) ** 2 / 10))
         view = view_of(held, at_hour=hour, cost=np.full(size, 3e-3))
-        sums, found = policies.moved(strategy, wanted, view, sums)
+        widening, found = policies.moved(strategy, wanted, view, widening)
         held = found.weights
         assert held.sum() == pytest.approx(0.0, abs=1e-12)
         if hour % 10 > 6:
