@@ -36,7 +36,7 @@ from strategies.book_memory import (
     with_velocity,
 )
 from strategies.book_settings import BookSettings, Weights
-from strategies.factors import exposures
+from strategies.factors import blind, exposures
 from strategies.liquidity import cap_share
 from strategies.mean_variance import Basis
 from strategies.policies import Moved, Wish
@@ -164,7 +164,9 @@ def hold(
         band=np.zeros(len(ideal)),
         signals=None if expected is None else expected.outlook.signals,
         reduce_only=reduce_only,
-        note="; ".join(filter(None, (f"hold: {why}", made_neutral))),
+        note="; ".join(
+            filter(None, (f"hold: {why}", made_neutral, blind(knobs.factors, factors, view)))
+        ),
         health=health.ratio(memory.health),
     )
 
@@ -269,6 +271,7 @@ def _trade(
     note = _note(book, expected, int(silent.sum()), moved, _cut(view, moved.weights))
     if policies.drifted(wish, moved.weights, view.weights):
         note = "; ".join(filter(None, (note, _left(knobs, expected, moved.weights))))
+    unseen = blind(knobs.factors, expected.factors, view)
     return memory, TargetPortfolio(
         as_of_ms=view.as_of_ms,
         weights=moved.weights,
@@ -276,7 +279,7 @@ def _trade(
         band=moved.band,
         signals=expected.outlook.signals,
         reduce_only=reduce_only,
-        note="; ".join(filter(None, (size.note, note))),
+        note="; ".join(filter(None, (size.note, note, unseen))),
         solved=solved,
         health=health.ratio(memory.health),
     )

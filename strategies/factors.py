@@ -7,6 +7,9 @@
     volatility   log of the hourly residual volatility
     funding      last known funding rate an hour
 
+A run whose universe has no BTC is refused `bitcoin` at its start; where BTC stops trading later,
+the decision's note says so (`blind`).
+
 Betas are as they are; the others are centred and of unit spread over the instruments that have one,
 kept within 3. What is not known is 0: such an instrument is taken for an average one.
 """
@@ -28,6 +31,9 @@ from strategies.risk import BETA_SHRINKAGE, ResidualRisk
 EXPOSURE_MAX: Final = 3.0
 HOUR: Final = Timeframe(60)
 BITCOIN: Final = "BTC"
+BLIND_HOURS: Final = (
+    24  # without a bar of BTC for so long, what follows is not known of betas to it
+)
 
 
 class Factor(StrEnum):
@@ -47,6 +53,22 @@ def exposures(
     """Give the exposures (N, M) of the named factors, in their order; no entry is NaN."""
     columns = [_column(factor, view, risk, half_life_bars) for factor in factors]
     return np.column_stack(columns) if columns else np.zeros((len(view.weights), 0))
+
+
+def blind(factors: Sequence[Factor], columns: Floats, view: View) -> str:
+    """Say of which named exposures, `columns` (N, M), nothing new is known; '' of none."""
+    unknown = [name for name, x in zip(factors, columns.T, strict=True) if not x.any()]
+    said = [f"nothing is known of {', '.join(unknown)}"] if unknown else []
+    if Factor.BITCOIN in factors:
+        at = _place_of_bitcoin(view)
+        if at is None or not np.isfinite(view.windows[HOUR].closes[-BLIND_HOURS:, at]).any():
+            said.append(f"no bar of {BITCOIN} in {BLIND_HOURS} h: {Factor.BITCOIN} by older bars")
+    return "; ".join(said)
+
+
+def _place_of_bitcoin(view: View) -> int | None:
+    bases = [instrument.base for instrument in view.universe.instruments]
+    return bases.index(BITCOIN) if BITCOIN in bases else None
 
 
 def _column(factor: Factor, view: View, risk: ResidualRisk, half_life_bars: float) -> Floats:
@@ -72,10 +94,10 @@ def _column(factor: Factor, view: View, risk: ResidualRisk, half_life_bars: floa
 
 def _bitcoin(returns: Floats, view: View, half_life_bars: float) -> Floats:
     """Give shrunk betas to BTC (N,), ones where the book has no BTC."""
-    bases = [instrument.base for instrument in view.universe.instruments]
-    if BITCOIN not in bases:
-        return np.ones(len(bases))
-    of_btc = returns[:, [bases.index(BITCOIN)]]
+    at = _place_of_bitcoin(view)
+    if at is None:
+        return np.ones(len(view.weights))
+    of_btc = returns[:, [at]]
     both = np.isfinite(returns) & np.isfinite(of_btc)
     age = np.arange(len(returns) - 1, -1, -1)
     decay = np.power(0.5, age / half_life_bars)[:, None]

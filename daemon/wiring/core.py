@@ -22,6 +22,7 @@ from daemon.engine.styles import ExecutionRules, Style
 from daemon.ports import Strategy
 from daemon.settings import Settings
 from daemon.wiring.packaged import packaged_file
+from strategies.factors import BITCOIN, Factor
 from strategies.registry import make_strategy
 
 TYPICAL_FILL_SHARE: Final = 0.05  # of a bar's participation budget, for the cost a band expects
@@ -131,9 +132,25 @@ def paper_settings(settings: Settings) -> PaperSettings:
 
 
 def engine_of(settings: Settings, universe: Universe, source: Timeframe) -> Engine:
-    """Build the engine of a run."""
+    """Build the engine of a run.
+
+    Raises ConfigurationError as `strategy_of`, and where the strategy is to be neutral to what the
+    universe lacks.
+    """
     strategy = strategy_of(settings)
+    _check_exposures(strategy, universe)
     return Engine(universe, strategy, engine_rules(settings, strategy, len(universe), source))
+
+
+def _check_exposures(strategy: Strategy, universe: Universe) -> None:
+    named = tuple(getattr(getattr(strategy, "settings", None), "neutral_to", ()))
+    if Factor.BITCOIN not in named or any(i.base == BITCOIN for i in universe.instruments):
+        return
+    others = ", ".join(name for name in Factor if name is not Factor.BITCOIN)
+    raise ConfigurationError(
+        f"strategy.parameters.neutral_to = {[str(name) for name in named]}: {str(Factor.BITCOIN)!r}"
+        f" needs {BITCOIN} in universe.symbols; accepted without it: {others}"
+    )
 
 
 def engine_rules(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -15,6 +16,7 @@ from msgspec.structs import replace
 from daemon.domain.bar import Floats
 from daemon.domain.covariance import Covariance
 from daemon.domain.failures import ConfigurationError
+from daemon.domain.instrument import Universe
 from daemon.domain.units import HOUR_MS
 from daemon.domain.view import View
 from strategies import mean_variance, programme
@@ -208,6 +210,20 @@ def test_beta_to_bitcoin_is_that_of_the_window_and_one_without_bitcoin() -> None
     view = world()
     risk = risk_now(view, NeutralSettings())
     assert exposures([Factor.BITCOIN], view, risk, half_life_bars=48.0)[:, 0].tolist() == [1.0] * N
+
+
+def test_a_decision_says_which_of_its_exposures_it_is_told_nothing_of() -> None:
+    view = world()
+    named = [*view.universe.instruments]
+    named[3] = dataclasses.replace(named[3], base="BTC")
+    view = replace(view, universe=Universe(tuple(named)))
+    knobs = {"neutral_to": ["bitcoin", "funding"]}
+    assert decided(knobs, view).note.endswith("nothing is known of funding")
+    view = replace(view, funding_rates=np.linspace(0.0, 1e-4, N))
+    for window in view.windows.values():
+        window.values[-24:, 3] = np.nan
+    assert decided(knobs, view).note.endswith("no bar of BTC in 24 h: bitcoin by older bars")
+    assert "BTC" not in decided({"neutral_to": ["market"]}, view).note
 
 
 def test_names_that_are_none_are_refused() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 
 import numpy as np
@@ -122,6 +123,19 @@ def test_a_strategy_that_needs_a_timeframe_nobody_builds_is_refused_by_name() ->
     settings = settings_of(*RULE, 'market.timeframes=["90m", "2h"]')
     with pytest.raises(ConfigurationError, match=r"market.timeframes .* also needs 1h"):
         strategy_of(settings)
+
+
+def test_neutrality_to_bitcoin_is_refused_where_the_universe_has_none() -> None:
+    own = 'strategy.parameters={"neutral_to": ["size", "bitcoin"]}'
+    settings = settings_of("strategy.name=momentum", "estimator.kind=none", own)
+    with pytest.raises(
+        ConfigurationError,
+        match=r"neutral_to = \['size', 'bitcoin'\]: 'bitcoin' needs BTC in universe.symbols; "
+        "accepted without it: market, size, momentum, volatility, funding",
+    ):
+        engine_of(settings, universe_of(instruments()), Timeframe(30))
+    with_btc = [*instruments(), replace(instruments()[0], key=InstrumentKey("v", "B"), base="BTC")]
+    assert len(engine_of(settings, universe_of(with_btc), Timeframe(30)).universe) == 4
 
 
 def test_a_strategy_without_its_forecasts_is_refused_with_what_is_accepted() -> None:
