@@ -56,6 +56,16 @@ class LotProblem:
             exact = np.where(self.untradable, 0.0, exact)
         return exact
 
+    def growth(self, allowed: Floats) -> Floats:
+        """Give the sizes in lots to which legs may grow from what is allowed, (N,).
+
+        At most GROWTH_MAX times as much, and a leg that shrinks a position never over zero.
+        """
+        size, held = np.abs(allowed), np.abs(self.held)
+        most = GROWTH_MAX * size
+        reduces = (allowed * self.held < 0) & (size <= held)
+        return np.where(reduces, np.minimum(most, held), most)
+
     def closes(self, lots: Floats) -> Flags:
         """Tell where trading `lots` leaves less than one lot of a position, shape (N,)."""
         closing: Flags = (lots != 0) & (np.abs(lots + self.held) < 1.0 - LOT_TOLERANCE)

@@ -23,7 +23,6 @@ from msgspec import Struct
 from daemon.domain.failures import InvariantViolated
 from daemon.domain.instrument import TradingRules, Universe
 from daemon.domain.lot_problem import (
-    GROWTH_MAX,
     LOT_TOLERANCE,
     REDISTRIBUTIONS_MAX,
     LotProblem,
@@ -221,9 +220,11 @@ def _redistributed(plan: LotProblem) -> tuple[Floats, Floats]:
     """Drop what cannot trade and take its imbalance off the other legs; give exact and whole lots.
 
     Legs on the side that is now too heavy shrink in proportion; only when none is left to shrink do
-    the others grow. Legs that close a position are not shrunk: they have to go.
+    the others grow, in all rounds together to `LotProblem.growth`. Legs that close a position are
+    not shrunk: they have to go.
     """
     exact = plan.allowed()
+    most = plan.growth(exact)
     lots = whole(exact)
     small = plan.too_small(lots)
     if exact is plan.wanted and not count(small):
@@ -233,15 +234,18 @@ def _redistributed(plan: LotProblem) -> tuple[Floats, Floats]:
         missing = float(plan.value @ (exact - plan.wanted))
         if not count(small) and abs(missing) <= BALANCED * float(plan.value @ np.abs(plan.wanted)):
             break
-        exact = _offset(plan, exact, missing)
+        exact = _offset(plan, exact, missing, most)
         lots = whole(exact)
         small = plan.too_small(lots)
     # Rounds may run out while legs still fall below their minima: those are dropped in any case.
     return np.where(small, 0.0, exact), np.where(small, 0.0, lots)
 
 
-def _offset(plan: LotProblem, exact: Floats, missing: float) -> Floats:
-    """Take `missing` (quote currency, signed) off the legs: shrink the heavy side, then grow."""
+def _offset(plan: LotProblem, exact: Floats, missing: float, most: Floats) -> Floats:
+    """Take `missing` (quote currency, signed) off the legs: shrink the heavy side, then grow.
+
+    most: (N,) the sizes in lots that no leg grows beyond; the next round finds what that leaves.
+    """
     notional = plan.value * exact
     free = ~plan.closes(whole(exact))
     heavy = free & (notional * missing > 0)
@@ -249,13 +253,14 @@ def _offset(plan: LotProblem, exact: Floats, missing: float) -> Floats:
     cut = min(1.0, abs(missing) / weight) if weight > 0 else 0.0
     exact = np.where(heavy, exact * (1.0 - cut), exact)
     left = abs(missing) - cut * weight
-    light = free & (notional * missing < 0)
+    light = free & (notional * missing < 0) & (np.abs(exact) < most)
     if plan.reduce_only is not None:
         light &= ~plan.reduce_only
     room = float(np.abs(notional[light]).sum())
     if left <= 0 or room == 0:
         return exact
-    return np.where(light, exact * min(GROWTH_MAX, 1.0 + left / room), exact)
+    grown = np.minimum(np.abs(exact) * (1.0 + left / room), most)
+    return np.where(light, np.copysign(grown, exact), exact)
 
 
 def _flipped(

@@ -16,7 +16,6 @@ import numpy as np
 import numpy.typing as npt
 
 from daemon.domain.lot_problem import (
-    GROWTH_MAX,
     REDISTRIBUTIONS_MAX,
     LotProblem,
     count,
@@ -111,7 +110,7 @@ def _evened(plan: LotProblem, goal: Goal, exact: Floats, allowed: Floats | None)
     pull = rows / (plan.value[index] * np.abs(part))
     high = np.zeros(index.size)
     if allowed is not None:
-        high = _growth(plan, allowed, index) / np.abs(part) - 1.0
+        high = plan.growth(allowed)[index] / np.abs(part) - 1.0
         high = np.maximum(high, 0.0)
     off = goal.after(exact) - goal.aim
     share = _least_change(rows[:1], pull[:1], off[:1], high)
@@ -122,14 +121,6 @@ def _evened(plan: LotProblem, goal: Goal, exact: Floats, allowed: Floats | None)
     changed = exact.copy()
     changed[index] = part * (1.0 + share)
     return changed
-
-
-def _growth(plan: LotProblem, allowed: Floats, index: npt.NDArray[np.intp]) -> Floats:
-    """Give the sizes in lots to which legs may grow, (n,)."""
-    size, held = np.abs(allowed[index]), np.abs(plan.held[index])
-    most = GROWTH_MAX * size
-    reduces = (allowed[index] * plan.held[index] < 0) & (size <= held)
-    return np.where(reduces, np.minimum(most, held), most)
 
 
 def _least_change(rows: Floats, pull: Floats, off: Floats, high: Floats) -> Floats:

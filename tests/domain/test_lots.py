@@ -248,6 +248,29 @@ def test_a_tiny_leg_is_not_blown_up_to_offset_a_large_one() -> None:
     assert abs(only_grow.lots).sum() <= 2 * 90
 
 
+@given(hard_problems)
+def test_no_leg_trades_more_than_twice_what_it_wants_nor_over_zero(problem: Problem) -> None:
+    found = problem.solve(untradable=problem.untradable, reduce_only=problem.reduce_only)
+    wanted, held = problem.wanted, problem.held / problem.rules.steps
+    assert (np.abs(found.lots) <= 2.0 * np.abs(wanted) + 1.0 + 1e-6).all()
+    assert (found.lots * wanted >= 0.0).all()
+    reduces = (wanted * held < 0) & (np.abs(wanted) <= np.abs(held))
+    assert ((held + found.lots) * np.sign(held) >= -1e-6)[reduces].all()
+
+
+def test_rounds_of_sharing_out_do_not_grow_a_leg_beyond_twice_what_it_wants() -> None:
+    """The large sell cannot happen and two legs close; one small sell made up for everything."""
+    untradable = np.array([True, False, False, False, False, False])
+    found = simple(
+        [-0.50, 0.02, -0.30, 0.0, 0.0, 0.0],
+        [0, 0, 0, 30, 30, -100],
+        notional_min=5.0,
+        untradable=untradable,
+    )
+    assert found.lots.tolist() == [0, 0, -60, -30, -30, 100]
+    assert found.net_error > 0.0  # said, not hidden in a leg of 200
+
+
 def test_closing_completely_is_allowed_below_the_minimum_and_dust_stays_dust() -> None:
     found = simple([0.0, 0.0], [3.0, -3.4], notional_min=50.0)
     assert found.lots.tolist() == [-3, 3]

@@ -74,7 +74,7 @@ def test_between_the_hours_of_a_calendar_exposures_stay_inside_their_bounds(
     hours, coins = 520, 20
     moves, closes = market(hours, coins)
     state, held, drifted_n = strategy.initial_state(coins), np.zeros(coins), 0
-    settings_of = strategy.settings  # type: ignore[attr-defined]
+    settings_of = strategy.settings
     half_life = settings_of.volatility_half_life_hours
     for t in range(400, hours):
         view = make_view(closes[t - 399 : t + 1], as_of_ms=t * HOUR_MS, weights=held)
@@ -97,8 +97,8 @@ def test_a_book_on_hold_without_forecasts_keeps_the_neutrality_of_its_settings()
     held[order[-2:]], held[order[:2]] = 0.25, -0.25
     view = make_view(closes, weights=held)
     decided = {}
-    for name, knobs in (("plain", {}), ("beta", {"beta_neutral": True})):
-        strategy = NeutralStrategy(NeutralSettings(**knobs))
+    for name in ("plain", "beta"):
+        strategy = NeutralStrategy(NeutralSettings(beta_neutral=name == "beta"))
         _, decided[name] = strategy.decide(strategy.initial_state(12), replace(view))
     assert decided["plain"].weights.tobytes() == held.tobytes()
     assert decided["plain"].note == "hold: no forecast is fresh enough"
