@@ -22,6 +22,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from daemon.domain.bar import Flags, Floats
+from daemon.domain.concentration import bets_apart, bets_by_risk
 from daemon.domain.forecast import Signals
 from daemon.domain.portfolio import Solved, TargetPortfolio
 from daemon.domain.units import Timeframe
@@ -346,15 +347,22 @@ def _ideal(
     """
     gross, why = _gross(knobs, share, int(expected.ranked.sum()))
     book, chosen = _sided(knobs, expected, chosen, kept, gross)
-    held = book.weights != 0
-    bets = weighting.effective_bets(book.weights[held], expected.variance[held])
-    if held.any() and bets < knobs.bets_min:
+    bets = _bets(expected, book.weights) if knobs.bets_min > 0.0 else np.inf
+    if 0.0 < bets < knobs.bets_min:
         held_share = bets / knobs.bets_min
         short = f"{bets:.1f} of {knobs.bets_min:g} effective bets: gross times {held_share:.2f}"
         book, chosen = _sided(knobs, expected, chosen, kept, gross * held_share)
         why = f"{why}; {short}" if why else short
     reasons = "; ".join(x for x in (why, book.note) if x)
     return replace(book, note=reasons), chosen
+
+
+def _bets(expected: _Expected, weights: Floats) -> float:
+    """Count the bets of a book, by the predicted covariance where it knows all that is held."""
+    held = weights != 0
+    if expected.basis is not None and bool(np.isfinite(expected.basis.risk.specific[held]).all()):
+        return float(bets_apart(weights[None, held], expected.basis.risk.part(held).matrix)[0])
+    return bets_by_risk(weights[held], expected.variance[held])
 
 
 def _sided(

@@ -33,9 +33,10 @@ class BookSettings:
     full); confidence, wider where confidence is low and band_weight on average; calendar, in full
     at the UTC hours that calendar_hours divides and held in between. breadth_min: with fewer names
     to rank the book is kept; breadth_full: with fewer the gross shrinks in proportion.
-    bets_min: with fewer effective bets it does too. liquidity_tiers_usdt: falling, see
-    `strategies.liquidity`. 0 and an empty list turn these off. sizing: how much of the gross is
-    held, see there. weights: closed_form or, with a predicted covariance, mean_variance.
+    bets_min: with fewer effective bets (`daemon.domain.concentration`) it does too.
+    liquidity_tiers_usdt: falling, see `strategies.liquidity`. 0 and an empty list turn these off.
+    sizing: how much of the gross is held, see there. weights: closed_form or, with a predicted
+    covariance, mean_variance.
     neutral_to: names of `strategies.factors`; beta_neutral adds the market.
     """
 

@@ -16,7 +16,7 @@ from typing import Final
 import numpy as np
 from scipy.linalg import eigh
 
-from daemon.domain.bar import Floats
+from daemon.domain.bar import Flags, Floats
 from daemon.domain.covariance import Covariance, Factors
 
 FULL_MAX: Final = 40
@@ -47,6 +47,10 @@ class FactorForm:
         """Give S w (N,)."""
         common = self.loadings @ (self.loadings.T @ weights)
         return np.asarray(common + self.specific * weights, dtype=np.float64)
+
+    def part(self, legs: Flags) -> FactorForm:
+        """Give the form of some of the instruments; legs: (N,) bool."""
+        return FactorForm(self.loadings[legs], self.specific[legs])
 
     def stretched(self, factor: Floats) -> FactorForm:
         """Give the form of diag(factor)^(1/2) S diag(factor)^(1/2); factor (N,) >= 0."""

@@ -62,17 +62,6 @@ def neutral_projection(alpha: Floats, variance: Floats, exposures: Floats) -> Fl
     return np.asarray((alpha - exposures @ b) / variance, dtype=np.float64)
 
 
-def effective_bets(weights: Floats, variance: Floats) -> float:
-    """Give the effective number of bets: the inverse concentration of the legs' shares of risk.
-
-    With p_i = w_i^2 V_i / sum of them all it is 1 / sum of p_i^2: the number of legs where all
-    carry the same risk, 1 where one carries it all, 0 for a book without any.
-    """
-    power = weights**2 * variance
-    total = float(power.sum())
-    return total**2 / float((power**2).sum()) if total > 0 else 0.0
-
-
 def long_short(
     alpha: Floats,
     variance: Floats,

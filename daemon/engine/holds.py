@@ -5,7 +5,8 @@ others trade on. What they have need not go, since neither a clock that is off n
 cannot be set say anything against it. Once all venues of the book are held, or one that it does not
 have, the whole book only reduces.
 So are series beside the bars that fall silent; what a model reads then is the model's affair. And
-so is a covariance whose estimator no longer holds; the worker lets a baseline speak in its place.
+so is a covariance whose estimator no longer holds; the worker lets a baseline speak in its place. A
+baseline that fails, and a covariance that nobody gives, are told too.
 """
 
 from __future__ import annotations
@@ -75,7 +76,9 @@ class Holds:
         for name in sorted(before.keys() | silent.keys()):
             if before.get(name) != silent.get(name):
                 text = silent.get(name, "known again as usual")
-                self._out.append(Alert(AlertKind.SERIES, at_ms, f"{name}: {text}"))
+                is_series = not name.startswith("covariance")
+                kind = AlertKind.SERIES if is_series else AlertKind.COVARIANCE
+                self._out.append(Alert(kind, at_ms, f"{name}: {text}"))
 
     def predicted(self, covariance: Covariance) -> None:
         """Tell when another estimator of the covariance speaks than did, and when it ends."""

@@ -19,24 +19,28 @@ HOURS_MAX: Final = 24.0  # a longer pause is a gap in what was told: no interval
 class Settled:
     """Hold (N,) by column, NaN unknown.
 
-    rates: of the newest settlement. at_ms: when that was. hours: from the settlement before to it.
+    rates: of the newest settlement. at_ms: when that was. pause: hours from the settlement before
+    to it. hours: the shorter of the last two pauses, so that one settlement that was missed does
+    not seem to be a longer interval; one that is longer is believed at its second pause.
     """
 
     rates: Floats
     at_ms: Floats
     hours: Floats
+    pause: Floats
 
     @classmethod
     def none(cls, instruments_n: int) -> Settled:
         """Give what is known before the first settlement."""
-        return cls(*np.full((3, instruments_n), np.nan))
+        return cls(*np.full((4, instruments_n), np.nan))
 
     def take(self, event: FundingRates) -> None:
         """Take rates in; what comes late, after a newer settlement, changes nothing."""
         known = ~np.isnan(event.rates) & ~(self.at_ms > event.settle_ms)
-        hours = (event.settle_ms - self.at_ms) / HOUR_MS
-        follows = known & (hours > 0.0) & (hours <= HOURS_MAX)
-        self.hours = np.where(follows, hours, self.hours)
+        pause = (event.settle_ms - self.at_ms) / HOUR_MS
+        follows = known & (pause > 0.0) & (pause <= HOURS_MAX)
+        self.hours = np.where(follows, np.fmin(pause, self.pause), self.hours)
+        self.pause = np.where(follows, pause, self.pause)
         self.rates = np.where(known, event.rates, self.rates)
         self.at_ms = np.where(known, float(event.settle_ms), self.at_ms)
 
@@ -47,13 +51,15 @@ class Settled:
 
     def to_plain(self) -> dict[str, Floats]:
         """Give a form that the snapshot codec can write."""
-        return {"rates": self.rates, "at_ms": self.at_ms, "hours": self.hours}
+        return {"rates": self.rates, "at_ms": self.at_ms, "hours": self.hours, "pause": self.pause}
 
     @classmethod
     def from_plain(cls, plain: object) -> Settled:
-        """Rebuild it to the last bit; older snapshots hold the rates alone."""
+        """Rebuild it to the last bit; older snapshots hold the rates alone, or no pauses."""
         if not isinstance(plain, Mapping):
             rates = np.array(plain, dtype=np.float64)
-            return cls(rates, np.full(len(rates), np.nan), np.full(len(rates), np.nan))
-        kept = cast(Mapping[str, Floats], plain)
-        return cls(*(np.array(kept[k], dtype=np.float64) for k in ("rates", "at_ms", "hours")))
+            return cls(rates, *np.full((3, len(rates)), np.nan))
+        kept = cast(dict[str, Floats], plain)
+        kept = {"pause": kept["hours"], **kept}
+        names = ("rates", "at_ms", "hours", "pause")
+        return cls(*(np.array(kept[name], dtype=np.float64) for name in names))

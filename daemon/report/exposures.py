@@ -3,12 +3,8 @@
 At each close, as fractions of equity and with nothing that was not known then:
 
     beta           sum of weight * beta_i to the equal-weight market, betas of daemon.report.betas
-    bets           1 / sum of squared shares of gross (the inverse Herfindahl index)
-    bets_apart     exp(-sum p ln p), p_j = (e_j'w)^2 l_j / w'Sw: the entropy of what the principal
-                   directions e_j of the covariance S with variances l_j bring to the variance of
-                   the book (Meucci 2009, "Managing diversification"); ten coins that move as one
-                   are one bet here. S is of the returns from row to row over the 30 whole UTC days
-                   before; a return that is missing counts as zero.
+    bets, bets_apart   see `daemon.domain.concentration`; the covariance is of the returns from row
+                   to row over the 30 whole UTC days before, where a missing one counts as zero
 
 Links to markets are of daily returns and look back on the whole run (daemon.report.market_links).
 """
@@ -22,6 +18,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from daemon.domain.concentration import NOTHING, bets_apart, bets_by_size
 from daemon.report.betas import (
     RETURNS_MIN,
     WINDOW_DAYS,
@@ -41,7 +38,6 @@ Ints = npt.NDArray[np.int64]
 MARKET: Final = "equal-weight market"
 COINS: Final = ("BTC", "ETH")
 QUOTES: Final = ("USDT", "USDC", "USD", "BUSD", "FDUSD", "TUSD", "EUR")
-NOTHING: Final = 1e-12  # of equity; less gross than this is no book
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +85,7 @@ def exposures(run: Run, value: Floats | None = None) -> Exposures:
         gross=np.abs(weights).sum(axis=1),
         net=weights.sum(axis=1),
         beta=(weights * trailing_betas(record)).sum(axis=1),
-        bets=_bets(weights),
+        bets=bets_by_size(weights),
         bets_apart=_bets_apart(record, weights),
         links=_links(run, equity if value is None else value),
         betas_full_from_ms=full_from_ms(record),
@@ -107,16 +103,8 @@ def column_of(symbols: Sequence[str], coin: str) -> int | None:
     return None
 
 
-def _bets(weights: Floats) -> Floats:
-    gross = np.abs(weights).sum(axis=1)
-    held = gross > NOTHING
-    shares = weights / np.where(held, gross, 1.0)[:, None]
-    squares = (shares**2).sum(axis=1)
-    return np.where(held, 1.0 / np.where(held, squares, 1.0), np.nan)
-
-
 def _bets_apart(record: RunRecord, weights: Floats) -> Floats:
-    """Give the entropy of principal contributions to variance, (T,), day by day."""
+    """Count bets by the covariance of the days before, (T,), day by day."""
     returns, _, closed = known_returns(record)
     today = days_known(record.times_ms)
     found = np.full(len(weights), np.nan)
@@ -129,19 +117,14 @@ def _bets_apart(record: RunRecord, weights: Floats) -> Floats:
         is_covered = (held.sum(axis=1) > NOTHING) & (held[:, ~known].sum(axis=1) <= NOTHING)
         if is_covered.any():
             found[rows] = np.where(
-                is_covered, _entropy(weights[rows][:, known], window[:, known]), np.nan
+                is_covered, _by_returns(weights[rows][:, known], window[:, known]), np.nan
             )
     return found
 
 
-def _entropy(weights: Floats, returns: Floats) -> Floats:
+def _by_returns(weights: Floats, returns: Floats) -> Floats:
     filled = np.where(np.isfinite(returns), returns, 0.0)
-    variances, directions = np.linalg.eigh(np.atleast_2d(np.cov(filled, rowvar=False)))
-    parts = (weights @ directions) ** 2 * np.maximum(variances, 0.0)  # (rows, N)
-    total = parts.sum(axis=1, keepdims=True)
-    p = parts / np.where(total > 0.0, total, 1.0)
-    logs = np.log(np.where(p > 0.0, p, 1.0))
-    return np.where(total[:, 0] > 0.0, np.exp(-(p * logs).sum(axis=1)), np.nan)
+    return bets_apart(weights, np.atleast_2d(np.cov(filled, rowvar=False)))
 
 
 def _links(run: Run, value: Floats) -> tuple[MarketLink, ...]:

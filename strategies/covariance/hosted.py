@@ -7,7 +7,8 @@ window holds. A bar that is revised later counts as it was first seen.
 
 Two estimators run side by side, the one that is asked for and a baseline, and a monitor holds both
 against what comes (`strategies.covariance.monitor`). Whose word is given is in the answer's
-`estimator` and, with the reason, in its `note`.
+`estimator` and, with the reason, in its `note`. A baseline that fails while the asked one speaks,
+and that there is no covariance at all, is said among what is silent.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ from strategies.covariance.monitor import Monitor
 from strategies.factor_form import factors_of
 
 HOUR: Final = Timeframe(60)
+NOBODY: Final = "covariance"  # names among what is silent
+NO_BASELINE: Final = "covariance baseline"
 
 
 class Forecaster(Protocol):
@@ -101,6 +104,7 @@ class WithCovariance:
         self._monitor = monitor
         self._returns = HourlyReturns(memory_bars)
         self._before: tuple[Covariance, Covariance] | None = None
+        self._silent: dict[str, str] = {}  # by name, with the first reason
 
     @property
     def model_id(self) -> str:
@@ -116,9 +120,11 @@ class WithCovariance:
             else self._inner.estimate(as_of_ms, windows)
         )
         hours = [w for w in windows if w.timeframe == HOUR]
-        if not hours or hours[0].newest_ms <= self._returns.newest_ms:
-            return said
-        return structs.replace(said, covariance=self._predict(hours[0]))
+        if hours and hours[0].newest_ms > self._returns.newest_ms:
+            said = structs.replace(said, covariance=self._predict(hours[0]))
+        if self._silent:
+            said = structs.replace(said, silent={**said.silent, **self._silent})
+        return said
 
     def note(self, rates: FundingRates) -> None:
         """Pass settled rates on to those who read them."""
@@ -133,14 +139,22 @@ class WithCovariance:
         if self._before is not None and at_ms - last_ms == HOUR_MS and len(rows):
             self._monitor.judge(*self._before, rows[-1])
         asked, why = _said(self._asked, rows, self._beside(rows, at_ms), at_ms)
-        baseline, _ = _said(self._baseline, rows, None, at_ms)
+        baseline, why_not = _said(self._baseline, rows, None, at_ms)
         self._before = None if asked is None or baseline is None else (asked, baseline)
         why = why or self._monitor.why()
         spoken = baseline if why else asked
+        self._fell_silent(spoken is None, why, why_not)
         if spoken is None:
             return None
         factors = factors_of(spoken) if self._factors else None
         return structs.replace(spoken, note=why, watch=self._monitor.watch(), factors=factors)
+
+    def _fell_silent(self, nobody: bool, why: str, why_not: str) -> None:
+        """Note what is not said, by the reason of its first hour: people hear of it once."""
+        now = {NO_BASELINE: f"the watch is without it: {why_not}"} if why_not else {}
+        if nobody:
+            now[NOBODY] = f"nobody gives one: {why}; {why_not}".rstrip("; ")
+        self._silent = {name: self._silent.get(name, text) for name, text in now.items()}
 
     def _beside(self, rows: Floats, at_ms: int) -> Floats | None:
         if self._columns is None:

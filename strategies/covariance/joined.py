@@ -21,7 +21,8 @@ else seem to hedge each other without risk.
 below zero). The nearest correlation matrix has directions without risk, which a minimum-variance
 book would seek out; so MISFIT_SHARE of it is replaced by the identity.
 
-Windows shorter than ANCHORED_ROWS_MIN are begun anew on all their rows at each question.
+Windows shorter than ANCHORED_ROWS_MIN keep all their rows: they step on while they grow, and begin
+anew at each question where they move.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ from strategies.covariance.interface import (
 from strategies.covariance.repair import EIGENVALUE_FLOOR, is_definite, nearest_correlation
 
 Z_MAX: Final = 10.0  # deviations: one wick must not set a correlation
-ANCHORED_ROWS_MIN: Final = 240
+ANCHORED_ROWS_MIN: Final = 144  # so that at least four days are left to fit on
 VOLATILITY_FLOOR_SHARE: Final = 0.1  # of the median: a stalled price is not a riskless one
 ROWS_TRUSTED: Final = 20 * 24  # or the whole of a shorter window
 MISFIT_SHARE: Final = 0.05

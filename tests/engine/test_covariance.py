@@ -112,3 +112,24 @@ def test_people_hear_once_when_a_baseline_speaks_and_once_when_it_ends() -> None
         commands = feed(engine, bars(bar - 1), bars(bar), _said(bar, note))
         told += [alert.text for alert in alerts(commands, AlertKind.COVARIANCE)]
     assert told == ["ewma+ewma speaks instead: lost 1", "ewma+ewma speaks again"]
+
+
+def test_people_hear_that_a_baseline_fails_alone_and_that_nobody_gives_a_covariance() -> None:
+    engine = _engine(_Looks())
+    told: list[str] = []
+    silence: list[dict[str, str]] = [
+        {"covariance baseline": "the watch is without it"},
+        {"covariance baseline": "the watch is without it"},
+        {"covariance baseline": "the watch is without it", "covariance": "nobody gives one"},
+        {},
+    ]
+    for bar, silent in zip((4, 6, 8, 10), silence, strict=True):
+        said = EstimatesReady(Estimates(at(bar), (), silent=silent))
+        commands = feed(engine, bars(bar - 1), bars(bar), said)
+        told += [alert.text for alert in alerts(commands, AlertKind.COVARIANCE)]
+    assert told == [
+        "covariance baseline: the watch is without it",
+        "covariance: nobody gives one",
+        "covariance: known again as usual",
+        "covariance baseline: known again as usual",
+    ]

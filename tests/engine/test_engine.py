@@ -30,6 +30,7 @@ from daemon.domain.messages import (
     Transferred,
 )
 from daemon.domain.portfolio import AccountSnapshot, TargetPortfolio
+from daemon.domain.units import HOUR_MS
 from daemon.domain.view import View
 from daemon.engine.reconcile import ReconcilePolicy
 from daemon.engine.risk import RiskLimits, TradingState
@@ -166,11 +167,22 @@ def test_how_long_a_funding_rate_was_for_is_seen_from_settlements() -> None:
         known.hours, [4.0, 2.0, 0.5, NAN], equal_nan=True
     )  # at() counts half hours
     again = Settled.from_plain(known.to_plain())
-    for name in ("rates", "at_ms", "hours"):
+    for name in ("rates", "at_ms", "hours", "pause"):
         assert np.array_equal(getattr(again, name), getattr(known, name), equal_nan=True)
     older = Settled.from_plain(known.rates.tolist())
     assert np.array_equal(older.rates, known.rates, equal_nan=True)
     assert np.isnan(older.hours).all()
+
+
+def test_a_missed_settlement_is_no_longer_interval_and_a_changed_one_is_soon_believed() -> None:
+    known, seen = Settled.none(1), list[float]()
+    for hour in (8, 16, 32, 40, 44, 48, 56, 64):  # that of 24 was missed; from 40 every 4, then 8
+        known.take(FundingRates(hour * HOUR_MS, np.array([1e-4]), np.zeros(1)))
+        seen.append(float(known.hours[0]))
+    assert np.isnan(seen[0])
+    assert seen[1:] == [8.0, 8.0, 8.0, 4.0, 4.0, 4.0, 8.0]
+    older = Settled.from_plain({k: v for k, v in known.to_plain().items() if k != "pause"})
+    assert older.pause.tolist() == [8.0]
 
 
 def test_a_funding_rate_is_unknown_a_day_after_its_settlement_also_through_a_snapshot() -> None:

@@ -9,14 +9,16 @@ import pytest
 from msgspec import structs
 
 from daemon.domain.bar import Field, Floats
+from daemon.domain.concentration import bets_apart, bets_by_risk
+from daemon.domain.covariance import Covariance
 from daemon.domain.failures import InvariantViolated
 from daemon.domain.portfolio import TargetPortfolio
 from daemon.domain.view import View
 from strategies import book
 from strategies.book import Outlook
 from strategies.book_memory import fresh_memory
-from strategies.book_settings import BookSettings
-from strategies.weighting import effective_bets, long_short
+from strategies.book_settings import BookSettings, Weights
+from strategies.weighting import long_short
 from tests.strategies.views import HOUR, make_view
 
 N = 16
@@ -72,7 +74,7 @@ def test_too_few_effective_bets_shrink_the_book_and_say_so() -> None:
     knobs = BookSettings(name_weight_max=0.5)
     plain = decided(knobs, lone)
     cut = decided(replace(knobs, bets_min=6.0), lone)
-    bets = effective_bets(plain.ideal, np.full(N, 1.0))
+    bets = bets_by_risk(plain.ideal, np.full(N, 1.0))
     assert bets < 4.0
     assert gross(cut) < 0.7 * gross(plain)
     assert "of 6 effective bets: gross times" in cut.note
@@ -83,12 +85,23 @@ def test_too_few_effective_bets_shrink_the_book_and_say_so() -> None:
     assert "effective bets" in both.note
 
 
-def test_effective_bets_by_hand() -> None:
-    assert effective_bets(np.array([0.1, -0.1, 0.1, -0.1]), np.ones(4)) == pytest.approx(4.0)
-    assert effective_bets(np.array([0.5, 0.0]), np.ones(2)) == pytest.approx(1.0)
-    # shares of risk 0.8 and 0.2: 1 / (0.64 + 0.04)
-    assert effective_bets(np.array([0.2, -0.1]), np.ones(2)) == pytest.approx(1 / 0.68)
-    assert effective_bets(np.zeros(3), np.ones(3)) == 0.0
+def test_with_a_predicted_covariance_coins_that_move_as_one_are_one_bet() -> None:
+    """Two halves that each move as one: by the risk of each leg alone the book is well spread."""
+    alpha = np.repeat([0.05, -0.05], N // 2)
+    alpha[0], alpha[-1] = 0.0505, -0.0505
+    view = seen()
+    block = np.full((N // 2, N // 2), 0.9) + 0.1 * np.eye(N // 2)
+    correlation: Floats = np.kron(np.eye(2), block).astype(np.float64)
+    predicted = Covariance(view.as_of_ms, "test", np.full(N, 0.008), correlation)
+    view = structs.replace(view, covariance=predicted)
+    knobs = BookSettings(weights=Weights.MEAN_VARIANCE, bets_min=6.0, name_weight_max=0.08)
+    found = decided(knobs, alpha, view)
+    assert bets_apart(found.ideal[None], predicted.matrix)[0] < 3.0
+    assert bets_by_risk(found.ideal, np.ones(N)) > 6.0
+    assert "of 6 effective bets: gross times" in found.note
+    assert gross(found) < 0.5
+    apart = structs.replace(view, covariance=structs.replace(predicted, correlation=np.eye(N)))
+    assert "effective bets" not in decided(knobs, alpha, apart).note
 
 
 def test_who_is_little_traded_has_a_smaller_cap_or_no_place() -> None:

@@ -143,3 +143,38 @@ def test_forecasts_come_though_no_covariance_can_be_made() -> None:
     assert found is not None
     assert found.problem(5) is None
     assert found.note == ""
+
+
+class _Sometimes:
+    """Fail at the hours that are named, each time for another reason."""
+
+    name = "sometimes"
+
+    def __init__(self, bad: set[int]) -> None:
+        self._bad, self._good = bad, make_estimator("ewma")
+
+    def forecast(self, returns: Floats, covariates: Floats | None, as_of_ms: int) -> Covariance:
+        if (as_of_ms - MIDNIGHT_MS) // HOUR_MS in self._bad:
+            raise ValueError(f"trouble at {as_of_ms}")
+        return self._good.forecast(returns, covariates, as_of_ms)
+
+
+def test_a_baseline_that_fails_alone_and_a_covariance_of_nobody_are_said() -> None:
+    closes = _closes(100)
+    asked, baseline = _Sometimes({93, 94}), _Sometimes({91, 92, 93, 94})
+    hosted = WithCovariance(_Inner(), asked, baseline, Monitor(), memory_bars=500)
+    silent, came = [], []
+    for until in range(90, 97):
+        window = _window(closes, until, 80)
+        said = hosted.estimate(window.newest_ms, [window])
+        silent.append(dict(said.silent))
+        came.append(said.covariance is not None)
+        other = Window(Timeframe(90), window.newest_ms, window.values)
+        assert hosted.estimate(window.newest_ms, [other]).silent == said.silent
+    assert came == [True, True, True, False, False, True, True]
+    first = MIDNIGHT_MS + 91 * HOUR_MS
+    alone = {"covariance baseline": f"the watch is without it: sometimes gave trouble at {first}"}
+    assert silent[:3] == [{}, alone, alone]  # one reason, told once
+    assert silent[3].keys() == {"covariance", "covariance baseline"}
+    assert silent[3] == silent[4]
+    assert silent[5:] == [{}, {}]

@@ -60,12 +60,13 @@ class _CountedCorrelation(EwmaCorrelation):
         super().begin(z)
 
 
+@pytest.mark.parametrize("rows_n", [144, 192, 312])
 @pytest.mark.parametrize("grows", [True, False])
-def test_models_begin_once_a_day_while_a_window_grows_or_moves(grows: bool) -> None:
-    returns, counted = with_holes(drawn(312 + 49, N)), _CountedCorrelation(168.0)
+def test_models_begin_once_a_day_while_a_window_grows_or_moves(grows: bool, rows_n: int) -> None:
+    returns, counted = with_holes(drawn(rows_n + 49, N)), _CountedCorrelation(168.0)
     running = JoinedEstimator("", EwmaVolatility(24.0), counted)
     for hour in range(24, 72):
-        window = returns[0 if grows else hour - 24 : 312 + hour - 24]
+        window = returns[0 if grows else hour - 24 : rows_n + hour - 24]
         one = running.forecast(window, None, at_hour(hour))
         fresh = JoinedEstimator("", EwmaVolatility(24.0), EwmaCorrelation(168.0))
         other = fresh.forecast(window, None, at_hour(hour))
@@ -85,6 +86,15 @@ def test_permuting_the_instruments_permutes_the_forecast(name: str, volatility: 
     np.testing.assert_allclose(
         moved.correlation, straight.correlation[np.ix_(order, order)], atol=1e-7
     )
+
+
+def test_what_a_run_holds_after_its_start_is_stepped_on_through_its_first_days() -> None:
+    """A window of 200 bars gives 199 returns; they grow by one each hour."""
+    returns, counted = with_holes(drawn(199 + 72, N)), _CountedCorrelation(168.0)
+    running = JoinedEstimator("", EwmaVolatility(24.0), counted)
+    for hour in range(7, 72):
+        running.forecast(returns[: 199 + hour - 7], None, at_hour(hour))
+    assert counted.begun_n == 3
 
 
 def test_revised_bars_are_noticed() -> None:
