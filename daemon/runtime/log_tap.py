@@ -7,7 +7,6 @@ how many did not. Any thread may log.
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -61,7 +60,7 @@ class LogTap(logging.Handler):
         )
         clean = self._scrub(None, record.levelname, entry)
         rest = {k: v for k, v in clean.items() if k not in _OWN and not k.startswith("_")}
-        text = json.dumps(rest, default=str, ensure_ascii=False) if rest else ""
+        text = " ".join(f"{name}={value}" for name, value in rest.items())
         at = datetime.fromtimestamp(record.created, UTC)
         return {
             "at": at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),

@@ -311,11 +311,27 @@ LOG: Final = (
     _f("level", T, "`info`, `warning`, `error` or `critical`"),
     _f("logger", T, "which part logged"),
     _f("event", T, "what happened"),
-    _f("text", T, "its fields as JSON, cut at 2,000 characters; a text, not a table"),
+    _f("text", T, "its fields as `name=value`, cut at 2,000 characters"),
     _f("passed_over_n", INT, "entries before this one that were too many"),
 )
 
-PAYLOAD: Final = (_f("payload", T, "signed JSON, see docs/control.md"),)
+REQUEST: Final = Table(
+    (
+        _f("action", T, "`pause`, `resume`, `reduce_only`, `flatten`, `kill` or `reload`"),
+        _f("run", T, "name of the run that is meant"),
+        _f("request_id", T, "the same id is the same request"),
+        _f("asked_ms", INT, "when it was signed", MS),
+        _f("signature", T, "HMAC-SHA256 in hex, see docs/control.md"),
+        Field("reason", T, "in words", always=False),
+    )
+)
+ANSWER: Final = Table(
+    (
+        _f("request_id", T, "of the request"),
+        _f("answer", T, "the answer, as the JSON text that was signed"),
+        _f("signature", T, "HMAC-SHA256 in hex"),
+    )
+)
 BOUNDED: Final = "about `redis.stream_length_max`"
 
 KEYS: Final = (
@@ -335,11 +351,18 @@ KEYS: Final = (
         "commands",
         "stream",
         "requests of operators; the daemon takes each away",
-        PAYLOAD,
+        (_f("payload", REQUEST, "a signed request"),),
         length="1,000",
         writer="operators",
     ),
-    Key("answers", "stream", "answers to them", PAYLOAD, lifetime="1 h", length="200"),
+    Key(
+        "answers",
+        "stream",
+        "answers to them",
+        (_f("payload", ANSWER, "a signed answer"),),
+        lifetime="1 h",
+        length="200",
+    ),
 )
 CHANNEL: Final = "changes"
 STREAM_OF: Final[Mapping[str, str]] = {

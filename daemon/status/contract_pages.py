@@ -140,7 +140,7 @@ def page_part() -> str:
     ]
     lines += [
         f"| `{{namespace}}:{{run}}:{key.name}` | {key.type} | {key.words} | "
-        f"{key.lifetime or 'until replaced'} | {key.length or '-'} | {key.writer} |"
+        f"{key.lifetime or '-'} | {key.length or '-'} | {key.writer} |"
         for key in KEYS
     ]
     for key in KEYS:

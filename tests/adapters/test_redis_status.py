@@ -25,7 +25,7 @@ from daemon.domain.log_events import LogEvent
 from daemon.domain.messages import Alert, AlertKind
 from daemon.status import outbox as outbox_module
 from daemon.status.codec import EVENT_TOPICS, SCHEMA_VERSION, STATE_TOPICS
-from daemon.status.outbox import EVENTS_WAITING_MAX
+from daemon.status.outbox import EVENTS_WAITING_MAX, Batch
 
 NS, RUN = "equipoise", "paper"
 
@@ -150,6 +150,7 @@ async def test_the_page_names_every_key(repository_root: Path) -> None:
     page = (repository_root / "docs" / "redis.md").read_text(encoding="utf-8")
     named = set(re.findall(r"\{namespace\}:\{run\}:(\w+)", page))
     wanted = {"meta", "heartbeat", "changes", *STATE_TOPICS, *(STREAMS[t] for t in EVENT_TOPICS)}
+    wanted |= {"commands", "answers"}
     assert named == wanted
     assert f"schema version {SCHEMA_VERSION}" in page
 
@@ -397,3 +398,31 @@ async def test_a_password_is_used_and_never_logged(url: str, client: Redis) -> N
     assert status["status"] == {"n": "1"}
     assert "hunter2" not in str(logs)
     assert (await read_status(url, NS, RUN))["daemon"] is Health.UNREACHABLE
+
+
+# ---- how much it holds ---------------------------------------------------------------------------
+
+EVENTS = 100_000
+BATCH_N = 500
+BYTES_MAX = {"fills": 600_000, "logs": 4_000_000, "decisions": 4_000_000}
+
+
+async def test_a_hundred_thousand_events_leave_bounded_memory(url: str, client: Redis) -> None:
+    """Send through the sink's own link, whose queue would drop what it cannot deliver in time."""
+    of_kind: dict[str, dict[str, object]] = {
+        "fill": {name: f"{name} of some twenty" for name in ("at", "trade_id", "order_id", "x")},
+        "log": {"event": "e" * 100, "text": "t" * 2000},
+        "decision": {"orders": [{"order_id": "o" * 20, "symbol": "s"} for _ in range(40)]},
+    }
+    shares = {"fill": EVENTS - 8_000, "log": 4_000, "decision": 4_000}
+    assert sum(shares.values()) == EVENTS
+    link = module._RedisLink(client, module.Keys(NS, RUN), 1000, 1.0)
+    for topic, count in shares.items():
+        batch = Batch(events=((topic, of_kind[topic]),) * BATCH_N)
+        for _ in range(count // BATCH_N):
+            await link.send(batch)
+    for stream, bytes_max in BYTES_MAX.items():
+        length = await client.xlen(f"{NS}:{RUN}:{stream}")
+        assert 1000 <= length <= 1100, (stream, length)
+        used = await client.memory_usage(f"{NS}:{RUN}:{stream}", samples=0)
+        assert used < bytes_max, (stream, used)
