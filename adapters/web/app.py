@@ -125,7 +125,9 @@ class _Answers:
         if self._hub.is_full:
             return refusal(503, "too many pages are open: close one", **{"retry-after": "10"})
         headers = {**NOT_KEPT, "x-accel-buffering": "no"}
-        return StreamingResponse(self._streamed(request), headers=headers, media_type="text/event-stream")
+        return StreamingResponse(
+            self._streamed(request), headers=headers, media_type="text/event-stream"
+        )
 
     async def _streamed(self, request: Request) -> AsyncIterator[bytes]:
         with self._hub.joined() as client:

@@ -59,6 +59,7 @@ from daemon.wiring.recording import cleansed_feed, recording_folder
 from daemon.wiring.recovery import recovered_engine
 from daemon.wiring.reloading import Reloading, refuse_unaccepted
 from daemon.wiring.sinks import status_sinks
+from daemon.wiring.web import PageSeat
 
 PAPER_LEDGER: Final = "paper.sqlite"
 MarketClock = SystemClock | VenueClock | LockStepClock
@@ -162,13 +163,12 @@ async def trading_session(
         venue = await open_venue(settings, engine, clock, stack)
         _refuse_time_before(max(engine.state.instant_ms, venue.instant_ms), clock, settings)
         facts = {"strategy": engine.strategy.name, "exchange": settings.exchange.id, **hooks.meta}
+        seat = PageSeat(clock.now, hooks.speed, hooks.on_page)
         cleansed = await stack.enter_async_context(
             cleansed_feed(settings, feed, engine, feeds, clock, is_private=ours)
         )
         publisher = await stack.enter_async_context(
-            status_sinks(
-                settings, facts, lambda: cleansed.shown(feed.shown()), clock.now, hooks.on_page
-            )
+            status_sinks(settings, facts, lambda: cleansed.shown(feed.shown()), seat)
         )
         control = _control(settings, hooks, latches or latches_of(folder), clock, transport)
         hooks.on_ready(engine)

@@ -35,7 +35,7 @@ from daemon.status.values import (
     status_values,
 )
 from daemon.wiring.book_topics import BookTopics
-from daemon.wiring.web import forget_address, models_shown, page_log, web_page
+from daemon.wiring.web import PageSeat, forget_address, models_shown, page_log, web_page
 
 
 class Publisher:
@@ -56,12 +56,14 @@ class Publisher:
 
     def __call__(self, event: Event, commands: Sequence[Command], engine: Engine) -> None:
         """Publish what one event and its commands changed."""
-        if isinstance(event, BarsClosed | FeedNotice | Revised):
+        if isinstance(event, BarsClosed | FeedNotice | Revised | Started):
             self._publish("feed", self._feed())
         if isinstance(event, OrderFilled):
             self._publish("fill", fill_values(event.fill))
         if isinstance(event, OrderAccepted | OrderUncertain | OrderFilled):
             self._topics.moved(engine)
+        if isinstance(event, Started) and not event.warming:
+            self._topics.started(engine)
         for command in commands:
             if isinstance(command, Decided):
                 target = command.decision.target
@@ -132,13 +134,12 @@ async def status_sinks(
     settings: Settings,
     meta: Mapping[str, object],
     feed: Callable[[], Mapping[str, object]] = dict,
-    now: Callable[[], int] = lambda: 0,
-    on_page: Callable[[str], None] = lambda address: None,
+    page_seat: PageSeat | None = None,
 ) -> AsyncIterator[Publisher]:
     """Connect the configured sinks for as long as the context lasts and yield their publisher.
 
-    feed: gives the state of the market feeds by venue. now: market time. on_page: hears the address
-    of the status page.
+    feed: gives the state of the market feeds by venue. page_seat: where the status page is shown
+    from; without it none is.
     """
     sinks: list[RedisStatus | MqttStatus | WebPage] = []
     async with AsyncExitStack() as stack:
@@ -146,8 +147,8 @@ async def status_sinks(
             sinks.append(await _redis(settings, stack, meta))
         if settings.mqtt.url:
             sinks.append(_mqtt(settings))
-        if settings.web.enabled:
-            page = web_page(settings, meta, sinks, now, on_page)
+        if settings.web.enabled and page_seat is not None:
+            page = web_page(settings, meta, sinks, page_seat)
             stack.callback(forget_address, settings)
             stack.enter_context(page_log(page))
             sinks.append(page)

@@ -124,7 +124,9 @@ async def test_beats_come_without_news_and_end_with_the_daemon() -> None:
         assert (await stream.of("news"))["beat"]["stopped"] is True
         page.writer.close()
         async with asyncio.timeout(5):
-            assert not (await stream.answer.content.read()).strip()  # it ends, and keeps nobody waiting
+            assert not (
+                await stream.answer.content.read()
+            ).strip()  # it ends, and keeps nobody waiting
 
 
 async def test_health_is_told_only_while_the_daemon_speaks() -> None:
