@@ -34,7 +34,7 @@ setup: $(STAMPS)/core $(STAMPS)/torch ## Create the environment with everything 
 paper: setup ## Trade on paper against the rehearsal exchange; the first run trains a model
 	$(BIN)/equipoise rehearse
 
-setup-dev: setup $(STAMPS)/dev .tools/bin/mosquitto ## Add what the checks and tests need, a real MQTT broker included
+setup-dev: setup $(STAMPS)/dev .tools/bin/mosquitto .tools/bin/chromium ## Add what the checks and tests need, a real MQTT broker and browser included
 
 setup-bench: setup-dev $(STAMPS)/bench $(STAMPS)/peers ## Add what `make bench` needs, the peers in an environment of their own
 
@@ -87,8 +87,8 @@ $(STAMPS)/dev: $(STAMPS)/core
 	$(INSTALL) -e '.[dev,trees,research,e2e]'
 	@touch $@
 
-.tools/bin/mosquitto: tools/fetch_servers.py | $(STAMPS)/venv
-	$(BIN)/python tools/fetch_servers.py
+.tools/bin/mosquitto .tools/bin/chromium: .tools/bin/%: tools/fetch_servers.py | $(STAMPS)/venv
+	$(BIN)/python tools/fetch_servers.py $*
 	@touch $@
 
 $(STAMPS)/bench: $(STAMPS)/dev

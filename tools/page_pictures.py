@@ -28,7 +28,7 @@ def take(browser: Browser, address: str, folder: Path) -> list[Path]:
             )
             page = context.new_page()
             page.goto(address)
-            page.wait_for_function("document.querySelectorAll('#decisions tbody tr').length > 0")
+            page.locator("#decisions button.row").first.wait_for()
             page.locator("#h-candles").scroll_into_view_if_needed()
             page.wait_for_timeout(SETTLED_MS)
             page.evaluate("scrollTo(0, 0)")

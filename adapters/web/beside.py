@@ -30,19 +30,21 @@ class WebPage:
 
     command: starts the process; the number of its file descriptor is appended. hello: gives what it
     has to know, afresh at each start. on_bound and on_trouble: called with its address, and with
-    why it cannot be served, at most once until it is.
+    why it cannot be served, at most once until it is. now: market time in ms, told with each beat.
     """
 
     def __init__(
         self,
         command: Sequence[str],
         hello: Callable[[], Mapping[str, object]],
+        now: Callable[[], int],
         *,
         on_bound: Callable[[str], None] = lambda address: None,
         on_trouble: Callable[[str], None] = lambda why: None,
     ) -> None:
         self._command = tuple(command)
         self._hello = hello
+        self._now = now
         self._on_bound = on_bound
         self._on_trouble = on_trouble
         self._told = False
@@ -85,7 +87,7 @@ class WebPage:
     @asynccontextmanager
     async def _spoken(self, ours: socket.socket) -> AsyncIterator[_PageLink]:
         reader, writer = await asyncio.open_unix_connection(sock=ours, limit=LINE_BYTES_MAX)
-        link = _PageLink(writer)
+        link = _PageLink(writer, self._now)
         hearing = asyncio.create_task(link.hear(reader, self._note), name="hear the page")
         try:
             writer.write(written({"hello": self._hello()}))
@@ -110,8 +112,9 @@ class WebPage:
 class _PageLink:
     """Speak to one process of the page."""
 
-    def __init__(self, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, writer: asyncio.StreamWriter, now: Callable[[], int]) -> None:
         self._writer = writer
+        self._now = now
         self._number = 0
         self._lost = False
         self._begun: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -152,7 +155,7 @@ class _PageLink:
 
     async def beat(self) -> None:
         """Tell that the daemon lives."""
-        await self._ask({})
+        await self._ask({"market_ms": self._now()})
 
     async def farewell(self) -> None:
         """Tell that the daemon stops on purpose."""

@@ -21,6 +21,7 @@ KEPT: Final[Mapping[str, int]] = {"decision": 200, "fill": 200, "alert": 100, "l
 EVENTS_WAITING_MAX: Final = 400
 SILENT_S: Final = 10.0  # without a word the daemon counts as silent; it beats every 2 s
 BEAT_S: Final = 3.0
+AGAIN: Final = ""  # stands among a client's states for: tell everything once more
 PAUSE_S: Final = 0.25  # between two messages to one page
 _encode: Final = msgspec.json.encode
 
@@ -63,6 +64,7 @@ class Hub:
         self._events = {topic: deque[bytes](maxlen=most) for topic, most in KEPT.items()}
         self._heard_s: float | None = None
         self._number = 0
+        self._market: tuple[int, int] | None = None  # market time, and ours when it was told
 
     @property
     def silent_s(self) -> float | None:
@@ -88,6 +90,8 @@ class Hub:
     def take(self, message: Mapping[str, Any]) -> None:
         """Take a line of the daemon: states, events, a beat or its farewell."""
         self._heard_s = self._now_s()
+        if "market_ms" in message:
+            self._market = (int(message["market_ms"]), self._wall_ms())
         self.stopped = bool(message.get("farewell", False))
         states: Mapping[str, Mapping[str, object]] = message.get("states") or {}
         self.trail.take(states)
@@ -110,8 +114,19 @@ class Hub:
         told = {_encode(row): None for row in rows}
         kept.clear()
         kept.extend([*(text for text in told if text not in since), *since])
+        self._tell_again()
+
+    def recall(self, states: Mapping[str, Mapping[str, object]]) -> None:
+        """Take states of before our start, save those that the daemon has told since."""
+        for topic, values in states.items():
+            if not self.topics.get(topic):
+                self.topics[topic] = values
+                self._states[topic] = _encode(values)
+        self._tell_again()
+
+    def _tell_again(self) -> None:
         for client in self._clients:
-            client.states["again"] = b"true"
+            client.states[AGAIN] = b"true"
             client.news.set()
 
     def close(self) -> None:
@@ -146,7 +161,7 @@ class Hub:
             if self.closing.is_set():
                 return
             client.news.clear()
-            if client.states.pop("again", None):
+            if client.states.pop(AGAIN, None):
                 client.states.clear()
                 client.events.clear()
                 yield self._message("whole", self._whole())
@@ -159,9 +174,9 @@ class Hub:
         return b"id: %d\nevent: %s\ndata: %s\n\n" % (self._number, kind.encode(), text)
 
     def _beat(self) -> bytes:
-        return _encode(
-            {"silent_s": self.silent_s, "stopped": self.stopped, "wall_ms": self._wall_ms()}
-        )
+        market_ms, at_ms = self._market or (None, None)
+        times = {"wall_ms": self._wall_ms(), "market_ms": market_ms, "market_at_ms": at_ms}
+        return _encode({"silent_s": self.silent_s, "stopped": self.stopped, **times})
 
     def _news(self, client: Client) -> bytes:
         states, events = client.states, list(client.events)

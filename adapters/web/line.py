@@ -2,7 +2,8 @@
 
     daemon -> page   {"hello": {...}}                            first, the page's settings
                      {"number": 3, "states": {...}, "events": [...]}   answered by its number
-                     {"number": 4, "farewell": true}             the daemon stops on purpose
+                     {"number": 4, "market_ms": 1700000000000}   it lives, and what time it is there
+                     {"number": 5, "farewell": true}             the daemon stops on purpose
     page -> daemon   {"bound": "http://127.0.0.1:8787/"}         it is served there
                      {"trouble": "..."}                          it cannot be served, and why
                      {"number": 3}                               taken

@@ -13,7 +13,6 @@ import numpy as np
 
 from daemon.domain.bar import Floats
 from daemon.domain.covariance import Covariance
-from daemon.domain.decision import Decision
 from daemon.domain.instrument import Universe
 from daemon.domain.order import Order, OrderState
 
@@ -59,22 +58,26 @@ def risk_values(
 
 
 def correlation_values(
-    universe: Universe, decision: Decision, covariance: Covariance | None, closes: Floats | None
+    universe: Universe,
+    as_of_ms: int,
+    weights: Floats,
+    covariance: Covariance | None,
+    closes: Floats | None,
 ) -> dict[str, Any]:
-    """Show correlations, predicted and realised, of those with the largest targets, in percent.
+    """Show correlations, predicted and realised, of those with the largest weights, in percent.
 
-    closes: (T, N) of hourly bars, the newest last; NaN where there is none. Each is the lower
-    triangle without its diagonal, row by row; None where it is not known.
+    weights: (N,), those of the targets where there are any. closes: (T, N) of hourly bars, the
+    newest last; NaN where there is none. Each is the lower triangle without its diagonal, row by
+    row; None where it is not known.
     """
-    target, taken = decision.target, [i for i, _ in universe.taken()]
-    if target is not None:
-        taken.sort(key=lambda i: -abs(float(target.weights[i])))
+    sizes = np.nan_to_num(np.abs(weights))
+    taken = sorted((i for i, _ in universe.taken()), key=lambda i: -float(sizes[i]))
     chosen = sorted(taken[:NAMES_MAX])
     names = dict(universe.taken())
     predicted = None if covariance is None else _known(covariance, chosen)
     realised = None if closes is None else _realised(closes[-REALISED_BARS - 1 :, chosen])
     return {
-        "as_of_ms": decision.as_of_ms,
+        "as_of_ms": as_of_ms,
         "symbols": [names[i] for i in chosen],
         "estimator": None if covariance is None else covariance.estimator,
         "predicted": None if predicted is None else _triangle(predicted),

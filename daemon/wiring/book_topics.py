@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from daemon.domain.bar import Floats
 from daemon.domain.decision import Decision
 from daemon.domain.units import HOUR_MS
 from daemon.engine.engine import Engine
@@ -71,11 +72,23 @@ class BookTopics:
         self._show("risk", _risk(engine))
 
     def decided(self, engine: Engine, decision: Decision) -> None:
-        """Show correlations, predicted and realised."""
+        """Show correlations, predicted and realised, of what a decision wants."""
+        target = decision.target
+        weights = decision.weights_before if target is None else target.weights
+        self._correlation(engine, decision.as_of_ms, weights)
+
+    def started(self, engine: Engine) -> None:
+        """Show what a book that goes on knows already."""
+        self._soon(engine)
+        if engine.state.book.equity > 0:
+            weights = engine.state.book.weights()
+            self._correlation(engine, engine.state.instant_ms, weights)
+
+    def _correlation(self, engine: Engine, as_of_ms: int, weights: Floats) -> None:
         hours = [w for t, w in engine.state.windows.items() if t.ms == HOUR_MS]
         closes = hours[0].view().closes if hours and hours[0].filled else None
         covariance = engine.state.covariance
-        shown = correlation_values(engine.universe, decision, covariance, closes)
+        shown = correlation_values(engine.universe, as_of_ms, weights, covariance, closes)
         self._show("correlation", shown)
 
 

@@ -42,7 +42,7 @@ from daemon.wiring.book_topics import BookTopics
 from daemon.wiring.notifying import Notifier, notifier_of
 from daemon.wiring.runtime_status import RuntimeStatus, Seen
 from daemon.wiring.summary import DayTeller
-from daemon.wiring.web import forget_address, models_shown, web_page
+from daemon.wiring.web import PageSeat, forget_address, models_shown, web_page
 
 JOURNAL_FILE: Final = "journal.sqlite"
 Sinks = dict[str, RedisStatus | MqttStatus | WebPage]
@@ -73,12 +73,14 @@ class Publisher:
             observer(event, commands, engine)
         if self.day is not None:
             self.day(event, commands, engine)
-        if isinstance(event, BarsClosed | FeedNotice | Revised):
+        if isinstance(event, BarsClosed | FeedNotice | Revised | Started):
             self._publish("feed", self._feed())
         if isinstance(event, OrderFilled):
             self._publish("fill", fill_values(event.fill))
         if isinstance(event, OrderAccepted | OrderUncertain | OrderFilled):
             self._topics.moved(engine)
+        if isinstance(event, Started) and not event.warming:
+            self._topics.started(engine)
         for command in commands:
             if isinstance(command, Decided):
                 target = command.decision.target
@@ -180,8 +182,9 @@ async def status_sinks(
         if settings.mqtt.url:
             sinks["mqtt"] = _mqtt(settings)
         if settings.web.enabled and seen is not None:
+            seat = PageSeat(seen.clock.now, seen.speed, on_page)
             told = [*sinks.values(), *(() if notifier is None else (notifier,))]
-            sinks["page"] = web_page(settings, meta, told, seen.clock.now, on_page)
+            sinks["page"] = web_page(settings, meta, told, seat)
             stack.callback(forget_address, settings)
         for sink in sinks.values():
             await stack.enter_async_context(sink.running())

@@ -6,6 +6,7 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -28,34 +29,42 @@ Show = Callable[[str, Mapping[str, object]], None]
 _log = structlog.get_logger()
 
 
+@dataclass(frozen=True, slots=True)
+class PageSeat:
+    """Hold what the page is told of a session, and who hears its address.
+
+    now: market time in ms. speed: market time per wall time.
+    """
+
+    now: Callable[[], int] = lambda: 0
+    speed: float = 1.0
+    on_page: Callable[[str], None] = lambda address: None
+
+
 def web_page(
-    settings: Settings,
-    meta: Mapping[str, object],
-    alerts: Sequence[AlertSink],
-    now: Callable[[], int],
-    on_page: Callable[[str], None],
+    settings: Settings, meta: Mapping[str, object], alerts: Sequence[AlertSink], seat: PageSeat
 ) -> WebPage:
-    """Make the page's side of the daemon. now: market time; on_page: hears its address.
+    """Make the page's side of the daemon.
 
     Raises ConfigurationError for a token that is too short or cannot be read.
     """
     folder = settings.run.state_folder
-    hello = _hello(settings, meta)
+    hello = _hello(settings, meta, seat)
     forget_address(settings)
 
     def bound(address: str) -> None:
         _log.info(LogEvent.PAGE_SERVED, address=address)
         _write_address(folder / ADDRESS_FILE, address)
-        on_page(address)
+        seat.on_page(address)
 
     def trouble(why: str) -> None:
         _log.warning(LogEvent.PAGE_NOT_SERVED, why=why)
-        alert = Alert(AlertKind.PAGE, now(), f"the status page is not served: {why}")
+        alert = Alert(AlertKind.PAGE, seat.now(), f"the status page is not served: {why}")
         for sink in alerts:
             sink.alert(alert)
 
     command = (sys.executable, "-m", "daemon.wiring.web_process")
-    return WebPage(command, lambda: hello, on_bound=bound, on_trouble=trouble)
+    return WebPage(command, lambda: hello, seat.now, on_bound=bound, on_trouble=trouble)
 
 
 @asynccontextmanager
@@ -110,8 +119,9 @@ def page_token(settings: Settings) -> str:
     return token
 
 
-def _hello(settings: Settings, meta: Mapping[str, object]) -> dict[str, object]:
+def _hello(settings: Settings, meta: Mapping[str, object], seat: PageSeat) -> dict[str, object]:
     web, market = settings.web, settings.market
+    is_stepped = settings.exchange.market_time == "lockstep"
     return {
         "host": web.host,
         "port": web.port,
@@ -125,7 +135,7 @@ def _hello(settings: Settings, meta: Mapping[str, object]) -> dict[str, object]:
             "timeframes": list(market.timeframes),
             "decision": market.decision,
             "source": market.source,
-            "market_time": settings.exchange.market_time,
+            "speed": None if is_stepped else seat.speed,
         },
     }
 

@@ -21,7 +21,13 @@ from daemon.domain.instrument import Universe
 from daemon.domain.order import Fill
 from daemon.domain.units import DAY_MS
 from daemon.status.codec import plain
-from daemon.status.values import decision_values, fill_values, predictions_values, targets_values
+from daemon.status.values import (
+    decision_topics,
+    decision_values,
+    fill_values,
+    predictions_values,
+    targets_values,
+)
 from daemon.wiring.core import universe_of
 from daemon.wiring.instruments import read_instruments
 from daemon.wiring.operating import Wish, ask
@@ -36,11 +42,15 @@ ANSWER_S_MAX: Final = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Before:
-    """Hold what happened before the page began: the trail, decisions and fills as they are told."""
+    """Hold what happened before the page began: the trail, decisions and fills as they are told.
+
+    states: what the newest decision wanted and why, as topics.
+    """
 
     points: tuple[Point, ...]
     decisions: tuple[dict[str, Any], ...]
     fills: tuple[dict[str, Any], ...]
+    states: dict[str, dict[str, Any]]
 
 
 class Past:
@@ -53,17 +63,21 @@ class Past:
     def before(self) -> Before:
         """Read the last DAYS_BACK days of market time."""
         newest_ms = self._journal.last_event_ms or 0
-        from_ms, symbols = newest_ms - DAYS_BACK * DAY_MS, self._universe.symbols
+        from_ms, universe = newest_ms - DAYS_BACK * DAY_MS, self._universe
         points: list[Point] = []
         decisions: list[dict[str, Any]] = []
-        for decision in self._journal.decisions(from_ms):
-            told = decision_values(decision, symbols)
+        newest: Decision | None = None
+        for newest in self._journal.decisions(from_ms):
+            told = decision_values(newest, universe.symbols)
             points.append(
                 (told["as_of_ms"], told["equity"], told["gross_weight"], told["net_weight"], None)
             )
             decisions = [*decisions[-DECISIONS_KEPT + 1 :], told]
         fills = [fill_values(fill) for fill in self._journal.fills(from_ms)][-FILLS_KEPT:]
-        return Before(tuple(points), tuple(map(plain, decisions)), tuple(map(plain, fills)))
+        wanted = {} if newest is None else dict(decision_topics(universe, newest))
+        wanted.pop("decision", None)
+        past = tuple(map(plain, decisions)), tuple(map(plain, fills))
+        return Before(tuple(points), *past, plain(wanted))
 
     def decision(self, at_ms: int) -> dict[str, Any] | None:
         """Give everything that led from bars to fills at one instant; None without a decision."""

@@ -68,6 +68,7 @@ async def _remember(hub: Hub, past: Past) -> None:
     except EquipoiseError:
         return  # a new book has none yet; a broken one is the daemon's to tell
     hub.trail.remember(told.points)
+    hub.recall(told.states)
     hub.remember("decision", told.decisions)
     hub.remember("fill", told.fills)
 

@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tools.fetch_servers import launcher_text, pick_programs, runs
+from tools.fetch_servers import CHROMIUM, launcher_text, pick_programs, runs
 
 
 def test_the_fetched_broker_starts(mosquitto_binary: Path) -> None:
@@ -19,6 +19,13 @@ def test_a_program_that_is_no_broker_is_refused(tmp_path: Path) -> None:
 def test_service_scripts_and_folders_with_the_same_name_are_no_programs() -> None:
     files = [Path("etc/init.d/mosquitto"), Path("usr/sbin/mosquitto"), Path("var/lib/mosquitto")]
     assert pick_programs(files) == {"mosquitto": Path("usr/sbin/mosquitto")}
+    files = [Path("usr/bin/chromium"), Path("usr/lib/chromium/chromium"), Path("etc/chromium")]
+    assert pick_programs(files, CHROMIUM) == {"chromium": Path("usr/bin/chromium")}
+
+
+def test_the_fetched_browser_starts(chromium_binary: Path) -> None:
+    assert runs(chromium_binary, CHROMIUM)
+    assert not runs(Path(sys.executable), CHROMIUM)
 
 
 def test_the_launcher_becomes_the_server_so_that_its_process_id_is_the_servers(

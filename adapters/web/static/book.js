@@ -10,15 +10,15 @@ let frames = "";
 function columns(timeframes) {
   const forecasts = timeframes.map((t) => ({
     title: t, cls: "r", hint: `predicted strength at ${t}: mean in residual volatilities`,
-    cell: (r) => sided(r.predictions[t]?.mean, number(r.predictions[t]?.mean, 2, true)),
+    cell: (r) => sided(r.predictions[t]?.mean, number(r.predictions[t]?.mean, 3, true)),
   }));
   return [
     { title: "instrument", cell: (r) => name(r.symbol) },
     { title: "side", cell: (r) => sided(r.weight, shape(r.weight)) },
+    { title: "held, target and band", cell: (r) => gauge(r) },
     { title: "weight", cls: "r", hint: "signed fraction of equity", cell: (r) => percent(r.weight, 2, true) },
     { title: "target", cls: "r", cell: (r) => percent(r.target, 2, true) },
     { title: "band", cls: "r", hint: "half-width: within it nothing is traded", cell: (r) => (r.band === null || r.band === undefined ? DASH : `±${percent(r.band, 2)}`) },
-    { title: "held, target and band", cell: (r) => gauge(r) },
     { title: "quantity", cls: "r", cell: (r) => quantity(r.quantity) },
     { title: "entry", cls: "r", cell: (r) => price(r.average_price) },
     { title: "mark", cls: "r", cell: (r) => price(r.mark) },
@@ -26,7 +26,7 @@ function columns(timeframes) {
     { title: "gain", cls: "r", hint: "against the entry, before fees and funding", cell: (r) => sided(r.gain, money(r.gain, true)) },
     { title: "rank", cls: "r", hint: "1 is the strongest long", cell: (r) => count(r.rank) },
     ...forecasts,
-    { title: "strength", cls: "r", hint: "of all timeframes: magnitude × consistency × confidence", cell: (r) => number(r.strength, 2, true) },
+    { title: "strength", cls: "r", hint: "of all timeframes: magnitude × consistency × confidence", cell: (r) => number(r.strength, 3, true) },
   ];
 }
 
@@ -92,17 +92,18 @@ export function ranking(rows, facts) {
     return;
   }
   const timeframes = facts.timeframes || [];
-  const width = Math.max(300, place.clientWidth || 560), row = ranked.length > 30 ? 17 : 22, top = 6;
+  const width = Math.max(300, place.clientWidth || 560), row = ranked.length > 30 ? 17 : ranked.length > 14 ? 22 : 27, top = 6;
   const left = 62, right = 66, middle = left + (width - left - right) / 2, half = (width - left - right) / 2 - 6;
   const values = ranked.flatMap((r) => [r.alpha, ...timeframes.map((t) => r.predictions[t]?.mean)]).filter(Number.isFinite);
   const most = Math.max(...values.map(Math.abs), 1e-9);
   const x = (v) => middle + (v / most) * half;
+  const digits = most < 0.1 ? 3 : 2;
   const height = top + ranked.length * row + 20;
   const picture = s("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", height,
     "aria-label": `Ranking, the strongest long first: ${ranked.map((r) => `${name(r.symbol)} ${number(r.alpha, 2, true)}`).join(", ")}` });
   for (const v of [-most, -most / 2, most / 2, most]) {
     picture.append(s("line", { class: "axis", x1: x(v), x2: x(v), y1: top, y2: height - 18 }));
-    picture.append(text(x(v), height - 4, number(v, 2, true), "dim small mid"));
+    picture.append(text(x(v), height - 4, number(v, digits, true), "dim small mid"));
   }
   picture.append(s("line", { class: "zero", x1: middle, x2: middle, y1: top, y2: height - 18 }));
   picture.append(text(middle, height - 4, "0", "dim small mid"));

@@ -1,6 +1,6 @@
 // Orders, fills, limits, data, models and the log.
 import { at, h, s, say, Table } from "./dom.js";
-import { DASH, clock, count, day, instant, money, name, number, percent, price, quantity, span, words } from "./words.js";
+import { DASH, clock, count, day, money, name, number, percent, price, quantity, span, words } from "./words.js";
 
 const sided = (x) => ({ text: quantity(x), cls: Number(x) > 0 ? "long" : "short-side" });
 const tables = {};
@@ -62,28 +62,60 @@ function meter(r) {
   return g;
 }
 
+// [key, name, how it is written, whether it is well]; what is not listed here is shown below by its key.
+const some = (v) => !(v > 0);
+const HEALTH = [
+  ["Bars", [
+    ["bars_by_stream_n", "came by stream", count], ["bars_by_reread_n", "read again by REST", count],
+    ["stream_share", "share of the stream", (v) => percent(v, 1), (v) => v === null || v >= 0.9],
+    ["absent_n", "absent", count, some], ["bars_removed_n", "removed as damaged", count, some],
+  ]],
+  ["Finality", [
+    ["finality_p50_s", "proven after, median", (v) => seconds(v)], ["finality_p99_s", "proven after, 99 of 100", (v) => seconds(v), (v) => v === null || v < 10],
+    ["revisions_n", "revised afterwards", count, some], ["revision_rate", "revisions per bar", (v) => number(v, 5)],
+  ]],
+  ["Connections", [
+    ["sockets_broken_n", "broken", count, some], ["sockets_replaced_n", "replaced", count, some], ["sockets_rotated_n", "rotated on purpose", count],
+    ["rows_unreadable_n", "unreadable rows", count, some], ["rest_failures_n", "REST failures", count, some], ["suspended_n", "suspended", count, some],
+  ]],
+  ["Clock and requests", [
+    ["clock_offset_ms", "offset of the venue's clock", (v) => milliseconds(v), (v) => v === null || Math.abs(v) < 500], ["clock_error_ms", "known to within", (v) => milliseconds(v)],
+    ["requests_n", "requests", count], ["requests_refused_n", "refused requests", count, some],
+    ["weight_1m", "request weight of a minute", count], ["weight_1m_max", "largest of them", count],
+  ]],
+];
+const seconds = (v) => (v === null || v === undefined ? DASH : `${number(v, 2)}\u202fs`);
+const milliseconds = (v) => (v === null || v === undefined ? DASH : `${number(v, 1)}\u202fms`);
 export function feed(topic) {
   const venues = Object.entries(topic || {}).filter(([, v]) => v && typeof v === "object");
-  if (!venues.length) { at("feed").replaceChildren(h("p", { class: "empty", text: "nothing was heard of the data yet" })); return; }
-  at("feed").replaceChildren(...venues.map(([venue, values]) => h("div", {}, h("h3", { text: venue }), facts(values))));
+  if (!venues.length) { at("feed").replaceChildren(h("p", { class: "empty", text: "nothing was heard of the data yet" })); say("feed-note", ""); return; }
+  const kept = [...at("feed").querySelectorAll("details")].map((d) => d.open);
+  at("feed").replaceChildren(...venues.flatMap(([venue, values]) => streams(venue, values)));
+  at("feed").querySelectorAll("details").forEach((d, n) => { d.open = kept[n] ?? false; });
+  const troubled = venues.filter(([, values]) => HEALTH.some(([, rows]) => rows.some((r) => ill(r, values)))).length;
+  say("feed-note", troubled ? `${troubled} of ${venues.length} venues had trouble since the start` : "all well since the start");
 }
-export function facts(values) {
-  return h("dl", { class: "facts" }, ...Object.entries(values).map(([k, v]) => h("div", {}, h("dt", { text: words(k) }), h("dd", {}, told(k, v)))));
+const ill = ([key, , , well], values) => Boolean(well) && key in values && !well(values[key]);
+function streams(venue, values) {
+  const known = new Set(HEALTH.flatMap(([, rows]) => rows.map(([key]) => key)));
+  const others = Object.fromEntries(Object.entries(values).filter(([key]) => !known.has(key)));
+  return [h("h3", { text: venue }), ...HEALTH.map(([title, rows]) => {
+    const here = rows.filter(([key]) => key in values), bad = here.filter((r) => ill(r, values));
+    const tag = bad.length ? h("span", { class: "tag warn", text: `▲ ${bad.map(([key, name, told]) => `${name} ${told(values[key])}`).join(", ")}` }) : h("span", { class: "tag good", text: "✓ well" });
+    return h("details", { class: "health" }, h("summary", {}, h("b", { text: title }), " ", tag),
+      h("dl", { class: "facts" }, ...here.map(([key, name, told]) => h("div", {}, h("dt", { text: name }), h("dd", { text: told(values[key]) })))));
+  }), Object.keys(others).length ? h("details", { class: "health" }, h("summary", {}, h("b", { text: "More" })), facts(others)) : null].filter(Boolean);
 }
-const GOOD = ["live", "ok", "up", "alive", "healthy", "streaming"];
-function told(key, v) {
+function facts(values) {
+  return h("dl", { class: "facts" }, ...Object.entries(values).map(([k, v]) => h("div", {}, h("dt", { text: words(k) }), h("dd", { text: told(v) }))));
+}
+function told(v) {
   if (v === null || v === "") return DASH;
   if (typeof v === "boolean") return v ? "yes" : "no";
-  if (key.endsWith("_ms") && Number(v) > 1e11) return `${instant(v)}:${clock(v).slice(6)}`;
-  if (typeof v === "number") return number(v, Number.isInteger(v) ? 0 : 2);
-  if (typeof v === "object") {
-    const parts = Object.entries(v);
-    return parts.length ? parts.map(([k, x]) => (Array.isArray(v) ? String(told("", x).textContent ?? told("", x)) : `${words(k)} ${typeof x === "object" ? JSON.stringify(x) : told(k, x).textContent ?? told(k, x)}`)).join(", ") : "none";
-  }
-  const text = String(v);
-  if (GOOD.includes(text)) return h("span", { class: "tag good", text });
-  if (/^\d{4}-\d\d-\d\dT/.test(text)) return text.replace("T", " ").replace(/(\.\d+)?Z$/, "");
-  return words(text);
+  if (typeof v === "number") return number(v, Number.isInteger(v) ? 0 : 3);
+  if (Array.isArray(v)) return v.map(told).join(", ") || "none";
+  if (typeof v === "object") return Object.entries(v).map(([k, x]) => `${words(k)} ${told(x)}`).join("; ") || "none";
+  return String(v);
 }
 
 export function models(states) {
@@ -98,7 +130,7 @@ export function models(states) {
     { title: "role", cell: (m) => h("span", { class: `tag ${m.serves ? "good" : ""}`, text: m.serves ? "in service" : m.champion ? "champion" : "challenger", "data-mark": `${m.serves}${m.champion}` }) },
     { title: "kind", cell: (m) => words(m.kind ?? DASH) },
     { title: "learned until", cell: (m) => (m.data_to_ms ? day(m.data_to_ms) : DASH) },
-    { title: "from", cell: (m) => m.origin ?? DASH },
+    { title: "from", cls: "wrap", cell: (m) => m.origin ?? DASH },
     { title: "symbols", cls: "r", cell: (m) => count(m.symbols_n) },
   ], { key: (m) => m.model_id, empty: "no model is in service: the strategy uses none, or none is trained" }).renew(rows);
   say("models-note", states.models?.note || "");

@@ -18,6 +18,7 @@ let heard = null; // when the page heard the daemon speak last, by this browser'
 let silentFrom = null; // since when the daemon itself is silent, the same
 let stopped = false;
 let open = false;
+let market = null; // market time, and the daemon's clock when it was that
 let skew = 0; // the daemon's clock less ours
 let due = new Set();
 let drawing = false;
@@ -40,6 +41,7 @@ function beat(b) {
   stopped = Boolean(b.stopped);
   silentFrom = b.silent_s === null ? null : heard - b.silent_s * 1000;
   if (b.wall_ms) skew = b.wall_ms - heard;
+  if (b.market_ms) market = [b.market_ms, b.market_at_ms];
 }
 function whole(m) {
   facts = m.facts;
@@ -109,7 +111,7 @@ function figures() {
   const bound = (name, plus = "") => (of(name) === null ? "no bound set" : `of ${plus}${percent(of(name), 1)} allowed`);
   const rows = [
     ["Equity", money(st.equity), coin || "quote currency"],
-    ["Drawdown", percent(now?.fall, 2), of("drawdown_max") === null ? "from the highest shown" : `halts at ${percent(of("drawdown_max"), 1)}`],
+    ["Drawdown", percent(now?.fall, 2), of("drawdown_max") === null ? "from its peak" : `halts at ${percent(of("drawdown_max"), 1)}`],
     ["Gross", percent(st.gross_weight, 1), bound("gross_weight_max")],
     ["Net", percent(st.net_weight, 2, true), bound("net_weight_max", "±")],
     ["Beta", percent(limits.beta_weight_max?.now, 2, true), limits.beta_weight_max ? bound("beta_weight_max", "±") : "not counted"],
@@ -159,10 +161,11 @@ function look() {
 function countdown(now) {
   const next = states.status?.next_decision_ms;
   if (!next) { say("countdown", DASH); return; }
-  const left = (next - (now + skew)) / 1000;
-  const counts = facts.market_time !== "lockstep" && Math.abs(left) < 3 * 3600;
-  say("next-word", counts ? (left > -1 ? "next decision in" : "decision due since") : "next decision");
-  say("countdown", counts ? span(Math.abs(left)) : `${instant(next)}`);
+  at("countdown").title = `${instant(next)} UTC, market time`;
+  const counts = facts.speed && market;
+  const left = counts ? (next - market[0]) / 1000 / facts.speed - (now + skew - market[1]) / 1000 : 0;
+  say("next-word", !counts || left > 0 ? "next decision" : "decision due since");
+  say("countdown", counts ? span(Math.abs(left)) : `${clock(next, false)} UTC`);
 }
 
 function theme() {
