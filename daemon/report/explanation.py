@@ -243,8 +243,10 @@ def _strength(story: Story) -> Step:
     if alpha is None or variance is None:
         return Step("strength", ("none: no forecast of it",), values)
     lines = [
-        (f"alpha {_signed(alpha)} with variance {variance:.3e}; the sign is right with "
-        f"probability {chance or 0:.3f}"),
+        (
+            f"alpha {_signed(alpha)} with variance {variance:.3e}; the sign is right with "
+            f"probability {chance or 0:.3f}"
+        ),
         f"strength = |alpha| / sqrt(1 + variance) = {s or 0:.4f}",
     ]
     half = _at(signals.half_width, i)
@@ -280,10 +282,15 @@ def _weights(story: Story) -> Step:
         return Step("weights", (), {}, "no decision record")
     ideal, held = _at(target.ideal, story.index), _at(decision.weights_before, story.index)
     lines = [
-        (f"ideal {_share(ideal)} of equity {amount(decision.equity)} = "
-        f"{_money(ideal, decision.equity)}; held {_share(held)} = {_money(held, decision.equity)}"),
-        (f"the ideal book: gross {percent(float(np.abs(target.ideal).sum()))}, "
-        f"net {_share(float(target.ideal.sum()))}"),
+        (
+            f"ideal {_share(ideal)} of equity {amount(decision.equity)} = "
+            f"{_money(ideal, decision.equity)}; held {_share(held)} = "
+            f"{_money(held, decision.equity)}"
+        ),
+        (
+            f"the ideal book: gross {percent(float(np.abs(target.ideal).sum()))}, "
+            f"net {_share(float(target.ideal.sum()))}"
+        ),
     ]
     values = {"ideal": ideal, "held": held, "equity": decision.equity}
     if target.solved is not None:
@@ -305,13 +312,15 @@ def _band(story: Story) -> Step:
     held = _at(decision.weights_before, i)
     values = {"band": band, "target": goal}
     lines = [
-        (f"no trade while held is within {_share(ideal)} ± {100 * (band or 0.0):.3f} %, moved as a "
-        f"whole so that the book stays neutral")
+        (
+            f"no trade while held is within {_share(ideal)} ± {100 * (band or 0.0):.3f} %, moved "
+            "for all at once so that the book stays neutral"
+        )
     ]
     if goal == held:
         lines.append("held is inside: nothing to trade")
     else:
-        lines.append(f"held {_share(held)} is outside: trade to the edge, {_share(goal)}")
+        lines.append(f"held {_share(held)} is outside: trade to its edge, {_share(goal)}")
     if target.reduce_only is not None and bool(target.reduce_only[i]):
         lines.append("it may only be lessened")
         values["reduce_only"] = True
@@ -353,10 +362,14 @@ def _rounding(story: Story) -> Step:
     wanted = (goal - held) * decision.equity / mark
     values["wanted"] = wanted
     lines = [
-        (f"({_share(goal)} - {_share(held)}) x {amount(decision.equity)} / {price(mark)} = "
-        f"{wanted:+,.6g} wanted"),
-        (f"lots of {step}, rounded for the whole book at once so that it stays neutral: "
-        f"{sent:+} sent = {sent / step:+f} lots, in {counted(len(_children(story)), 'order')}"),
+        (
+            f"({_share(goal)} - {_share(held)}) x {amount(decision.equity)} / {price(mark)} = "
+            f"{wanted:+,.6g} wanted"
+        ),
+        (
+            f"lots of {step}, rounded for the whole book at once so that it stays neutral: "
+            f"{sent:+} sent = {sent / step:+f} lots, in {counted(len(_children(story)), 'order')}"
+        ),
     ]
     if decision.note:
         lines.append(f"the decision notes: {decision.note}")
