@@ -284,7 +284,8 @@ def _weights(story: Story) -> Step:
     lines = [
         (
             f"ideal {_share(ideal)} of equity {amount(decision.equity)} = "
-            f"{_money(ideal, decision.equity)}; held {_share(held)} = {_money(held, decision.equity)}"
+            f"{_money(ideal, decision.equity)}; held {_share(held)} = "
+            f"{_money(held, decision.equity)}"
         ),
         (
             f"the ideal book: gross {percent(float(np.abs(target.ideal).sum()))}, "
@@ -312,14 +313,14 @@ def _band(story: Story) -> Step:
     values = {"band": band, "target": goal}
     lines = [
         (
-            f"no trade while held is within {_share(ideal)} ± {100 * (band or 0.0):.3f} %, moved as a "
-            f"whole so that the book stays neutral"
+            f"no trade while held is within {_share(ideal)} ± {100 * (band or 0.0):.3f} %, moved "
+            "for all at once so that the book stays neutral"
         )
     ]
     if goal == held:
         lines.append("held is inside: nothing to trade")
     else:
-        lines.append(f"held {_share(held)} is outside: trade to the edge, {_share(goal)}")
+        lines.append(f"held {_share(held)} is outside: trade to its edge, {_share(goal)}")
     if target.reduce_only is not None and bool(target.reduce_only[i]):
         lines.append("it may only be lessened")
         values["reduce_only"] = True

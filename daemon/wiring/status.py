@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
@@ -12,6 +13,7 @@ from daemon.settings import Settings
 from daemon.wiring.sinks import redis_password
 
 EVENTS_N: Final = 10
+LOOK_S: Final = 1.0  # between two looks for a server that is not there
 
 
 def status_url(settings: Settings) -> str | None:
@@ -42,13 +44,20 @@ async def status_once(settings: Settings, *, events_n: int = EVENTS_N) -> dict[s
 
 
 async def status_changes(settings: Settings) -> AsyncIterator[dict[str, Any]]:
-    """Yield what a run shows, again after every change."""
-    url = status_url(settings)
-    if url is None:
-        yield _nobody(settings)
-        return
-    async for values in watch_status(url, *_names(settings), **_login(settings)):
-        yield values
+    """Yield what a run shows, again after every change, for ever.
+
+    A daemon that is started anew has another embedded server: it is looked for while none answers.
+    """
+    while True:
+        url = status_url(settings)
+        if url is None:
+            yield _nobody(settings)
+            await asyncio.sleep(LOOK_S)
+            continue
+        async for values in watch_status(url, *_names(settings), **_login(settings)):
+            yield values
+            if values["daemon"] == "unreachable" and status_url(settings) != url:
+                break
 
 
 def _names(settings: Settings) -> tuple[str, str]:
