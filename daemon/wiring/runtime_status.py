@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -19,6 +19,7 @@ import structlog
 
 from adapters.clocks import TransportClock
 from adapters.process_gauge import disk_values, process_values
+from daemon.domain.decision import DecisionKind
 from daemon.domain.log_events import LogEvent
 from daemon.domain.messages import (
     Alert,
@@ -31,6 +32,7 @@ from daemon.domain.messages import (
     OrderUncertain,
     Submit,
 )
+from daemon.domain.order import RefusalReason
 from daemon.domain.units import iso
 from daemon.engine.engine import Engine
 from daemon.engine.limits import RiskLimits
@@ -50,6 +52,13 @@ _LIMITS: Final = (
     "day_loss_max",
     "drawdown_max",
 )
+
+_COUNTED: Final[Mapping[str, Iterable[str]]] = {
+    "decisions": DecisionKind,
+    "orders": ("submitted", "rejected", "uncertain"),
+    "refusals": RefusalReason,
+    "alerts": AlertKind,
+}
 
 Raise = Callable[[Alert, str, bool], None]
 """Take an alert, what it is about, and whether it tells an end."""
@@ -74,23 +83,26 @@ class Tally:
         ledger = engine.state.book.ledger
         self._fills_before, self._turnover_before = ledger.fills, ledger.turnover
         self._ledger = ledger
+        # from zero on, for an alarm cannot see the rise of what appears with its first count
         self._n: dict[str, Counter[str]] = {
-            name: Counter() for name in ("decisions", "orders", "refusals", "alerts")
+            name: Counter(dict.fromkeys(map(str, members), 0)) for name, members in _COUNTED.items()
         }
-        self.events_n = 0
+        self.events_n = self.estimates_missing_n = 0
         self.high_equity = 0.0  # of closes since the process began
 
     def __call__(self, event: Event, commands: Sequence[Command], engine: Engine) -> None:
         """Count one event and what it caused."""
         self.events_n += 1
         self._ledger = engine.state.book.ledger
-        if isinstance(event, OrderRejected | OrderUncertain | EstimatesMissing):
-            names = {OrderRejected: "rejected", OrderUncertain: "uncertain"}
-            name = names.get(type(event))
-            if name is None:
-                self._n["decisions"]["without_forecast"] += 1
-            else:
-                self._n["orders"][name] += 1
+        match event:
+            case OrderRejected():
+                self._n["orders"]["rejected"] += 1
+            case OrderUncertain():
+                self._n["orders"]["uncertain"] += 1
+            case EstimatesMissing():
+                self.estimates_missing_n += 1
+            case _:
+                pass
         for command in commands:
             self._count(command)
 
@@ -116,6 +128,7 @@ class Tally:
         return {
             **{name: dict(counts) for name, counts in self._n.items()},
             "events": self.events_n,
+            "estimates_missing": self.estimates_missing_n,
             "fills": self._ledger.fills - self._fills_before,
             "turnover": self._ledger.turnover - self._turnover_before,
         }
@@ -135,8 +148,6 @@ class RuntimeStatus:
         shown: Mapping[str, Callable[[], Mapping[str, object]]],
         publish: Callable[[str, Mapping[str, object]], None],
         alert: Raise,
-        *,
-        every_s: float = EVERY_S,
     ) -> None:
         self._settings = settings
         self._seen = seen
@@ -144,7 +155,6 @@ class RuntimeStatus:
         self._shown = shown
         self._publish = publish
         self._alert = alert
-        self._every_s = every_s
         self._transport = TransportClock()
         self._started_ms = self._transport.wall_ms()
         self._started_s = self._transport.monotonic()
@@ -193,7 +203,7 @@ class RuntimeStatus:
                 if not told:
                     log.warning(LogEvent.RUNTIME_NOT_SHOWN, why=repr(failure))
                 told = True
-            await asyncio.sleep(self._every_s)
+            await asyncio.sleep(EVERY_S)
 
     async def _measure(self) -> None:
         """Measure in a thread, because a disk may hang; the last values stay until it answers."""
