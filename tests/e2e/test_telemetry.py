@@ -3,26 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import aiomqtt
 import pytest
 
 from adapters.redis_status import Health, read_status
-from daemon.domain.messages import Command, Decided, Event
-from daemon.engine.engine import Engine
-from daemon.wiring import sinks
-from daemon.wiring.rehearsal import rehearsal_exchange
-from daemon.wiring.session import SessionHooks, paper_session
-from tests.e2e.line import SMALL, STOP_S_MAX, settings_of
 from tests.e2e.servers import Server, Servers, servers_in
-
-DECISIONS = 30
-PUBLISH_S_MAX = 0.25  # a call that waited for a server would take the call's time-out of seconds
-Fates = Mapping[int, Callable[[], None]]
+from tests.e2e.telemetry import DECISIONS, Digests, Fates, check, trade, undisturbed
 
 
 @pytest.fixture
@@ -32,73 +21,16 @@ def servers(tmp_path: Path, valkey_binary: Path, mosquitto_binary: Path) -> Iter
     both.end()
 
 
-@dataclass
-class Watched:
-    """Collect the digests of a run and let its fates strike after given decisions."""
-
-    fates: Fates
-    digests: list[tuple[int, str]] = field(default_factory=list)
-    stop: asyncio.Event = field(default_factory=asyncio.Event)
-    slowest_s: float = 0.0
-    stopped_at_s: float = 0.0
-    closing_s: float = 0.0
-
-    def __call__(self, event: Event, commands: Sequence[Command], engine: Engine) -> None:
-        for command in commands:
-            if isinstance(command, Decided):
-                self.digests.append((command.decision.as_of_ms, command.decision.digest))
-                self.fates.get(len(self.digests), lambda: None)()
-        if len(self.digests) >= DECISIONS and not self.stop.is_set():
-            self.stopped_at_s = time.perf_counter()
-            self.stop.set()
-
-
-async def trade(
-    state: Path, monkeypatch: pytest.MonkeyPatch, fates: Fates, *overrides: str
-) -> Watched:
-    """Trade a day and a bit on the seeded market, and time every publication."""
-    watched = Watched(fates)
-    plain = sinks.Publisher.__call__
-
-    def timed(
-        self: sinks.Publisher, event: Event, commands: Sequence[Command], engine: Engine
-    ) -> None:
-        before_s = time.perf_counter()
-        plain(self, event, commands, engine)
-        watched.slowest_s = max(watched.slowest_s, time.perf_counter() - before_s)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(sinks.Publisher, "__call__", timed)
-        with rehearsal_exchange(settings_of(state, *SMALL, *overrides)) as rehearsal:
-            hooks = SessionHooks(observers=(watched,))
-            async with paper_session(rehearsal.settings, hooks) as shell:
-                await shell.run(watched.stop)
-            watched.closing_s = time.perf_counter() - watched.stopped_at_s
-    watched.digests = watched.digests[:DECISIONS]
-    return watched
-
-
 @pytest.fixture(scope="module")
-def reference(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[int, str]]:
-    """Give the digests of the run that shows its status nowhere."""
-    state = tmp_path_factory.mktemp("reference") / "state"
-    with pytest.MonkeyPatch.context() as patch:
-        done = asyncio.run(trade(state, patch, {}, "redis.enabled=false"))
-    assert len(done.digests) == DECISIONS
-    return done.digests
-
-
-def check(watched: Watched, reference: list[tuple[int, str]]) -> None:
-    assert watched.digests == reference
-    assert watched.slowest_s < PUBLISH_S_MAX
-    assert watched.closing_s < STOP_S_MAX
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Digests:
+    return undisturbed(tmp_path_factory.mktemp("reference"))
 
 
 async def test_with_both_servers_well_everything_is_shown_and_the_decisions_are_the_same(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     servers: Servers,
-    reference: list[tuple[int, str]],
+    reference: Digests,
 ) -> None:
     servers.redis.start()
     servers.mqtt.start()
@@ -120,7 +52,7 @@ async def test_with_no_server_at_all_the_decisions_are_the_same(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     servers: Servers,
-    reference: list[tuple[int, str]],
+    reference: Digests,
 ) -> None:
     check(await trade(tmp_path / "state", monkeypatch, {}, *servers.overrides), reference)
 
@@ -130,7 +62,7 @@ async def test_with_servers_that_fail_midway_the_decisions_are_the_same(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     servers: Servers,
-    reference: list[tuple[int, str]],
+    reference: Digests,
     fate: str,
 ) -> None:
     redis, mqtt = servers.redis, servers.mqtt
