@@ -34,6 +34,7 @@ FAULT_SEED: Final = 3
 PAGES: Final = 3
 PAGE_TIMEOUT: Final = aiohttp.ClientTimeout(total=5.0)
 LAG: Final = re.compile(r'^equipoise_loop_lag_seconds\{quantile="0.99"\} (\S+)', re.MULTILINE)
+MISSED: Final = re.compile(r"^equipoise_(?:feed_)?bars_absent_total\S* (\S+)", re.MULTILINE)
 MIB: Final = 1 << 20
 HEAD: Final = (
     " day  daemon MiB  worker MiB  page MiB  files  sockets  threads  state MiB  lag p99 ms"
@@ -64,7 +65,8 @@ class Service:
     uses: list[Use] = field(default_factory=list)
     struck: Counter[str] = field(default_factory=Counter)
     decisions_n: int = 0
-    absent: dict[str, list[str]] = field(default_factory=dict)  # bars a decision did without
+    late: dict[str, list[str]] = field(default_factory=dict)  # bars a decision did without
+    missed_n: float = math.nan  # bars that were due and never came, as the metrics count them
     alerts: Counter[str] = field(default_factory=Counter)  # by kind
     code: int = -1
 
@@ -86,11 +88,12 @@ class Service:
             f"{u.lag_p99_ms:10.1f}"
             for u in self.uses
         ]
-        lacking = "; ".join(f"{', '.join(who)} at {when}" for when, who in self.absent.items())
+        lacking = "; ".join(f"{', '.join(who)} at {when}" for when, who in self.late.items())
         told = ", ".join(f"{n} x {kind}" for kind, n in sorted(self.alerts.items()))
         lines = [
             *("", HEAD, *rows),
-            f"{self.decisions_n} decisions; bars absent: {lacking or 'none'}",
+            f"{self.decisions_n} decisions; bars missed: {self.missed_n:g}",
+            f"bars that came after their decision: {lacking or 'none'}",
             f"beside it: {struck}; alerts: {told or 'none'}",
         ]
         return "\n".join(lines)
@@ -116,12 +119,13 @@ async def serve(folder: Path, servers: Servers, days: int, *, seed: int) -> Serv
                     served.uses.append(_use(day, running, state, look))
             await running.until(lambda d: d.ended, DAY_S_MAX)
             served.code = await running.process.wait()
+            served.missed_n = look.missed_n
             (stopped,) = running.of("stopped")
     served.decisions_n = stopped["decisions"]
     lacking = [line for line in running.of("decision") if line["absent"]]
-    served.absent = {line["as_of"]: line["absent"] for line in lacking}
+    served.late = {line["as_of"]: line["absent"] for line in lacking}
     served.alerts = Counter(line["kind"] for line in running.of("alert"))
-    assert stopped["bars_absent"] == sum(map(len, served.absent.values()))
+    assert stopped["bars_absent"] == sum(map(len, served.late.values()))
     return served
 
 
@@ -168,6 +172,7 @@ class Look:
     """Hold what the metrics said last."""
 
     lag_p99_s: float = math.nan
+    missed_n: float = math.nan
 
 
 @asynccontextmanager
@@ -201,14 +206,20 @@ async def _open_pages(session: aiohttp.ClientSession, state: Path, served: Servi
         await asyncio.sleep(0.2)
 
 
+def _number(metric: re.Pattern[str], text: str) -> float:
+    found = metric.search(text)
+    return float(found[1]) if found else math.nan
+
+
 async def _scrape(session: aiohttp.ClientSession, state: Path, look: Look, served: Service) -> None:
     while True:
         address = _address(state)
         if address is not None:
             with suppress(aiohttp.ClientError, TimeoutError):
                 async with session.get(f"{address}/metrics", timeout=PAGE_TIMEOUT) as answer:
-                    found = LAG.search(await answer.text())
-                    look.lag_p99_s = float(found[1]) if found else math.nan
+                    text = await answer.text()
+                    look.lag_p99_s = _number(LAG, text)
+                    look.missed_n = _number(MISSED, text)
                     served.struck["scrape"] += 1
         await asyncio.sleep(1.0)
 

@@ -10,6 +10,8 @@ import pytest
 from tests.e2e.servers import Servers, servers_in
 from tests.e2e.service import DECISIONS_A_DAY, Service, serve
 
+# a venue that spoils the last word on several bars at once may be asked again too late for one
+LATE_A_DAY_MAX = 0.1
 FILES_MAX = 45
 LAG_P99_MS_MAX = 1_000.0  # at a day in ten seconds, on a machine with other work
 SOCKETS_MAX = 20
@@ -31,7 +33,8 @@ def check(served: Service, days: int) -> None:
     print(served.text())
     assert served.code == 0
     assert served.decisions_n == days * DECISIONS_A_DAY
-    assert served.absent == {}
+    assert served.missed_n == 0
+    assert sum(map(len, served.late.values())) <= LATE_A_DAY_MAX * days
     assert len(served.uses) >= days - 1
     assert served.greatest(lambda use: use.files_n) <= FILES_MAX
     assert served.greatest(lambda use: use.sockets_n) <= SOCKETS_MAX
