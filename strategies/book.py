@@ -37,7 +37,7 @@ from strategies.book_memory import (
     with_velocity,
 )
 from strategies.book_settings import BookSettings, Weights
-from strategies.factors import blind, exposures
+from strategies.factors import Exposed, blind, exposures
 from strategies.liquidity import cap_share
 from strategies.mean_variance import Basis
 from strategies.policies import Moved, Wish
@@ -102,9 +102,14 @@ class _Expected(NamedTuple):
     variance: Floats  # (N,) hourly variance with the alpha's own uncertainty
     cap: float | Floats  # of each |weight|; 0 = too little traded to be held
     ranked: Flags  # (N,) who may take a place in the book
-    factors: Floats  # (N, M) exposures to be neutral to, dollars apart
+    exposed: Exposed  # what to be neutral to, dollars apart
     basis: Basis | None  # of the mean-variance programme; None: the closed form makes the weights
     why_closed: str = ""  # why it does although the programme was asked for
+
+    @property
+    def factors(self) -> Floats:
+        """Give the exposures (N, M)."""
+        return self.exposed.columns
 
 
 # ---- what strategies call ------------------------------------------------------------------------
@@ -150,10 +155,10 @@ def hold(
     holds = memory.holds + 1.0
     ideal = np.where(view.eligible, view.weights, 0.0)
     if expected is not None:
-        factors = expected.factors
+        exposed = expected.exposed
     else:
-        factors = _exposures(knobs, view, risk_now(view, knobs))
-    weights = holding.kept_neutral(view.weights, view.eligible, factors)
+        exposed = _exposures(knobs, view, risk_now(view, knobs))
+    weights = holding.kept_neutral(view.weights, view.eligible, exposed.columns)
     made_neutral = _cut(view, weights)
     reduce_only = None if expected is None else expected.too_dear
     if holds[0] > HOLDS_BEFORE_REDUCE_ONLY:
@@ -166,7 +171,7 @@ def hold(
         signals=None if expected is None else expected.outlook.signals,
         reduce_only=reduce_only,
         note="; ".join(
-            filter(None, (f"hold: {why}", made_neutral, blind(knobs.factors, factors, view)))
+            filter(None, (f"hold: {why}", made_neutral, blind(knobs.factors, exposed, view)))
         ),
         health=health.ratio(memory.health),
     )
@@ -195,10 +200,10 @@ def _expected(
         window = view.windows[RISK_TIMEFRAME]
         cap = knobs.name_weight_max * cap_share(window, knobs.liquidity_tiers_usdt)
         ranked = ranked & (cap > 0)
-    factors = _exposures(knobs, view, outlook.risk)
+    exposed = _exposures(knobs, view, outlook.risk)
     basis: Basis | str | None = None
     if knobs.weights is Weights.MEAN_VARIANCE:
-        basis = mean_variance.basis_of(view, factors)
+        basis = mean_variance.basis_of(view, exposed.columns)
     return memory, _Expected(
         outlook=outlook,
         usable=usable,
@@ -207,7 +212,7 @@ def _expected(
         variance=outlook.hourly_variance,
         cap=cap,
         ranked=ranked,
-        factors=factors,
+        exposed=exposed,
         basis=basis if isinstance(basis, Basis) else None,
         why_closed=basis if isinstance(basis, str) else "",
     )
@@ -219,10 +224,8 @@ def _cut(view: View, weights: Floats) -> str:
     return "made smaller to stay neutral" if is_cut else ""
 
 
-def _exposures(knobs: BookSettings, view: View, risk: ResidualRisk) -> Floats:
-    """Give the exposures (N, M) that the settings name."""
-    if not knobs.factors:
-        return np.empty((len(view.weights), 0))
+def _exposures(knobs: BookSettings, view: View, risk: ResidualRisk) -> Exposed:
+    """Give the exposures that the settings name."""
     half_life = knobs.volatility_half_life_hours
     return exposures(knobs.factors, view, risk, half_life_bars=half_life)
 
@@ -272,7 +275,7 @@ def _trade(
     note = _note(book, expected, int(silent.sum()), moved, _cut(view, moved.weights))
     if policies.drifted(wish, moved.weights, view.weights):
         note = "; ".join(filter(None, (note, _left(knobs, expected, moved.weights))))
-    unseen = blind(knobs.factors, expected.factors, view)
+    unseen = blind(knobs.factors, expected.exposed, view)
     return memory, TargetPortfolio(
         as_of_ms=view.as_of_ms,
         weights=moved.weights,
@@ -289,7 +292,7 @@ def _trade(
 def _left(knobs: BookSettings, expected: _Expected, weights: Floats) -> str:
     """Say which exposures a book keeps against its wish."""
     found = [("dollars", float(weights.sum()))]
-    found += zip(knobs.factors, (expected.factors.T @ weights).tolist(), strict=True)
+    found += zip(expected.exposed.names, (expected.factors.T @ weights).tolist(), strict=True)
     return f"not neutral: {', '.join(f'{name} {value:+.4f}' for name, value in found)}"
 
 

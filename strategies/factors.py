@@ -6,6 +6,8 @@
     momentum     log return over the window, in its own volatility
     volatility   log of the hourly residual volatility
     funding      last known funding rate an hour
+    sectors      one column for each branch of the tree of coins that two instruments or more belong
+                 to, as of the decision: 1 where one does, else 0 (`strategies.covariance.taxonomy`)
 
 A run whose universe has no BTC is refused `bitcoin` at its start; where BTC stops trading later,
 the decision's note says so (`blind`).
@@ -16,20 +18,23 @@ kept within 3. What is not known is 0: such an instrument is taken for an averag
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
 from daemon.domain.bar import Field, Floats
 from daemon.domain.units import Timeframe
 from daemon.domain.view import View
+from strategies.covariance.taxonomy import read_taxonomy
 from strategies.funding import hourly_rates
 from strategies.risk import BETA_SHRINKAGE, ResidualRisk
 
 EXPOSURE_MAX: Final = 3.0
 HOUR: Final = Timeframe(60)
+BRANCH: Final = "sector "  # before the name of a column
 BITCOIN: Final = "BTC"
 BLIND_HOURS: Final = (
     24  # without a bar of BTC for so long, what follows is not known of betas to it
@@ -45,25 +50,55 @@ class Factor(StrEnum):
     MOMENTUM = "momentum"
     VOLATILITY = "volatility"
     FUNDING = "funding"
+    SECTORS = "sectors"
+
+
+class Exposed(NamedTuple):
+    """Hold exposures, columns (N, M), and what each of the M is called."""
+
+    names: tuple[str, ...]
+    columns: Floats
 
 
 def exposures(
     factors: Sequence[Factor], view: View, risk: ResidualRisk, *, half_life_bars: float
-) -> Floats:
-    """Give the exposures (N, M) of the named factors, in their order; no entry is NaN."""
-    columns = [_column(factor, view, risk, half_life_bars) for factor in factors]
-    return np.column_stack(columns) if columns else np.zeros((len(view.weights), 0))
+) -> Exposed:
+    """Give the exposures of the named factors, in their order; no entry is NaN."""
+    names, columns = list[str](), list[Floats]()
+    for factor in factors:
+        if factor is Factor.SECTORS:
+            found = _sectors(view)
+        else:
+            found = {str(factor): _column(factor, view, risk, half_life_bars)}
+        names += found.keys()
+        columns += found.values()
+    return Exposed(
+        tuple(names), np.column_stack(columns) if columns else np.empty((len(view.weights), 0))
+    )
 
 
-def blind(factors: Sequence[Factor], columns: Floats, view: View) -> str:
-    """Say of which named exposures, `columns` (N, M), nothing new is known; '' of none."""
-    unknown = [name for name, x in zip(factors, columns.T, strict=True) if not x.any()]
+def blind(factors: Sequence[Factor], exposed: Exposed, view: View) -> str:
+    """Say of which named exposures nothing new is known; '' of none."""
+    unknown = [
+        name for name, x in zip(exposed.names, exposed.columns.T, strict=True) if not x.any()
+    ]
+    if Factor.SECTORS in factors and not any(name.startswith(BRANCH) for name in exposed.names):
+        unknown.append(Factor.SECTORS)
     said = [f"nothing is known of {', '.join(unknown)}"] if unknown else []
     if Factor.BITCOIN in factors:
         at = _place_of_bitcoin(view)
         if at is None or not np.isfinite(view.windows[HOUR].closes[-BLIND_HOURS:, at]).any():
             said.append(f"no bar of {BITCOIN} in {BLIND_HOURS} h: {Factor.BITCOIN} by older bars")
     return "; ".join(said)
+
+
+def _sectors(view: View) -> dict[str, Floats]:
+    tree = read_taxonomy()
+    branch = [tree.place(one.base, view.as_of_ms)[0] for one in view.universe.instruments]
+    shared = sorted(name for name, count in Counter(branch).items() if count > 1)
+    return {
+        f"sector {name}": np.array([1.0 if b == name else 0.0 for b in branch]) for name in shared
+    }
 
 
 def _place_of_bitcoin(view: View) -> int | None:

@@ -120,7 +120,7 @@ class Engine:
             state.book.beta = None
         elif state.book.beta is None:
             state.book.count_beta()
-        self._costs = Costs(state.costs, rules.execution)
+        self._costs = Costs(state.costs, state.leg_costs, rules.execution)
         self._trader = Trader(state, rules.limits, rules.id_prefix, out, rules.execution)
         self._closer = OutsideCloser.of(rules.reconcile, state, rules.limits, rules.id_prefix, out)
         self._doubts = Doubts(state, rules.uncertain_asks_max, out)

@@ -126,6 +126,7 @@ class EngineState:
     day_lost: bool = False
     lost_columns: list[int] = field(default_factory=list)
     costs: dict[str, list[float]] = field(default_factory=dict)  # see `costs`
+    leg_costs: dict[str, list[float]] = field(default_factory=dict)
     paid: Floats = field(default_factory=lambda: np.zeros(0))  # see `View`
     margins: dict[str, float] = field(default_factory=dict)  # newest margin ratio by venue
     sent_ms: list[int] = field(default_factory=list)  # orders of the last minute, where limited
@@ -298,6 +299,7 @@ class EngineState:
             "sent_ms": self.sent_ms,
             "margins": self.margins,
             "costs": self.costs,
+            "leg_costs": self.leg_costs,
             "paid": self.paid,
             "strangers": {order_id: one.to_plain() for order_id, one in self.strangers.items()},
             "changed": self.changed,
@@ -349,6 +351,8 @@ class EngineState:
         self.sent_ms = list(cast(list[int], plain["sent_ms"]))
         costs = cast(dict[str, list[float]], plain["costs"])
         self.costs = {name: list(sums) for name, sums in costs.items()}
+        legs = cast(dict[str, list[float]], plain.get("leg_costs", {}))  # not in older snapshots
+        self.leg_costs = {name: list(sums) for name, sums in legs.items()}
         self.paid = np.array(plain.get("paid", self.paid))  # not in older snapshots
         self.margins = dict(cast(dict[str, float], plain["margins"]))
         revised = cast(list[tuple[int, int]], plain["revised"])

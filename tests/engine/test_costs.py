@@ -76,7 +76,7 @@ def test_what_fills_of_a_leg_cost_is_shown_to_the_strategy_as_a_share_of_equity(
     paid = np.zeros(4)
     paid[buy.index], paid[sell.index] = 1.5 / equity, -3.0 / equity
     assert engine.state.paid == pytest.approx(paid, rel=1e-3)
-    shown = view_of(engine.universe, engine.state, engine.rules, Costs({}, ExecutionRules()))
+    shown = view_of(engine.universe, engine.state, engine.rules, Costs({}, {}, ExecutionRules()))
     assert shown.paid is not None
     assert shown.paid.tolist() == engine.state.paid.tolist()
     assert not np.shares_memory(shown.paid, engine.state.paid)
@@ -98,20 +98,33 @@ def test_what_waited_and_crossed_later_pays_for_its_wait() -> None:
 
 def test_what_was_seen_weighs_in_with_its_fills_and_old_fills_are_forgotten() -> None:
     sums: dict[str, list[float]] = {}
-    costs, universe = Costs(sums, ExecutionRules()), universe_of()
+    costs, universe = Costs(sums, {}, ExecutionRules()), universe_of()
     assumed = np.full(4, 0.0006)
     assert costs.believed(assumed, universe) == pytest.approx(assumed)
     for _ in range(int(PRIOR_FILLS)):
         costs.took(order("1", SOL), universe, 100.0, 0.2, 0.04)
-    assert costs.believed(assumed, universe) == pytest.approx([6e-4, 6e-4, 15e-4, 15e-4])
+    # SOL measured 24 bps in 50 fills: halfway from 6 for its class, halfway again for itself
+    assert costs.believed(assumed, universe) == pytest.approx([6e-4, 6e-4, 19.5e-4, 15e-4])
     for _ in range(20_000):
         costs.took(order("1", SOL), universe, 100.0, 0.0, 0.0)
     assert sums["cross other"][0] <= KEPT_MAX
     assert costs.believed(assumed, universe)[SOL] < 1e-4
 
 
+def test_two_instruments_of_a_class_come_to_their_own_costs() -> None:
+    costs, universe = Costs({}, {}, ExecutionRules()), universe_of()
+    assumed = np.full(4, 0.0006)
+    for _ in range(500):
+        costs.took(order("1", SOL), universe, 100.0, 0.05, 0.04)  # 9 bps
+        costs.took(order("1", SOL + 1), universe, 100.0, 0.21, 0.04)  # 25 bps
+    cheap, dear = costs.believed(assumed, universe)[SOL : SOL + 2]
+    assert cheap == pytest.approx(9e-4, rel=0.1)
+    assert dear == pytest.approx(25e-4, rel=0.1)
+    assert costs.believed(assumed, universe)[:2] == pytest.approx(assumed[:2])
+
+
 def test_a_measured_gain_is_no_cost() -> None:
-    costs = Costs({}, ExecutionRules(style=Style.PASSIVE))
+    costs = Costs({}, {}, ExecutionRules(style=Style.PASSIVE))
     post = msgspec.structs.replace(
         order("1", SOL), post_only=True, kind=OrderKind.LIMIT, limit_price=Decimal(100)
     )
@@ -132,3 +145,4 @@ def test_strategies_are_shown_it_only_where_settings_say_so(feedback: bool) -> N
     again = engine_of(ExecutionRules(cost_feedback=feedback))
     again.restore(engine.state.to_plain())
     assert again.state.costs == engine.state.costs
+    assert again.state.leg_costs == engine.state.leg_costs != {}

@@ -107,7 +107,7 @@ def test_a_rate_is_compared_by_the_hour_whatever_the_interval_of_its_contract() 
             view,
             residual_risk(view.marks[None], half_life_bars=1),
             half_life_bars=1,
-        )
+        ).columns
         for view in (plain, mixed)
     ]
     assert factor[0] == pytest.approx(factor[1])

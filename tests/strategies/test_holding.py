@@ -80,7 +80,7 @@ def test_between_the_hours_of_a_calendar_exposures_stay_inside_their_bounds(
         view = make_view(closes[t - 399 : t + 1], as_of_ms=t * HOUR_MS, weights=held)
         state, target = strategy.decide(state, view)
         risk = residual_risk(view.windows[HOUR].closes, half_life_bars=half_life)
-        X = exposures(settings_of.factors, view, risk, half_life_bars=half_life)
+        X = exposures(settings_of.factors, view, risk, half_life_bars=half_life).columns
         gross = float(np.abs(held).sum() or np.abs(target.weights).sum())
         drifted_n += bool(np.abs(X.T @ held).max() > FACTOR_DRIFT_SHARE_MAX * gross)
         assert np.abs(X.T @ target.weights).max() <= FACTOR_DRIFT_SHARE_MAX * gross + NEAR, t

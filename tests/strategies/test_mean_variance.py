@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -81,7 +82,9 @@ def test_it_is_neutral_capped_and_keeps_closing_legs_closed(
     view = world(seed % 7, eligible=eligible, weights=weights)
     view = seen_with(view, covariance(view, correlation=correlation))
     target = decided({**MEAN_VARIANCE, "name_weight_max": cap, "beta_neutral": True}, view)
-    beta = exposures([Factor.MARKET], view, risk_now(view, NeutralSettings()), half_life_bars=48)
+    beta = exposures(
+        [Factor.MARKET], view, risk_now(view, NeutralSettings()), half_life_bars=48
+    ).columns
     for book in (target.ideal, target.weights):
         assert abs(book.sum()) < 1e-9
         assert abs(float(beta[:, 0] @ book)) < 1e-8
@@ -200,7 +203,7 @@ def test_the_book_is_neutral_to_every_factor_that_is_named(weights: str) -> None
     names = ["market", "size", "momentum", "volatility", "funding"]
     target = decided({"weights": weights, "neutral_to": names, "name_weight_max": 0.5}, view)
     risk = risk_now(view, NeutralSettings())
-    X: Floats = exposures([Factor(name) for name in names], view, risk, half_life_bars=48.0)
+    X = exposures([Factor(name) for name in names], view, risk, half_life_bars=48.0).columns
     assert np.abs(X).max() > 0.5
     assert np.abs(X.T @ target.ideal).max() < 1e-8
     assert np.abs(target.ideal).sum() > 0.3
@@ -209,7 +212,8 @@ def test_the_book_is_neutral_to_every_factor_that_is_named(weights: str) -> None
 def test_beta_to_bitcoin_is_that_of_the_window_and_one_without_bitcoin() -> None:
     view = world()
     risk = risk_now(view, NeutralSettings())
-    assert exposures([Factor.BITCOIN], view, risk, half_life_bars=48.0)[:, 0].tolist() == [1.0] * N
+    found = exposures([Factor.BITCOIN], view, risk, half_life_bars=48.0)
+    assert found.columns[:, 0].tolist() == [1.0] * N
 
 
 def test_a_decision_says_which_of_its_exposures_it_is_told_nothing_of() -> None:
@@ -224,6 +228,43 @@ def test_a_decision_says_which_of_its_exposures_it_is_told_nothing_of() -> None:
         window.values[-24:, 3] = np.nan
     assert decided(knobs, view).note.endswith("no bar of BTC in 24 h: bitcoin by older bars")
     assert "BTC" not in decided({"neutral_to": ["market"]}, view).note
+
+
+def at_year(view: View, year: int) -> View:
+    """Show the same a few years on: predictions and covariance are as old as they were."""
+    moved_ms = int(dt.datetime(year, 1, 1, tzinfo=dt.UTC).timestamp()) * 1000 - view.as_of_ms
+    predictions = tuple(replace(p, as_of_ms=p.as_of_ms + moved_ms) for p in view.predictions)
+    predicted = view.covariance
+    if predicted is not None:
+        predicted = replace(predicted, as_of_ms=predicted.as_of_ms + moved_ms)
+    return replace(
+        view, as_of_ms=view.as_of_ms + moved_ms, predictions=predictions, covariance=predicted
+    )
+
+
+@pytest.mark.parametrize("weights", ["closed_form", "mean_variance"])
+def test_the_book_is_neutral_inside_each_sector(weights: str) -> None:
+    view = world()
+    view = seen_with(view, covariance(view))
+    given = [*view.universe.instruments]
+    for k, coin in enumerate(["BTC", "LTC", "BCH", "DOGE", "1000SHIB", "1000PEPE", "ETH", "SOL"]):
+        given[k] = dataclasses.replace(given[k], base=coin)
+    view = replace(view, universe=Universe(tuple(given)))
+    later = at_year(view, 2026)
+    risk = risk_now(view, NeutralSettings())
+    exposed = exposures([Factor.SECTORS, Factor.MARKET], later, risk, half_life_bars=48.0)
+    assert exposed.names == ("sector meme", "sector money", "sector platform", "market")
+    assert exposed.columns[:8, 1].tolist() == [1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0]
+    assert not exposed.columns[8:, :3].any()  # strangers stand alone
+    target = decided({"weights": weights, "neutral_to": ["sectors"], "name_weight_max": 0.4}, later)
+    plain = decided({"weights": weights, "name_weight_max": 0.4}, later)
+    assert np.abs(exposed.columns[:, :3].T @ target.ideal).max() < 1e-8
+    assert np.abs(exposed.columns[:, :3].T @ plain.ideal).max() > 0.01
+    assert np.abs(target.ideal[:8]).sum() > 0.05
+    before = exposures([Factor.SECTORS], at_year(view, 2019), risk, half_life_bars=48.0)
+    assert before.names == ()  # no coin was filed yet
+    early = decided({"weights": weights, "neutral_to": ["sectors"]}, at_year(view, 2019))
+    assert early.note.endswith("nothing is known of sectors")
 
 
 def test_names_that_are_none_are_refused() -> None:
