@@ -24,6 +24,7 @@ BLANKET_HANDLERS = frozenset(
         "adapters/ccxt_venue/streams.py::guarded",  # a private frame: deaf in silence
         "daemon/wiring/bar_recorder.py::put_damaged_aside",  # a look beside trading, as a sink is
         "adapters/exchange/client.py::guarded",  # a frame: the client would go deaf in silence
+        "daemon/status/listening.py::_run",  # a listener: losing a server must not stop trading
         "daemon/status/outbox.py::_run",  # a sink: losing Redis or MQTT must not stop trading
     }
 )
