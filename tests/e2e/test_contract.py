@@ -165,15 +165,15 @@ def check_messages(messages: list[tuple[str, bytes, bool]]) -> None:
 
 def check_the_day(stopped: dict[str, Any], state: Path) -> None:
     """Fail where the published summary is not the one that the journal gives."""
-    (day,) = stopped["days"]
-    assert (day["day"], day["is_whole"], day["decisions_n"]) == (DAY, "true", "23")
-    computed = plain(day_summary(state / "journal.sqlite", DAY_MS_FIRST))
-    assert {k: "" if v is None else v for k, v in computed.items()} == {
-        name: typed(text, computed[name]) for name, text in day.items()
-    }
-    printed = command("summary", "--json", "--state", state, cwd=state.parent)
-    assert printed.values == computed
-    (alert,) = [one for one in stopped["alerts"] if one["kind"] == "daily"]
+    first, *_ = stopped["days"]
+    assert (first["day"], first["is_whole"], first["decisions_n"]) == (DAY, "true", "23")
+    for number, day in enumerate(stopped["days"]):
+        computed = plain(day_summary(state / "journal.sqlite", DAY_MS_FIRST + number * DAY_MS))
+        assert {name: typed(text, computed[name]) for name, text in day.items()} == computed
+    shown = command("summary", "--json", "--day", DAY, "--state", state, cwd=state.parent)
+    assert shown.values["pnl"] == float(first["pnl"])
+    assert shown.values["day"] == DAY
+    alert, *_ = [one for one in stopped["alerts"] if one["kind"] == "daily"]
     assert alert["text"].startswith(f"{DAY}: P&L ")
     assert int(alert["at_ms"]) == DAY_MS_FIRST + DAY_MS
 
@@ -181,6 +181,8 @@ def check_the_day(stopped: dict[str, Any], state: Path) -> None:
 def typed(text: str, like: object) -> object:
     """Read a field back as what it was."""
     match like:
+        case None:
+            return text or None
         case bool():
             return text == "true"
         case int() | float():
