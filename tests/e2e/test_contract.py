@@ -23,8 +23,8 @@ from adapters.journal import JournalReader
 from daemon.commands.operating import REFUSED_EXIT, UNANSWERED_EXIT
 from daemon.domain.messages import Operator
 from daemon.domain.units import DAY_MS
-from daemon.status.codec import from_fields, plain
-from daemon.status.contract import EVENT_TOPICS, KEYS, TOPICS
+from daemon.status.codec import EVENT_TOPICS, from_fields, plain
+from daemon.status.contract import KEYS, TOPICS
 from daemon.status.contract_pages import SCHEMA, event_schema, redis_schema, topic_schema
 from daemon.wiring.summary import day_summary
 from tests.docs.pages import blocks
@@ -92,10 +92,11 @@ async def dumped(client: Redis) -> dict[str, Any]:
         assert (await client.pttl(name) > 0) == bool(key.lifetime), name
         match key.type:
             case "hash":
-                shown[key.name] = from_fields(await client.hgetall(name))
+                fields: Any = await client.hgetall(name)
+                shown[key.name] = from_fields(fields)
             case "stream":
                 entries: Any = await client.xrange(name)
-                shown[key.name] = [from_fields(fields) for _, fields in entries]
+                shown[key.name] = [from_fields(entry) for _, entry in entries]
             case _:
                 shown[key.name] = await client.get(name)
     return shown
