@@ -256,6 +256,7 @@ def _options(data: Path, socket: Path) -> Sequence[str]:
         "save": "",
         "maxmemory": f"{MEMORY_MB}mb",
         "maxmemory-policy": "noeviction",
+        "proto-max-bulk-len": "1mb",  # nobody lays a huge value where the daemon reads requests
         "loglevel": "warning",
         "daemonize": "no",
         "set-proc-title": "no",  # the socket stays visible in the process list: proof of ownership

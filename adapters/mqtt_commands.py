@@ -58,9 +58,8 @@ class MqttCommands:
                 await _subscribe(client, self._topic)
                 hears()
                 async for message in client.messages:
-                    payload = message.payload if isinstance(message.payload, bytes) else b""
                     refusal = "retained: a request must not be retained" if message.retain else ""
-                    ticket = await self._desk.take(payload, via=VIA, refusal=refusal)
+                    ticket = await self._desk.take(message.payload, via=VIA, refusal=refusal)
                     if ticket is None:
                         await asyncio.sleep(REFUSED_PAUSE_S)
                     else:
@@ -75,7 +74,7 @@ class MqttCommands:
         if payload is None:
             return
         asked: Any = message.properties
-        properties = Properties(PacketTypes.PUBLISH)
+        properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
         correlation = getattr(asked, "CorrelationData", b"")
         if correlation and len(correlation) <= CORRELATION_BYTES_MAX:
             properties.CorrelationData = correlation
@@ -105,7 +104,7 @@ async def ask_over_mqtt(
     """Send a request and wait for its answer; gives (answer, "") or (None, why there is none)."""
     topic = f"{namespace}/{run}/cmd"
     answers = f"{topic}/answer/{request_id}"
-    properties = Properties(PacketTypes.PUBLISH)
+    properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
     properties.ResponseTopic = answers
     properties.CorrelationData = request_id.encode()
     why = f"no answer within {wait_s:g} s"
@@ -115,8 +114,7 @@ async def ask_over_mqtt(
             await _subscribe(client, answers)
             await client.publish(topic, payload, qos=1, properties=properties)
             async for message in client.messages:
-                told = message.payload if isinstance(message.payload, bytes) else b""
-                answer = understood(told.decode("utf-8", "replace"))
+                answer = understood(message.payload.decode("utf-8", "replace"))
                 if answer is not None:
                     return answer
         raise aiomqtt.MqttError("the broker ended the connection")

@@ -142,7 +142,7 @@ def _client(broker: Broker, **options: Any) -> aiomqtt.Client:
 @asynccontextmanager
 async def command_client(broker: Broker) -> AsyncIterator[aiomqtt.Client]:
     """Connect by MQTT 5 for requests and answers; the broker brings nothing longer than those."""
-    properties = Properties(PacketTypes.CONNECT)
+    properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
     properties.MaximumPacketSize = 4 * PAYLOAD_BYTES_MAX
     client = _client(
         broker,

@@ -26,6 +26,7 @@ BLANKET_HANDLERS = frozenset(
         "adapters/exchange/client.py::guarded",  # a frame: the client would go deaf in silence
         "adapters/notify/post.py::attempt",  # a way to people: it must not stop trading
         "daemon/wiring/runtime_status.py::_keep",  # a display: it measures beside trading
+        "daemon/status/listening.py::_run",  # a listener: losing a server must not stop trading
         "daemon/status/outbox.py::_run",  # a sink: losing Redis or MQTT must not stop trading
     }
 )

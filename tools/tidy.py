@@ -25,7 +25,7 @@ MODULE_LINES_MAX = 500
 PORT_METHODS_MAX = 5
 DEVELOPERS_EXTRAS = {"bench", "dev", "docs", "e2e"}
 # where the name of a distribution and the name one imports differ
-IMPORT_NAMES = {"scikit_learn": "sklearn"}
+IMPORT_NAMES = {"paho_mqtt": "paho", "scikit_learn": "sklearn"}
 # parts of pydantic's own interface that it ships, in fixed versions, as distributions of their own
 # (and what exists for the type checker only)
 PARTS_OF_OTHERS = {"annotated_types", "pydantic_core", "_typeshed"}

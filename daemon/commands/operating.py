@@ -30,8 +30,8 @@ from daemon.domain.units import iso
 from daemon.settings import Settings
 from daemon.wiring.control import AGES, STALE_S
 from daemon.wiring.flattening import ClosingRules, flatten_account
-from daemon.wiring.operating import Answer, Told, Wish, ask, running_in
-from daemon.wiring.remote_asking import Via, ask_at_a_distance
+from daemon.wiring.operating import Told, Wish, ask, running_in
+from daemon.wiring.remote_asking import Via, answer_told, ask_at_a_distance
 
 UNANSWERED_EXIT: Final = 5
 REFUSED_EXIT: Final = 6
@@ -299,8 +299,7 @@ def _speak_at_a_distance(meant: _Meant, via: Via, wish: Wish) -> int:
         )
     elif answer.get("obeyed") is True:
         code = 0
-        told = Told(name, msgspec.convert(answer, Answer))
-        line = f"{verb} acknowledged over {via}: {_standing(told)}"
+        line = f"{verb} acknowledged over {via}: {_standing(answer_told(name, answer))}"
     else:
         code, line = REFUSED_EXIT, f"{verb} refused: {answer.get('why')}"
     if meant.as_json:

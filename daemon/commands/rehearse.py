@@ -23,6 +23,7 @@ from daemon.wiring.rehearsal import (
     with_venue_time,
 )
 from daemon.wiring.session import SessionHooks, paper_session
+from daemon.wiring.sinks import known_secrets
 
 
 def rehearse(
@@ -55,7 +56,9 @@ def rehearse(
     if faults is not None:
         overrides = [*(overrides or []), f"rehearsal.fault_seed={faults}"]
     settings = read_settings(config, overrides, base="rehearsal.toml")
-    configure_logs(settings.run.log_level, as_json=settings.run.log_json)
+    configure_logs(
+        settings.run.log_level, as_json=settings.run.log_json, secrets=known_secrets(settings)
+    )
     strategy_of(settings)  # a wrong one is named before an exchange is started and a model trained
     with rehearsal_exchange(settings) as rehearsal:
         ensure_champion(rehearsal.settings, as_json=as_json)

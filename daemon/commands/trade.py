@@ -21,6 +21,7 @@ from daemon.runtime.logs import configure_logs
 from daemon.settings import Settings
 from daemon.wiring.live_session import live_session, refuse_unfit
 from daemon.wiring.session import SessionHooks, paper_session
+from daemon.wiring.sinks import known_secrets
 
 
 def trade(
@@ -50,7 +51,9 @@ def trade(
     settings = read()
     if live:
         refuse_unfit(settings)
-    configure_logs(settings.run.log_level, as_json=settings.run.log_json)
+    configure_logs(
+        settings.run.log_level, as_json=settings.run.log_json, secrets=known_secrets(settings)
+    )
     ensure_champion(settings, as_json=as_json)
     watcher = Watcher(console(), as_json=as_json, quiet=quiet)
     hooks = SessionHooks(

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, cast
 
 from daemon.runtime.logs import scrub
 
@@ -58,7 +58,7 @@ class LogTap(logging.Handler):
         entry: dict[str, object] = (
             dict(record.msg) if isinstance(record.msg, dict) else {"event": record.getMessage()}
         )
-        clean = self._scrub(None, record.levelname, entry)
+        clean = dict(cast(Mapping[str, object], self._scrub(None, record.levelname, entry)))
         rest = {k: v for k, v in clean.items() if k not in _OWN and not k.startswith("_")}
         text = " ".join(f"{name}={value}" for name, value in rest.items())
         at = datetime.fromtimestamp(record.created, UTC)

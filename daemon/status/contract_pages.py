@@ -1,6 +1,6 @@
 """Write the contract for people and programs: tables of docs/redis.md, and a JSON schema.
 
-The schema is of draft 2020-12 and describes one run as `equipoise status --json` shows it: hashes
+The schema is of draft 2020-12 and describes one run as the client of docs/redis.md reads it: hashes
 as tables, streams as lists of entries, fields as text, nested ones as JSON.
 """
 

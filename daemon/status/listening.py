@@ -69,7 +69,7 @@ class Listener:
             await asyncio.gather(task, return_exceptions=True)
 
     async def _run(self) -> None:
-        loop, pause_s = asyncio.get_running_loop(), PAUSE_S_MIN
+        pause_s = PAUSE_S_MIN
         while True:
             self._heard_from_s = None
             try:
@@ -77,10 +77,14 @@ class Listener:
             except Exception as failure:  # noqa: BLE001  a listener must not stop trading
                 self._went_away(failure)
             self.attempts += 1
-            since_s = self._heard_from_s
-            is_new = since_s is not None and loop.time() - since_s > STEADY_S
+            # a server that only flaps is left alone for longer and longer
+            is_new = self._heard_longer_than(STEADY_S)
             pause_s = PAUSE_S_MIN if is_new else min(2 * pause_s, PAUSE_S_MAX)
             await asyncio.sleep(pause_s)
+
+    def _heard_longer_than(self, seconds: float) -> bool:
+        since_s = self._heard_from_s
+        return since_s is not None and asyncio.get_running_loop().time() - since_s > seconds
 
     def _came_back(self) -> None:
         self._heard_from_s = asyncio.get_running_loop().time()

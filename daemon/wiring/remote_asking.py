@@ -7,16 +7,18 @@ import secrets
 from functools import partial
 from typing import Any, Final, Literal
 
+import msgspec
+
 from adapters.clocks import TransportClock
-from adapters.control import is_request_id
+from adapters.control import Answer, is_request_id
 from adapters.mqtt_commands import ask_over_mqtt
 from adapters.mqtt_status import command_client
 from adapters.redis_commands import BLOCK_MS, ask_over_redis
 from adapters.redis_status import connect
-from daemon.domain.failures import ConfigurationError
+from daemon.domain.failures import BadPayload, ConfigurationError
 from daemon.settings import Settings
 from daemon.status.signing import read_answer, signed_request
-from daemon.wiring.operating import Wish
+from daemon.wiring.operating import Told, Wish
 from daemon.wiring.remote import control_secret
 from daemon.wiring.sinks import mqtt_broker, redis_login
 from daemon.wiring.status import status_url
@@ -47,6 +49,14 @@ def sign(settings: Settings, wish: Wish) -> tuple[str, str]:
         reason=wish.reason,
     )
     return name, payload
+
+
+def answer_told(request_id: str, answer: dict[str, object]) -> Told:
+    """Read the answer of a daemon that obeyed; raises BadPayload where another build wrote it."""
+    try:
+        return Told(request_id, msgspec.convert(answer, Answer))
+    except msgspec.ValidationError as e:
+        raise BadPayload(f"the daemon's answer is of another version: {e}") from e
 
 
 def ask_at_a_distance(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from adapters.embedded_redis import embedded_redis
 from adapters.mqtt_status import Broker, MqttStatus, broker_of
@@ -267,7 +267,7 @@ def redis_password(settings: Settings) -> str | None:
     return secret.reveal() if secret is not None else None
 
 
-def redis_login(settings: Settings) -> dict[str, str | None]:
+def redis_login(settings: Settings) -> dict[str, Any]:
     """Give user name and password as the client takes them."""
     return {"username": settings.redis.username, "password": redis_password(settings)}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,20 @@ def test_page_and_schema_are_as_the_contract_writes_them(repository_root: Path) 
     assert page == written_page(page), "run `python -m daemon.status`"
     assert (repository_root / SCHEMA).read_text(encoding="utf-8") == schema_text()
     assert json.loads(schema_text())["x-schema-version"] == SCHEMA_VERSION
+
+
+def test_the_examples_of_users_let_a_reader_see_all_that_is_shown(repository_root: Path) -> None:
+    users = (repository_root / "deploy" / "redis-users.acl").read_text(encoding="utf-8")
+    (reader,) = [line for line in users.splitlines() if line.startswith("user reader ")]
+    shown = {key.name for key in KEYS} - {"commands", "answers"}
+    assert set(re.findall(r"%R~equipoise:paper:(\S+)", reader)) == shown
+    topics = (repository_root / "deploy" / "mosquitto.acl").read_text(encoding="utf-8")
+    told = {topic.name for topic in TOPICS if not topic.name.startswith("cmd")}
+    for user in ("publisher", "reader"):
+        part = topics.partition(f"user {user}\n")[2].partition("\n\n")[0]
+        verb = "write" if user == "publisher" else "read"
+        named = set(re.findall(rf"topic {verb} equipoise/paper/(\S+)", part))
+        assert named - {"cmd/answer/#"} == told, user
 
 
 def test_no_field_of_a_key_is_named_twice() -> None:

@@ -230,3 +230,19 @@ async def test_failures_of_the_body_pass_through_unchanged() -> None:
     with pytest.raises(LookupError, match="of the body"):
         async with courier_of(Outbox(), Server()).running():
             raise LookupError("of the body")
+
+
+def test_a_burst_of_the_log_pushes_out_no_fill() -> None:
+    outbox = Outbox(events_max=3)
+    outbox.put("fill", {"n": 1})
+    for n in range(module.LOGS_WAITING_MAX + 5):
+        outbox.put("log", {"n": n})
+    batch = outbox.take()
+    assert batch.events[0] == ("fill", {"n": 1})
+    assert len(batch.events) == EVENTS_IN_BATCH_MAX
+    outbox.put("fill", {"n": 2})
+    outbox.give_back(batch)
+    again = outbox.take()
+    assert [topic for topic, _ in again.events[:3]] == ["fill", "fill", "log"]
+    kept = [values["n"] for topic, values in again.events + outbox.take().events if topic == "log"]
+    assert kept == list(range(5, module.LOGS_WAITING_MAX + 5))

@@ -358,7 +358,7 @@ async def test_mqtt_answers_where_it_was_asked_to_with_the_correlation_data(
             # a response topic outside our own is not written to: the answer comes where it belongs
             async with command_client(there) as client:
                 await client.subscribe("#", qos=1)
-                stray = Properties(PacketTypes.PUBLISH)
+                stray = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
                 stray.ResponseTopic = f"{NS}/{RUN}/status"
                 stray.CorrelationData = b"abc"
                 topic = f"{NS}/{RUN}/cmd"
