@@ -1,6 +1,6 @@
 """Show the same status over MQTT: what Redis keeps as hashes and streams, a broker tells as topics.
 
-    {namespace}/{run}/status, /positions, /targets, /predictions, /feed   newest state, retained
+    {namespace}/{run}/status, /positions, /targets, /predictions, /feed, /runtime   newest, retained
     {namespace}/{run}/events         decisions and fills as they happen, {"topic": "fill", ...}
     {namespace}/{run}/notify         alerts
     {namespace}/{run}/hb             a counter every few seconds

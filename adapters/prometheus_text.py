@@ -18,7 +18,6 @@ from typing import Any, Final
 
 from prometheus_client.core import (
     CounterMetricFamily,
-    GaugeMetricFamily,
     InfoMetricFamily,
     Metric,
     StateSetMetricFamily,
@@ -239,6 +238,7 @@ def _counts(runtime: Values) -> Iterator[Metric]:
     alone = (
         ("events", "events", "Events that the engine took."),
         ("fills", "fills", "Fills of our orders."),
+        ("forecasts_missing", "estimates_missing", "Forecasts that did not come."),
         ("turnover_quote", "turnover", "Absolute value traded, in quote currency."),
     )
     for name, key, told in alone:
@@ -259,10 +259,10 @@ def _counts(runtime: Values) -> Iterator[Metric]:
 
 
 def _lag(runtime: Values) -> Iterator[Metric]:
+    fields = (("0.5", "loop_lag_p50_s"), ("0.99", "loop_lag_p99_s"), ("1", "loop_lag_max_s"))
+    rows = [((quantile,), runtime.get(name)) for quantile, name in fields]
     number = _Number("loop_lag_seconds", "", "How late the loop came, last minute.", "seconds")
-    rows = [((q,), runtime.get(f"loop_lag_p{q[2:]}_s")) for q in ("0.50", "0.99")]
-    named = [((q.rstrip("0"),), value) for (q,), value in rows]
-    yield from _gauge(number, ("quantile",), [*named, (("1",), runtime.get("loop_lag_max_s"))])
+    yield from _gauge(number, ("quantile",), rows, kind="summary")
 
 
 def _sinks(runtime: Values) -> Iterator[Metric]:
@@ -311,7 +311,7 @@ def _feed(feed: Values, since: float | None) -> Iterator[Metric]:
         for quantile, key in (("0.5", "finality_p50_s"), ("0.99", "finality_p99_s"))
     ]
     told = _Number("bar_finality_seconds", "", "From a bar's close to its proof.", "seconds")
-    yield from _gauge(told, ("venue", "quantile"), quantiles)
+    yield from _gauge(told, ("venue", "quantile"), quantiles, kind="summary")
     for name, key, text in _FEED_COUNTS:
         rows = [((venue,), one.get(key)) for venue, one in venues.items()]
         yield from _counter(name, text, ("venue",), rows, since)
@@ -346,12 +346,14 @@ def _margins(status: Values) -> Iterator[Metric]:
 # ---- parts -------------------------------------------------------------------------------------
 
 
-def _gauge(one: _Number, labels: tuple[str, ...], rows: Iterable[Row]) -> Iterator[Metric]:
+def _gauge(
+    one: _Number, labels: tuple[str, ...], rows: Iterable[Row], kind: str = "gauge"
+) -> Iterator[Metric]:
     known = [(names, value / one.divisor) for names, value in _known(rows)]
     if known:
-        family = GaugeMetricFamily(PREFIX + one.name, one.help, labels=labels, unit=one.unit)
+        family = Metric(PREFIX + one.name, one.help, kind, one.unit)
         for names, value in known:
-            family.add_metric(names, value)
+            family.add_sample(family.name, dict(zip(labels, names, strict=True)), value)
         yield family
 
 

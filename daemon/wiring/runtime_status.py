@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -19,6 +19,7 @@ import structlog
 
 from adapters.clocks import TransportClock
 from adapters.process_gauge import disk_values, process_values
+from daemon.domain.decision import DecisionKind
 from daemon.domain.log_events import LogEvent
 from daemon.domain.messages import (
     Alert,
@@ -31,12 +32,14 @@ from daemon.domain.messages import (
     OrderUncertain,
     Submit,
 )
+from daemon.domain.order import RefusalReason
 from daemon.domain.units import iso
 from daemon.engine.engine import Engine
 from daemon.engine.limits import RiskLimits
 from daemon.ports import Clock
 from daemon.runtime.decision_watch import DecisionWatch
 from daemon.runtime.lag import LoopLag
+from daemon.runtime.live import LiveShell
 from daemon.settings import Settings
 
 EVERY_S: Final = 2.0
@@ -51,6 +54,13 @@ _LIMITS: Final = (
     "drawdown_max",
 )
 
+_COUNTED: Final[Mapping[str, Iterable[str]]] = {
+    "decisions": DecisionKind,
+    "orders": ("submitted", "rejected", "uncertain"),
+    "refusals": RefusalReason,
+    "alerts": AlertKind,
+}
+
 Raise = Callable[[Alert, str, bool], None]
 """Take an alert, what it is about, and whether it tells an end."""
 
@@ -59,12 +69,20 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Seat:
-    """Hold what may be looked at beside trading; speed: market time per wall time."""
+    """Hold what may be looked at beside trading; speed: market time per wall time.
+
+    shells: the one that runs, none before it is made.
+    """
 
     engine: Engine
     clock: Clock
-    queued_n: Callable[[], int]
+    shells: Sequence[LiveShell]
     speed: float = 1.0
+
+    @property
+    def queued_n(self) -> int:
+        """Count the events that wait for the engine."""
+        return sum(shell.queued_n for shell in self.shells)
 
 
 class Tally:
@@ -74,23 +92,26 @@ class Tally:
         ledger = engine.state.book.ledger
         self._fills_before, self._turnover_before = ledger.fills, ledger.turnover
         self._ledger = ledger
+        # from zero on, for an alarm cannot see the rise of what appears with its first count
         self._n: dict[str, Counter[str]] = {
-            name: Counter() for name in ("decisions", "orders", "refusals", "alerts")
+            name: Counter(dict.fromkeys(map(str, members), 0)) for name, members in _COUNTED.items()
         }
-        self.events_n = 0
+        self.events_n = self.estimates_missing_n = 0
         self.high_equity = 0.0  # of closes since the process began
 
     def __call__(self, event: Event, commands: Sequence[Command], engine: Engine) -> None:
         """Count one event and what it caused."""
         self.events_n += 1
         self._ledger = engine.state.book.ledger
-        if isinstance(event, OrderRejected | OrderUncertain | EstimatesMissing):
-            names = {OrderRejected: "rejected", OrderUncertain: "uncertain"}
-            name = names.get(type(event))
-            if name is None:
-                self._n["decisions"]["without_forecast"] += 1
-            else:
-                self._n["orders"][name] += 1
+        match event:
+            case OrderRejected():
+                self._n["orders"]["rejected"] += 1
+            case OrderUncertain():
+                self._n["orders"]["uncertain"] += 1
+            case EstimatesMissing():
+                self.estimates_missing_n += 1
+            case _:
+                pass
         for command in commands:
             self._count(command)
 
@@ -116,6 +137,7 @@ class Tally:
         return {
             **{name: dict(counts) for name, counts in self._n.items()},
             "events": self.events_n,
+            "estimates_missing": self.estimates_missing_n,
             "fills": self._ledger.fills - self._fills_before,
             "turnover": self._ledger.turnover - self._turnover_before,
         }
@@ -135,8 +157,6 @@ class RuntimeStatus:
         shown: Mapping[str, Callable[[], Mapping[str, object]]],
         publish: Callable[[str, Mapping[str, object]], None],
         alert: Raise,
-        *,
-        every_s: float = EVERY_S,
     ) -> None:
         self._settings = settings
         self._seat = seat
@@ -144,7 +164,6 @@ class RuntimeStatus:
         self._shown = shown
         self._publish = publish
         self._alert = alert
-        self._every_s = every_s
         self._transport = TransportClock()
         self._started_ms = self._transport.wall_ms()
         self._started_s = self._transport.monotonic()
@@ -161,9 +180,9 @@ class RuntimeStatus:
     def observe(self, event: Event, commands: Sequence[Command], engine: Engine) -> None:
         """Be an observer of the shell."""
         self.tally(event, commands, engine)
-        for command in commands:
-            if isinstance(command, Decided):
-                self.watch.decided(command.decision.as_of_ms)
+        # not by `Decided`: a decision's record is handed out once its last slice is
+        if decided := engine.state.decided:
+            self.watch.decided(decided[-1])
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -193,7 +212,7 @@ class RuntimeStatus:
                 if not told:
                     log.warning(LogEvent.RUNTIME_NOT_SHOWN, why=repr(failure))
                 told = True
-            await asyncio.sleep(self._every_s)
+            await asyncio.sleep(EVERY_S)
 
     async def _measure(self) -> None:
         """Measure in a thread, because a disk may hang; the last values stay until it answers."""
@@ -207,7 +226,7 @@ class RuntimeStatus:
         if missed_ms is not None:
             state = self._seat.engine.state
             text = f"none was made at {iso(missed_ms)}: trading state {state.trading}, work on "
-            text += f"{iso(state.instant_ms)} is {state.phase}, {self._seat.queued_n()} events wait"
+            text += f"{iso(state.instant_ms)} is {state.phase}, {self._seat.queued_n} events wait"
             self._raise(Alert(AlertKind.NO_DECISION, missed_ms, text), "decision")
 
     def _judge(self, values: Mapping[str, Any]) -> None:
@@ -235,7 +254,7 @@ class RuntimeStatus:
             "started_ms": self._started_ms,
             "uptime_s": transport.monotonic() - self._started_s,
             **self._process,
-            "queue_n": self._seat.queued_n(),
+            "queue_n": self._seat.queued_n,
             "sinks": self._sinks(),
             "counts": self.tally.values(),
             "decisions_missed_n": self.watch.missed_n,

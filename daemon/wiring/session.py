@@ -165,13 +165,9 @@ async def trading_session(
         cleansed = await stack.enter_async_context(
             cleansed_feed(settings, feed, engine, feeds, clock, is_private=ours)
         )
+        seat = Seat(engine, clock, shells, hooks.speed)
         publisher = await stack.enter_async_context(
-            status_sinks(
-                settings,
-                facts,
-                lambda: cleansed.shown(feed.shown()),
-                Seat(engine, clock, lambda: shells[0].queued_n if shells else 0, hooks.speed),
-            )
+            status_sinks(settings, facts, lambda: cleansed.shown(feed.shown()), seat)
         )
         control = _control(settings, hooks, latches or latches_of(folder), clock, transport)
         hooks.on_ready(engine)
