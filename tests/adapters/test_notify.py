@@ -74,7 +74,7 @@ async def test_a_webhook_gets_what_happened_signed_together_with_the_time() -> N
 
 
 @pytest.mark.parametrize(
-    ("status", "is_final"), [(302, True), (404, True), (429, False), (500, False)]
+    ("status", "is_final"), [(307, True), (404, True), (429, False), (500, False)]
 )
 async def test_what_a_webhook_refuses_is_tried_again_only_where_that_can_help(
     status: int, is_final: bool
