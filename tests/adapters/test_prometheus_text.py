@@ -39,7 +39,15 @@ def test_without_topics_there_is_an_empty_page() -> None:
 
 
 def test_what_is_not_known_is_absent_and_zero_is_zero() -> None:
-    topics = {"status": {"equity": math.nan, "cash": None, "net_weight": 0.0, "fees": ""}}
+    topics = {
+        "status": {
+            "equity": math.nan,
+            "cash": None,
+            "net_weight": 0.0,
+            "fees": "",
+            "funding": "NaN",
+        }
+    }
     assert set(read(topics)) == {"equipoise_net_exposure_ratio"}
 
 
