@@ -286,6 +286,7 @@ def _message(notice: Notice, severity: Severity, now_ms: int, count: int = 1) ->
 
 def _line(held: _Held) -> str:
     newest = held.newest
-    return (
-        f"{newest.title('')[:80]} x{held.count}, last at {iso(newest.at_ms)}: {newest.text[:120]}"
-    )
+    about = f" ({newest.subject[:60]})" if newest.subject else ""
+    word = "over" if newest.over else str(held.severity)
+    head = f"{word}: {newest.kind}{about} x{held.count}, last at {iso(newest.at_ms)}"
+    return f"{head}: {newest.text[:120]}"

@@ -27,7 +27,6 @@ from daemon.domain.messages import (
     Alert,
     AlertKind,
     Command,
-    Decided,
     Event,
     FeedNotice,
     InstrumentChanged,
@@ -67,7 +66,7 @@ class Notifier:
         self._run = run
         self._clock = TransportClock()
         self._halted = False
-        self._undecided = False
+        self._undecided_ms: int | None = None
 
     @property
     def shown(self) -> dict[str, Callable[[], Mapping[str, object]]]:
@@ -80,10 +79,11 @@ class Notifier:
             if isinstance(command, Alert):
                 subject, over = about(command, event, engine)
                 self.alert(command, subject, over=over)
-            elif isinstance(command, Decided) and self._undecided:
-                self._undecided = False
-                at_ms, text = command.decision.as_of_ms, "decisions are made again"
-                self.tell(Notice(AlertKind.NO_DECISION, at_ms, text, "decision", over=True))
+        decided_ms = engine.state.decided[-1] if engine.state.decided else 0
+        if self._undecided_ms is not None and decided_ms >= self._undecided_ms:
+            self._undecided_ms = None
+            text = "decisions are made again"
+            self.tell(Notice(AlertKind.NO_DECISION, decided_ms, text, "decision", over=True))
         if self._halted and engine.state.trading is not TradingState.HALTED:
             self._halted = False
             text = f"trading state is {engine.state.trading}"
@@ -93,7 +93,8 @@ class Notifier:
     def alert(self, alert: Alert, subject: str = "", *, over: bool = False) -> None:
         """Take an alert with what it is about; over: it tells the end of a condition."""
         self._halted = self._halted or alert.kind is AlertKind.HALTED
-        self._undecided = self._undecided or alert.kind is AlertKind.NO_DECISION
+        if alert.kind is AlertKind.NO_DECISION:
+            self._undecided_ms = alert.at_ms
         subject = subject or _FIXED.get(alert.kind, "")
         self.tell(Notice(alert.kind, alert.at_ms, alert.text, subject, over=over))
 

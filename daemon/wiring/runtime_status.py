@@ -39,6 +39,7 @@ from daemon.engine.limits import RiskLimits
 from daemon.ports import Clock
 from daemon.runtime.decision_watch import DecisionWatch
 from daemon.runtime.lag import LoopLag
+from daemon.runtime.live import LiveShell
 from daemon.settings import Settings
 
 EVERY_S: Final = 2.0
@@ -68,12 +69,20 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """Hold what may be looked at beside trading; speed: market time per wall time."""
+    """Hold what may be looked at beside trading; speed: market time per wall time.
+
+    shells: the one that runs, none before it is made.
+    """
 
     engine: Engine
     clock: Clock
-    queued_n: Callable[[], int]
+    shells: Sequence[LiveShell]
     speed: float = 1.0
+
+    @property
+    def queued_n(self) -> int:
+        """Count the events that wait for the engine."""
+        return sum(shell.queued_n for shell in self.shells)
 
 
 class Tally:
@@ -171,9 +180,9 @@ class RuntimeStatus:
     def observe(self, event: Event, commands: Sequence[Command], engine: Engine) -> None:
         """Be an observer of the shell."""
         self.tally(event, commands, engine)
-        for command in commands:
-            if isinstance(command, Decided):
-                self.watch.decided(command.decision.as_of_ms)
+        # not by `Decided`: a decision's record is handed out once its last slice is
+        if decided := engine.state.decided:
+            self.watch.decided(decided[-1])
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -217,7 +226,7 @@ class RuntimeStatus:
         if missed_ms is not None:
             state = self._seen.engine.state
             text = f"none was made at {iso(missed_ms)}: trading state {state.trading}, work on "
-            text += f"{iso(state.instant_ms)} is {state.phase}, {self._seen.queued_n()} events wait"
+            text += f"{iso(state.instant_ms)} is {state.phase}, {self._seen.queued_n} events wait"
             self._raise(Alert(AlertKind.NO_DECISION, missed_ms, text), "decision")
 
     def _judge(self, values: Mapping[str, Any]) -> None:
@@ -245,7 +254,7 @@ class RuntimeStatus:
             "started_ms": self._started_ms,
             "uptime_s": transport.monotonic() - self._started_s,
             **self._process,
-            "queue_n": self._seen.queued_n(),
+            "queue_n": self._seen.queued_n,
             "sinks": self._sinks(),
             "counts": self.tally.values(),
             "decisions_missed_n": self.watch.missed_n,

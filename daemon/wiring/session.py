@@ -179,7 +179,7 @@ async def trading_session(
                 settings,
                 facts,
                 lambda: cleansed.shown(feed.shown()),
-                Seen(engine, clock, lambda: shells[0].queued_n if shells else 0, hooks.speed),
+                Seen(engine, clock, shells, hooks.speed),
                 hooks.on_page,
             )
         )

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import uvloop
 from structlog.testing import capture_logs
 
 from adapters.notify import Mail, MailServer, Post, Telegram, Undelivered, Webhook
@@ -74,7 +75,7 @@ async def test_a_webhook_gets_what_happened_signed_together_with_the_time() -> N
 
 
 @pytest.mark.parametrize(
-    ("status", "is_final"), [(302, True), (404, True), (429, False), (500, False)]
+    ("status", "is_final"), [(307, True), (404, True), (429, False), (500, False)]
 )
 async def test_what_a_webhook_refuses_is_tried_again_only_where_that_can_help(
     status: int, is_final: bool
@@ -146,6 +147,15 @@ async def test_mail_is_handed_in_after_starttls_and_a_login(
     assert mail["Subject"] == "[CRITICAL] paper: halted (trading)"
     assert mail["X-Equipoise-Severity"] == "critical"
     assert "\n.0.06" in mail.get_content().replace("\r\n", "\n")
+
+
+def test_mail_is_handed_in_on_the_loop_that_a_daemon_runs_on(certificates: Certificates) -> None:
+    async def hand_in() -> list[bool]:
+        async with MailPost(certificates).running() as server:
+            assert await mail_of(server, certificates).send(MESSAGE) == "250 queued as 1"
+        return server.encrypted
+
+    assert uvloop.run(hand_in()) == [True]
 
 
 async def test_mail_is_handed_in_over_tls_from_the_start(certificates: Certificates) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import prometheus_client.openmetrics.parser as openmetrics
 import prometheus_client.parser as classic
 import pytest
-import yaml
+import yaml  # type: ignore[import-untyped] # its types are a package of their own
 from prometheus_client.core import Metric
 
 from adapters.prometheus_text import exposition

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
 import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,9 +21,9 @@ from tests.adapters.people import PASSWORD, TOKEN, HookServer, MailPost
 from tests.e2e.line import SMALL, STOP_S_MAX, command, sets, settings_of
 from tests.e2e.tls_proxy import make_certificates
 
-DECISIONS = 16
+DECISIONS = 8
 LOSING = "risk.day_loss_max=0.0002"  # so small that a day loses it: the same alert in every run
-PACE = 1200  # market seconds in a second
+PACE = 2400  # market seconds in a second
 
 
 def strike(rehearsal: Rehearsal, **fault: object) -> None:
@@ -127,9 +128,10 @@ async def stalled(state: Path, hook: HookServer, *, at_start: bool) -> tuple[int
             on_ready=lambda engine: silence() if at_start else None,
         )
         async with asyncio.timeout(60), paper_session(exchange.settings, hooks) as shell:
-            waiting = asyncio.create_task(until_told())
+            waiting = asyncio.create_task(until_told()) if at_start else None
             await shell.run(stop)
-            waiting.cancel()
+            if waiting is not None:
+                waiting.cancel()
     return len(made) - struck_at, told
 
 
@@ -148,6 +150,49 @@ async def test_a_venue_that_goes_silent_while_we_trade_stops_no_decision(tmp_pat
         made, _ = await stalled(tmp_path / "state", hook, at_start=False)
         assert made >= 3
     assert "no_decision" not in [one["kind"] for one in hook.got]
+
+
+async def test_an_engine_that_cannot_write_is_told_as_no_decision_and_its_end_as_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another program holds the journal: nothing may be acted on that is not written down."""
+    monkeypatch.setattr("adapters.journal.database.BUSY_MS_MAX", 30_000)
+    locks: list[sqlite3.Connection] = []
+    stop = asyncio.Event()
+
+    def watch(event: Event, commands: Sequence[Command], engine: Engine) -> None:
+        if engine.state.sequence >= 2 and not locks:
+            other = sqlite3.connect(tmp_path / "state" / "journal.sqlite", isolation_level=None)
+            other.execute("BEGIN IMMEDIATE")
+            locks.append(other)
+
+    async def until_well() -> None:
+        while not any(one["over"] for one in hook.got):
+            if hook.got and locks[0].in_transaction:
+                locks[0].execute("ROLLBACK")
+            await asyncio.sleep(0.05)
+        stop.set()
+
+    async with HookServer().running() as hook:
+        settings = settings_of(
+            tmp_path / "state",
+            *SMALL,
+            "redis.enabled=false",
+            f"rehearsal.pace={PACE}",
+            "notify.no_decision_s=1",
+            f"notify.webhook_url={hook.address}/hook",
+        )
+        with rehearsal_exchange(settings) as exchange:
+            hooks = SessionHooks(observers=(watch,), speed=exchange.speed, is_rehearsal=True)
+            async with asyncio.timeout(60), paper_session(exchange.settings, hooks) as shell:
+                waiting = asyncio.create_task(until_well())
+                await shell.run(stop)
+                await waiting
+    locks[0].close()
+    told = [one for one in hook.got if one["kind"] == "no_decision"]
+    assert [one["over"] for one in told] == [False, True]
+    assert told[0]["severity"] == "critical"
+    assert told[1]["text"].startswith("[OVER] rehearsal: no_decision")
 
 
 async def test_the_test_command_says_of_each_way_whether_it_arrived(tmp_path: Path) -> None:
