@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from adapters.embedded_redis import embedded_redis
-from adapters.mqtt_status import MqttStatus, broker_of
+from adapters.mqtt_status import Broker, MqttStatus, broker_of
 from adapters.redis_status import RedisStatus
 from daemon.domain.messages import (
     Alert,
@@ -156,10 +156,11 @@ def redis_password(settings: Settings) -> str | None:
     return secret.reveal() if secret is not None else None
 
 
-def _mqtt(settings: Settings) -> MqttStatus:
+def mqtt_broker(settings: Settings) -> Broker:
+    """Say where the broker is and how to log in; ConfigurationError for what cannot be used."""
     mqtt = settings.mqtt
     secret = read_secret("mqtt.password", variable=mqtt.password_env, file=mqtt.password_file)
-    broker = broker_of(
+    return broker_of(
         mqtt.url,
         username=mqtt.username,
         password=secret.reveal() if secret is not None else None,
@@ -167,4 +168,8 @@ def _mqtt(settings: Settings) -> MqttStatus:
         tls_certificate_file=mqtt.tls_certificate_file,
         tls_key_file=mqtt.tls_key_file,
     )
-    return MqttStatus(broker, namespace=mqtt.namespace, run=settings.run.run_name)
+
+
+def _mqtt(settings: Settings) -> MqttStatus:
+    broker = mqtt_broker(settings)
+    return MqttStatus(broker, namespace=settings.mqtt.namespace, run=settings.run.run_name)
