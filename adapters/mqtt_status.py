@@ -218,3 +218,24 @@ class _MqttLink:
 
     async def _tell(self, topic: str, payload: str, *, retain: bool = False) -> None:
         await self._client.publish(f"{self._prefix}/{topic}", payload, qos=1, retain=retain)
+
+
+async def unreachable(broker: Broker) -> str:
+    """Say why a broker does not take us, '' where it does; nothing is told there, no will is left.
+
+    For `doctor`: a wrong login, a wrong certificate and a broker that hangs are answers too.
+    """
+    client = aiomqtt.Client(
+        broker.host,
+        broker.port,
+        username=broker.username or None,
+        password=broker.password,
+        tls_context=broker.tls,
+        timeout=CALL_S_MAX,
+    )
+    client._client.connect_timeout = CALL_S_MAX
+    try:
+        async with _connected(client):
+            return ""
+    except (aiomqtt.MqttError, OSError) as e:
+        return str(e) or type(e).__name__

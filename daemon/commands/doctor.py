@@ -6,7 +6,9 @@ from dataclasses import asdict
 from typing import Annotated, Final
 
 import typer
+from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from daemon.commands.options import (
     AsJson,
@@ -18,10 +20,11 @@ from daemon.commands.options import (
 )
 from daemon.runtime.logs import configure_logs
 from daemon.settings import Settings
-from daemon.wiring.checks import Verdict, examine
+from daemon.wiring.checks import Finding, Verdict, examine
 from daemon.wiring.rehearsal import rehearsal_exchange
 
 BAD_EXIT: Final = 1
+TABLE_COLUMNS: Final = 60
 _STYLES: Final = {Verdict.GOOD: "green", Verdict.WARNING: "yellow", Verdict.BAD: "bold red"}
 
 
@@ -36,7 +39,9 @@ def doctor(
 ) -> int:
     """Check what a run needs; tell the least capital.
 
-    Machine, strategy, model, journal, Redis and exchange are looked at; exit code 1 if one is bad.
+    Machine, settings, secrets, disk and its speed, clock, strategy, model, journal, Redis, MQTT,
+    page, exchange and the rights of a key. Exit code 0 where nothing is bad, warnings or not, 1 if
+    something is; settings that cannot be read end with 78.
     """
     settings = read_settings(
         config, overrides, base="rehearsal.toml" if rehearsal else "paper.toml"
@@ -54,8 +59,21 @@ def _report(settings: Settings, *, offline: bool, as_json: bool) -> int:
     if as_json:
         print_json({"findings": [asdict(one) for one in found], "bad": bad})
     else:
-        table = Table("check", "", "what was seen", show_lines=False)
-        for one in found:
-            table.add_row(one.name, f"[{_STYLES[one.verdict]}]{one.verdict}[/]", one.text)
-        console().print(table)
+        _show(console(), found)
     return BAD_EXIT if bad else 0
+
+
+def _show(out: Console, found: list[Finding]) -> None:
+    """Show a table, or where there is no room for one a paragraph a check."""
+    table = Table("check", "", "what was seen", show_lines=False)
+    for one in found:
+        words = Text(one.text)
+        if one.remedy and one.verdict is not Verdict.GOOD:
+            words.append(f"\nto do: {one.remedy}", "bold")
+        verdict = Text(str(one.verdict), _STYLES[one.verdict])
+        if out.width >= TABLE_COLUMNS:
+            table.add_row(one.name, verdict, words)
+        else:
+            out.print(Text.assemble(verdict, " ", (one.name, "bold"), ": ", words))
+    if out.width >= TABLE_COLUMNS:
+        out.print(table)

@@ -8,6 +8,7 @@ from typing import Annotated, Final
 import typer
 from rich.text import Text
 
+from daemon.commands.completing import symbol_names
 from daemon.commands.options import (
     AsJson,
     ConfigFiles,
@@ -36,7 +37,12 @@ class From(StrEnum):
 
 Chosen = Annotated[
     list[str] | None,
-    typer.Option("--symbol", "-s", help="BTC, BTC/USDT or BTCUSDT; more than one is welcome."),
+    typer.Option(
+        "--symbol",
+        "-s",
+        help="BTC, BTC/USDT or BTCUSDT; more than one is welcome.",
+        autocompletion=symbol_names,
+    ),
 ]
 Since = Annotated[
     str | None,

@@ -10,6 +10,7 @@ import typer
 from rich import box
 from rich.table import Table
 
+from daemon.commands.completing import model_names
 from daemon.commands.model_card import show_card
 from daemon.commands.options import (
     AsJson,
@@ -115,7 +116,10 @@ def train(
 
 def models(
     action: Annotated[ModelAction, typer.Argument(help="What to do.")] = ModelAction.LIST,
-    model: Annotated[str, typer.Argument(help="Model id, for show and promote.")] = "",
+    model: Annotated[
+        str,
+        typer.Argument(help="Model id, for show and promote.", autocompletion=model_names),
+    ] = "",
     config: ConfigFiles = None,
     overrides: Overrides = None,
     as_json: AsJson = False,

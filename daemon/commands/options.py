@@ -15,6 +15,14 @@ from daemon.commands import READER_GONE_EXIT
 from daemon.settings import Settings, load_settings
 from daemon.wiring.packaged import packaged_file
 
+
+def _setting_names(incomplete: str) -> list[tuple[str, str]]:
+    """Offer keys at the Tab key; what that takes is imported only then."""
+    from daemon.commands.completing import setting_names
+
+    return setting_names(incomplete)
+
+
 ConfigFiles = Annotated[
     list[Path] | None,
     typer.Option(
@@ -23,7 +31,11 @@ ConfigFiles = Annotated[
 ]
 Overrides = Annotated[
     list[str] | None,
-    typer.Option("--set", help="section.key=value, above files and environment."),
+    typer.Option(
+        "--set",
+        help="section.key=value, above files and environment.",
+        autocompletion=_setting_names,
+    ),
 ]
 Accepted = Annotated[
     list[str] | None,

@@ -12,6 +12,7 @@ from rich.padding import Padding
 from rich.progress import Progress
 from rich.text import Text
 
+from daemon.commands.completing import order_names
 from daemon.commands.options import (
     AsJson,
     ConfigFiles,
@@ -39,7 +40,12 @@ _STYLES: Final = {
 
 
 def why(
-    order: Annotated[str, typer.Argument(help="An order id, or SYMBOL@INSTANT, SYMBOL@latest.")],
+    order: Annotated[
+        str,
+        typer.Argument(
+            help="An order id, or SYMBOL@INSTANT, SYMBOL@latest.", autocompletion=order_names
+        ),
+    ],
     config: ConfigFiles = None,
     overrides: Overrides = None,
     as_json: AsJson = False,

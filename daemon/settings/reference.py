@@ -103,6 +103,12 @@ def starter_toml() -> str:
             if not is_free_table(field):
                 lines += [f"# {field.description} Accepted: {accepted(field)}."]
                 lines += [f"# {key} = {text_of(getattr(getattr(defaults, name), key))}"]
+        for key, field in section.model_fields.items():  # last: what follows belongs to the table
+            if is_free_table(field):
+                lines += [
+                    f"# {field.description} Accepted: {accepted(field)}.",
+                    f"# [{name}.{key}]",
+                ]
     return "\n".join(lines) + "\n"
 
 

@@ -5,50 +5,37 @@ from __future__ import annotations
 import asyncio
 import math
 import os
-import shutil
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from enum import StrEnum
-from pathlib import Path
 
+from adapters.ccxt_venue.opening import connected
+from adapters.ccxt_venue.preparing import account_name
 from adapters.clocks import SystemClock, TransportClock
 from adapters.embedded_redis import server_program
 from adapters.exchange.feed import CcxtFeed
 from adapters.journal import JournalReader
+from adapters.mqtt_status import unreachable
 from adapters.redis_status import read_status
 from daemon.domain.failures import EquipoiseError
 from daemon.domain.instrument import Instrument
 from daemon.domain.units import DAY_MS, Timeframe
 from daemon.settings import Settings
-from daemon.wiring.core import strategy_of
-from daemon.wiring.estimator import ModelFacts, model_facts
+from daemon.wiring.core import LIVE_FILE, strategy_of
+from daemon.wiring.estimator import ModelFacts, model_facts, require_usable_model
+from daemon.wiring.findings import Finding as Finding
+from daemon.wiring.findings import Verdict as Verdict
+from daemon.wiring.findings import attempt
 from daemon.wiring.instruments import refuse_headless_book
+from daemon.wiring.live_session import credentials_of
+from daemon.wiring.machine_checks import machine_checks, model_age, page_port
 from daemon.wiring.session import feed_settings, pinned_symbols
-from daemon.wiring.sinks import redis_password
+from daemon.wiring.sinks import mqtt_broker, redis_password
 from daemon.wiring.training import origin_of
 
-DISK_FREE_GB_MIN = 1.0
+RESTORE = "restore the state folder from a backup, or name another run.state_folder for a new book"
 CLOCK_OFFSET_MS_MAX = 1_000
 LEG_LOTS_WANTED = 10  # a leg of fewer lots is rounded by more than 5 % of its size
-
-
-class Verdict(StrEnum):
-    """Grade one check."""
-
-    GOOD = "ok"
-    WARNING = "warning"
-    BAD = "bad"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """Hold one check's outcome in plain words."""
-
-    name: str
-    verdict: Verdict
-    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +49,21 @@ class Capital:
 
 def examine(settings: Settings, *, offline: bool) -> list[Finding]:
     """Run every check; a check that fails is a finding, never an exception."""
-    found = [*_machine(settings), _attempt("strategy", lambda: _strategy(settings))]
-    found.append(_attempt("model", lambda: _model(settings)))
-    found.append(_attempt("journal", lambda: _journal(settings)))
-    found.append(_attempt("redis", lambda: _redis(settings)))
+    found = [*machine_checks(settings), attempt("strategy", lambda: _strategy(settings))]
+    found += _models(settings)
+    found.append(attempt("journal", lambda: _journal(settings), RESTORE))
+    found.append(
+        attempt("redis", lambda: _redis(settings), "mend [redis]; trading goes on without")
+    )
+    if settings.mqtt.url:
+        found.append(attempt("mqtt", lambda: _mqtt(settings)))
+    if (page := page_port(settings)) is not None:
+        found.append(page)
     if offline:
         found.append(Finding("exchange", Verdict.WARNING, "not asked (--offline)"))
     else:
         found += asyncio.run(_exchange(settings))
+        found.append(attempt("key", lambda: asyncio.run(_key(settings))))
     return found
 
 
@@ -100,62 +94,47 @@ def minimum_capital(
     return Capital(math.ceil(least), math.ceil(comfortable), tightest)
 
 
-def _attempt(name: str, check: Callable[[], Finding]) -> Finding:
-    try:
-        return check()
-    except EquipoiseError as e:
-        return Finding(name, Verdict.BAD, str(e))
-
-
-def _machine(settings: Settings) -> Iterator[Finding]:
-    python = ".".join(str(n) for n in sys.version_info[:3])
-    fits = (3, 11) <= sys.version_info[:2] < (3, 14)
-    yield Finding("python", Verdict.GOOD if fits else Verdict.BAD, f"{python}; want 3.11 to 3.13")
-    folder = _existing(settings.run.state_folder)
-    writable = os.access(folder, os.W_OK)
-    yield Finding(
-        "state folder",
-        Verdict.GOOD if writable else Verdict.BAD,
-        f"{settings.run.state_folder} {'can' if writable else 'cannot'} be written",
-    )
-    free_gb = shutil.disk_usage(folder).free / 1e9
-    enough = free_gb >= DISK_FREE_GB_MIN
-    yield Finding(
-        "disk", Verdict.GOOD if enough else Verdict.BAD, f"{free_gb:.1f} GB free; want 1 or more"
-    )
-
-
-def _existing(path: Path) -> Path:
-    path = path.resolve()
-    while not path.exists():
-        path = path.parent
-    return path
-
-
 def _strategy(settings: Settings) -> Finding:
     strategy = strategy_of(settings)
     return Finding("strategy", Verdict.GOOD, f"{strategy.name}; its parameters are accepted")
 
 
-def _model(settings: Settings) -> Finding:
-    if settings.estimator.kind != "model" or not strategy_of(settings).needs_estimates:
-        return Finding("model", Verdict.GOOD, f"none needed (estimator {settings.estimator.kind})")
-    facts = model_facts(settings)
-    if facts is None:
-        text = f"no champion in {settings.estimator.models_folder}; `equipoise train` makes one"
-        return Finding("model", Verdict.WARNING, text)
-    return _model_text(settings, facts)
+def _models(settings: Settings) -> Iterator[Finding]:
+    """Look at the model: its hashes, whether this version can use it, where and when it learned."""
+    if settings.estimator.kind != "model" or not strategy_of_or_none(settings):
+        yield Finding("model", Verdict.GOOD, f"none needed (estimator {settings.estimator.kind})")
+        return
+    try:
+        facts = model_facts(settings)
+        if facts is None:
+            text = f"no champion in {settings.estimator.models_folder}; `equipoise train` makes one"
+            yield Finding("model", Verdict.WARNING, text, "`equipoise train`, or start a run")
+            return
+        yield _model_text(settings, facts)
+        require_usable_model(settings)
+    except EquipoiseError as e:
+        remedy = "`equipoise models list` shows the others, `models promote` takes one"
+        yield Finding("model", Verdict.BAD, str(e), remedy)
+        return
+    if (age := model_age(facts)) is not None:
+        yield age
+
+
+def strategy_of_or_none(settings: Settings) -> bool:
+    """Tell whether forecasts are needed; a strategy that cannot be built is told of elsewhere."""
+    try:
+        return strategy_of(settings).needs_estimates
+    except EquipoiseError:
+        return True
 
 
 def _model_text(settings: Settings, facts: ModelFacts) -> Finding:
-    text = f"{facts.model_id[:12]} from {facts.origin}"
+    text = f"{facts.model_id[:12]} from {facts.origin}; its files agree with its hash"
     foreign = facts.is_generated and not settings.exchange.generated
     if foreign and not settings.estimator.allow_foreign_model:
-        text += (
-            f"; trained on a generated market, refused on {origin_of(settings).name} unless "
-            "estimator.allow_foreign_model is true"
-        )
-        return Finding("model", Verdict.BAD, text)
+        text += f"; trained on a generated market, refused on {origin_of(settings).name}"
+        remedy = "train on real bars; estimator.allow_foreign_model = true lets it, for practice"
+        return Finding("model", Verdict.BAD, text, remedy)
     return Finding("model", Verdict.GOOD, text)
 
 
@@ -167,15 +146,17 @@ def _journal(settings: Settings) -> Finding:
     verified = JournalReader(path).verify()
     text = f"{verified.entries_n:,} entries, hash chain whole"
     ledger = path.with_name("paper.sqlite")
-    if not ledger.exists():
-        return Finding("journal", Verdict.BAD, f"{text}; but {ledger}, the paper account, is gone")
+    if not ledger.exists() and not (path.parent / LIVE_FILE).exists():
+        text = f"{text}; but {ledger}, the paper account, is gone"
+        return Finding("journal", Verdict.BAD, text, RESTORE)
     return Finding("journal", Verdict.GOOD, text)
 
 
 def _redis(settings: Settings) -> Finding:
     redis = settings.redis
     if not redis.enabled:
-        return Finding("redis", Verdict.WARNING, "switched off: `status` will show nothing")
+        text = "switched off: `status` will show nothing"
+        return Finding("redis", Verdict.WARNING, text, "redis.enabled = true")
     if redis.url == "embedded":
         program = server_program(redis.binary)
         return Finding("redis", Verdict.GOOD, f"embedded, program {program.name} found")
@@ -190,7 +171,45 @@ def _redis(settings: Settings) -> Finding:
     )
     lost = answer["daemon"] == "unreachable"
     text = str(answer.get("why", "answers")) if lost else "answers"
-    return Finding("redis", Verdict.BAD if lost else Verdict.GOOD, text)
+    remedy = (
+        "start the server, or mend redis.url and its login; trading goes on without" if lost else ""
+    )
+    return Finding("redis", Verdict.BAD if lost else Verdict.GOOD, text, remedy)
+
+
+def _mqtt(settings: Settings) -> Finding:
+    broker = mqtt_broker(settings)
+    why = asyncio.run(unreachable(broker))
+    if why:
+        remedy = "start the broker, or mend [mqtt]; trading goes on without"
+        return Finding("mqtt", Verdict.BAD, f"{broker.address}: {why}", remedy)
+    return Finding("mqtt", Verdict.GOOD, f"{broker.address} takes us")
+
+
+async def _key(settings: Settings) -> Finding:
+    """Ask the venue what the key may do; nothing is set and no order is sent."""
+    venue, live = settings.exchange.id, settings.live
+    environment = f"EQUIPOISE_{venue.upper()}_API_KEY"
+    if not live.key_file and environment not in os.environ:
+        return Finding("key", Verdict.GOOD, "none is named: paper needs none")
+    keys = credentials_of(settings, None)
+    window_ms = live.receive_window_ms
+    async with connected(venue, settings.exchange.options, keys, (), window_ms) as link:
+        rights = await link.modes.rights()
+        account = account_name(venue, await link.modes.account_id())
+    if rights.may_withdraw:
+        text = f"the key for {venue} may withdraw: a start with it is refused"
+        return Finding("key", Verdict.BAD, text, "make one there that may only read and trade")
+    if not rights.may_trade:
+        remedy = "allow futures trading for it there"
+        return Finding("key", Verdict.BAD, f"the key for {venue} may not trade", remedy)
+    if live.account and live.account != account:
+        text = f"it opens account {account}, settings name {live.account}"
+        return Finding(
+            "key", Verdict.BAD, text, "mend live.account, or use the other account's key"
+        )
+    hint = "" if live.account else f"; live.account = {account!r} is missing for live trading"
+    return Finding("key", Verdict.GOOD, f"may trade, may not withdraw, opens {account}{hint}")
 
 
 async def _exchange(settings: Settings) -> list[Finding]:
@@ -202,7 +221,8 @@ async def _exchange(settings: Settings) -> list[Finding]:
         venue_ms = await feed.server_time()
         marks = await _marks(settings, feed, venue_ms, instruments)
     except EquipoiseError as e:
-        return [Finding("exchange", Verdict.BAD, str(e))]
+        remedy = "mend [exchange] or the connection; `--offline` looks at all the rest"
+        return [Finding("exchange", Verdict.BAD, str(e), remedy)]
     finally:
         await feed.close()
     found = [
@@ -217,7 +237,9 @@ async def _exchange(settings: Settings) -> list[Finding]:
         f"least {capital.least:,.0f} {currency} (decided by {capital.tightest}), comfortable "
         f"{capital.comfortable:,.0f} {currency}; paper.cash is {settings.paper.cash:,} {currency}"
     )
-    return [*found, Finding("minimum capital", Verdict.GOOD if enough else Verdict.BAD, text)]
+    remedy = "" if enough else "raise paper.cash, or trade fewer or cheaper contracts"
+    verdict = Verdict.GOOD if enough else Verdict.BAD
+    return [*found, Finding("minimum capital", verdict, text, remedy)]
 
 
 async def _marks(
@@ -240,4 +262,5 @@ def _offset(settings: Settings, offset_ms: int) -> Finding:
         return Finding("clock", Verdict.GOOD, f"{text}market time is taken from the venue")
     good = abs(offset_ms) <= CLOCK_OFFSET_MS_MAX
     text = f"venue minus machine {offset_ms:+,} ms; want within {CLOCK_OFFSET_MS_MAX:,}"
-    return Finding("clock", Verdict.GOOD if good else Verdict.BAD, text)
+    remedy = "" if good else 'keep the machine\'s clock right (NTP), or market_time = "venue"'
+    return Finding("clock", Verdict.GOOD if good else Verdict.BAD, text, remedy)

@@ -129,6 +129,16 @@ def champion_id(settings: Settings) -> str:
     return record.model_id
 
 
+def require_usable_model(settings: Settings) -> None:
+    """Raise ModelError where a start would refuse the chosen model; None chosen is none to refuse.
+
+    Features of another version, missing timeframes, too short windows and a strange origin count.
+    """
+    record = _chosen(settings)
+    if record is not None:
+        _require_usable(settings, record)
+
+
 def promote_model(settings: Settings, model_id: str) -> None:
     """Make a model the champion; raises ModelError for one that a start would refuse.
 

@@ -92,14 +92,20 @@ async def following(state_folder: Path, *, level: str) -> AsyncIterator[LogEntry
         tail.close()
 
 
+def _opened(path: Path) -> int | None:
+    try:
+        return os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+
+
 class _Tail:
     """Read a growing file by whole lines, and its follower once it was renamed or cut."""
 
     def __init__(self, path: Path, *, from_end: bool) -> None:
         self._path = path
-        self._file: int | None = None
+        self._file = _opened(path)
         self._part = b""
-        self._open()
         if self._file is not None and from_end:
             os.lseek(self._file, 0, os.SEEK_END)
 
@@ -111,7 +117,7 @@ class _Tail:
                 return
             yield from self._rest()  # what came between the last look and the renaming
             self.close()
-            self._open()
+            self._file = _opened(self._path)
             if self._file is None:
                 return
 
@@ -120,12 +126,6 @@ class _Tail:
         if self._file is not None:
             os.close(self._file)
         self._file, self._part = None, b""
-
-    def _open(self) -> None:
-        try:
-            self._file = os.open(self._path, os.O_RDONLY)
-        except FileNotFoundError:
-            self._file = None
 
     def _rest(self) -> Iterator[str]:
         while self._file is not None and (read := os.read(self._file, LINE_BYTES_MAX)):

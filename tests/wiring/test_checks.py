@@ -69,15 +69,19 @@ def test_offline_every_check_speaks_and_only_the_exchange_is_not_asked(tmp_path:
     found = by_name(examine(settings_of(tmp_path), offline=True))
     assert list(found) == [
         "python",
+        "settings",
+        "secrets",
         "state folder",
         "disk",
+        "disk speed",
+        "time",
         "strategy",
         "model",
         "journal",
         "redis",
         "exchange",
     ]
-    for name in ("python", "state folder", "disk", "strategy", "journal", "redis"):
+    for name in ("python", "settings", "secrets", "state folder", "disk", "strategy", "redis"):
         assert found[name].verdict is Verdict.GOOD, found[name]
     assert found["model"].verdict is Verdict.WARNING
     assert "equipoise train" in found["model"].text
@@ -97,7 +101,6 @@ def test_what_is_wrong_is_a_finding_and_never_an_exception(tmp_path: Path) -> No
     found = by_name(examine(settings, offline=True))
     assert {n for n, f in found.items() if f.verdict is Verdict.BAD} == {
         "strategy",
-        "model",
         "journal",
         "redis",
     }
