@@ -141,10 +141,8 @@ class Doorkeeper:
             return refusal(
                 429, f"too many wrong tokens: wait {seconds} s", **{"retry-after": seconds}
             )
-        given = [v for k, v in scope["headers"] if k == b"authorization"]
-        scheme, _, token = (
-            given[0].decode("latin-1").partition(" ") if len(given) == 1 else ("",) * 3
-        )
+        given = [v.decode("latin-1") for k, v in scope["headers"] if k == b"authorization"]
+        scheme, _, token = given[0].partition(" ") if len(given) == 1 else ("", "", "")
         right = hmac.compare_digest(_digest(token.strip()), self._digest)
         if scheme.lower() == "bearer" and right:
             return None

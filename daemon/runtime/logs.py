@@ -12,7 +12,7 @@ import re
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
-from typing import Any, Final, TextIO
+from typing import Any, Final, TextIO, cast
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
@@ -86,8 +86,10 @@ class LogTail(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Tell one entry."""
-        entry = dict(record.msg) if isinstance(record.msg, dict) else {"event": record.getMessage()}
-        clean = dict(self._scrub(None, "", entry))
+        entry: EventDict = {"event": record.getMessage()}
+        if isinstance(record.msg, dict):
+            entry = record.msg
+        clean = cast(dict[str, Any], self._scrub(None, "", entry))
         event = str(clean.pop("event", ""))
         parts = [f"{k}={v}" for k, v in clean.items() if not k.startswith("_") and k not in _TOLD]
         self._tell(

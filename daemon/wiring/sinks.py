@@ -35,7 +35,8 @@ from daemon.status.values import (
     status_values,
 )
 from daemon.wiring.book_topics import BookTopics
-from daemon.wiring.web import PageSeat, forget_address, models_shown, page_log, web_page
+from daemon.wiring.shown_by_clock import shown_by_clock
+from daemon.wiring.web import PageSeat, forget_address, page_log, web_page
 
 
 class Publisher:
@@ -56,7 +57,7 @@ class Publisher:
 
     def __call__(self, event: Event, commands: Sequence[Command], engine: Engine) -> None:
         """Publish what one event and its commands changed."""
-        if isinstance(event, BarsClosed | FeedNotice | Revised | Started):
+        if isinstance(event, BarsClosed | FeedNotice | Revised):
             self._publish("feed", self._feed())
         if isinstance(event, OrderFilled):
             self._publish("fill", fill_values(event.fill))
@@ -156,7 +157,8 @@ async def status_sinks(
             await stack.enter_async_context(sink.running())
         publisher = Publisher(sinks, sinks, feed)
         stack.callback(publisher.close)
-        await stack.enter_async_context(models_shown(settings, publisher.show))
+        if sinks:
+            await stack.enter_async_context(shown_by_clock(settings, publisher.show, feed))
         yield publisher
 
 

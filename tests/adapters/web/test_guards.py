@@ -30,15 +30,17 @@ async def post(
     sent = {name: value for name, value in headers.items() if value}
     data = json.dumps(body) if text is None else text
     async with client() as session:
-        answer = await session.post(page.address + path, data=data.encode(), headers=sent)
-        found = await answer.text()
-        return answer.status, json.loads(found) if found else {}
+        posting = session.post(page.address + path, data=data.encode(), headers=sent)
+        async with posting as answer:
+            found = await answer.text()
+            return answer.status, json.loads(found) if found else {}
 
 
 async def test_every_answer_carries_the_headers_and_no_cookie() -> None:
     async with served() as page, client() as session:
         for path in ("", "static/page.js", "api/trail", "healthz", "nothing", "api/decision/7"):
-            answer = await session.get(page.address + path)
+            async with session.get(page.address + path) as answer:
+                await answer.read()
             assert {k: answer.headers[k] for k in HEADERS} == dict(HEADERS), path
             assert "set-cookie" not in answer.headers
             assert "server" not in answer.headers
