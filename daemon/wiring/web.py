@@ -96,6 +96,7 @@ def _hello(settings: Settings, meta: Mapping[str, object], seat: PageSeat) -> di
         "port": web.port,
         "names": list(web.names),
         "token": page_token(settings),
+        "private": web.private,
         "clients_max": web.clients_max,
         "state_folder": str(settings.run.state_folder.absolute()),
         "facts": {

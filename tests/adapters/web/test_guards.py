@@ -171,6 +171,30 @@ def test_patience_comes_back_and_the_list_of_addresses_is_bounded() -> None:
     assert len(door._wrong) <= 1000
 
 
+async def test_a_private_page_shows_nothing_without_the_token() -> None:
+    async with served(private=True) as page:
+        await page.tell(states={"status": {"equity": 12345.0}})
+        for path in (
+            "api/events",
+            "api/trail",
+            "api/decision/7",
+            "api/candles?symbol=X",
+            "metrics",
+        ):
+            for given in ("", "Authorization: Bearer wrong\r\n"):
+                status, answer = await get(page.port, f"GET /{path}", more=given)
+                assert status in (401, 429), path
+                assert b"12345" not in answer
+        assert (await get(page.port, "GET /healthz"))[0] == 200
+        assert (await get(page.port, "GET /"))[0] == 200  # the page itself tells nothing
+
+
+async def test_a_private_page_is_read_with_the_token() -> None:
+    async with served(private=True) as page:
+        more = f"Authorization: Bearer {TOKEN}\r\n"
+        assert (await get(page.port, "GET /api/trail", more=more))[0] == 200
+
+
 async def test_without_a_token_commands_are_off() -> None:
     async with served(token="") as page:
         status, told = await post(page)
