@@ -161,8 +161,8 @@ class Doorkeeper:
         return refusal(401, "this is not the token", **{"www-authenticate": "Bearer"})
 
     def _wait_s(self, address: str) -> float:
-        wrong = self._wrong.get(address, ())
-        if len(wrong) < WRONG_MAX:
+        wrong = self._wrong.get(address)
+        if wrong is None or len(wrong) < WRONG_MAX:
             return 0.0
         return wrong[0] + WRONG_WINDOW_S - self._now_s()
 

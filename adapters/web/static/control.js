@@ -56,7 +56,7 @@ at("unlock").addEventListener("submit", async (e) => {
 
 at("buttons").replaceChildren(...Object.entries(COMMANDS).map(([action, [title]]) => h("button", {
   type: "button", class: GRAVE.includes(action) ? "grave" : "", text: title, "data-action": action, on: { click: () => sure(action) },
-})), h("button", { type: "button", text: "Lock", on: { click: () => { token = ""; knows(""); show("buttons", false); show("unlock", true); at("token").focus(); } } }));
+})), h("button", { type: "button", text: "Lock", on: { click: () => location.reload() } })); // the token lives in the page alone
 
 function requestId() {
   return `page-${[...crypto.getRandomValues(new Uint8Array(8))].map((b) => b.toString(16).padStart(2, "0")).join("")}`;

@@ -143,7 +143,7 @@ function look() {
   const silent = silentFrom !== null && now - silentFrom > SILENT_MS ? silentFrom : null;
   let kind = "live", text = "live", say_why = "";
   const since = (ms) => `since ${clock(ms + skew)} UTC (${span((now - ms) / 1000)})`;
-  if (refused === "token") { kind = "lost"; text = "locked"; say_why = "This page shows nothing without its token: type it below, under Control."; }
+  if (refused === "token") { kind = "lost"; text = "locked"; say_why = "This page shows nothing without its token: type it below."; }
   else if (heard === null && refused) { kind = "lost"; text = "refused"; say_why = `The page refuses to tell anything: ${refused}`; }
   else if (heard === null) { kind = "waiting"; text = open ? "waiting for the daemon" : "connecting"; }
   else if (stopped) { kind = "lost"; text = "stopped"; say_why = `The daemon was stopped, ${since(silentFrom ?? heard)}. What you see is how it stood then.`; }
@@ -152,7 +152,8 @@ function look() {
   else if (silentFrom === null) { kind = "waiting"; text = "waiting for the daemon"; }
   at("line").dataset.line = kind;
   say("line", text);
-  document.body.classList.toggle("stale", kind === "lost" && !refused);
+  document.body.classList.toggle("stale", kind === "lost" && heard !== null);
+  document.body.classList.toggle("locked", refused === "token" && heard === null);
   show("stale", Boolean(say_why));
   say("stale", say_why);
   countdown(now);
