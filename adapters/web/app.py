@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -42,6 +42,7 @@ _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _SYMBOL: Final = re.compile(r"[A-Za-z0-9/:._-]{1,64}")
 
 Values = Mapping[str, object]
+Answering = Callable[[Request], Awaitable[Response]]
 
 
 class Wanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -77,14 +78,14 @@ def page(
     routes = [
         Route("/", answers.index, methods=reading),
         Route("/static/{name}", answers.static, methods=reading),
-        Route("/api/events", answers.events, methods=reading),
-        Route("/api/trail", answers.trail, methods=reading),
-        Route("/api/decision/{at_ms:int}", answers.decision, methods=reading),
-        Route("/api/candles", answers.candles, methods=reading),
+        Route("/api/events", answers.to_readers(answers.events), methods=reading),
+        Route("/api/trail", answers.to_readers(answers.trail), methods=reading),
+        Route("/api/decision/{at_ms:int}", answers.to_readers(answers.decision), methods=reading),
+        Route("/api/candles", answers.to_readers(answers.candles), methods=reading),
         Route("/api/token", answers.token, methods=["POST"]),
         Route("/api/command", answers.command, methods=["POST"]),
         Route("/healthz", answers.healthz, methods=reading),
-        Route("/metrics", answers.metrics, methods=reading),
+        Route("/metrics", answers.to_readers(answers.metrics), methods=reading),
     ]
     handlers = {404: _unknown, 405: _unknown}
     return Guard(Starlette(routes=routes, exception_handlers=handlers), names)
@@ -104,6 +105,15 @@ class _Answers:
         self._tags = {n: f'"{hashlib.sha256(b).hexdigest()[:16]}"' for n, b in self._files.items()}
         self._reading = asyncio.Semaphore(READS_AT_ONCE)
         self._commanding = asyncio.Semaphore(COMMANDS_AT_ONCE)
+
+    def to_readers(self, answer: Answering) -> Answering:
+        """Let an answer be read by whoever may read."""
+
+        async def guarded(request: Request) -> Response:
+            refused = self._doorkeeper.why_not_read(request.scope)
+            return await answer(request) if refused is None else refused
+
+        return guarded
 
     async def index(self, request: Request) -> Response:
         return self._file(request, "index.html")

@@ -114,9 +114,13 @@ class Guard:
 
 
 class Doorkeeper:
-    """Know the token, and how often who was wrong; now_s: monotonic seconds."""
+    """Know the token, and how often who was wrong; now_s: monotonic seconds.
 
-    def __init__(self, token: str, now_s: Callable[[], float]) -> None:
+    private: reading needs the token too.
+    """
+
+    def __init__(self, token: str, now_s: Callable[[], float], *, private: bool = False) -> None:
+        self._private = private
         self._digest = _digest(token) if token else None
         self._now_s = now_s
         self._wrong: OrderedDict[str, deque[float]] = OrderedDict()
@@ -126,6 +130,10 @@ class Doorkeeper:
         """Tell whether there is a token at all."""
         return self._digest is not None
 
+    def why_not_read(self, scope: Mapping[str, Any]) -> JSONResponse | None:
+        """Refuse a reader without the token where the page is private; None lets pass."""
+        return self.why_not(scope) if self._private else None
+
     def why_not(self, scope: Mapping[str, Any]) -> JSONResponse | None:
         """Refuse whoever does not bring the token; None lets pass.
 
@@ -134,17 +142,18 @@ class Doorkeeper:
         """
         if self._digest is None:
             return refusal(403, "no token is set: commands are off (web.token_file)")
-        address = str((scope.get("client") or ("",))[0])
+        client = scope.get("client")
+        address = str(client[0]) if client else ""
         wait_s = self._wait_s(address)
         if wait_s > 0:
             seconds = str(int(wait_s) + 1)
             return refusal(
                 429, f"too many wrong tokens: wait {seconds} s", **{"retry-after": seconds}
             )
-        given = [v for k, v in scope["headers"] if k == b"authorization"]
-        scheme, _, token = (
-            given[0].decode("latin-1").partition(" ") if len(given) == 1 else ("",) * 3
-        )
+        given = [v.decode("latin-1") for k, v in scope["headers"] if k == b"authorization"]
+        if not given:  # nobody guessed
+            return refusal(401, "the token is needed", **{"www-authenticate": "Bearer"})
+        scheme, _, token = given[0].partition(" ") if len(given) == 1 else ("", "", "")
         right = hmac.compare_digest(_digest(token.strip()), self._digest)
         if scheme.lower() == "bearer" and right:
             return None
@@ -152,8 +161,8 @@ class Doorkeeper:
         return refusal(401, "this is not the token", **{"www-authenticate": "Bearer"})
 
     def _wait_s(self, address: str) -> float:
-        wrong = self._wrong.get(address, ())
-        if len(wrong) < WRONG_MAX:
+        wrong = self._wrong.get(address)
+        if wrong is None or len(wrong) < WRONG_MAX:
             return 0.0
         return wrong[0] + WRONG_WINDOW_S - self._now_s()
 

@@ -136,6 +136,8 @@ def _logins(settings: Settings) -> Iterator[Conflict]:
         yield Conflict("mqtt.tls_key_file", "and mqtt.tls_certificate_file are needed together")
     if settings.web.token_env and settings.web.token_file:
         yield Conflict("web.token_file", "and web.token_env exclude each other")
+    if settings.web.private and not (settings.web.token_env or settings.web.token_file):
+        yield Conflict("web.private", "needs web.token_file or web.token_env")
 
 
 def _notify(settings: Settings) -> Iterator[Conflict]:

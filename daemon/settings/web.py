@@ -30,6 +30,9 @@ class WebSettings(Section):
     token_file: str = setting(
         "", "File that holds the token for commands, 16 characters or more; none: no commands."
     )
+    private: bool = setting(
+        False, "Ask for the token before anything of the book is shown, not for commands only."
+    )
     clients_max: int = setting(
         64, "Open pages at once; one more is told so.", unit="pages", ge=1, le=1000
     )

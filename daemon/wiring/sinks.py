@@ -41,8 +41,9 @@ from daemon.status.values import (
 from daemon.wiring.book_topics import BookTopics
 from daemon.wiring.notifying import Notifier, notifier_of
 from daemon.wiring.runtime_status import RuntimeStatus, Seen
+from daemon.wiring.shown_by_clock import shown_by_clock
 from daemon.wiring.summary import DayTeller
-from daemon.wiring.web import PageSeat, forget_address, models_shown, web_page
+from daemon.wiring.web import PageSeat, forget_address, web_page
 
 JOURNAL_FILE: Final = "journal.sqlite"
 Sinks = dict[str, RedisStatus | MqttStatus | WebPage]
@@ -73,7 +74,7 @@ class Publisher:
             observer(event, commands, engine)
         if self.day is not None:
             self.day(event, commands, engine)
-        if isinstance(event, BarsClosed | FeedNotice | Revised | Started):
+        if isinstance(event, BarsClosed | FeedNotice | Revised):
             self._publish("feed", self._feed())
         if isinstance(event, OrderFilled):
             self._publish("fill", fill_values(event.fill))
@@ -196,7 +197,8 @@ async def status_sinks(
             publisher.day = DayTeller(journal, publisher.tell_day)
             await stack.enter_async_context(publisher.day.running())
         stack.callback(publisher.close)
-        await stack.enter_async_context(models_shown(settings, publisher.show))
+        if sinks:
+            await stack.enter_async_context(shown_by_clock(settings, publisher.show, feed))
         yield publisher
 
 

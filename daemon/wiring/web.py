@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import structlog
 
-from adapters.model_store import ModelStore
 from adapters.web.beside import WebPage
-from daemon.domain.failures import ConfigurationError, ModelError
+from daemon.domain.failures import ConfigurationError
 from daemon.domain.log_events import LogEvent
 from daemon.domain.messages import Alert, AlertKind
 from daemon.ports import AlertSink
 from daemon.settings import Settings, read_secret
-from daemon.status.book_topics import models_values
 
 ADDRESS_FILE: Final = "page.address"
 TOKEN_CHARS_MIN: Final = 16
-MODELS_EVERY_S: Final = 600.0
-MODELS_MAX: Final = 30
-Show = Callable[[str, Mapping[str, object]], None]
 _log = structlog.get_logger()
 
 
@@ -67,46 +61,6 @@ def web_page(
     return WebPage(command, lambda: hello, seat.now, on_bound=bound, on_trouble=trouble)
 
 
-@asynccontextmanager
-async def models_shown(settings: Settings, show: Show) -> AsyncIterator[None]:
-    """Show the registry's models, anew every MODELS_EVERY_S; their files are read in a thread."""
-    if settings.estimator.kind != "model":
-        yield
-        return
-    store = ModelStore(settings.estimator.models_folder)
-
-    async def keep() -> None:
-        while True:
-            show("models", await asyncio.to_thread(_models, store))
-            await asyncio.sleep(MODELS_EVERY_S)
-
-    task = asyncio.create_task(keep(), name="show the models")
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-
-
-def _models(store: ModelStore) -> dict[str, object]:
-    try:
-        records = store.list()
-    except (ModelError, OSError) as e:
-        return models_values([], f"the registry cannot be read: {e}")
-    rows = [
-        {
-            "model_id": record.model_id,
-            "kind": record.manifest.kind,
-            "champion": record.is_champion,
-            "data_to_ms": record.manifest.data.to_ms,
-            "origin": f"{record.manifest.origin.kind} {record.manifest.origin.name}".strip(),
-            "symbols_n": len(record.manifest.symbols),
-        }
-        for record in records
-    ]
-    return models_values(rows[-MODELS_MAX:])
-
-
 def page_token(settings: Settings) -> str:
     """Read the token for commands from where settings say it is; '' without one."""
     web = settings.web
@@ -127,6 +81,7 @@ def _hello(settings: Settings, meta: Mapping[str, object], seat: PageSeat) -> di
         "port": web.port,
         "names": list(web.names),
         "token": page_token(settings),
+        "private": web.private,
         "clients_max": web.clients_max,
         "state_folder": str(settings.run.state_folder.absolute()),
         "facts": {

@@ -32,7 +32,7 @@ async def serve(descriptor: int) -> None:
     reader, writer = await line_of(descriptor, LINE_BYTES_MAX)
     hello = await hello_of(reader)
     clock, past = TransportClock(), Past(Path(hello["state_folder"]))
-    doorkeeper = Doorkeeper(hello["token"], clock.monotonic)
+    doorkeeper = Doorkeeper(hello["token"], clock.monotonic, private=hello["private"])
     facts = {**hello["facts"], "takes_commands": doorkeeper.takes_commands}
     hub = Hub(facts, clock.monotonic, clock.wall_ms, clients_max=hello["clients_max"])
     sources = Sources(past.decision, past.candles, past.command, exposition)

@@ -23,9 +23,10 @@ from typing import Any, Final
 
 import psutil
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, ViewportSize, expect, sync_playwright
 
 from adapters.journal import JournalReader
+from daemon.domain.messages import Operator
 from tests.e2e.line import command, environment, program, rehearse, sets
 
 TOKEN: Final = "correct-horse-battery-staple"
@@ -44,8 +45,8 @@ TRADED: Final = (
     "paper.half_spread_bps=0.1",
 )
 ARGUMENTS: Final = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
-PHONE: Final = {"width": 390, "height": 844}
-LAPTOP: Final = {"width": 1440, "height": 900}
+PHONE: Final = ViewportSize(width=390, height=844)
+LAPTOP: Final = ViewportSize(width=1440, height=900)
 
 
 @dataclass
@@ -240,7 +241,7 @@ def test_commands_are_confirmed_answered_and_journalled(seat: Seat, seen: Seen) 
     assert not (seat.state / "halt.latch").exists()
     assert page.evaluate("JSON.stringify(localStorage) + JSON.stringify(sessionStorage)") == "{}{}"
     entries = JournalReader(seat.state / "journal.sqlite").read_from(1)
-    asked = [e.event.action for e in entries if type(e.event).__name__ == "Operator"]
+    asked = [e.event.action for e in entries if isinstance(e.event, Operator)]
     told = [str(action) for action, _ in groupby(asked)]  # latch and request both say kill
     assert told == ["pause", "resume", "kill", "resume"]
     assert all("401" in c for c in seen.complaints), seen.complaints
@@ -264,7 +265,7 @@ def test_it_fits_a_phone_and_is_read_by_keyboard_and_screen_reader(
         assert page.evaluate("document.documentElement.scrollWidth") <= width, width
     assert page.evaluate(UNNAMED) == []
     for role in ("banner", "main", "contentinfo"):
-        expect(page.get_by_role(role)).to_have_count(1)  # type: ignore[arg-type]
+        expect(page.get_by_role(role)).to_have_count(1)
     levels = page.evaluate("[...document.querySelectorAll('h1,h2')].map(h => h.tagName)")
     assert levels.count("H1") == 1
     assert page.evaluate("document.querySelectorAll('[aria-live=assertive]').length") == 1

@@ -16,6 +16,7 @@ from daemon.domain.messages import (
     FeedTrouble,
     Operator,
     OperatorAction,
+    OrderAccepted,
     Started,
 )
 from daemon.domain.portfolio import TargetPortfolio
@@ -127,3 +128,61 @@ def test_the_health_of_the_bands_is_that_of_the_newest_decision() -> None:
     for event in (bars(3), bars(4)):
         publisher(event, engine.process(event), engine)
     assert [s["band_health"] for s in shown.status] == [None, 1.25]
+
+
+@dataclass
+class All:
+    """Keep every topic that was published, newest last."""
+
+    told: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+
+    def publish(self, topic: str, values: Mapping[str, object]) -> None:
+        self.told.append((topic, dict(values)))
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        yield
+
+    def newest(self, topic: str) -> dict[str, Any]:
+        return [values for name, values in self.told if name == topic][-1]
+
+
+async def test_hundreds_of_orders_are_shown_as_a_handful_of_tables() -> None:
+    limits = RiskLimits(net_weight_max=0.5, beta_weight_max=0.5)
+    engine = trading_engine(FixedWeights(lambda _: [0.1, -0.1, 0.0, 0.0]), limits=limits)
+    shown = All()
+    publisher = Publisher([shown], [])
+    sent = []
+    for event in (bars(3), bars(4)):
+        commands = engine.process(event)
+        publisher(event, commands, engine)
+        sent += submitted(commands)
+    for order in sent:
+        for _ in range(100):
+            publisher(OrderAccepted(order.order_id, at(4)), [], engine)
+    assert [topic for topic, _ in shown.told if topic == "orders"] == []
+    publisher.close()
+    assert [topic for topic, _ in shown.told].count("orders") == 1
+    orders = shown.newest("orders")
+    assert orders["open_n"] == len(sent) > 0
+    assert list(orders["open"]) == [str(order.order_id) for order in reversed(sent)]
+
+
+def test_limits_are_shown_beside_what_is_measured() -> None:
+    limits = RiskLimits(net_weight_max=0.5, beta_weight_max=0.5, day_loss_max=0.1)
+    engine = trading_engine(FixedWeights(lambda _: [0.1, -0.1, 0.0, 0.0]), limits=limits)
+    shown = All()
+    publisher = Publisher([shown], [])
+    queue: list[Event] = [bars(3), bars(4)]
+    while queue:
+        event = queue.pop(0)
+        commands = engine.process(event)
+        publisher(event, commands, engine)
+        queue += [fill_of(o, f"t{o.order_id}", price="100.1") for o in submitted(commands)]
+    risk = shown.newest("risk")
+    assert risk["limits"]["gross_weight_max"]["now"] == pytest.approx(0.2, rel=0.05)
+    assert abs(risk["limits"]["beta_weight_max"]["now"]) < 0.01
+    assert risk["limits"]["day_loss_max"] == {"limit": 0.1, "now": pytest.approx(0.0, abs=0.01)}
+    assert "drawdown_max" in risk["limits"]  # off, and measured all the same
+    assert (risk["trading_state"], risk["paused"], risk["unresolved_n"]) == ("trading", False, 0)
+    assert shown.newest("correlation")["symbols"] == list(engine.universe.symbols)

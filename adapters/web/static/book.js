@@ -15,7 +15,7 @@ function columns(timeframes) {
   return [
     { title: "instrument", cell: (r) => name(r.symbol) },
     { title: "side", cell: (r) => sided(r.weight, shape(r.weight)) },
-    { title: "held, target and band", cell: (r) => gauge(r) },
+    { title: "held / target", hint: "bar: held; stroke: target; grey: band", cell: (r) => gauge(r) },
     { title: "weight", cls: "r", hint: "signed fraction of equity", cell: (r) => percent(r.weight, 2, true) },
     { title: "target", cls: "r", cell: (r) => percent(r.target, 2, true) },
     { title: "band", cls: "r", hint: "half-width: within it nothing is traded", cell: (r) => (r.band === null || r.band === undefined ? DASH : `±${percent(r.band, 2)}`) },

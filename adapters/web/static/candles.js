@@ -1,4 +1,5 @@
 // Candles of one instrument with our fills among them, with Lightweight Charts, loaded when seen.
+import { ask } from "./hear.js";
 import { at, h } from "./dom.js";
 import { name, price, quantity } from "./words.js";
 
@@ -43,7 +44,7 @@ export async function candles(fills, force = false) {
   if (!force && now - asked < 5000) return;
   asked = now; last = newest; shown = symbol;
   try {
-    const answer = await fetch(`/api/candles?symbol=${encodeURIComponent(symbol)}`);
+    const answer = await ask(`/api/candles?symbol=${encodeURIComponent(symbol)}`);
     if (!answer.ok) throw new Error((await answer.json()).why);
     const [kit, found] = [await loaded(), await answer.json()];
     if (symbol === shown) draw(kit, found, force);

@@ -1,5 +1,6 @@
 // Commands to the daemon: unlocked by the token, confirmed, and shown with what the engine answered.
 import { at, h, say, show } from "./dom.js";
+import { ask, knows } from "./hear.js";
 import { count, instant, words } from "./words.js";
 
 const COMMANDS = {
@@ -19,6 +20,7 @@ export function control(facts, known) {
   states = known;
   const on = facts.takes_commands;
   show("unlock", on && !token);
+  show("buttons", on && Boolean(token));
   say("control-note", on ? "every command is journalled and answered by the engine" : "");
   if (!on) {
     token = "";
@@ -28,7 +30,14 @@ export function control(facts, known) {
 }
 
 function post(path, body) {
-  return fetch(path, { method: "POST", headers: { "content-type": "application/json", authorization: `Bearer ${token}` }, body: JSON.stringify(body) });
+  return ask(path, { method: "POST", headers: { "content-type": "application/json", authorization: `Bearer ${token}` }, body: JSON.stringify(body) });
+}
+// Reading needs the token: nothing is known yet, not even whether commands are on.
+export function locked(why) {
+  if (token) { token = ""; knows(""); }
+  show("unlock", true);
+  show("buttons", false);
+  say("unlock-note", why);
 }
 const whyOf = async (answer) => { try { return (await answer.json()).why; } catch { return `the page answered ${answer.status}`; } };
 
@@ -39,7 +48,7 @@ at("unlock").addEventListener("submit", async (e) => {
   if (!/^[\x21-\x7e]+$/.test(token)) { token = ""; say("unlock-note", "a token has no blanks and only plain letters, digits and signs"); return; }
   try {
     const answer = await post("/api/token", {});
-    if (answer.ok) { at("token").value = ""; show("unlock", false); show("buttons", true); at("buttons").querySelector("button").focus(); return; }
+    if (answer.ok) { at("token").value = ""; show("unlock", false); show("buttons", true); knows(token); at("buttons").querySelector("button").focus(); return; }
     say("unlock-note", await whyOf(answer));
   } catch { say("unlock-note", "the page cannot be reached"); }
   token = "";
@@ -47,7 +56,7 @@ at("unlock").addEventListener("submit", async (e) => {
 
 at("buttons").replaceChildren(...Object.entries(COMMANDS).map(([action, [title]]) => h("button", {
   type: "button", class: GRAVE.includes(action) ? "grave" : "", text: title, "data-action": action, on: { click: () => sure(action) },
-})), h("button", { type: "button", text: "Lock", on: { click: () => { token = ""; show("buttons", false); show("unlock", true); at("token").focus(); } } }));
+})), h("button", { type: "button", text: "Lock", on: { click: () => location.reload() } })); // the token lives in the page alone
 
 function requestId() {
   return `page-${[...crypto.getRandomValues(new Uint8Array(8))].map((b) => b.toString(16).padStart(2, "0")).join("")}`;

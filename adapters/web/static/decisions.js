@@ -1,4 +1,5 @@
 // The newest decisions, and how one of them came about: every number from bar to fill.
+import { ask } from "./hear.js";
 import { at, h, say, Table } from "./dom.js";
 import { DASH, count, instant, money, name, number, percent, price, quantity, side, words } from "./words.js";
 
@@ -28,7 +29,7 @@ async function why(ms, facts) {
   at("why-body").replaceChildren(h("p", { class: "empty", text: "reading the journal" }));
   at("why").showModal();
   try {
-    const answer = await fetch(`/api/decision/${ms}`);
+    const answer = await ask(`/api/decision/${ms}`);
     const d = await answer.json();
     if (!answer.ok) throw new Error(d.why);
     at("why-body").replaceChildren(...told(d, facts));

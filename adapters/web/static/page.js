@@ -2,8 +2,9 @@
 import * as charts from "./charts.js";
 import { positions, ranking } from "./book.js";
 import { candles, symbols } from "./candles.js";
-import { control } from "./control.js";
+import { control, locked } from "./control.js";
 import { decisions } from "./decisions.js";
+import { ask, hear } from "./hear.js";
 import { heat } from "./heat.js";
 import { at, h, say, show } from "./dom.js";
 import * as lists from "./lists.js";
@@ -23,18 +24,14 @@ let skew = 0; // the daemon's clock less ours
 let due = new Set();
 let drawing = false;
 
-function hear() {
-  const source = new EventSource("/api/events");
-  source.addEventListener("whole", (e) => whole(JSON.parse(e.data)));
-  source.addEventListener("news", (e) => news(JSON.parse(e.data)));
-  source.addEventListener("beat", (e) => { beat(JSON.parse(e.data)); look(); });
-  source.onopen = () => { open = true; look(); };
-  source.onerror = () => {
-    open = false;
-    look();
-    if (source.readyState === EventSource.CLOSED) setTimeout(hear, 3000); // refused: it does not ask again itself
-  };
-}
+const MESSAGES = { whole, news, beat: (b) => { beat(b); look(); } };
+let refused = "";
+const line = {
+  message: (kind, values) => MESSAGES[kind]?.(values),
+  open: () => { open = true; refused = ""; look(); },
+  lost: () => { open = false; look(); },
+  refused: (status, why) => { refused = status === 401 || status === 429 ? "token" : why; if (status === 401) locked(why); look(); },
+};
 function beat(b) {
   heard = Date.now();
   open = true;
@@ -50,7 +47,7 @@ function whole(m) {
   for (const topic of Object.keys(events)) events[topic] = (m.events[topic] || []).slice().reverse();
   beat(m.beat);
   control(facts, states);
-  fetch("/api/trail").then((r) => r.json()).then((columns) => { charts.setTrail(columns); note("status"); }).catch(() => {});
+  ask("/api/trail").then((r) => r.json()).then((columns) => { charts.setTrail(columns); note("status"); }).catch(() => {});
   Object.keys(states).forEach((t) => due.add(t));
   Object.keys(events).forEach((t) => due.add(t));
   note("facts");
@@ -146,14 +143,17 @@ function look() {
   const silent = silentFrom !== null && now - silentFrom > SILENT_MS ? silentFrom : null;
   let kind = "live", text = "live", say_why = "";
   const since = (ms) => `since ${clock(ms + skew)} UTC (${span((now - ms) / 1000)})`;
-  if (heard === null) { kind = "waiting"; text = open ? "waiting for the daemon" : "connecting"; }
+  if (refused === "token") { kind = "lost"; text = "locked"; say_why = "This page shows nothing without its token: type it below."; }
+  else if (heard === null && refused) { kind = "lost"; text = "refused"; say_why = `The page refuses to tell anything: ${refused}`; }
+  else if (heard === null) { kind = "waiting"; text = open ? "waiting for the daemon" : "connecting"; }
   else if (stopped) { kind = "lost"; text = "stopped"; say_why = `The daemon was stopped, ${since(silentFrom ?? heard)}. What you see is how it stood then.`; }
   else if (lost !== null) { kind = "lost"; text = "connection lost"; say_why = `No connection to the page ${since(lost)}. What you see is how it stood then; it is asked again by itself.`; }
   else if (silent !== null) { kind = "lost"; text = "daemon silent"; say_why = `The daemon has said nothing ${since(silent)}. What you see is how it stood then.`; }
   else if (silentFrom === null) { kind = "waiting"; text = "waiting for the daemon"; }
   at("line").dataset.line = kind;
   say("line", text);
-  document.body.classList.toggle("stale", kind === "lost");
+  document.body.classList.toggle("stale", kind === "lost" && heard !== null);
+  document.body.classList.toggle("locked", refused === "token" && heard === null);
   show("stale", Boolean(say_why));
   say("stale", say_why);
   countdown(now);
@@ -184,4 +184,4 @@ addEventListener("resize", () => { clearTimeout(resizing); resizing = setTimeout
 charts.ranges();
 charts.onPoint((ms) => legends(charts.at_ms(ms)));
 setInterval(look, 1000);
-hear();
+hear(line);

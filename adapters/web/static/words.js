@@ -16,6 +16,7 @@ export const count = (x) => number(x, 0);
 export function quantity(x, plus = true) {
   if (!known(x)) return DASH;
   const size = Math.abs(Number(x));
+  if (size === 0) return "0";
   const digits = size >= 1000 ? 1 : size >= 1 ? 3 : size >= 0.001 ? 5 : 8;
   return number(x, digits, plus);
 }

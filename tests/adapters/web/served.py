@@ -54,7 +54,7 @@ class Served:
 
 @asynccontextmanager
 async def served(
-    *, token: str = TOKEN, clients_max: int = 64, slow: bool = False
+    *, token: str = TOKEN, clients_max: int = 64, private: bool = False
 ) -> AsyncIterator[Served]:
     """Serve the page; commands are noted, decisions are made up."""
     ours, theirs = socket.socketpair()
@@ -69,7 +69,7 @@ async def served(
         return {"as_of_ms": at_ms} if at_ms == 7 else None
 
     sources = Sources(decision, lambda symbol: {"symbol": symbol}, command)
-    doorkeeper = Doorkeeper(token, clock.monotonic)
+    doorkeeper = Doorkeeper(token, clock.monotonic, private=private)
     serving = Serving(
         hub,
         lambda port: page(

@@ -30,15 +30,17 @@ async def post(
     sent = {name: value for name, value in headers.items() if value}
     data = json.dumps(body) if text is None else text
     async with client() as session:
-        answer = await session.post(page.address + path, data=data.encode(), headers=sent)
-        found = await answer.text()
-        return answer.status, json.loads(found) if found else {}
+        posting = session.post(page.address + path, data=data.encode(), headers=sent)
+        async with posting as answer:
+            found = await answer.text()
+            return answer.status, json.loads(found) if found else {}
 
 
 async def test_every_answer_carries_the_headers_and_no_cookie() -> None:
     async with served() as page, client() as session:
         for path in ("", "static/page.js", "api/trail", "healthz", "nothing", "api/decision/7"):
-            answer = await session.get(page.address + path)
+            async with session.get(page.address + path) as answer:
+                await answer.read()
             assert {k: answer.headers[k] for k in HEADERS} == dict(HEADERS), path
             assert "set-cookie" not in answer.headers
             assert "server" not in answer.headers
@@ -167,6 +169,30 @@ def test_patience_comes_back_and_the_list_of_addresses_is_bounded() -> None:
     for n in range(3000):
         status(f"address {n}", "wrong")
     assert len(door._wrong) <= 1000
+
+
+async def test_a_private_page_shows_nothing_without_the_token() -> None:
+    async with served(private=True) as page:
+        await page.tell(states={"status": {"equity": 12345.0}})
+        for path in (
+            "api/events",
+            "api/trail",
+            "api/decision/7",
+            "api/candles?symbol=X",
+            "metrics",
+        ):
+            for given in ("", "Authorization: Bearer wrong\r\n"):
+                status, answer = await get(page.port, f"GET /{path}", more=given)
+                assert status in (401, 429), path
+                assert b"12345" not in answer
+        assert (await get(page.port, "GET /healthz"))[0] == 200
+        assert (await get(page.port, "GET /"))[0] == 200  # the page itself tells nothing
+
+
+async def test_a_private_page_is_read_with_the_token() -> None:
+    async with served(private=True) as page:
+        more = f"Authorization: Bearer {TOKEN}\r\n"
+        assert (await get(page.port, "GET /api/trail", more=more))[0] == 200
 
 
 async def test_without_a_token_commands_are_off() -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
 
 from adapters.web.hub import EVENTS_WAITING_MAX, SILENT_S, Hub
 from adapters.web.trail import Trail
-from tests.adapters.web.served import STATUS, client, served
+from tests.adapters.web.served import STATUS, served
 
 
 class Stream:
@@ -38,17 +39,40 @@ class Stream:
                 return found
 
 
-async def opened(session: aiohttp.ClientSession, address: str, **headers: str) -> Stream:
-    answer = await session.get(address + "api/events", headers=headers)
-    assert answer.status == 200
-    assert answer.content_type == "text/event-stream"
-    return Stream(answer)
+class Browsers:
+    """Open event streams, and close all of them at the end."""
+
+    def __init__(self, session: aiohttp.ClientSession) -> None:
+        self.session = session
+        self.streams: list[Stream] = []
+
+    async def open(self, address: str, **headers: str) -> Stream:
+        answer = await self.session.get(address + "api/events", headers=headers)
+        assert answer.status == 200
+        assert answer.content_type == "text/event-stream"
+        self.streams.append(Stream(answer))
+        return self.streams[-1]
+
+    async def status(self, address: str) -> int:
+        async with self.session.get(address) as answer:
+            return answer.status
+
+
+@asynccontextmanager
+async def browsers() -> AsyncIterator[Browsers]:
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=100)) as session:
+        found = Browsers(session)
+        try:
+            yield found
+        finally:
+            for stream in found.streams:
+                stream.answer.close()
 
 
 async def test_a_page_gets_everything_first_and_then_what_changes() -> None:
-    async with served() as page, client() as session:
+    async with served() as page, browsers() as seen:
         await page.tell(states={"status": STATUS}, events=[["fill", {"trade_id": "1"}]])
-        stream = await opened(session, page.address)
+        stream = await seen.open(page.address)
         whole = await stream.of("whole")
         assert whole["facts"] == {"run": "test"}
         assert whole["states"]["status"]["equity"] == 10_000.0
@@ -60,48 +84,43 @@ async def test_a_page_gets_everything_first_and_then_what_changes() -> None:
 
 
 async def test_a_last_event_id_changes_nothing() -> None:
-    async with served() as page, client() as session:
+    async with served() as page, browsers() as seen:
         await page.tell(states={"status": STATUS})
         for odd in ("9999999", "-1", "x" * 300):
-            stream = await opened(session, page.address, **{"Last-Event-ID": odd})
+            stream = await seen.open(page.address, **{"Last-Event-ID": odd})
             assert (await stream.of("whole"))["states"]["status"] == STATUS
-            stream.answer.close()
 
 
 async def test_one_page_too_many_is_told_so_and_a_closed_one_makes_room() -> None:
-    async with served(clients_max=3) as page, client() as session:
-        streams = [await opened(session, page.address) for _ in range(3)]
+    async with served(clients_max=3) as page, browsers() as seen:
+        streams = [await seen.open(page.address) for _ in range(3)]
         for stream in streams:
             await stream.of("whole")
-        refused = await session.get(page.address + "api/events")
-        assert refused.status == 503
-        assert "too many pages" in (await refused.json())["why"]
+        async with seen.session.get(page.address + "api/events") as refused:
+            assert refused.status == 503
+            assert "too many pages" in (await refused.json())["why"]
         streams[0].answer.close()
         async with asyncio.timeout(10):
             while page.hub.clients_n == 3:  # noqa: ASYNC110 - nothing tells
                 await asyncio.sleep(0.02)
-        again = await opened(session, page.address)
+        again = await seen.open(page.address)
         assert await again.of("whole")
 
 
 async def test_fifty_pages_hear_the_same() -> None:
-    async with served() as page:
-        connector = aiohttp.TCPConnector(limit=100)
-        async with aiohttp.ClientSession(connector=connector) as session:
-            streams = [await opened(session, page.address) for _ in range(50)]
-            for n in range(5):
-                await page.tell(states={"status": {**STATUS, "equity": float(n)}})
-            for stream in streams:
-                found = await stream.of("whole")
-                while found["states"].get("status", {}).get("equity") != 4.0:
-                    found = await stream.of("news")
-            for stream in streams:
-                stream.answer.close()
+    async with served() as page, browsers() as seen:
+        streams = [await seen.open(page.address) for _ in range(50)]
+        for n in range(5):
+            await page.tell(states={"status": {**STATUS, "equity": float(n)}})
+        for stream in streams:
+            found = await stream.of("whole")
+            while found["states"].get("status", {}).get("equity") != 4.0:
+                found = await stream.of("news")
 
 
 async def test_a_page_that_does_not_read_keeps_nobody_waiting_and_costs_bounded_memory() -> None:
-    async with served() as page, client() as session:
-        stuck = await opened(session, page.address)
+    async with served() as page, browsers() as seen:
+        stuck = await seen.open(page.address)
         await stuck.of("whole")
         heavy = "x" * 2_000
         for n in range(2000):
@@ -109,16 +128,16 @@ async def test_a_page_that_does_not_read_keeps_nobody_waiting_and_costs_bounded_
         waiting = next(iter(page.hub._clients))
         assert len(waiting.events) <= EVENTS_WAITING_MAX
         assert len(waiting.states) <= 1
-        fresh = await opened(session, page.address)
+        fresh = await seen.open(page.address)
         fills = (await fresh.of("whole"))["events"]["fill"]
         assert fills[-1]["n"] == 1999
         assert len(fills) == 200
 
 
 async def test_beats_come_without_news_and_end_with_the_daemon() -> None:
-    async with served() as page, client() as session:
+    async with served() as page, browsers() as seen:
         await page.tell()
-        stream = await opened(session, page.address)
+        stream = await seen.open(page.address)
         assert (await stream.of("beat"))["silent_s"] >= 0
         await page.tell(farewell=True)
         assert (await stream.of("news"))["beat"]["stopped"] is True
@@ -130,13 +149,12 @@ async def test_beats_come_without_news_and_end_with_the_daemon() -> None:
 
 
 async def test_health_is_told_only_while_the_daemon_speaks() -> None:
-    async with served() as page, client() as session:
-        before = await session.get(page.address + "healthz")
-        assert before.status == 503
+    async with served() as page, browsers() as seen:
+        assert await seen.status(page.address + "healthz") == 503
         await page.tell()
-        assert (await session.get(page.address + "healthz")).status == 200
+        assert await seen.status(page.address + "healthz") == 200
         await page.tell(farewell=True)
-        assert (await session.get(page.address + "healthz")).status == 503
+        assert await seen.status(page.address + "healthz") == 503
 
 
 def hub_at(now: list[float]) -> Hub:
@@ -146,12 +164,12 @@ def hub_at(now: list[float]) -> Hub:
 def test_a_silent_daemon_is_not_fresh() -> None:
     now = [100.0]
     hub = hub_at(now)
-    assert not hub.is_fresh
+    fresh = [hub.is_fresh]
     hub.take({"number": 1})
-    now[0] += SILENT_S - 0.1
-    assert hub.is_fresh
-    now[0] += 0.2
-    assert not hub.is_fresh
+    for passed_s in (SILENT_S - 0.1, 0.2):
+        now[0] += passed_s
+        fresh.append(hub.is_fresh)
+    assert fresh == [False, True, False]
 
 
 async def test_what_was_before_comes_in_front_and_once() -> None:
@@ -173,8 +191,14 @@ async def _whole(messages: AsyncIterator[bytes]) -> Any:
 
 
 def point(ms: int, equity: float = 1.0) -> dict[str, dict[str, object]]:
-    told = {"market_time_ms": ms, "equity": equity, "gross_weight": 0.1, "net_weight": 0.0}
-    return {"status": told, "risk": {"limits": {"beta_weight_max": {"now": 0.02}}}}
+    told: dict[str, object] = {
+        "market_time_ms": ms,
+        "equity": equity,
+        "gross_weight": 0.1,
+        "net_weight": 0.0,
+    }
+    limits: dict[str, object] = {"beta_weight_max": {"now": 0.02}}
+    return {"status": told, "risk": {"limits": limits}}
 
 
 def test_a_trail_is_in_order_bounded_and_keeps_the_newest_as_they_were() -> None:

@@ -11,7 +11,7 @@ import pytest
 from adapters.web.app import STATIC
 
 FILES = tomllib.loads((STATIC / "VENDOR.toml").read_text(encoding="utf-8"))["file"]
-OURS = {"book", "candles", "charts", "control", "decisions", "dom", "heat", "lists", "page"}
+OURS = {"book", "candles", "charts", "control", "decisions", "dom", "hear", "heat", "lists", "page"}
 ADDRESS = re.compile(r"""(?:src|href|url\(|from|import\(|fetch\()\s*=?\s*["'(]?(https?:)?//""")
 
 
