@@ -58,6 +58,8 @@ SEVERITIES: Final[Mapping[AlertKind, Severity]] = {
     AlertKind.COVARIANCE: Severity.WARNING,
     AlertKind.SERIES: Severity.WARNING,
     AlertKind.RUNTIME: Severity.WARNING,
+    AlertKind.PAGE: Severity.WARNING,
+    AlertKind.DAILY: Severity.INFO,
 }
 
 

@@ -16,13 +16,12 @@ from typing import Any
 
 import psutil
 import pytest
-import structlog
 
 from adapters.web.beside import WebPage
 from daemon.domain.failures import ConfigurationError
 from daemon.domain.log_events import LogEvent
 from daemon.domain.messages import Alert, AlertKind
-from daemon.runtime.logs import configure_logs, log_tail
+from daemon.runtime.logs import configure_logs
 from daemon.settings import Settings
 from daemon.wiring.web import ADDRESS_FILE, PageSeat, page_token, web_page
 from tests.e2e.line import gone, settings_of
@@ -140,17 +139,3 @@ def test_two_places_for_the_token_are_a_mistake(tmp_path: Path) -> None:
         settings(tmp_path, "web.token_file=x", "web.token_env=Y")
     with pytest.raises(ConfigurationError, match=r"web\.private"):
         settings(tmp_path, "web.private=true")
-
-
-def test_the_log_is_told_scrubbed_and_cut() -> None:
-    configure_logs("info")
-    told: list[dict[str, object]] = []
-    with log_tail(told.append):
-        structlog.get_logger().info(LogEvent.TRADING_STARTED, token="secret", equity=5)
-        logging.getLogger("other").warning("at redis://user:word@host %s", "x" * 5000)
-    logging.getLogger("other").warning("nobody listens any more")
-    ours, theirs = told
-    assert (ours["level"], ours["event"]) == ("info", "trading_started")
-    assert ours["text"] == "token=*** equity=5"
-    assert "word" not in str(theirs)
-    assert len(str(theirs["event"])) == 600
