@@ -60,8 +60,11 @@ def _remembered(instruments_n: int) -> dict[str, Floats]:
 def read_memory(state: State, instruments_n: int, own: tuple[str, ...] = ()) -> Memory:
     """Take the book's memory from a strategy's state; own: the names of the strategy's arrays.
 
-    Raises InvariantViolated for other arrays, another version or another universe.
+    Raises InvariantViolated for other arrays, another version or another universe, and for arrays
+    of the strategy that are called as those of the book.
     """
+    twice = sorted(set(own) & set(Memory._fields))
+    require(not twice, f"the strategy's arrays {twice} are called as those of the book")
     if {"version", "ideal"} <= state.keys() and float(state["version"][0]) in READ_ON:
         older = _remembered(len(state["ideal"]))
         state = {**older, **state, "version": np.array([STATE_VERSION])}
