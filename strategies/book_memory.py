@@ -36,7 +36,7 @@ class Memory(NamedTuple):
     health: Floats  # (3,) as in `health`, of all books before the last
     tracked: Floats  # (N,) gamma s^2 of the legs of the last book; 0 = not counted
     tracked_ms: Floats  # (1,) when that book was decided
-    paid: Floats  # (N,) as the view had it then
+    filled: Floats  # (N,) what fills had cost by then, as the view had it
 
 
 def fresh_memory(instruments_n: int) -> Memory:
@@ -53,15 +53,18 @@ def _remembered(instruments_n: int) -> dict[str, Floats]:
         "health": health.no_sums(),
         "tracked": np.zeros(instruments_n),
         "tracked_ms": np.array([np.nan]),
-        "paid": np.zeros(instruments_n),
+        "filled": np.zeros(instruments_n),
     }
 
 
 def read_memory(state: State, instruments_n: int, own: tuple[str, ...] = ()) -> Memory:
     """Take the book's memory from a strategy's state; own: the names of the strategy's arrays.
 
-    Raises InvariantViolated for other arrays, another version or another universe.
+    Raises InvariantViolated for other arrays, another version or another universe, and for arrays
+    of the strategy that are called as those of the book.
     """
+    twice = sorted(set(own) & set(Memory._fields))
+    require(not twice, f"the strategy's arrays {twice} are called as those of the book")
     if {"version", "ideal"} <= state.keys() and float(state["version"][0]) in READ_ON:
         older = _remembered(len(state["ideal"]))
         state = {**older, **state, "version": np.array([STATE_VERSION])}
@@ -94,7 +97,7 @@ def with_outcome(memory: Memory, view: View) -> Memory:
         legs = tracked > 0.0
         sums = health.updated(
             sums,
-            paid=float((view.paid - memory.paid)[legs].sum()),
+            paid=float((view.paid - memory.filled)[legs].sum()),
             loss_an_hour=health.tracking_loss(
                 1.0, tracked[legs], (view.weights - memory.ideal)[legs]
             ),
@@ -114,7 +117,7 @@ def with_book(memory: Memory, view: View, wish: Wish) -> Memory:
     return memory._replace(
         tracked=np.where(counted, wish.aversion * wish.variance, 0.0),
         tracked_ms=np.array([float(view.as_of_ms)]),
-        paid=memory.paid if view.paid is None else view.paid,
+        filled=memory.filled if view.paid is None else view.paid,
     )
 
 

@@ -16,7 +16,7 @@ from daemon.domain.portfolio import TargetPortfolio
 from daemon.domain.view import View
 from strategies import book
 from strategies.book import Outlook
-from strategies.book_memory import fresh_memory
+from strategies.book_memory import fresh_memory, read_memory
 from strategies.book_settings import BookSettings, Weights
 from strategies.weighting import long_short
 from tests.strategies.views import HOUR, make_view
@@ -177,3 +177,10 @@ def test_a_leg_that_would_stand_on_the_wrong_side_gives_up_its_place() -> None:
     assert free.ideal[6] < 0.0
     assert bound.ideal[6] == bound.weights[6] == 0.0
     assert bound.ideal.sum() == pytest.approx(0.0, abs=1e-12)
+
+
+def test_a_strategy_may_not_name_its_arrays_as_the_book_does() -> None:
+    state = fresh_memory(3)._asdict()
+    with pytest.raises(InvariantViolated, match=r"\['health'\] are called as those of the book"):
+        read_memory(state, 3, ("mine", "health"))
+    assert read_memory({**state, "mine": np.zeros(1)}, 3, ("mine",)).holds.tolist() == [0.0]

@@ -393,8 +393,8 @@ def test_a_state_of_another_version_or_universe_is_refused() -> None:
 @pytest.mark.parametrize(
     ("version", "lacks"),
     [
-        (1.0, ["health", "widening", "sizing", "tracked", "tracked_ms", "paid"]),
-        (2.0, ["tracked", "tracked_ms", "paid"]),
+        (1.0, ["health", "widening", "sizing", "tracked", "tracked_ms", "filled"]),
+        (2.0, ["tracked", "tracked_ms", "filled"]),
     ],
 )
 def test_a_state_of_a_version_before_is_read_on(version: float, lacks: list[str]) -> None:
