@@ -302,6 +302,8 @@ def _speak_at_a_distance(meant: _Meant, via: Via, wish: Wish) -> int:
         line = f"{verb} acknowledged over {via}: {_standing(answer_told(name, answer))}"
     else:
         code, line = REFUSED_EXIT, f"{verb} refused: {answer.get('why')}"
+        if "--clear-latch" in line:
+            line += ", which works at the daemon's own machine only"
     if meant.as_json:
         print_json({"request_id": name, "via": via, "answer": answer, "why": why})
     else:

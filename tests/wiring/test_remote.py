@@ -393,12 +393,15 @@ async def test_a_retained_request_is_refused_now_and_not_heard_at_the_next_start
             assert answer is not None
             assert str(answer["why"]).startswith("retained: ")
         anew = MqttCommands(link, one.remote, **NAMES, server=there.address)
-        async with anew.running():
-            await heard_by(anew.listener)
-            answer, why = await ask_over_mqtt(
-                link, payload_of("pause", "p"), understood("p"), **NAMES, request_id="p", wait_s=20
-            )
-            assert answer is not None, why
+        with capture_logs() as logs:
+            async with anew.running():
+                await heard_by(anew.listener)
+                paused = payload_of("pause", "p")
+                answer, why = await ask_over_mqtt(
+                    link, paused, understood("p"), **NAMES, request_id="p", wait_s=20
+                )
+                assert answer is not None, why
+        assert not [e for e in logs if e["event"] == LogEvent.OPERATOR_REFUSED]
         assert one.wished == [("pause", "p")]
         assert one.remote.refused_n == 0
 
