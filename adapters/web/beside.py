@@ -31,6 +31,7 @@ class WebPage:
     command: starts the process; the number of its file descriptor is appended. hello: gives what it
     has to know, afresh at each start. on_bound and on_trouble: called with its address, and with
     why it cannot be served, at most once until it is. now: market time in ms, told with each beat.
+    environment: of the process, ours unless given.
     """
 
     def __init__(
@@ -41,11 +42,13 @@ class WebPage:
         *,
         on_bound: Callable[[str], None] = lambda address: None,
         on_trouble: Callable[[str], None] = lambda why: None,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self._command = tuple(command)
         self._hello = hello
         self._now = now
         self._on_bound = on_bound
+        self._environment = environment
         self._on_trouble = on_trouble
         self._told = False
         self.outbox = Outbox(more_events=("log",))
@@ -75,6 +78,7 @@ class WebPage:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(),),
+                env=self._environment,
                 start_new_session=True,  # Ctrl-C is for the daemon, which ends us
             )
             theirs.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -18,6 +19,10 @@ from daemon.domain.messages import Alert, AlertKind
 from daemon.ports import AlertSink
 from daemon.settings import Settings, read_secret
 
+KEPT_VARIABLES: Final = (
+    *("HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH", "TMPDIR", "TZ"),
+    "XDG_STATE_HOME",  # where the latches of accounts lie
+)
 ADDRESS_FILE: Final = "page.address"
 TOKEN_CHARS_MIN: Final = 16
 _log = structlog.get_logger()
@@ -57,8 +62,22 @@ def web_page(
         for sink in alerts:
             sink.alert(alert)
 
-    command = (sys.executable, "-m", "daemon.wiring.web_process")
-    return WebPage(command, lambda: hello, seat.now, on_bound=bound, on_trouble=trouble)
+    # -P: no module of the folder that the daemon was started in comes before ours
+    command = (sys.executable, "-P", "-m", "daemon.wiring.web_process")
+    return WebPage(
+        command,
+        lambda: hello,
+        seat.now,
+        on_bound=bound,
+        on_trouble=trouble,
+        environment=_environment(os.environ),
+    )
+
+
+def _environment(ours: Mapping[str, str]) -> dict[str, str]:
+    """Give the page's process what it needs of our environment: no key of an exchange is in it."""
+    kept = {name: value for name, value in ours.items() if name in KEPT_VARIABLES}
+    return {**kept, "PYTHONPATH": str(Path(__file__).parents[2])}
 
 
 def page_token(settings: Settings) -> str:

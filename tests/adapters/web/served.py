@@ -59,7 +59,8 @@ async def served(
     """Serve the page; commands are noted, decisions are made up."""
     ours, theirs = socket.socketpair()
     clock, commands = TransportClock(), list[Wanted]()
-    hub = Hub({"run": "test"}, clock.monotonic, clock.wall_ms, clients_max=clients_max)
+    facts = {"run": "test", "takes_commands": bool(token)}
+    hub = Hub(facts, clock.monotonic, clock.wall_ms, clients_max=clients_max)
 
     def command(wanted: Wanted) -> Values:
         commands.append(wanted)

@@ -74,7 +74,7 @@ async def test_a_page_gets_everything_first_and_then_what_changes() -> None:
         await page.tell(states={"status": STATUS}, events=[["fill", {"trade_id": "1"}]])
         stream = await seen.open(page.address)
         whole = await stream.of("whole")
-        assert whole["facts"] == {"run": "test"}
+        assert whole["facts"] == {"run": "test", "takes_commands": True}
         assert whole["states"]["status"]["equity"] == 10_000.0
         assert whole["events"]["fill"] == [{"trade_id": "1"}]
         await page.tell(states={"risk": {"limits": {}}}, events=[["alert", {"text": "x"}]])

@@ -1,4 +1,4 @@
-"""A private page in a real Chromium: nothing without the token, everything with it, one tab long."""
+"""A private page in a real Chromium: nothing without the token, everything with it."""
 
 from __future__ import annotations
 
