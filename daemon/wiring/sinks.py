@@ -34,6 +34,7 @@ from daemon.status.values import (
     status_values,
 )
 from daemon.wiring.notifying import notifier_of
+from daemon.wiring.observing import unfailing
 from daemon.wiring.runtime_status import RuntimeStatus, Seat
 
 
@@ -172,7 +173,9 @@ async def _beside(
         shown |= notifier.shown
     runtime = RuntimeStatus(settings, seat, meta, shown, partial(publish_to, sinks), alert)
     await stack.enter_async_context(runtime.running())
-    return (runtime.observe, *(() if notifier is None else (notifier.observe,)))
+    # each by itself: one that breaks ends neither the other nor the status
+    watching = [runtime.observe] if notifier is None else [runtime.observe, notifier.observe]
+    return tuple(unfailing(one) for one in watching)
 
 
 async def _redis(
