@@ -25,6 +25,7 @@ BLANKET_HANDLERS = frozenset(
         "daemon/wiring/bar_recorder.py::put_damaged_aside",  # a look beside trading, as a sink is
         "adapters/exchange/client.py::guarded",  # a frame: the client would go deaf in silence
         "adapters/notify/post.py::attempt",  # a way to people: it must not stop trading
+        "daemon/wiring/notifying.py::_keep",  # a sink: what it tells people stops no trading
         "daemon/wiring/runtime_status.py::_keep",  # a display: it measures beside trading
         "daemon/status/listening.py::_run",  # a listener: losing a server must not stop trading
         "daemon/status/outbox.py::_run",  # a sink: losing Redis or MQTT must not stop trading

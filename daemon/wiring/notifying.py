@@ -22,6 +22,7 @@ from adapters.notify import Channel, Mail, MailServer, Post, Telegram, Undeliver
 from adapters.notify.post import attempt
 from daemon.domain.failures import ConfigurationError
 from daemon.domain.instrument import Standing
+from daemon.domain.log_events import LogEvent
 from daemon.domain.messages import (
     AccountUnread,
     Alert,
@@ -121,9 +122,15 @@ class Notifier:
                 await asyncio.gather(task, return_exceptions=True)
 
     async def _keep(self) -> None:
+        told = False
         while True:
             await asyncio.sleep(LOOK_S)
-            self._send(self._desk.due(self._clock.wall_ms()))
+            try:
+                self._send(self._desk.due(self._clock.wall_ms()))
+            except Exception as failure:  # noqa: BLE001  a mistake here must not silence all
+                if not told:
+                    log.warning(LogEvent.NOTIFICATIONS_LOST, way="rules", why=repr(failure))
+                told = True
 
 
 def about(alert: Alert, event: Event, engine: Engine) -> tuple[str, bool]:

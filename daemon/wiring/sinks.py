@@ -40,6 +40,7 @@ from daemon.status.values import (
 )
 from daemon.wiring.book_topics import BookTopics
 from daemon.wiring.notifying import Notifier, notifier_of
+from daemon.wiring.observing import unfailing
 from daemon.wiring.runtime_status import RuntimeStatus, Seen
 from daemon.wiring.shown_by_clock import shown_by_clock
 from daemon.wiring.summary import DayTeller
@@ -193,13 +194,22 @@ async def status_sinks(
         publisher = Publisher(list(sinks.values()), list(sinks.values()), feed, beside)
         if sinks:
             stack.enter_context(log_tap(publisher.log, known_secrets(settings)))
+        if sinks or notifier is not None:
             journal = settings.run.state_folder / JOURNAL_FILE
-            publisher.day = DayTeller(journal, publisher.tell_day)
+            publisher.day = DayTeller(journal, partial(_tell_day, publisher, notifier))
             await stack.enter_async_context(publisher.day.running())
         stack.callback(publisher.close)
         if sinks:
             await stack.enter_async_context(shown_by_clock(settings, publisher.show, feed))
         yield publisher
+
+
+def _tell_day(
+    publisher: Publisher, notifier: Notifier | None, values: Mapping[str, object], alert: Alert
+) -> None:
+    publisher.tell_day(values, alert)
+    if notifier is not None:
+        notifier.alert(alert)
 
 
 async def _beside(
@@ -227,7 +237,9 @@ async def _beside(
     show = partial(publish_to, list(sinks.values()))
     runtime = RuntimeStatus(settings, seen, meta, shown, show, alert)
     await stack.enter_async_context(runtime.running())
-    return (runtime.observe, *(() if notifier is None else (notifier.observe,)))
+    # each by itself: one that breaks ends neither the other nor the status
+    watching = [runtime.observe] if notifier is None else [runtime.observe, notifier.observe]
+    return tuple(unfailing(one) for one in watching)
 
 
 async def _redis(
