@@ -16,8 +16,6 @@ from typing import Any, Final
 import numpy as np
 
 from daemon.domain.bar import Field, Proof
-from daemon.domain.decision import Decision
-from daemon.domain.instrument import is_spare_symbol
 from daemon.domain.order import OUTSIDE, Fill
 from daemon.domain.portfolio import TargetPortfolio
 from daemon.domain.units import iso
@@ -292,7 +290,7 @@ def _weights(story: Story) -> Step:
             f"net {_share(float(target.ideal.sum()))}"
         ),
     ]
-    values = {"ideal": ideal, "held": held, "equity": decision.equity}
+    values: dict[str, Any] = {"ideal": ideal, "held": held, "equity": decision.equity}
     if target.solved is not None:
         lines.append(target.solved.words)
         values["solved"] = target.solved.words
@@ -492,12 +490,3 @@ def slippage_bps(fill: Fill, reference: float) -> float:
         return math.nan
     side = 1.0 if fill.quantity > 0 else -1.0
     return side * (float(fill.price) / reference - 1.0) * BPS
-
-
-def weights_told(decision: Decision, symbols: tuple[str, ...]) -> list[str]:
-    """Name the instruments whose weight a decision changes, largest change first."""
-    if decision.target is None:
-        return []
-    change = np.abs(decision.target.weights - decision.weights_before)
-    order = [int(i) for i in np.argsort(-change, kind="stable") if change[i] > 0]
-    return [symbols[i] for i in order if not is_spare_symbol(symbols[i])]

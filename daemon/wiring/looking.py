@@ -103,13 +103,16 @@ def since_ms(text: str | None, newest_ms: int) -> int:
 def shown_rows(values: Mapping[str, Any], topic: str, wanted: Wanted) -> Looked:
     """Give the rows of a topic from what a running daemon shows."""
     at_ms = int(values.get("status", {}).get("market_time_ms") or 0)
-    make = {
-        "positions": lambda: _by_weight(_by_symbol(values.get("positions", {}))),
-        "targets": lambda: _shown_targets(values),
-        "orders": lambda: _shown_orders(values),
-        "fills": lambda: list(reversed(values.get("fills", []))),
-    }
-    rows = _chosen(make[topic](), wanted, at_ms)
+    match topic:
+        case "positions":
+            found = _by_weight(_by_symbol(values.get("positions", {})))
+        case "targets":
+            found = _shown_targets(values)
+        case "orders":
+            found = _shown_orders(values)
+        case _:
+            found = list(reversed(values.get("fills", [])))
+    rows = _chosen(found, wanted, at_ms)
     return Looked(Source.REDIS, str(values.get("run", "")), at_ms or None, rows)
 
 

@@ -332,7 +332,8 @@ def _target_again(story: Story, replayed: _Replayed) -> Iterator[Check]:
             step = "combination" if name in _SIGNALS[:3] else "strength"
             yield compared(step, name, recorded, now)
         place, now_place = place_of(old, i), place_of(again, i)
-        yield compared("rank", "rank", *(p and p[0] for p in (place, now_place)))
+        rank = None if place is None else place[0]
+        yield compared("rank", "rank", rank, None if now_place is None else now_place[0])
     yield compared("weights", "ideal", float(old.ideal[i]), float(again.ideal[i]))
     held = float(decision.weights_before[i])
     yield compared("weights", "held", held, float(witness.weights[i]))
@@ -360,7 +361,8 @@ def _orders_again(story: Story, replayed: _Replayed) -> Iterator[Check]:
         order = life.order
         now = made.get(order.order_id)
         yield compared("risk", f"{order.order_id} approved", "yes", "yes" if now else "no")
-        yield compared("order", f"{order.order_id} quantity", order.quantity, now and now.quantity)
+        quantity = None if now is None else now.quantity
+        yield compared("order", f"{order.order_id} quantity", order.quantity, quantity)
     refused = {r.order.order_id: r.reason for r in again.refusals}
     for one in decision.refusals:
         if one.order.index == i:

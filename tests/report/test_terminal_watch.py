@@ -24,7 +24,7 @@ def limit(now: float | None, bound: float | None) -> dict[str, Any]:
     return {"now": now, "limit": bound}
 
 
-def values(**changes: Any) -> dict[str, Any]:
+def book() -> dict[str, Any]:
     positions = {
         f"{base}/USDT:USDT": {
             "quantity": "1.25", "mark": "141.23", "weight": str(0.2 - 0.03 * i), "gain": "-12.5"
@@ -37,6 +37,10 @@ def values(**changes: Any) -> dict[str, Any]:
         }
         for i, base in enumerate(BASES)
     }  # fmt: skip
+    return {"positions": positions, "targets": targets}
+
+
+def values(**changes: Any) -> dict[str, Any]:
     found: dict[str, Any] = {
         "daemon": "running",
         "run": "paper",
@@ -55,11 +59,14 @@ def values(**changes: Any) -> dict[str, Any]:
             "next_decision": "2024-06-01T14:00:00Z",
             "next_decision_ms": str(NOW_MS + 3_600_000),
         },
-        "positions": positions,
-        "targets": targets,
+        **book(),
         "predictions": {
-            symbol: {"1h": {"mean": 0.01}, "90m": {"mean": -0.02}, "2h": {"mean": 0.03}}
-            for symbol in targets
+            f"{base}/USDT:USDT": {
+                "1h": {"mean": 0.01},
+                "90m": {"mean": -0.02},
+                "2h": {"mean": 0.03},
+            }
+            for base in BASES
         },
         "risk": {
             "limits": {
