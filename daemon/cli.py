@@ -61,6 +61,8 @@ COMMANDS: Final[Mapping[str, str]] = {
     "replay": "daemon.commands.replay:replay",
     "compare": "daemon.commands.replay:compare",
     "report": "daemon.commands.replay:report",
+    "backup": "daemon.commands.backup:backup",
+    "restore": "daemon.commands.backup:restore",
     "evaluate architectures": "daemon.commands.evaluate.architectures:architectures",
     "evaluate friction": "daemon.commands.evaluate.friction:friction",
     "evaluate correlation": "daemon.commands.evaluate.correlation:correlation",

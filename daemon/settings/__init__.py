@@ -9,7 +9,7 @@ from daemon.settings.live import LiveSettings
 from daemon.settings.loading import check_settings, effective, effective_toml, load_settings
 from daemon.settings.reference import settings_reference, settings_schema, starter_toml
 from daemon.settings.risk import RiskSettings
-from daemon.settings.secrets import Secret, mask_login, read_secret
+from daemon.settings.secrets import Secret, mask_login, read_secret, secret_path
 from daemon.settings.sections import (
     BacktestSettings,
     EstimatorSettings,
@@ -52,6 +52,7 @@ __all__ = [
     "load_settings",
     "mask_login",
     "read_secret",
+    "secret_path",
     "settings_reference",
     "settings_schema",
     "starter_toml",

@@ -55,12 +55,23 @@ def read_secret(
     if not file:
         return None
     try:
-        text = Path(file).read_text(encoding="utf-8").strip()
+        text = secret_path(file, environment).read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as e:
         raise ConfigurationError(f"{key}_file = {file!r}: cannot be read: {e}") from e
     if not text:
         raise ConfigurationError(f"{key}_file = {file!r}: the file is empty")
     return Secret(text)
+
+
+def secret_path(file: str, environment: Mapping[str, str] | None = None) -> Path:
+    """Give the place of a secret: a bare name lies in $CREDENTIALS_DIRECTORY where it is there.
+
+    A service manager hands secrets over in that folder, which only the service can read.
+    """
+    folder = (os.environ if environment is None else environment).get("CREDENTIALS_DIRECTORY", "")
+    if folder and "/" not in file and (Path(folder) / file).is_file():
+        return Path(folder) / file
+    return Path(file)
 
 
 def mask_login(text: str) -> str:

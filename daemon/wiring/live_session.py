@@ -28,7 +28,7 @@ from daemon.domain.order import Order
 from daemon.engine.engine import Engine
 from daemon.engine.risk import TradingState
 from daemon.runtime.live import LiveShell, Source
-from daemon.settings import Settings
+from daemon.settings import Settings, secret_path
 from daemon.wiring.clocks import MarketClock
 from daemon.wiring.control import live_latches
 from daemon.wiring.core import LIVE_FILE
@@ -97,7 +97,7 @@ def credentials_of(settings: Settings, environment: Mapping[str, str] | None) ->
     """Read the key of the venue; raises ConfigurationError that quotes none of it."""
     venue = settings.exchange.id
     if settings.live.key_file:
-        return credentials_from_file(venue, Path(settings.live.key_file))
+        return credentials_from_file(venue, secret_path(settings.live.key_file))
     found = credentials_from_environment(venue, environment)
     if found is None:
         raise ConfigurationError(
