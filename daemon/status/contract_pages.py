@@ -12,18 +12,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from daemon.status.codec import SCHEMA_VERSION
-from daemon.status.contract import (
-    KEYS,
-    TOPICS,
-    Field,
-    Key,
-    Kind,
-    Listed,
-    Named,
-    Shape,
-    Table,
-    key_of,
-)
+from daemon.status.contract import KEYS, TOPICS, key_of
+from daemon.status.shapes import Field, Key, Kind, Listed, Named, Shape, Table
 
 PAGE: Final = Path("docs/redis.md")
 SCHEMA: Final = Path("docs/redis.schema.json")
