@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import socket
+import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
@@ -161,3 +162,14 @@ def test_the_log_is_told_scrubbed_and_cut() -> None:
     assert ours["text"] == "token=*** equity=5"
     assert "word" not in str(theirs)
     assert len(str(theirs["event"])) == 600
+
+
+def test_the_trading_process_loads_no_web_server() -> None:
+    code = (
+        "import sys, daemon.wiring.live_session, daemon.wiring.session;"
+        "print(sorted({'starlette', 'uvicorn', 'playwright'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.strip() == "[]"
