@@ -92,7 +92,9 @@ def seat(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seat]:
     state, port = folder / "state", free_port()
     (folder / "token").write_text(TOKEN + "\n")
     chosen = [*TRADED, "rehearsal.pace=lockstep"]
-    done = command(*rehearse(state, *chosen), "--days", "0.5", "--json", cwd=folder, seconds=START_S)
+    done = command(
+        *rehearse(state, *chosen), "--days", "0.5", "--json", cwd=folder, seconds=START_S
+    )
     assert done.code == 0, done.complaint
     web = [f"web.port={port}", f"web.token_file={folder / 'token'}", "web.enabled=true"]
     words = [*rehearse(state, *TRADED, "rehearsal.pace=realtime"), *sets(web), "--json"]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import aiomqtt
+import psutil
 import pytest
 
 from adapters.redis_status import Health, read_status
@@ -85,3 +86,19 @@ async def test_with_servers_that_fail_midway_the_decisions_are_the_same(
     }
     watched = await trade(tmp_path / "state", monkeypatch, fates[fate], *servers.overrides)
     check(watched, reference)
+
+
+async def test_a_page_that_freezes_and_is_killed_changes_no_decision(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reference: list[tuple[int, str]]
+) -> None:
+    def strike(number: int) -> Callable[[], None]:
+        def at_the_page() -> None:
+            for child in psutil.Process().children(recursive=True):
+                if "daemon.wiring.web_process" in child.cmdline():
+                    child.send_signal(number)
+
+        return at_the_page
+
+    fates = {5: strike(signal.SIGSTOP), 15: strike(signal.SIGKILL), 25: strike(signal.SIGSTOP)}
+    chosen = ("redis.enabled=false", "web.enabled=true", "web.port=0")
+    check(await trade(tmp_path / "state", monkeypatch, fates, *chosen), reference)

@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import socket
+import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
@@ -146,3 +147,14 @@ def test_two_places_for_the_token_are_a_mistake(tmp_path: Path) -> None:
         settings(tmp_path, "web.token_file=x", "web.token_env=Y")
     with pytest.raises(ConfigurationError, match=r"web\.private"):
         settings(tmp_path, "web.private=true")
+
+
+def test_the_trading_process_loads_no_web_server() -> None:
+    code = (
+        "import sys, daemon.wiring.live_session, daemon.wiring.session;"
+        "print(sorted({'starlette', 'uvicorn', 'playwright'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.strip() == "[]"
