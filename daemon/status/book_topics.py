@@ -68,7 +68,7 @@ def correlation_values(
 
     weights: (N,), those of the targets where there are any. closes: (T, N) of hourly bars, the
     newest last; NaN where there is none. Each is the lower triangle without its diagonal, row by
-    row; None where it is not known.
+    row, None in it where it is not known; left out where none of it is.
     """
     sizes = np.nan_to_num(np.abs(weights))
     taken = sorted((i for i, _ in universe.taken()), key=lambda i: -float(sizes[i]))
@@ -76,14 +76,17 @@ def correlation_values(
     names = dict(universe.taken())
     predicted = None if covariance is None else _known(covariance, chosen)
     realised = None if closes is None else _realised(closes[-REALISED_BARS - 1 :, chosen])
-    return {
+    shown: dict[str, Any] = {
         "as_of_ms": as_of_ms,
         "symbols": [names[i] for i in chosen],
         "estimator": None if covariance is None else covariance.estimator,
-        "predicted": None if predicted is None else _triangle(predicted),
-        "realised": None if realised is None else _triangle(realised),
         "realised_bars_n": None if closes is None else min(REALISED_BARS, len(closes) - 1),
     }
+    if predicted is not None:
+        shown["predicted"] = _triangle(predicted)
+    if realised is not None:
+        shown["realised"] = _triangle(realised)
+    return shown
 
 
 def _known(covariance: Covariance, chosen: Sequence[int]) -> Floats:

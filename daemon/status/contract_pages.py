@@ -53,8 +53,8 @@ def as_json(shape: Shape, *, known: bool = True) -> Schema:
         case Kind():
             found: Schema = {"type": "string" if known else ["string", "null"]}
             return found | ({"pattern": f"^({_AS_TEXT[shape]})$"} if shape in _AS_TEXT else {})
-        case Listed(item):
-            return {"type": "array", "items": as_json(item)}
+        case Listed(item, items_known):
+            return {"type": "array", "items": as_json(item, known=items_known)}
         case Named(value):
             return {"type": "object", "additionalProperties": as_json(value)}
         case Table(fields):

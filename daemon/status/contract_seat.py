@@ -85,8 +85,13 @@ CORRELATION: Final = (
     f("as_of_ms", INT, "instant of the decision", MS),
     f("symbols", Listed(T), "at most 24, those with the largest targets"),
     maybe("estimator", T, "whose prediction it is"),
-    maybe("predicted", Listed(INT), "lower triangle, row by row; null where unknown", PERCENT),
-    maybe("realised", Listed(INT), "the same of the bars before", PERCENT),
+    rare(
+        "predicted",
+        Listed(INT, known=False),
+        "lower triangle, row by row; null where unknown",
+        PERCENT,
+    ),
+    rare("realised", Listed(INT, known=False), "the same of the bars before", PERCENT),
     maybe("realised_bars_n", INT, "hourly bars it is of"),
 )
 
@@ -115,6 +120,7 @@ COUNTS: Final = Table(
         f("orders", Named(INT), "by what became of them"),
         f("refusals", Named(INT), "by the rule that refused"),
         f("alerts", Named(INT), "by kind"),
+        f("estimates_missing", INT, "decisions whose forecasts came too late"),
         f("events", INT, "events processed"),
         f("fills", INT, "fills"),
         f("turnover", X, "traded", QUOTE),

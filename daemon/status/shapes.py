@@ -25,9 +25,10 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """Say that a value is a JSON list of one kind of item."""
+    """Say that a value is a JSON list of one kind of item. known: no item is null."""
 
     item: Shape
+    known: bool = True
 
 
 @dataclass(frozen=True, slots=True)

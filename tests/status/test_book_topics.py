@@ -54,15 +54,16 @@ def test_correlations_are_lower_triangles_in_percent_of_the_largest_weights() ->
 def test_correlations_that_nobody_knows_are_none() -> None:
     universe, weights = universe_of(2), np.array([np.nan, 0.1])
     shown = correlation_values(universe, 7, weights, None, None)
-    assert (shown["predicted"], shown["realised"], shown["realised_bars_n"]) == (None, None, None)
+    assert not {"predicted", "realised"} & shown.keys()
+    assert shown["realised_bars_n"] is None
     short = closes(2)[:20]
-    assert correlation_values(universe, 7, weights, None, short)["realised"] is None
+    assert correlation_values(universe, 7, weights, None, short).get("realised") is None
     still = closes(2)
     still[:, 1] = 5.0  # a price that does not move correlates with nothing
     assert correlation_values(universe, 7, weights, None, still)["realised"] == [None]
     holed = closes(2)
     holed[:50, 0] = np.nan
-    assert correlation_values(universe, 7, weights, None, holed)["realised"] is None
+    assert correlation_values(universe, 7, weights, None, holed).get("realised") is None
     assert NAMES_MAX < 30
 
 
