@@ -32,9 +32,8 @@ def _settings(context: typer.Context) -> Settings:
 
 def _offered(incomplete: str, make: Callable[[], Iterable[Offer]]) -> list[Offer]:
     """Give what begins as the word does, or nothing where it cannot be found out."""
-    begun = incomplete.upper()
     try:
-        return [one for one in make() if one[0].upper().startswith(begun)]
+        return [one for one in make() if one[0].startswith(incomplete)]
     except (EquipoiseError, OSError):
         return []
 

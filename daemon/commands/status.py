@@ -13,7 +13,7 @@ from daemon.commands.options import AsJson, ConfigFiles, Overrides, StateFolder,
 from daemon.commands.running import show_until_signal
 from daemon.commands.running_settings import meant
 from daemon.report.terminal_status import status_view
-from daemon.report.terminal_watch import NOTHING_YET, Watched, watch_line, watch_view
+from daemon.report.terminal_watch import NOTHING_YET, watch_line, watch_view
 from daemon.settings import Settings
 from daemon.status.codec import plain
 from daemon.wiring.status import is_shown, status_changes, status_once
@@ -73,25 +73,29 @@ async def _lines(settings: Settings) -> None:
 
 
 async def _screen(settings: Settings) -> None:
-    """Draw the live view on a screen of its own, which is given back as it was at the end."""
+    """Draw the live view on a screen of its own, which is given back as it was at the end.
+
+    Reading is the task that a signal cancels, again and again until it ends: a time-out inside it
+    may take one cancellation for its own. Drawing only sleeps, and ends at the first.
+    """
     out, news = console(), asyncio.Event()
     seen = NOTHING_YET
 
-    async def read() -> None:
-        nonlocal seen
-        async for values in status_changes(settings):
-            seen = seen.with_look(values, wall_ms())
-            news.set()
+    async def draw(live: Live) -> None:
+        while True:
+            live.update(watch_view(seen, wall_ms(), out.width, out.height), refresh=True)
+            await asyncio.sleep(DRAW_S)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(news.wait(), TICK_S - DRAW_S)
+            news.clear()
 
-    def draw(live: Live, shown: Watched) -> None:
-        live.update(watch_view(shown, wall_ms(), out.width, out.height), refresh=True)
-
-    async with asyncio.TaskGroup() as group:
-        group.create_task(read(), name="read status")
-        with Live(console=out, screen=True, auto_refresh=False) as live:
-            while True:
-                draw(live, seen)
-                await asyncio.sleep(DRAW_S)
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(news.wait(), TICK_S - DRAW_S)
-                news.clear()
+    with Live(console=out, screen=True, auto_refresh=False) as live:
+        drawing = asyncio.create_task(draw(live), name="draw status")
+        try:
+            async for values in status_changes(settings):
+                seen = seen.with_look(values, wall_ms())
+                news.set()
+                if drawing.done():
+                    drawing.result()
+        finally:
+            drawing.cancel()

@@ -262,7 +262,7 @@ def test_what_the_shell_offers_is_what_the_book_and_the_registry_hold(ran: Path)
 
     newest = orders(ran)[-1]
     assert newest in offered("why", "--state", str(ran), newest[:6])
-    assert "BTC@latest" in offered("why", "--state", str(ran), "b")
+    assert "BTC@latest" in offered("why", "--state", str(ran), "B")
     assert offered("fills", "--state", str(ran), "--symbol", "ET") == ["ETH"]
     (model,) = {p.model_id for one in decisions(ran) for p in one.predictions}
     folder = "estimator.models_folder=models-rehearsal"
