@@ -24,7 +24,7 @@ export PYTHONDONTWRITEBYTECODE :=
 test soak warm: export OMP_NUM_THREADS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup paper setup-dev setup-bench check warm format test soak bench lock clean
+.PHONY: help setup paper setup-dev setup-bench check warm format test soak bench lock sbom docs clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -66,6 +66,13 @@ lock: $(STAMPS)/venv ## Renew the pinned versions in requirements/ for all suppo
 	$(LOCK) $(LOCKED_EXTRAS:%=--extra %) pyproject.toml -o $(CONSTRAINTS) > $(STAMPS)/lock.log
 	$(LOCK) requirements/peers.in -o requirements/peers.txt > $(STAMPS)/lock.log
 
+sbom: $(STAMPS)/core ## Write every pinned library into sbom.json (CycloneDX)
+	$(BIN)/python -m tools.sbom > sbom.json
+
+docs: $(STAMPS)/docs ## Build the pages as a site into site/, without any request to outside
+	$(BIN)/python -m tools.site
+	$(BIN)/mkdocs build --strict --quiet
+
 clean: ## Remove the environment, fetched servers and caches; state, data and models stay
 	rm -rf $(VENV) $(PEERS) .tools .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 
@@ -85,6 +92,10 @@ $(STAMPS)/torch: tools/get_torch.py $(STAMPS)/core
 
 $(STAMPS)/dev: $(STAMPS)/core
 	$(INSTALL) -e '.[dev,trees,research,e2e]'
+	@touch $@
+
+$(STAMPS)/docs: $(STAMPS)/core
+	$(INSTALL) -e '.[docs]'
 	@touch $@
 
 .tools/bin/mosquitto .tools/bin/chromium: .tools/bin/%: tools/fetch_servers.py | $(STAMPS)/venv

@@ -285,3 +285,20 @@ async def test_a_torn_record_is_no_obstacle(tmp_path: Path, text: str) -> None:
     (tmp_path / "redis" / "server.json").write_text(text)
     async with embedded_redis(tmp_path) as url, client_of(url) as client:
         assert await client.ping()
+
+
+async def test_the_log_of_the_embedded_server_stays_small(tmp_path: Path) -> None:
+    """What it does all day, such as writing its file anew, leaves no line behind."""
+    log = tmp_path / "redis" / "server.log"
+    sizes = []
+    for _ in range(2):  # the second start begins the file anew
+        async with embedded_redis(tmp_path) as url, client_of(url) as client:
+            before = log.stat().st_size
+            for number in range(3):
+                await client.set(f"key {number}", "x" * 10_000)
+                await client.bgrewriteaof()
+                while (await client.info("persistence"))["aof_rewrite_in_progress"]:
+                    await until_next_look()
+            assert log.stat().st_size == before
+        sizes.append(log.stat().st_size)
+    assert sizes[1] <= max(sizes[0], 4_096)

@@ -3,17 +3,37 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import tarfile
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 import pytest
 
-from daemon.domain.failures import AlreadyRunning, ConfigurationError, CorruptFile, DataError
+from adapters.journal import JournalReader
+from adapters.journal.database import FORMAT_VERSION
+from adapters.journal.entry import pack
+from adapters.journal.reader import snapshot_checksum
+from adapters.state_lock import LOCK_NAME
+from daemon import codec
+from daemon.domain.failures import (
+    AlreadyRunning,
+    ConfigurationError,
+    CorruptFile,
+    DataError,
+    JournalError,
+)
+from daemon.engine.state import SCHEMA
+from daemon.wiring.core import universe_of
 from daemon.wiring.decisions import read_run
+from daemon.wiring.instruments import read_instruments
+from daemon.wiring.recovery import recovered_engine
 from tests.adapters.test_model_store import put
 from tests.e2e.books import check_books_agree
 from tests.e2e.line import SMALL, command, daemon, rehearse, settings_of
@@ -150,6 +170,86 @@ def test_a_backup_that_finds_the_disk_full_leaves_nothing(archive: Path, place: 
     assert done.returncode != 0
     assert "error:" in done.stderr
     assert list(goal.iterdir()) == []
+
+
+# ---- another version of the software -------------------------------------------------------------
+
+
+def written_by_another(place: Path, name: str, schema: int, version: str) -> Path:
+    """Copy the book that was ended in order, its snapshots as another version writes them."""
+    state = place / name
+    state.mkdir()
+    for file in (place / "state").iterdir():
+        if file.is_file() and file.name != LOCK_NAME:
+            shutil.copy(file, state)
+    reader = JournalReader(state / "journal.sqlite")
+    snapshot = reader.last_snapshot()
+    assert snapshot is not None
+    other = replace(snapshot, schema=schema, code_version=version, state=b"of another form")
+    values = (schema, version, snapshot_checksum(other), pack(other.state), other.sequence)
+    with closing(sqlite3.connect(reader.path, isolation_level=None)) as journal:
+        journal.execute("DELETE FROM snapshots WHERE sequence <> ?", (other.sequence,))
+        journal.execute(
+            "UPDATE snapshots SET schema = ?, code_version = ?, checksum = ?, state = ? "
+            "WHERE sequence = ?",
+            values,
+        )
+    assert reader.last_snapshot() == other
+    return state
+
+
+def test_a_daemon_goes_on_from_a_book_whose_snapshots_are_of_an_earlier_version(
+    archive: Path, place: Path
+) -> None:
+    state = written_by_another(place, "earlier", SCHEMA - 1, "0.0.1")
+    before = read_run(state)
+    asyncio.run(goes_on(state, place))
+    check_books_agree(settings_of(state, *SMALL))
+    after = read_run(state)
+    assert after[: len(before)] == before
+    assert len(after) >= len(before) + 4
+
+
+def test_after_a_rollback_snapshots_of_the_later_version_are_passed_over(
+    archive: Path, place: Path
+) -> None:
+    state = written_by_another(place, "later", SCHEMA + 1, "99.0.0")
+    settings = settings_of(state, *SMALL)
+    universe = universe_of(read_instruments(state))
+    engine, recovered = recovered_engine(settings, universe, state / "journal.sqlite")
+    own, _ = recovered_engine(settings, universe, place / "state" / "journal.sqlite")
+    assert recovered.snapshot_sequence == 0
+    assert codec.encode(engine.state.to_plain()) == codec.encode(own.state.to_plain())
+
+
+def refused_start(state: Path, place: Path) -> str:
+    before = (state / "journal.sqlite").read_bytes()
+    done = command(*rehearse(state, *SMALL), cwd=place)
+    assert done.code == JournalError.exit_code
+    assert (state / "journal.sqlite").read_bytes() == before
+    return done.complaint
+
+
+def test_a_journal_of_a_later_format_is_refused_and_left_as_it_is(
+    archive: Path, place: Path
+) -> None:
+    state = written_by_another(place, "format", SCHEMA, "99.0.0")
+    with closing(sqlite3.connect(state / "journal.sqlite")) as journal:
+        journal.execute(f"PRAGMA user_version = {FORMAT_VERSION + 1}")
+    assert "use the build that wrote it" in refused_start(state, place)
+
+
+def test_settings_that_this_version_does_not_have_are_refused_by_their_name(
+    archive: Path, place: Path
+) -> None:
+    state = written_by_another(place, "settings", SCHEMA, "99.0.0")
+    with closing(sqlite3.connect(state / "journal.sqlite")) as journal:
+        journal.execute("UPDATE runs SET settings = settings || '\n[later]\nkey = 1\n'")
+        journal.commit()
+        journal.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    said = refused_start(state, place)
+    assert "recorded by another version" in said
+    assert "later" in said
 
 
 def words(place: Path, goal: Path) -> list[str]:
