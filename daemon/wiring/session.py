@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -67,7 +67,7 @@ from daemon.wiring.recovery import recovered_engine
 from daemon.wiring.reloading import Reloading, refuse_unaccepted
 from daemon.wiring.remote import remote_control
 from daemon.wiring.runtime_status import Seen
-from daemon.wiring.sinks import status_sinks
+from daemon.wiring.sinks import Publisher, status_sinks
 
 PAPER_LEDGER: Final = "paper.sqlite"
 
@@ -170,19 +170,12 @@ async def trading_session(
         journal = await stack.enter_async_context(_journal(settings))
         venue = await open_venue(settings, engine, clock, stack)
         refuse_time_before(max(engine.state.instant_ms, venue.instant_ms), clock, settings)
-        facts = {"strategy": engine.strategy.name, "exchange": settings.exchange.id, **hooks.meta}
         cleansed = await stack.enter_async_context(
             cleansed_feed(settings, feed, engine, feeds, clock, is_private=ours)
         )
-        publisher = await stack.enter_async_context(
-            status_sinks(
-                settings,
-                facts,
-                lambda: cleansed.shown(feed.shown()),
-                Seen(engine, clock, shells, hooks.speed),
-                hooks.on_page,
-            )
-        )
+        seen = Seen(engine, clock, shells, hooks.speed)
+        sinks = _sinks(settings, hooks, seen, lambda: cleansed.shown(feed.shown()))
+        publisher = await stack.enter_async_context(sinks)
         latches = latches or latches_of(folder)
         control = _control(settings, hooks, latches, clock, transport)
         await stack.enter_async_context(remote_control(settings, latches))
@@ -205,6 +198,15 @@ async def trading_session(
         )
         shells.append(LiveShell(parts, ShellTimeouts(reconcile_s=venue.reconcile_s)))
         yield shells[0]
+
+
+def _sinks(
+    settings: Settings, hooks: SessionHooks, seen: Seen, feed: Callable[[], Mapping[str, object]]
+) -> AbstractAsyncContextManager[Publisher]:
+    """Give what shows the run to people, with the facts that stay as they are."""
+    name = seen.engine.strategy.name
+    facts = {"strategy": name, "exchange": settings.exchange.id, **hooks.meta}
+    return status_sinks(settings, facts, feed, seen, hooks.on_page)
 
 
 def _control(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import logging
@@ -127,9 +128,12 @@ async def test_what_is_logged_later_is_followed(tmp_path: Path) -> None:
     with log_file(tmp_path):
         log.info(LogEvent.REDIS_STARTED, number=0)
         entries = following(tmp_path, level="info")
-        coming = anext(entries)
-        log.info(LogEvent.REDIS_ENDED, number=1)
-        seen = await coming
+        coming = asyncio.ensure_future(anext(entries))
+        async with asyncio.timeout(20):
+            while not coming.done():
+                log.info(LogEvent.REDIS_ENDED, number=1)
+                await asyncio.sleep(0.05)
+        seen = coming.result()
         await entries.aclose()  # type: ignore[attr-defined]
     assert seen.values["number"] in (0, 1)  # the thread may write the first one late
 
