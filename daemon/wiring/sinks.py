@@ -263,14 +263,19 @@ async def _redis(
 
 
 def known_secrets(settings: Settings) -> list[str]:
-    """Read the passwords and secrets that settings name, for what must never show them."""
-    redis, mqtt, control = settings.redis, settings.mqtt, settings.control
-    named = (
-        ("redis.password", redis.password_env, redis.password_file),
-        ("mqtt.password", mqtt.password_env, mqtt.password_file),
-        ("control.secret", control.secret_env, control.secret_file),
-    )
-    found = [read_secret(key, variable=env, file=file) for key, env, file in named]
+    """Read every secret that settings name a variable or a file of, for what must never show it.
+
+    Raises ConfigurationError for one that is named and not there.
+    """
+    found = []
+    for section in type(settings).model_fields:
+        fields = type(getattr(settings, section)).model_fields
+        for name in fields:
+            secret, is_named, _ = name.rpartition("_env")
+            if is_named and f"{secret}_file" in fields:
+                chosen = getattr(settings, section)
+                variable, file = getattr(chosen, name), getattr(chosen, f"{secret}_file")
+                found.append(read_secret(f"{section}.{secret}", variable=variable, file=file))
     return [secret.reveal() for secret in found if secret is not None]
 
 

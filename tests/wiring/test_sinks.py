@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
+from daemon.domain.failures import ConfigurationError
 from daemon.domain.messages import (
     Event,
     FeedNotice,
@@ -23,7 +25,9 @@ from daemon.domain.portfolio import TargetPortfolio
 from daemon.domain.view import View
 from daemon.engine.risk import RiskLimits
 from daemon.ports import StrategyState
-from daemon.wiring.sinks import Publisher
+from daemon.settings import Settings
+from daemon.wiring.sinks import Publisher, known_secrets
+from tests.e2e.line import settings_of
 from tests.engine.world import (
     FixedWeights,
     at,
@@ -186,3 +190,24 @@ def test_limits_are_shown_beside_what_is_measured() -> None:
     assert "drawdown_max" in risk["limits"]  # off, and measured all the same
     assert (risk["trading_state"], risk["paused"], risk["unresolved_n"]) == ("trading", False, 0)
     assert shown.newest("correlation")["symbols"] == list(engine.universe.symbols)
+
+
+def test_every_secret_that_settings_name_is_kept_out_of_logs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever section names it, now and later: each pair of `_env` and `_file` is one."""
+    named = {
+        f"{section}.{name}": f"secret-number-{number}-of-{section}"
+        for section, found in Settings.model_fields.items()
+        for number, name in enumerate(getattr(found.annotation, "model_fields", ()))
+        if name.endswith("_env")
+    }
+    assert len(named) >= 8
+    for key, secret in named.items():
+        monkeypatch.setenv(key.upper().replace(".", "_"), secret)
+    chosen = [f"{key}={key.upper().replace('.', '_')}" for key in named]
+    users = ("mqtt.username=me", "notify.smtp_username=me", "notify.telegram_chat=1")
+    settings = settings_of(tmp_path, *chosen, *users)
+    assert sorted(known_secrets(settings)) == sorted(named.values())
+    with pytest.raises(ConfigurationError, match="NOBODY_SET_IT"):
+        known_secrets(settings_of(tmp_path, "redis.password_env=NOBODY_SET_IT"))
