@@ -34,7 +34,7 @@ OPEN_ORDER: Final = Table(
         f("quantity", X, "signed", BASE),
         f("filled", X, "of it", BASE),
         maybe("limit_price", X, "of a limit order", QUOTE),
-        maybe("reference_price", X, "it was sized with", QUOTE),
+        maybe("reference_price", N, "it was sized with", QUOTE),
         f("reduce_only", B, "it may only lessen a position"),
         f("as_of_ms", INT, "instant of its decision", MS),
         f("sent_ms", INT, "market time when it was sent", MS),

@@ -79,6 +79,7 @@ def test_offline_every_check_speaks_and_only_the_exchange_is_not_asked(tmp_path:
         "model",
         "journal",
         "redis",
+        "page",
         "exchange",
     ]
     for name in ("python", "settings", "secrets", "state folder", "disk", "strategy", "redis"):

@@ -125,11 +125,12 @@ async def test_a_process_that_cannot_start_keeps_nobody_waiting() -> None:
 
 
 async def test_a_process_that_hangs_is_ended_at_the_end() -> None:
+    before = set(psutil.Process().children())
     page = WebPage([sys.executable, "-c", "import time; time.sleep(600)"], dict, lambda: 0)
     async with page.running():
-        await until(lambda: psutil.Process().children())
-        children = psutil.Process().children()
-    await gone(children)
+        await until(lambda: set(psutil.Process().children()) - before)
+        ours = set(psutil.Process().children()) - before
+    await gone(ours)
 
 
 def test_a_short_token_is_refused_and_a_long_one_is_read(tmp_path: Path) -> None:
