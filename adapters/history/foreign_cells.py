@@ -128,9 +128,10 @@ def read_cells(path: Path, bad: BadRows | None = None) -> dict[str, Column]:
             case ".json":
                 return _from_json(path, bad)
             case ".feather":
-                return _from_arrow(feather.read_table(path, memory_map=False))
+                return _from_arrow(feather.read_table(path, memory_map=False, use_threads=False))
             case ".parquet":
-                return _from_arrow(pq.read_table(path, memory_map=False, partitioning=None))
+                alone = {"use_threads": False, "pre_buffer": False, "partitioning": None}
+                return _from_arrow(pq.read_table(path, memory_map=False, **alone))
             case _:
                 raise DataError(f"{path}: accepted are files of {', '.join(SUFFIXES)}")
     except FileNotFoundError:

@@ -386,7 +386,8 @@ def read_columns(
             if any(name in schema.names for name in optional):  # all of them, or the file is bad
                 wanted |= {n: pa.uint8() if n == "proof" else pa.int64() for n in optional}
             _check_schema(path, schema, wanted)
-            table = file.read(columns=list(wanted))
+            # with threads, a column that cannot be read may end the process while others are read
+            table = file.read(columns=list(wanted), use_threads=False)
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
     except (pa.ArrowException, OSError, ValueError) as e:

@@ -191,7 +191,7 @@ def read_predictions(path: Path) -> Stored:
         with pq.ParquetFile(pa.BufferReader(raw), page_checksum_verification=True) as file:
             schema, metadata = file.schema_arrow, file.schema_arrow.metadata or {}
             timeframes = _timeframes_of(path, schema)
-            table = file.read(columns=column_names(timeframes))
+            table = file.read(columns=column_names(timeframes), use_threads=False)
             metadata = {**(file.metadata.metadata or {}), **metadata}
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None

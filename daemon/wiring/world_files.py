@@ -147,7 +147,7 @@ def _rates(paths: list[Path]) -> tuple[Instants, Floats]:
 def _columns(path: Path, names: tuple[str, ...]) -> Columns:
     """Read columns as they lie in the file; the ordinary loader has found them sound before."""
     with pq.ParquetFile(path, memory_map=False) as file:
-        table = file.read(columns=[TIME, *names])
+        table = file.read(columns=[TIME, *names], use_threads=False)
     return {
         name: np.concatenate(
             [np.empty(0, np.int64 if name == TIME else np.float64)]
