@@ -51,7 +51,7 @@ class WebPage:
         self._environment = environment
         self._on_trouble = on_trouble
         self._told = False
-        self.outbox = Outbox(more_events=("log",))
+        self.outbox = Outbox()
         self.courier = Courier(
             self.outbox, self._linked, server="page", beat_s=BEAT_S, pause_s_max=PAUSE_S_MAX
         )

@@ -303,7 +303,6 @@ KEYS: Final = (
         length="200",
     ),
 )
-CHANNEL: Final = "changes"
 STREAM_OF: Final[Mapping[str, str]] = {
     "decision": "decisions",
     "fill": "fills",

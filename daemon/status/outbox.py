@@ -48,11 +48,9 @@ class Batch:
 class Outbox:
     """Take values at once and give them out in batches; lives on the event loop's thread."""
 
-    def __init__(
-        self, *, events_max: int = EVENTS_WAITING_MAX, more_events: tuple[str, ...] = ()
-    ) -> None:
+    def __init__(self, *, events_max: int = EVENTS_WAITING_MAX) -> None:
         self._events_max = events_max
-        self._topics = frozenset({*STATE_TOPICS, *EVENT_TOPICS, *more_events})
+        self._topics = frozenset({*STATE_TOPICS, *EVENT_TOPICS})
         self._shown: dict[str, Values] = {}
         self._states: dict[str, Values] = {}
         self._events: deque[tuple[str, Values]] = deque()

@@ -54,10 +54,9 @@ from daemon.report.story import (
 )
 from daemon.settings import Settings
 from daemon.wiring.core import AUTO, LIVE_FILE, combination_of, strategy_of, timeframes_of
-from daemon.wiring.instruments import read_instruments
+from daemon.wiring.instruments import JOURNAL_FILE, read_instruments
 from daemon.wiring.recovery import recorded_settings
 
-JOURNAL_NAME: Final = "journal.sqlite"
 # prefix, seconds since the epoch in 8 hex digits, what tells decisions of one instant apart,
 # column, number of the child
 _ORDER_ID: Final = re.compile(r"([0-9a-f]{8})(?:x\d+|o)?-\d+-\d+$")
@@ -92,7 +91,7 @@ class _Gathered:
 
 def reader_of(folder: Path) -> JournalReader:
     """Open the journal of a state folder; raises DataError where there is none."""
-    path = folder / JOURNAL_NAME
+    path = folder / JOURNAL_FILE
     if not path.exists():
         raise DataError(f"{path}: there is no journal; --state names another folder?")
     return JournalReader(path)

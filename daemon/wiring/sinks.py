@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 from adapters.embedded_redis import embedded_redis
 from adapters.mqtt_status import Broker, MqttStatus, broker_of
@@ -39,6 +39,7 @@ from daemon.status.values import (
     status_values,
 )
 from daemon.wiring.book_topics import BookTopics
+from daemon.wiring.instruments import JOURNAL_FILE
 from daemon.wiring.notifying import Notifier, notifier_of
 from daemon.wiring.observing import unfailing
 from daemon.wiring.runtime_status import RuntimeStatus, Seen
@@ -46,7 +47,6 @@ from daemon.wiring.shown_by_clock import shown_by_clock
 from daemon.wiring.summary import DayTeller
 from daemon.wiring.web import PageSeat, forget_address, web_page
 
-JOURNAL_FILE: Final = "journal.sqlite"
 Sinks = dict[str, RedisStatus | MqttStatus | WebPage]
 
 
@@ -269,11 +269,11 @@ def known_secrets(settings: Settings) -> list[str]:
     """
     found = []
     for section in type(settings).model_fields:
-        fields = type(getattr(settings, section)).model_fields
+        chosen = getattr(settings, section)
+        fields = type(chosen).model_fields
         for name in fields:
             secret, is_named, _ = name.rpartition("_env")
             if is_named and f"{secret}_file" in fields:
-                chosen = getattr(settings, section)
                 variable, file = getattr(chosen, name), getattr(chosen, f"{secret}_file")
                 found.append(read_secret(f"{section}.{secret}", variable=variable, file=file))
     return [secret.reveal() for secret in found if secret is not None]
