@@ -13,6 +13,8 @@ from msgspec.structs import replace
 
 from daemon.domain.failures import ConfigurationError
 from daemon.domain.messages import (
+    Alert,
+    AlertKind,
     Event,
     FeedNotice,
     FeedTrouble,
@@ -26,7 +28,9 @@ from daemon.domain.view import View
 from daemon.engine.risk import RiskLimits
 from daemon.ports import StrategyState
 from daemon.settings import Settings
-from daemon.wiring.sinks import Publisher, known_secrets
+from daemon.status.notices import NoticeRules
+from daemon.wiring.notifying import Notifier
+from daemon.wiring.sinks import Publisher, _tell_day, known_secrets
 from tests.e2e.line import settings_of
 from tests.engine.world import (
     FixedWeights,
@@ -211,3 +215,20 @@ def test_every_secret_that_settings_name_is_kept_out_of_logs(
     assert sorted(known_secrets(settings)) == sorted(named.values())
     with pytest.raises(ConfigurationError, match="NOBODY_SET_IT"):
         known_secrets(settings_of(tmp_path, "redis.password_env=NOBODY_SET_IT"))
+
+
+class Heard(Notifier):
+    """Keep what people would be told."""
+
+    def __init__(self) -> None:
+        super().__init__([], NoticeRules(), "run")
+        self.told: list[Alert] = []
+
+    def alert(self, alert: Alert, subject: str = "", *, over: bool = False) -> None:
+        self.told.append(alert)
+
+
+def test_the_summary_of_a_day_goes_to_people_also_without_any_server() -> None:
+    heard, alert = Heard(), Alert(AlertKind.DAILY, 7, "a day")
+    _tell_day(Publisher([], []), heard, {"day": "2024-01-01"}, alert)
+    assert heard.told == [alert]
